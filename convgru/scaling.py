@@ -1,0 +1,49 @@
+"""Rain rate in mm/h to the network's numbers and back.
+
+The only place where normalised values begin and end; the constants travel in the checkpoint.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RainScaling:
+    """Normalised decibels of rain rate: ``(10 log10(R / 1 mm h-1) - floor_db) / span_db``.
+
+    0 is dry (anything up to ``floor_mm_h``), 1 is the heaviest rain of an archive's code. The
+    scale has no jump at the border between dry and wet.
+    """
+
+    floor_mm_h: float = 0.08
+    ceiling_mm_h: float = 205.0
+
+    def normalise(self, rain_rate_mm_h: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised decibels and where they are known.
+
+        Parameters
+        ----------
+        rain_rate_mm_h : any shape, mm/h. NaN = not observed.
+
+        Returns
+        -------
+        The same shape twice: normalised dB in 0..1 (0 where not observed) and the validity mask,
+        1 = observed, 0 = not, of the same floating type.
+        """
+        observed = ~torch.isnan(rain_rate_mm_h)
+        rate = torch.where(observed, rain_rate_mm_h, self.floor_mm_h)
+        decibels = torch.log(rate.clamp(self.floor_mm_h, self.ceiling_mm_h) / self.floor_mm_h)
+        return decibels / self._log_span, observed.to(rain_rate_mm_h.dtype)
+
+    def denormalise(self, normalised: Tensor) -> Tensor:
+        """Rain rate in mm/h of normalised decibels of any shape; 0 and below give exactly 0."""
+        rate = self.floor_mm_h * torch.exp(normalised.clamp(max=1.0).float() * self._log_span)
+        return torch.where(normalised > 0, rate, torch.zeros_like(rate))
+
+    @property
+    def _log_span(self) -> float:
+        return float(
+            torch.log(torch.tensor(self.ceiling_mm_h / self.floor_mm_h, dtype=torch.float64))
+        )

@@ -1,0 +1,64 @@
+"""Rain rate as it is stored: one logarithmic byte a pixel.
+
+Owns the code's constants and both directions; nothing else may assume what a code means.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class RainCode:
+    """Logarithmic 1-byte code of rain rate.
+
+    0 is dry (below ``lowest_mm_h``), 1 to 254 are equal steps in log rain rate from
+    ``lowest_mm_h`` to ``highest_mm_h``, 255 is not observed. The relative error of a rate in that
+    range is below 1.6 %; heavier rain is stored as ``highest_mm_h``.
+    """
+
+    lowest_mm_h: float = 0.08
+    highest_mm_h: float = 205.0
+
+    DRY = 0
+    WETTEST = 254
+    NOT_OBSERVED = 255
+
+    def encode(self, rain_rate_mm_h: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+        """Code a field of any shape, mm/h, NaN = not observed.
+
+        Raises
+        ------
+        ValueError
+            If a rate is negative: no rain falls upwards, so a unit or a fill value is wrong.
+        """
+        rate = np.asarray(rain_rate_mm_h, dtype=np.float32)
+        if (rate < 0).any():
+            raise ValueError(f"negative rain rate {np.nanmin(rate):g} mm/h cannot be stored")
+        observed = ~np.isnan(rate)
+        wet = observed & (rate >= np.float32(self.lowest_mm_h))
+        codes = np.where(observed, self.DRY, self.NOT_OBSERVED).astype(np.uint8)
+        steps = np.log(rate[wet] / np.float32(self.lowest_mm_h)) / np.float32(self._log_step)
+        codes[wet] = np.minimum(np.rint(steps), self.WETTEST - 1).astype(np.uint8) + 1
+        return codes
+
+    def decode(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Rain rate in mm/h of codes of any shape; NaN = not observed."""
+        return self.table[codes]
+
+    @cached_property
+    def table(self) -> npt.NDArray[np.float32]:
+        """(256,) rain rate in mm/h of each code."""
+        rates = self.lowest_mm_h * np.exp(self._log_step * (np.arange(256) - 1.0))
+        rates[self.DRY] = 0.0
+        rates[self.NOT_OBSERVED] = np.nan
+        return rates.astype(np.float32)
+
+    @property
+    def _log_step(self) -> float:
+        return float(np.log(self.highest_mm_h / self.lowest_mm_h) / (self.WETTEST - 1))
+
+
+RAIN_CODE = RainCode()

@@ -1,0 +1,167 @@
+"""The grid that all scans of an archive share: projection and pixel centres, north up, in metres.
+
+Owns reading it from CF files, comparing it, and writing it as CF attributes.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import xarray as xr
+
+GRID_MAPPING = "spatial_ref"
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Pixel centres and projection of a radar composite.
+
+    Parameters
+    ----------
+    x : (W,) ascending, metres; degrees east where the CRS is geographic.
+    y : (H,) descending (north up), metres; degrees north where the CRS is geographic.
+    crs_wkt : the coordinate reference system as WKT 2.
+    """
+
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    crs_wkt: str
+
+    def __post_init__(self) -> None:
+        for name, values, direction in (("x", self.x, 1), ("y", self.y, -1)):
+            if values.ndim != 1 or values.size < 2:
+                raise ValueError(f"{name} must be one-dimensional with 2 or more pixels")
+            spacing = np.diff(values) * direction
+            if spacing.min() <= 0:
+                raise ValueError(f"{name} must {'rise' if direction > 0 else 'fall'} all along")
+            if spacing.max() - spacing.min() > 0.01 * spacing.mean():
+                raise ValueError(
+                    f"{name} is not regular: spacing from {spacing.min():g} to {spacing.max():g}"
+                )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.y.size, self.x.size
+
+    @property
+    def crs(self) -> pyproj.CRS:
+        """The coordinate reference system."""
+        return pyproj.CRS.from_wkt(self.crs_wkt)
+
+    @property
+    def projection_name(self) -> str:
+        """The projection in words, such as ``polar stereographic``."""
+        if self.crs.is_geographic:
+            return "latitude and longitude"
+        name = self.crs.to_cf().get("grid_mapping_name") or self.crs.name
+        return str(name).replace("_", " ")
+
+    @property
+    def pixel_size(self) -> tuple[float, float]:
+        """Height and width of a pixel, in the units of the coordinates."""
+        return abs(float(np.diff(self.y).mean())), float(np.diff(self.x).mean())
+
+    @property
+    def pixel_size_m(self) -> float:
+        """Mean side of a pixel in metres (on a geographic grid, in the middle of the domain)."""
+        height, width = self.pixel_size
+        if self.crs.is_geographic:
+            m_per_degree = 111_195.0
+            height *= m_per_degree
+            width *= m_per_degree * float(np.cos(np.radians(self.y.mean())))
+        return (height + width) / 2
+
+    def difference(self, other: "Grid") -> str | None:
+        """What makes the other grid another one, in words; None where they are the same.
+
+        Coordinates may differ by 2 % of a pixel: files keep them in single precision.
+        """
+        if self.shape != other.shape:
+            (rows, columns), (here_rows, here_columns) = other.shape, self.shape
+            return f"{rows}×{columns} pixels instead of {here_rows}×{here_columns}"
+        for name, size in zip(("y", "x"), self.pixel_size, strict=True):
+            shift = np.abs(getattr(self, name) - getattr(other, name)).max()
+            if shift > 0.02 * size:
+                return f"{name} coordinates differ by up to {shift:g} (a pixel is {size:g})"
+        same = self.crs_wkt == other.crs_wkt or self.crs.equals(other.crs, ignore_axis_order=True)
+        return None if same or _same_projection(self.crs, other.crs) else "another map projection"
+
+    def coords(self) -> dict[str, Any]:
+        """CF coordinates ``y``, ``x`` and the grid mapping, for an xarray Dataset or DataArray."""
+        if self.crs.is_geographic:
+            described = {
+                "y": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
+                "x": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
+            }
+        else:
+            described = {
+                "y": {"standard_name": "projection_y_coordinate", "units": "m", "axis": "Y"},
+                "x": {"standard_name": "projection_x_coordinate", "units": "m", "axis": "X"},
+            }
+        return {
+            "y": ("y", self.y, described["y"]),
+            "x": ("x", self.x, described["x"]),
+            GRID_MAPPING: ((), 0, grid_mapping_attributes(self.crs)),
+        }
+
+
+def grid_mapping_attributes(crs: pyproj.CRS) -> dict[str, Any]:
+    """CF grid-mapping attributes of a CRS, with ``crs_wkt`` and GDAL's ``spatial_ref``."""
+    attributes: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in crs.to_cf().items()
+    }
+    return attributes | {"crs_wkt": crs.to_wkt(), "spatial_ref": crs.to_wkt()}
+
+
+def grid_from_attributes(x: npt.ArrayLike, y: npt.ArrayLike, crs_wkt: str) -> Grid:
+    """The grid of coordinates as stored (already north up and in metres)."""
+    return Grid(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), crs_wkt)
+
+
+def crs_from_attributes(attributes: dict[str, Any]) -> pyproj.CRS:
+    """The CRS of CF grid-mapping attributes; ``crs_wkt`` or ``spatial_ref`` first.
+
+    Raises
+    ------
+    ValueError
+        If the attributes describe no projection that PROJ knows.
+    """
+    plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in attributes.items()}
+    return _crs(json.dumps(plain, sort_keys=True))
+
+
+@lru_cache(maxsize=64)
+def _crs(attributes_json: str) -> pyproj.CRS:
+    """PROJ takes a quarter of a second for some datums; an archive's files all have the same."""
+    attributes = json.loads(attributes_json)
+    for name in ("crs_wkt", "spatial_ref"):
+        if attributes.get(name):
+            try:
+                return pyproj.CRS.from_user_input(attributes[name])
+            except pyproj.exceptions.CRSError as error:
+                raise ValueError(f"'{name}' is no valid CRS: {error}") from error
+    try:
+        return pyproj.CRS.from_cf(attributes)
+    except (pyproj.exceptions.CRSError, KeyError, TypeError) as error:
+        raise ValueError(f"grid mapping attributes give no CRS: {error}") from error
+
+
+def _same_projection(a: pyproj.CRS, b: pyproj.CRS) -> bool:
+    """Same projection under other names: a WKT that went through a file loses names only."""
+    return a.to_dict() == b.to_dict() if a.to_dict() else False
+
+
+def attach(values: npt.NDArray[Any], grid: Grid, **attributes: Any) -> xr.DataArray:
+    """A (y, x) field as a DataArray on the grid."""
+    return xr.DataArray(
+        values,
+        dims=("y", "x"),
+        coords=grid.coords(),
+        attrs=attributes | {"grid_mapping": GRID_MAPPING},
+    )

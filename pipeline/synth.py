@@ -1,0 +1,78 @@
+"""Write a synthetic radar archive as CF netCDF files, one per scan, as a radar network would."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from pydantic import BaseModel, ConfigDict, Field
+from tqdm import tqdm
+
+from datasets.grid import GRID_MAPPING, Grid
+from datasets.synthetic import SyntheticConfig, SyntheticScan, synthetic_grid, synthetic_scans
+from pipeline.provenance import atomic_path, squall_version
+
+
+class SynthConfig(BaseModel):
+    """Where to write which synthetic radar."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    out: Path
+    radar: SyntheticConfig = Field(default=SyntheticConfig())
+
+
+def synth(config: SynthConfig) -> list[Path]:
+    """Write the scans as ``OUT/YYYY/MM/DD/synthetic_YYYYMMDDTHHMM.nc``; returns the files.
+
+    Lost scans are left out, as real ones are. The same configuration gives the same files.
+    """
+    grid = synthetic_grid(config.radar.size)
+    written = []
+    scans = synthetic_scans(config.radar)
+    for scan in tqdm(
+        scans, total=len(config.radar.times), desc="synth", unit="scan", disable=None
+    ):
+        if scan.missing:
+            continue
+        path = config.out / f"{scan.time:%Y/%m/%d}" / f"synthetic_{scan.time:%Y%m%dT%H%M}.nc"
+        with atomic_path(path) as part:
+            _dataset(scan, grid, config.radar.seed).to_netcdf(part, encoding=_ENCODING)
+        written.append(path)
+    return written
+
+
+_ENCODING = {
+    "rainfall_rate": {
+        "dtype": "uint16",
+        "scale_factor": 0.01,
+        "_FillValue": np.uint16(65535),
+        "zlib": True,
+        "complevel": 4,
+    },
+    "time": {"units": "seconds since 1970-01-01 00:00:00", "dtype": "int64"},
+}
+
+
+def _dataset(scan: SyntheticScan, grid: Grid, seed: int) -> xr.Dataset:
+    return xr.Dataset(
+        {
+            "rainfall_rate": (
+                ("time", "y", "x"),
+                scan.rain_rate_mm_h[None],
+                {
+                    "standard_name": "rainfall_rate",
+                    "long_name": "rain rate",
+                    "units": "mm h-1",
+                    "grid_mapping": GRID_MAPPING,
+                },
+            )
+        },
+        coords={"time": ("time", [scan.time], {"standard_name": "time"}), **grid.coords()},
+        attrs={
+            "Conventions": "CF-1.11",
+            "title": "Synthetic radar composite",
+            "institution": "Squall, synthetic data",
+            "source": f"squall synth {squall_version()}, seed {seed}",
+            "license": "CC0-1.0",
+        },
+    )

@@ -1,0 +1,525 @@
+"""The maps stage: pixels in their place, honest colours, ordinary odd inputs, clear refusals."""
+
+import itertools
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyproj
+import pytest
+import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb, to_rgba_array
+from matplotlib.figure import Figure
+from PIL import Image
+from pydantic import ValidationError
+
+from datasets.errors import DataError
+from pipeline import maps as maps_module
+from pipeline.basemap import MAP_STYLE, basemap_for_grid, grid_extent
+from pipeline.maps import RAIN_SCALE, Caption, MapsConfig, draw_map, maps
+
+START = pd.Timestamp("2010-08-26 06:00")
+KNMI_CRS = "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=0 +a=6378137 +b=6356752 +units=m +type=crs"
+MELBOURNE_CRS = "+proj=aea +lat_1=-18 +lat_2=-36 +lat_0=-37.852 +lon_0=144.752 +type=crs"
+# CRS, x and y of the first pixel, pixel size
+GRIDS = {
+    "knmi": (KNMI_CRS, 100_000.0, -3_900_000.0, 8000.0),
+    "melbourne": (MELBOURNE_CRS, -126_000.0, 126_000.0, 4000.0),
+    "geographic": ("EPSG:4326", 3.0, 54.0, 0.06),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a map reached for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def forecast_dataset(leads: int = 3, *, grid: str = "knmi", size: int = 64) -> xr.Dataset:
+    crs, x, y, step = GRIDS[grid]
+    rain = np.zeros((leads + 2, size, size), np.float32)
+    for i, scan in enumerate(rain):
+        scan[20:30, 10 + 2 * i : 20 + 2 * i] = 3.0
+    rain[:, :, -5:] = np.nan
+    minutes = np.arange(1, leads + 1) * 5
+    lead_time = minutes.astype("timedelta64[m]").astype("timedelta64[ns]")
+    attrs = {"units": "mm h-1", "grid_mapping": "spatial_ref"}
+    return xr.Dataset(
+        {
+            "rain_rate": (("lead_time", "y", "x"), rain[2:], attrs),
+            "observed_rain_rate": (("context_time", "y", "x"), rain[:2], attrs),
+        },
+        coords={
+            "lead_time": lead_time,
+            "time": ("lead_time", START.to_datetime64() + lead_time),
+            "forecast_reference_time": START.to_datetime64(),
+            "context_time": pd.date_range(end=START, periods=2, freq="5min").values,
+            "x": x + np.arange(size) * step,
+            "y": y - np.arange(size) * step,
+            "spatial_ref": ((), 0, {"crs_wkt": pyproj.CRS(crs).to_wkt()}),
+        },
+        attrs={
+            "archive_title": "Test radar",
+            "institution": "Test Office",
+            "licence": "CC0",
+            "model": "test-model",
+            "archive_snapshot": "SNAPSHOT1",
+        },
+    )
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[xr.Dataset], MapsConfig]:
+    def to_config(forecast: xr.Dataset) -> MapsConfig:
+        path = tmp_path / "forecast.nc"
+        forecast.to_netcdf(path)
+        return MapsConfig(forecast=path, out=tmp_path / "new" / "out", dpi=40)
+
+    return to_config
+
+
+def caption(kind: str = "forecast", lead_min: float = 35) -> Caption:
+    valid = START + pd.Timedelta(minutes=lead_min)
+    return Caption(kind, "Test radar", valid, START, "Forecast by test-model", ("a", "b"))
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def pixel_at(figure: Figure, x: float, y: float) -> tuple[int, int]:
+    """Row and column of the picture where CRS coordinates end up."""
+    column, from_below = figure.axes[0].transData.transform((x, y))
+    return int(figure.bbox.height - from_below), int(column)
+
+
+def drawn_text(figure: Figure) -> str:
+    return "\n".join(t.get_text() for t in [*figure.texts, *figure.axes[0].texts])
+
+
+def load(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def share(shown: np.ndarray, colour: str) -> float:
+    """Part of the pixels that have a colour."""
+    return float((shown == rgb(colour)).all(-1).mean())
+
+
+def rgb(colour: str) -> tuple[int, ...]:
+    return tuple(round(part * 255) for part in to_rgb(colour))
+
+
+# Colours
+
+
+def test_each_level_begins_its_own_colour() -> None:
+    levels = np.array(RAIN_SCALE.levels_mm_h, np.float32)
+    expected = np.round(to_rgba_array(RAIN_SCALE.colours) * 255)
+    assert len(RAIN_SCALE.colours) == len(levels)
+    np.testing.assert_array_equal(RAIN_SCALE.rgba(levels), expected)
+    below = np.nextafter(levels, np.float32(0))
+    np.testing.assert_array_equal(RAIN_SCALE.rgba(below)[1:], expected[:-1])
+    assert RAIN_SCALE.rgba(below)[0, 3] == 0
+    assert RAIN_SCALE.rgba(np.array([0.0]))[0, 3] == 0
+    assert tuple(RAIN_SCALE.rgba(np.array([1e6]))[0]) == tuple(expected[-1])
+    assert tuple(RAIN_SCALE.rgba(np.array([np.nan]))[0]) == (*rgb(RAIN_SCALE.no_radar), 255)
+
+
+# Machado et al. (2009), doi:10.1109/TVCG.2009.113, severity 1, linear RGB.
+SIGHT = {
+    "full": np.eye(3),
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_stay_apart_for_every_sight(sight: str) -> None:
+    names = [*RAIN_SCALE.colours, RAIN_SCALE.no_radar, MAP_STYLE.land, MAP_STYLE.water]
+    srgb = to_rgba_array(names)[:, :3]
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(SIGHT[sight]), 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = seen @ np.transpose(to_xyz) / (0.9505, 1.0, 1.089)
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    lab = np.stack(
+        [116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1
+    )
+    rain = range(len(RAIN_SCALE.colours))
+    pairs = [(i, j) for i, j in itertools.combinations(range(len(names)), 2) if i in rain]
+    # A CIE 1976 difference of about 2 is just noticeable side by side.
+    nearest = min(pairs, key=lambda pair: np.linalg.norm(lab[pair[0]] - lab[pair[1]]))
+    difference = np.linalg.norm(lab[nearest[0]] - lab[nearest[1]])
+    assert difference > 10, [names[i] for i in nearest]
+
+
+# One map
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_pixel_is_drawn_at_its_coordinates(grid: str) -> None:
+    forecast = forecast_dataset(grid=grid)
+    x, y = forecast["x"].values, forecast["y"].values
+    step = abs(x[1] - x[0])
+    basemap = basemap_for_grid(forecast["spatial_ref"].attrs["crs_wkt"], grid_extent(x, y))
+    rain = np.zeros((2, 64, 64), np.float32)
+    rain[:, 2, 2] = 30.0  # or else the first map says that it is dry
+    rain[1, 40, 17] = 30.0
+    without, figure = (draw_map(scan, basemap, caption(), dpi=110) for scan in rain)
+    shown = pixels(figure)
+    rows, columns = np.nonzero((shown != pixels(without)).any(-1))
+    top, left = pixel_at(figure, x[17] - step / 2, y[40] + step / 2)
+    bottom, right = pixel_at(figure, x[17] + step / 2, y[40] - step / 2)
+    assert bottom - top > 5
+    found = [rows.min(), rows.max() + 1, columns.min(), columns.max() + 1]
+    np.testing.assert_allclose(found, [top, bottom, left, right], atol=1)
+    inside = shown[top + 1 : bottom - 1, left + 1 : right - 1]
+    assert (inside == rgb(RAIN_SCALE.colours[7])).all(-1).mean() > 0.1
+
+
+def test_rain_is_never_warped(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cartopy.img_transform
+
+    monkeypatch.setattr(cartopy.img_transform, "warp_array", None)
+    forecast = forecast_dataset()
+    extent = grid_extent(forecast["x"].values, forecast["y"].values)
+    basemap = basemap_for_grid(forecast["spatial_ref"].attrs["crs_wkt"], extent)
+    figure = draw_map(forecast["rain_rate"][0], basemap, caption(), dpi=40)
+    (image,) = figure.axes[0].images
+    assert image.get_array().shape == (64, 64, 4)
+    assert tuple(image.get_extent()) == tuple(extent)
+
+
+def test_a_map_says_what_it_shows() -> None:
+    forecast = forecast_dataset()
+    extent = grid_extent(forecast["x"].values, forecast["y"].values)
+    basemap = basemap_for_grid(forecast["spatial_ref"].attrs["crs_wkt"], extent)
+    figure = draw_map(forecast["rain_rate"][0], basemap, caption())
+    for text in (
+        "Test radar",
+        "FORECAST",
+        "valid 2010-08-26 06:35 UTC",
+        "+35 min from 06:00 UTC",
+        "Forecast by test-model",
+    ):
+        assert text in drawn_text(figure)
+    bar = figure.axes[1]
+    assert bar.get_ylabel() == "Rain rate [mm h⁻¹]"
+    assert [t.get_text() for t in bar.get_yticklabels()][:3] == ["0.1", "0.2", "0.5"]
+    assert "OBSERVED" in drawn_text(draw_map(np.zeros((64, 64)), basemap, caption("observed", -5)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "lead_min", "expected"),
+    [
+        ("forecast", 2.5, "+2.5 min from 06:00 UTC"),
+        ("forecast", 18 * 60, "+1080 min from 26 Aug 06:00 UTC"),
+        ("observed", -10, "10 min before 06:00 UTC"),
+        ("observed", 0, "latest scan"),
+        ("observed", 10, "+10 min from 06:00 UTC"),
+    ],
+)
+def test_captions_relate_the_time_to_the_reference(
+    kind: str, lead_min: float, expected: str
+) -> None:
+    assert caption(kind, lead_min).since == expected
+
+
+def test_long_titles_stay_on_the_map() -> None:
+    forecast = forecast_dataset()
+    extent = grid_extent(forecast["x"].values, forecast["y"].values)
+    basemap = basemap_for_grid(forecast["spatial_ref"].attrs["crs_wkt"], extent)
+    long = Caption(
+        "forecast", "A radar of a long name " * 9, START, START, "by " * 99, ("f" * 400,)
+    )
+    figure = draw_map(np.zeros((64, 64)), basemap, long, dpi=60)
+    pixels(figure)
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width, text.get_text()
+
+
+# The stage
+
+
+def test_a_forecast_becomes_sorted_maps_and_an_overview(
+    write: Callable[[xr.Dataset], MapsConfig],
+) -> None:
+    config = write(forecast_dataset(leads=12))
+    result = maps(config)
+    names = [path.name for path in result.maps]
+    assert names[:2] == ["20100826T0600Z_plus005min.png", "20100826T0600Z_plus010min.png"]
+    assert len(names) == 12
+    assert names == sorted(names)
+    assert result.overview.name == "20100826T0600Z_overview.png"
+    assert result.animation is None
+    # Nothing else, no temporary files either.
+    assert sorted(config.out.iterdir()) == sorted([*result.maps, result.overview])
+    shown = [load(path) for path in result.maps]
+    assert len({picture.shape for picture in shown}) == 1
+    with Image.open(result.maps[0]) as image:
+        assert image.text["Source"] == "forecast.nc"
+        assert image.text["Title"] == "Test radar, forecast, valid 2010-08-26 06:05 UTC"
+    # The rain moves right by two pixels a lead time; the colour bar, left out here, does not.
+    rain = [(picture == rgb(RAIN_SCALE.colours[4])).all(-1)[:, :280] for picture in shown]
+    middles = [np.nonzero(found)[1].mean() for found in rain]
+    np.testing.assert_allclose(np.diff(middles), 2 / 64 * 7.2 * 40, atol=2)
+    # Rows 20 to 29 of 64 lie in the upper half of the map, which starts 0.75 inches from below.
+    from_below = shown[0].shape[0] - np.nonzero(rain[0])[0].mean()
+    np.testing.assert_allclose(from_below, (0.75 + 39 / 64 * 7.2) * 40, atol=5)
+
+
+def test_fractions_of_minutes_get_their_own_names(
+    write: Callable[[xr.Dataset], MapsConfig],
+) -> None:
+    forecast = forecast_dataset(2)
+    seconds = np.array([150, 300]).astype("timedelta64[s]").astype("timedelta64[ns]")
+    result = maps(write(forecast.assign_coords(lead_time=seconds)))
+    assert [p.name[15:] for p in result.maps] == ["plus002.50min.png", "plus005.00min.png"]
+
+
+def test_the_animation_has_every_scan_and_lead_time(
+    write: Callable[[xr.Dataset], MapsConfig],
+) -> None:
+    config = write(forecast_dataset(leads=3)).model_copy(update={"animate": True})
+    result = maps(config)
+    assert result.animation is not None
+    assert result.animation.name == "20100826T0600Z_animation.gif"
+    with Image.open(result.animation) as animation:
+        assert animation.n_frames == 2 + 3
+        assert animation.info["loop"] == 0
+        durations = []
+        for i in range(5):
+            animation.seek(i)
+            durations.append(animation.info["duration"])
+            shown = np.asarray(animation.convert("RGB")).reshape(-1, 3).astype(int)
+            rain = np.abs(shown - rgb(RAIN_SCALE.colours[4])).max(-1)
+            assert (rain <= 4).sum() > 100
+    assert durations[-1] > 3 * durations[0]
+    assert len(result.maps) == 3
+
+
+@pytest.mark.parametrize("grid", ["melbourne", "geographic"])
+def test_other_grids_are_drawn(write: Callable[[xr.Dataset], MapsConfig], grid: str) -> None:
+    result = maps(write(forecast_dataset(1, grid=grid)))
+    assert len(result.maps) == 1
+    shown = load(result.maps[0])
+    for colour in (MAP_STYLE.land, MAP_STYLE.water, RAIN_SCALE.no_radar, RAIN_SCALE.colours[4]):
+        assert share(shown, colour) > 0.002
+
+
+@pytest.mark.parametrize(
+    ("value", "note"), [(0.0, "no rain of 0.1 mm h⁻¹ or more"), (np.nan, "no radar data")]
+)
+def test_dry_and_missing_scans_are_ordinary(
+    write: Callable[[xr.Dataset], MapsConfig], value: float, note: str
+) -> None:
+    forecast = forecast_dataset(2)
+    forecast["rain_rate"][:] = value
+    forecast["observed_rain_rate"][:] = value
+    config = write(forecast).model_copy(update={"animate": True})
+    result = maps(config)
+    with Image.open(result.animation) as animation:
+        assert animation.n_frames == 4
+    extent = grid_extent(forecast["x"].values, forecast["y"].values)
+    basemap = basemap_for_grid(forecast["spatial_ref"].attrs["crs_wkt"], extent)
+    figure = draw_map(forecast["rain_rate"][0], basemap, caption(), dpi=60)
+    assert note in drawn_text(figure)
+    inside = pixels(figure)[120:220, 50:450]
+    if np.isnan(value):
+        assert share(inside, RAIN_SCALE.no_radar) > 0.15
+        assert share(inside, MAP_STYLE.land) == 0
+    else:
+        assert share(inside, RAIN_SCALE.no_radar) < 0.01
+        assert share(inside, MAP_STYLE.land) + share(inside, MAP_STYLE.water) > 0.8
+
+
+def test_no_radar_is_hatched_and_dry_is_not() -> None:
+    forecast = forecast_dataset()
+    x, y = forecast["x"].values, forecast["y"].values
+    basemap = basemap_for_grid(forecast["spatial_ref"].attrs["crs_wkt"], grid_extent(x, y))
+    rain = np.ones((64, 64), np.float32)
+    rain[10:30, 10:30] = np.nan
+    scale = replace(RAIN_SCALE, no_radar="#ffffff", no_radar_hatch="#ff0000")
+    figure = draw_map(rain, basemap, caption(), scale=scale, dpi=110)
+    top, left = pixel_at(figure, x[10], y[10])
+    bottom, right = pixel_at(figure, x[29], y[29])
+    colours = pixels(figure).astype(int)
+    hatched = colours[..., 0] - colours[..., 1] > 50
+    assert hatched[top:bottom, left:right].any(axis=1).all()
+    hatched[top - 10 : bottom + 10, left - 10 : right + 10] = False
+    assert not hatched[:, : pixel_at(figure, x[-1], y[0])[1]].any()
+
+
+def panels_of(
+    monkeypatch: pytest.MonkeyPatch, config: MapsConfig, observed: xr.DataArray | None = None
+) -> list[maps_module.Panel]:
+    seen: list[maps_module.Panel] = []
+    draw = maps_module.draw_overview
+    monkeypatch.setattr(
+        maps_module,
+        "draw_overview",
+        lambda panels, *args, **options: seen.extend(panels) or draw(panels, *args, **options),
+    )
+    maps(config, observed=observed)
+    return seen
+
+
+def test_the_overview_shows_observed_above_forecast(
+    write: Callable[[xr.Dataset], MapsConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forecast = forecast_dataset(leads=12)
+    observed = forecast["rain_rate"].swap_dims(lead_time="time").drop_vars("lead_time") + 1
+    # South up, and without the scan at +45 min.
+    observed = observed.isel(time=[i for i in range(12) if i != 8], y=slice(None, None, -1))
+    panels = panels_of(monkeypatch, write(forecast), observed)
+    assert [(p.row, p.column, p.caption.kind, p.caption.lead) for p in panels] == [
+        (row, column, kind, f"+{15 * (column + 1)} min")
+        for row, kind in enumerate(["observed", "forecast"])
+        for column in range(4)
+    ]
+    assert [p.rain_rate_mm_h is None for p in panels] == [False, False, True] + 5 * [False]
+    np.testing.assert_array_equal(panels[0].rain_rate_mm_h, panels[4].rain_rate_mm_h + 1)
+
+
+def test_without_observed_the_overview_shows_the_context_on_the_left(
+    write: Callable[[xr.Dataset], MapsConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panels = panels_of(monkeypatch, write(forecast_dataset(leads=3)))
+    assert [(p.row, p.column, p.caption.kind, p.caption.lead) for p in panels] == [
+        (0, 0, "observed", "-5 min"),
+        (1, 0, "observed", "+0 min"),
+        (0, 1, "forecast", "+5 min"),
+        (0, 2, "forecast", "+10 min"),
+        (1, 1, "forecast", "+15 min"),
+    ]
+
+
+def test_a_missing_scan_is_said_to_be_missing() -> None:
+    forecast = forecast_dataset()
+    extent = grid_extent(forecast["x"].values, forecast["y"].values)
+    basemap = basemap_for_grid(forecast["spatial_ref"].attrs["crs_wkt"], extent)
+    panel = maps_module.Panel(0, 0, None, caption("observed"))
+    figure = maps_module.draw_overview([panel], basemap)
+    assert "no scan" in drawn_text(figure)
+    assert "OBSERVED  06:35 UTC" in drawn_text(figure)
+
+
+def test_south_up_files_are_turned(write: Callable[[xr.Dataset], MapsConfig]) -> None:
+    forecast = forecast_dataset(1)
+    config = write(forecast)
+    expected = maps(config).maps[0].read_bytes()
+    config.forecast.unlink()
+    write(forecast.isel(y=slice(None, None, -1), x=slice(None, None, -1)))
+    assert maps(config).maps[0].read_bytes() == expected
+
+
+def test_a_failed_write_leaves_the_old_map(
+    write: Callable[[xr.Dataset], MapsConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write(forecast_dataset(1))
+    before = maps(config).maps[0].read_bytes()
+    save = Image.Image.save
+
+    def fail_late(image: Image.Image, stream: object, *args: object, **options: object) -> None:
+        save(image, stream, *args, **options)
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", fail_late)
+    with pytest.raises(OSError, match="disk full"):
+        maps(config.model_copy(update={"dpi": 50}))
+    assert (config.out / "20100826T0600Z_plus005min.png").read_bytes() == before
+    assert len(list(config.out.iterdir())) == 2
+
+
+# Refusals
+
+
+def without_crs(forecast: xr.Dataset) -> xr.Dataset:
+    forecast["spatial_ref"].attrs.clear()
+    return forecast
+
+
+def in_dbz(forecast: xr.Dataset) -> xr.Dataset:
+    forecast["rain_rate"].attrs["units"] = "dBZ"
+    return forecast
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: f.drop_vars("rain_rate"), "no variable 'rain_rate'"),
+        (lambda f: f.drop_vars("observed_rain_rate"), "no variable 'observed_rain_rate'"),
+        (lambda f: f.drop_vars("forecast_reference_time"), "'forecast_reference_time'"),
+        (lambda f: f.drop_vars("x"), "no variable 'x'"),
+        (lambda f: f.expand_dims(member=2), "expected float with dimensions"),
+        (lambda f: f.assign_coords(lead_time=[1.0, 2.0, 3.0]), "expected duration"),
+        (lambda f: f.isel(lead_time=slice(0)), "none empty"),
+        (in_dbz, "units 'dBZ', expected 'mm h-1'"),
+        (without_crs, "no 'spatial_ref'"),
+        (lambda f: f.assign_coords(x=np.arange(64.0) ** 2), "x is not evenly spaced"),
+    ],
+)
+def test_what_is_not_a_forecast_is_refused(
+    write: Callable[[xr.Dataset], MapsConfig],
+    spoil: Callable[[xr.Dataset], xr.Dataset],
+    message: str,
+) -> None:
+    config = write(spoil(forecast_dataset()))
+    with pytest.raises(DataError, match=re.escape(message)) as raised:
+        maps(config)
+    assert str(config.forecast) in str(raised.value)
+    assert not config.out.exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"this is not netCDF" * 100])
+def test_files_that_cannot_be_read_are_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "broken.nc"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"broken\.nc.*expected a forecast"):
+        maps(MapsConfig(forecast=path, out=tmp_path / "out"))
+
+
+def test_observed_scans_of_another_grid_are_refused(
+    write: Callable[[xr.Dataset], MapsConfig],
+) -> None:
+    forecast = forecast_dataset()
+    observed = forecast["rain_rate"].swap_dims(lead_time="time").drop_vars("lead_time")
+    config = write(forecast)
+    for other in (observed.isel(x=slice(1, None)), observed.assign_coords(x=observed.x + 4000)):
+        with pytest.raises(DataError, match="give scans on its grid"):
+            maps(config, observed=other)
+
+
+def test_the_configuration_is_checked() -> None:
+    with pytest.raises(ValidationError, match="colour"):
+        MapsConfig(forecast="f.nc", out="out", colour="red")
+    with pytest.raises(ValidationError, match="dpi"):
+        MapsConfig(forecast="f.nc", out="out", dpi=0)
