@@ -103,7 +103,7 @@ class ConvGRUCell(nn.Module):
 
         Returns
         -------
-        (B, hidden_channels, H, W).
+        (B, hidden_channels, H, W), of the type of h, under autocast too.
         """
         x_gates, x_candidate = projected_input.split(
             [2 * self.hidden_channels, self.hidden_channels], dim=1
@@ -113,7 +113,7 @@ class ConvGRUCell(nn.Module):
         h_gates = nn.functional.conv2d(h, weight, bias, padding=self.padding)
         z, r = torch.sigmoid(x_gates + h_gates).chunk(2, dim=1)
         candidate = torch.tanh(x_candidate + self.W_hh(r * h))
-        return torch.lerp(h, candidate, z)
+        return torch.lerp(h, candidate.to(h.dtype), z.to(h.dtype))
 
     def _input_bias(self) -> Tensor:
         return torch.cat([_bias(self.W_xz), _bias(self.W_xr), _bias(self.W_xh)])

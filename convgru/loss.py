@@ -29,6 +29,10 @@ class LossConfig(BaseModel):
             )
         if list(self.thresholds_mm_h) != sorted(set(self.thresholds_mm_h)):
             raise ValueError(f"thresholds_mm_h must rise, got {list(self.thresholds_mm_h)}")
+        if min(self.weights) < 0 or max(self.weights) == 0:
+            raise ValueError(f"weights must be 0 or more and not all 0, got {list(self.weights)}")
+        if self.mse + self.mae == 0:
+            raise ValueError("mse and mae are both 0, so that nothing would be learnt")
         return self
 
 

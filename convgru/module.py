@@ -101,10 +101,7 @@ class NowcastModule(pl.LightningModule):
         self.optimiser_config = optimiser
         self.provenance = provenance or {}
         self.csi_threshold_mm_h = csi_threshold_mm_h
-        # hits and the pixels that count for CSI (hits, misses, false alarms): model, persistence
-        self.register_buffer(
-            "_csi_counts", torch.zeros(2, 2, dtype=torch.float64), persistent=False
-        )
+        self._csi_counts = torch.zeros(2, 2, dtype=torch.float64)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Masked balanced loss of one batch."""
@@ -113,7 +110,9 @@ class NowcastModule(pl.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        self._csi_counts.zero_()
+        # Hits and the pixels that count for CSI (hits, misses, false alarms): model, persistence.
+        # No buffer: between several GPUs those are overwritten with the first one's.
+        self._csi_counts = torch.zeros(2, 2, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Loss, and the counts behind the CSI of the model and of persistence."""
@@ -199,6 +198,16 @@ def load_nowcaster(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
         raise CheckpointError(
             f"{path}: is not a checkpoint of `squall train` (no '{CHECKPOINT_KEY}' entry)"
         )
+    try:
+        return _rebuild(checkpoint)
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: does not fit this version of Squall ({type(error).__name__}: {error}); "
+            "train anew, or forecast with the version that trained it"
+        ) from error
+
+
+def _rebuild(checkpoint: dict[str, Any]) -> tuple[Nowcaster, dict[str, Any]]:
     saved = checkpoint[CHECKPOINT_KEY]
     network = EncoderForecaster(NetworkConfig.model_validate(saved["network"]))
     weights = {

@@ -38,9 +38,12 @@ class RainScaling:
         return decibels / self._log_span, observed.to(rain_rate_mm_h.dtype)
 
     def denormalise(self, normalised: Tensor) -> Tensor:
-        """Rain rate in mm/h of normalised decibels of any shape; 0 and below give exactly 0."""
+        """Rain rate in mm/h of normalised decibels of any shape.
+
+        0 and below give exactly 0; NaN stays NaN, for a network that fails must not say dry.
+        """
         rate = self.floor_mm_h * torch.exp(normalised.clamp(max=1.0).float() * self._log_span)
-        return torch.where(normalised > 0, rate, torch.zeros_like(rate))
+        return torch.where(normalised <= 0, torch.zeros_like(rate), rate)
 
     @property
     def _log_span(self) -> float:

@@ -49,6 +49,10 @@ FORMAT = 1
 icechunk.set_logs_filter("error")
 
 
+class EmptyArchiveError(DataError):
+    """An archive without a first commit: its first ingestion was cut off."""
+
+
 @dataclass(frozen=True)
 class Rejection:
     """A scan that could not be used, and why."""
@@ -87,7 +91,12 @@ class Archive:
     def __init__(self, path: Path, session: icechunk.Session) -> None:
         self.path = path
         self._session = session
-        self._group = zarr.open_group(session.store, mode="r")
+        try:
+            self._group = zarr.open_group(session.store, mode="r")
+        except FileNotFoundError as error:
+            raise EmptyArchiveError(
+                f"{path}: nothing has been ingested yet; run `squall ingest` first"
+            ) from error
         attributes = dict(self._group.attrs)
         if attributes.get("squall_format") != FORMAT:
             raise DataError(

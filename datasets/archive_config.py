@@ -25,6 +25,9 @@ def _duration(value: Any) -> pd.Timedelta:
 
 Duration = Annotated[Any, BeforeValidator(_duration)]
 
+# digits that each directive of time_in_name stands for
+NAME_DIGITS = {"Y": 4, "j": 3, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2}
+
 
 class ArchiveConfig(BaseModel):
     """How one radar network's files are read: everything that differs between networks."""
@@ -92,6 +95,18 @@ class ArchiveConfig(BaseModel):
             parse_unit(units)
         return units
 
+    @field_validator("time_in_name")
+    @classmethod
+    def _known_directives(cls, pattern: str | None) -> str | None:
+        directives = re.findall("%(.?)", pattern or "")
+        unknown = sorted({f"%{d}" for d in directives if d not in NAME_DIGITS})
+        if unknown:
+            known = " ".join(f"%{d}" for d in NAME_DIGITS)
+            raise ValueError(f"{', '.join(unknown)} is not known here; use {known}")
+        if len(set(directives)) < len(directives):
+            raise ValueError("each of the directives may come once")
+        return pattern
+
     @field_validator("crs")
     @classmethod
     def _known_crs(cls, crs: str | None) -> str | None:
@@ -110,4 +125,8 @@ class ArchiveConfig(BaseModel):
             raise ValueError(
                 f"snap_tolerance {self.snap_tolerance} must be less than half the step {self.step}"
             )
+        if self.accumulation is not None and self.accumulation <= pd.Timedelta(0):
+            raise ValueError(f"accumulation {self.accumulation} must be positive")
+        if self.time_marks == "start" and self.accumulation is None:
+            raise ValueError("time_marks 'start' needs 'accumulation', like 10min")
         return self

@@ -26,6 +26,7 @@ from datasets.archive import (
     OK,
     REJECTED,
     Archive,
+    EmptyArchiveError,
     Rejection,
     StoredScan,
     open_repository,
@@ -85,7 +86,10 @@ class ArchiveWriter:
         """The archive as of the last commit; None before the first."""
         if self._repository is None:
             return None
-        return Archive(self.path, self._repository.readonly_session(branch=BRANCH))
+        try:
+            return Archive(self.path, self._repository.readonly_session(branch=BRANCH))
+        except EmptyArchiveError:
+            return None
 
     def commit(
         self, grid: Grid, scans: Sequence[StoredScan], rejections: Sequence[Rejection], message: str
@@ -215,6 +219,8 @@ def _reserve(group: zarr.Group, first: pd.Timestamp, last: pd.Timestamp) -> None
     step_s = int(group.attrs["step_s"])  # type: ignore[arg-type]
     start_s = int(group.attrs["start_s"])  # type: ignore[arg-type]
     length = group["time"].shape[0]  # type: ignore[union-attr]
+    if length == 0:  # the first commit may have known no times
+        start_s = int(first.timestamp())
     before = -(-max(0, start_s - int(first.timestamp())) // step_s)
     before = -(-before // TIME_CHUNK) * TIME_CHUNK
     start_s -= before * step_s

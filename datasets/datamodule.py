@@ -19,7 +19,7 @@ from datasets.archive import OK, Archive
 from datasets.archive_writer import BLOCK
 from datasets.coding import RAIN_CODE
 from datasets.errors import DataError
-from datasets.windows import Crop, RainSampler, SplitConfig, window_starts
+from datasets.windows import Crop, RainSampler, SplitConfig, runs, window_starts
 
 TRAIN, VALIDATION = 0, 1
 
@@ -80,8 +80,8 @@ class WindowDataset(Dataset[Tensor]):
         self._samplers: list[RainSampler | None] = []
         self.counts: list[int] = []
         for archive in archives:
-            usable = config.split.masks(archive.times, archive.status == OK)[split]
-            starts = window_starts(usable, length)
+            ok = archive.status == OK
+            starts = window_starts(config.split.regions(archive.times, ok)[split] & ok, length)
             self.counts.append(starts.size)
             self._samplers.append(
                 RainSampler(
@@ -183,6 +183,15 @@ class RainDataModule(pl.LightningDataModule):
         self.training = WindowDataset(archives, config, TRAIN, seed)
         self.validation = WindowDataset(archives, config, VALIDATION, seed)
         self._table = torch.from_numpy(RAIN_CODE.table)
+
+    def training_periods(self, archive: Archive) -> list[tuple[str, str]]:
+        """Valid times that training may use, as [start, end) in ISO format, UTC."""
+        times = archive.times
+        region = self.config.split.regions(times, archive.status == OK)[TRAIN]
+        return [
+            (times[a].isoformat(), (times[b - 1] + archive.step).isoformat())
+            for a, b in runs(region)
+        ]
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         return self._loader(self.training, same_every_epoch=False)

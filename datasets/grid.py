@@ -4,6 +4,7 @@ Owns reading it from CF files, comparing it, and writing it as CF attributes.
 """
 
 import json
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -36,7 +37,7 @@ class Grid:
             if values.ndim != 1 or values.size < 2:
                 raise ValueError(f"{name} must be one-dimensional with 2 or more pixels")
             spacing = np.diff(values) * direction
-            if spacing.min() <= 0:
+            if not spacing.min() > 0:  # NaN too
                 raise ValueError(f"{name} must {'rise' if direction > 0 else 'fall'} all along")
             if spacing.max() - spacing.min() > 0.01 * spacing.mean():
                 raise ValueError(
@@ -154,7 +155,15 @@ def _crs(attributes_json: str) -> pyproj.CRS:
 
 def _same_projection(a: pyproj.CRS, b: pyproj.CRS) -> bool:
     """Same projection under other names: a WKT that went through a file loses names only."""
-    return a.to_dict() == b.to_dict() if a.to_dict() else False
+    parameters = proj_parameters(a)
+    return bool(parameters) and parameters == proj_parameters(b)
+
+
+def proj_parameters(crs: pyproj.CRS) -> dict[str, Any]:
+    """PROJ parameters of a CRS; names and areas of use are lost, of which PROJ warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return dict(crs.to_dict())
 
 
 def attach(values: npt.NDArray[Any], grid: Grid, **attributes: Any) -> xr.DataArray:

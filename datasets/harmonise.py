@@ -15,7 +15,7 @@ import pyproj
 import xarray as xr
 
 from datasets.errors import DataError
-from datasets.grid import Grid, crs_from_attributes
+from datasets.grid import Grid, crs_from_attributes, proj_parameters
 
 Quantity = Literal["rate", "accumulation", "reflectivity"]
 Floats = npt.NDArray[np.floating]
@@ -101,7 +101,8 @@ def rain_rate_from_dbz(dbz: Floats, zr: ZRRelation) -> Floats:
     -------
     The same shape, mm/h. NaN stays NaN, no echo is 0.
     """
-    return np.asarray((10.0 ** (dbz / 10.0) / zr.a) ** (1.0 / zr.b))
+    with np.errstate(over="ignore"):  # an undeclared fill of 9999 dBZ; infinite rain is refused
+        return np.asarray((10.0 ** (dbz / 10.0) / zr.a) ** (1.0 / zr.b))
 
 
 def rain_rate(
@@ -237,6 +238,6 @@ def in_metres(crs: pyproj.CRS) -> pyproj.CRS:
     """The same projection with metres on its axes (KNMI and others write kilometres)."""
     if crs.is_geographic or all(axis.unit_conversion_factor == 1.0 for axis in crs.axis_info):
         return crs
-    parameters = crs.to_dict()
+    parameters = proj_parameters(crs)
     parameters.pop("to_meter", None)
     return pyproj.CRS.from_dict(parameters | {"units": "m"})

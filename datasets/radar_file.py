@@ -16,7 +16,8 @@ import pandas as pd
 import pyproj
 import xarray as xr
 
-from datasets.archive_config import ArchiveConfig
+from datasets.archive_config import NAME_DIGITS, ArchiveConfig
+from datasets.classic_netcdf import expected_size
 from datasets.coding import RAIN_CODE
 from datasets.errors import DataError
 from datasets.grid import Grid
@@ -63,6 +64,7 @@ def read_file(path: str, config: ArchiveConfig) -> FileReport:
         reason = "the file is empty (0 bytes)"
         return FileReport(path, digest, size, rejected=[(time_from_name(path, config), reason)])
     try:
+        _check_whole(path, size)
         with xr.open_dataset(path, cache=False) as dataset:
             grid, scans, rejected = _read_dataset(dataset, path, config)
     except DataError as error:
@@ -76,6 +78,15 @@ def read_file(path: str, config: ArchiveConfig) -> FileReport:
     return FileReport(path, digest, size, rejected=[(time_from_name(path, config), reason)])
 
 
+def _check_whole(path: str, size: int) -> None:
+    try:
+        expected = expected_size(path)
+    except (EOFError, KeyError) as error:
+        raise DataError("is cut off or broken in its netCDF header") from error
+    if expected is not None and size < expected:
+        raise DataError(f"is cut off: it has {size} of at least {expected} bytes")
+
+
 def harmonise(dataset: xr.Dataset, path: str, config: ArchiveConfig) -> list[xr.DataArray]:
     """Scans of an open file as rain rate before coding: (y, x), mm/h, NaN = not observed.
 
@@ -83,7 +94,7 @@ def harmonise(dataset: xr.Dataset, path: str, config: ArchiveConfig) -> list[xr.
     """
     variable = _variable(dataset, config)
     oriented = _grid(dataset, variable, config)
-    times, intervals = _times(dataset, variable, path, config)
+    times, intervals = _times(dataset, variable, oriented, path, config)
     return [
         xr.DataArray(
             _field(variable, index, oriented, intervals[index], config),
@@ -96,11 +107,11 @@ def harmonise(dataset: xr.Dataset, path: str, config: ArchiveConfig) -> list[xr.
 
 
 def time_from_name(path: str, config: ArchiveConfig) -> pd.Timestamp | None:
-    """The time in a file's name, on the step; None where there is none."""
+    """The valid time by a file's name, on the step; None where there is none."""
     if config.time_in_name is None:
         return None
     pattern = re.escape(config.time_in_name)
-    for code, digits in {"Y": 4, "j": 3, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2}.items():
+    for code, digits in NAME_DIGITS.items():
         pattern = pattern.replace(f"%{code}", rf"\d{{{digits}}}")
     found = re.search(pattern, Path(path).name)
     if not found:
@@ -109,8 +120,11 @@ def time_from_name(path: str, config: ArchiveConfig) -> pd.Timestamp | None:
         time = datetime.strptime(found[0], config.time_in_name).replace(tzinfo=UTC)
     except ValueError:
         return None
+    valid = pd.Timestamp(time).tz_localize(None)
+    if config.time_marks == "start" and config.accumulation is not None:
+        valid += config.accumulation
     try:
-        return _on_step(pd.Timestamp(time).tz_localize(None), config)
+        return _on_step(valid, config)
     except DataError:
         return None
 
@@ -131,7 +145,7 @@ def _read_dataset(
 ) -> tuple[Grid, list[FileScan], list[tuple[pd.Timestamp | None, str]]]:
     variable = _variable(dataset, config)
     oriented = _grid(dataset, variable, config)
-    times, intervals = _times(dataset, variable, path, config)
+    times, intervals = _times(dataset, variable, oriented, path, config)
     scans: list[FileScan] = []
     rejected: list[tuple[pd.Timestamp | None, str]] = []
     for index, (time, interval) in enumerate(zip(times, intervals, strict=True)):
@@ -158,6 +172,11 @@ def _variable(dataset: xr.Dataset, config: ArchiveConfig) -> xr.DataArray:
 def _grid(dataset: xr.Dataset, variable: xr.DataArray, config: ArchiveConfig) -> _Oriented:
     y_dim = config.y or _dimension(dataset, variable, "Y", -2)
     x_dim = config.x or _dimension(dataset, variable, "X", -1)
+    if x_dim == y_dim:
+        raise DataError(
+            f"cannot tell x from y among the dimensions {variable.dims} of '{config.variable}'; "
+            "set 'x' and 'y' in the archive's configuration"
+        )
     axes = {}
     for dim in (x_dim, y_dim):
         if dim not in variable.dims or dim not in dataset.variables:
@@ -177,24 +196,33 @@ def _grid(dataset: xr.Dataset, variable: xr.DataArray, config: ArchiveConfig) ->
 
 
 def _dimension(dataset: xr.Dataset, variable: xr.DataArray, axis: str, position: int) -> str:
-    """The dimension of an axis by its CF attributes; by its position where there are none."""
+    """The dimension of an axis by its CF attributes, else by its name, else by its position."""
     names = {
         "X": ("projection_x_coordinate", "longitude", "grid_longitude"),
         "Y": ("projection_y_coordinate", "latitude", "grid_latitude"),
     }[axis]
+    plain_names = {"X": ("x", "lon", "longitude"), "Y": ("y", "lat", "latitude")}[axis]
     for dim in variable.dims:
         attributes = dataset[dim].attrs if dim in dataset.variables else {}
         if attributes.get("standard_name") in names or attributes.get("axis") == axis:
+            return str(dim)
+    for dim in variable.dims:
+        if str(dim).lower() in plain_names:
             return str(dim)
     return str(variable.dims[position])
 
 
 def _times(
-    dataset: xr.Dataset, variable: xr.DataArray, path: str, config: ArchiveConfig
+    dataset: xr.Dataset,
+    variable: xr.DataArray,
+    oriented: "_Oriented",
+    path: str,
+    config: ArchiveConfig,
 ) -> tuple[list[pd.Timestamp], list[pd.Timedelta | None]]:
     """Valid time (end of accumulation) and interval of each scan of the file."""
     name = config.time_variable or _time_variable(dataset, variable)
-    count = int(np.prod([variable.sizes[d] for d in variable.dims[:-2]]))
+    across = (oriented.y_dim, oriented.x_dim)
+    count = int(np.prod([variable.sizes[d] for d in variable.dims if d not in across]))
     if name is None or (config.time_variable and name not in dataset.variables):
         if config.time_variable:
             raise DataError(f"has no time variable '{config.time_variable}'")
@@ -205,19 +233,18 @@ def _times(
                 "'time_in_name' in the archive's configuration"
             )
         ends, intervals = pd.DatetimeIndex([stamped]), [config.accumulation]
-        has_start = False
+        marks_end = True
     else:
         ends = _datetimes(dataset[name])
         starts, bounded = _starts(dataset, name, config)
         if bounded is not None:
             ends = bounded
-        has_start = starts is not None
+        marks_end = starts is not None or config.time_marks == "end"
         intervals = [config.accumulation] * ends.size if starts is None else list(ends - starts)
     if ends.size != count:
         raise DataError(f"has {count} scans but {ends.size} times")
-    if config.time_marks == "start" and not has_start:
-        if config.accumulation is None:
-            raise DataError("time_marks 'start' needs 'accumulation' in the configuration")
+    if not marks_end:
+        assert config.accumulation is not None
         ends = ends + config.accumulation
     return list(ends), intervals
 
@@ -242,6 +269,8 @@ def _starts(
         both = dataset[bounds]
         if not np.issubdtype(both.dtype, np.datetime64):
             raise DataError(f"time bounds '{bounds}' are no times")
+        if np.isnat(both.values).any():
+            raise DataError(f"time bounds '{bounds}' are missing their value")
         pairs = both.values.reshape(-1, 2)
         return pd.DatetimeIndex(pairs.min(axis=1)), pd.DatetimeIndex(pairs.max(axis=1))
     if config.start_variable in dataset.variables:
@@ -305,13 +334,18 @@ def _declared_invalid(
 ) -> npt.NDArray[np.bool_]:
     """Where CF ``valid_range``, ``valid_min`` or ``valid_max`` exclude a value.
 
-    xarray ignores them. They are in packed numbers where the variable is packed (CF 2.5.1).
+    xarray ignores them. They are in packed numbers where the variable is packed (CF 2.5.1), but
+    floating-point limits of packed integers can only mean the unpacked values (NetCDF User Guide).
     """
     low, high = variable.attrs.get("valid_range", (None, None))
     low = variable.attrs.get("valid_min", low)
     high = variable.attrs.get("valid_max", high)
     scale = float(variable.encoding.get("scale_factor", 1.0))
     offset = float(variable.encoding.get("add_offset", 0.0))
+    limits = [np.asarray(limit) for limit in (low, high) if limit is not None]
+    packed = np.dtype(variable.encoding.get("dtype", values.dtype))
+    if packed.kind in "iu" and any(limit.dtype.kind == "f" for limit in limits):
+        scale, offset = 1.0, 0.0
     outside = np.zeros(values.shape, dtype=bool)
     slack = abs(scale) / 2 if "scale_factor" in variable.encoding else 0.0
     if low is not None:

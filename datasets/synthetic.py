@@ -34,7 +34,7 @@ class SyntheticConfig(BaseModel):
     size: int = Field(default=256, ge=32, description="side of the square domain [px of 1 km]")
     step_minutes: int = Field(default=5, gt=0)
     start: str = "2024-06-01T00:00"
-    missing_fraction: float = Field(default=0.01, ge=0, lt=1, description="share of scans lost")
+    missing_fraction: float = Field(default=0.006, ge=0, lt=1, description="share of scans lost")
 
     @property
     def times(self) -> pd.DatetimeIndex:

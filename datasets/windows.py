@@ -25,7 +25,7 @@ class Period(BaseModel):
     @model_validator(mode="after")
     def _ordered(self) -> "Period":
         try:
-            start, end = pd.Timestamp(self.start), pd.Timestamp(self.end)
+            start, end = _utc(self.start), _utc(self.end)
         except ValueError as error:
             raise ValueError(f"not a time: {error}") from error
         if not start < end:
@@ -34,7 +34,13 @@ class Period(BaseModel):
 
     def contains(self, times: pd.DatetimeIndex) -> Bools:
         """(time,) which times lie in the period."""
-        return np.asarray((times >= pd.Timestamp(self.start)) & (times < pd.Timestamp(self.end)))
+        return np.asarray((times >= _utc(self.start)) & (times < _utc(self.end)))
+
+
+def _utc(text: str) -> pd.Timestamp:
+    """A time as written, ``…Z`` and other offsets too, on the archives' axis (naive UTC)."""
+    time = pd.Timestamp(text)
+    return time if time.tz is None else time.tz_convert(None)
 
 
 class SplitConfig(BaseModel):
@@ -54,8 +60,11 @@ class SplitConfig(BaseModel):
         "in the archive",
     )
 
-    def masks(self, times: pd.DatetimeIndex, ok: Bools) -> tuple[Bools, Bools]:
-        """(time,) scans that training may use, and scans that validation may use; disjoint."""
+    def regions(self, times: pd.DatetimeIndex, ok: Bools) -> tuple[Bools, Bools]:
+        """(time,) parts of the time axis for training and for validation; disjoint.
+
+        ``ok`` says which times hold a good scan; shares are counted in those.
+        """
         test = _inside(self.test, times)
         validation = _inside(self.validation, times) & ~test
         if not validation.any():
@@ -63,7 +72,7 @@ class SplitConfig(BaseModel):
             tail = free[int(np.ceil(free.size * (1 - self.validation_fraction))) :]
             if tail.size:
                 validation = ~test & (np.arange(times.size) >= tail[0])
-        return ok & ~test & ~validation, ok & validation
+        return ~test & ~validation, validation
 
 
 def _inside(periods: tuple[Period, ...], times: pd.DatetimeIndex) -> Bools:
@@ -71,6 +80,12 @@ def _inside(periods: tuple[Period, ...], times: pd.DatetimeIndex) -> Bools:
     for period in periods:
         inside |= period.contains(times)
     return inside
+
+
+def runs(mask: Bools) -> list[tuple[int, int]]:
+    """First index and end (exclusive) of each stretch where the mask holds."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def window_starts(usable: Bools, length: int) -> npt.NDArray[np.int64]:

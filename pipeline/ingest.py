@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import dask
 import pandas as pd
 from distributed import Client, LocalCluster
 from pydantic import BaseModel, ConfigDict, Field
@@ -168,14 +167,13 @@ def _reader(source: ArchiveConfig, workers: int) -> Iterator[_Read]:
 
         yield read_here
         return
-    quiet = {"distributed.admin.tick.limit": "1h", "distributed.logging": {"distributed": "error"}}
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # comings and goings of workers
     with (
-        dask.config.set(quiet),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             silence_logs=logging.ERROR,
         ) as cluster,
         Client(cluster) as client,

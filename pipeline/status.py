@@ -41,8 +41,8 @@ class ArchiveStatus:
             f"  archive    {self.path}, snapshot {self.snapshot}",
             f"  period     {period}",
             f"  step       {self.step_minutes:g} min",
-            f"  grid       {self.height} × {self.width} pixels of {self.pixel_size_m / 1000:.3g} km, "
-            f"{self.projection}",
+            f"  grid       {self.height} × {self.width} pixels of "
+            f"{self.pixel_size_m / 1000:.3g} km, {self.projection}",
             f"  scans      {self.present} present, {self.missing} missing, "
             f"{self.rejected} rejected",
             f"  size       {_size(self.size_bytes)} on disk, "

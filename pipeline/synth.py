@@ -29,9 +29,7 @@ def synth(config: SynthConfig) -> list[Path]:
     grid = synthetic_grid(config.radar.size)
     written = []
     scans = synthetic_scans(config.radar)
-    for scan in tqdm(
-        scans, total=len(config.radar.times), desc="synth", unit="scan", disable=None
-    ):
+    for scan in tqdm(scans, total=len(config.radar.times), desc="synth", unit="scan", disable=None):
         if scan.missing:
             continue
         path = config.out / f"{scan.time:%Y/%m/%d}" / f"synthetic_{scan.time:%Y%m%dT%H%M}.nc"

@@ -1,0 +1,98 @@
+"""How long a classic netCDF file has to be, by its header.
+
+The netCDF library reads what is cut off a classic file (CDF-1, CDF-2, CDF-5) as zeros and says
+nothing, so a half-copied scan would count as dry. A cut-off netCDF-4 file does not open at all.
+Format: https://docs.unidata.ucar.edu/netcdf-c/current/file_format_specifications.html
+"""
+
+from math import prod
+from pathlib import Path
+from typing import BinaryIO
+
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
+
+
+def expected_size(path: str) -> int | None:
+    """Bytes up to the end of the last value; None where the file is not classic netCDF.
+
+    Raises
+    ------
+    EOFError
+        If not even the header is whole.
+    """
+    with Path(path).open("rb") as stream:
+        magic = stream.read(4)
+        if magic not in (b"CDF\x01", b"CDF\x02", b"CDF\x05"):
+            return None
+        return _Header(stream, magic[3]).expected_size()
+
+
+class _Header:
+    """A reader that stands behind the magic number of a classic file."""
+
+    def __init__(self, stream: BinaryIO, version: int) -> None:
+        self._stream = stream
+        self._count_bytes = 8 if version == 5 else 4
+        self._offset_bytes = 4 if version == 1 else 8
+
+    def expected_size(self) -> int:
+        records = self._integer(self._count_bytes)
+        if records == 2 ** (8 * self._count_bytes) - 1:
+            records = 0  # a file still being streamed does not say
+        lengths = [self._dimension() for _ in range(self._list_length())]
+        self._skip_attributes()
+        fixed, recorded = [self._stream.tell()], []
+        for _ in range(self._list_length()):
+            is_record, begin, size = self._variable(lengths)
+            if is_record:
+                recorded.append((begin, size))
+            else:
+                fixed.append(begin + size)
+        if records and recorded:
+            # records are padded to 4 bytes, except where there is one record variable only
+            padded = [_padded(size) for _, size in recorded]
+            stride = sum(padded) if len(recorded) > 1 else recorded[0][1]
+            fixed += [begin + (records - 1) * stride + size for begin, size in recorded]
+        return max(fixed)
+
+    def _variable(self, lengths: list[int]) -> tuple[bool, int, int]:
+        """Whether it runs along the record dimension, where it begins, bytes (of one record)."""
+        self._skip_name()
+        dims = [self._integer(self._count_bytes) for _ in range(self._integer(self._count_bytes))]
+        self._skip_attributes()
+        type_bytes = _TYPE_BYTES[self._integer(4)]
+        self._integer(self._count_bytes)  # vsize: overflows in large CDF-1 and CDF-2 variables
+        begin = self._integer(self._offset_bytes)
+        shape = [lengths[dim] for dim in dims]
+        is_record = bool(shape) and shape[0] == 0
+        return is_record, begin, type_bytes * prod(shape[1:] if is_record else shape)
+
+    def _dimension(self) -> int:
+        self._skip_name()
+        return self._integer(self._count_bytes)
+
+    def _skip_attributes(self) -> None:
+        for _ in range(self._list_length()):
+            self._skip_name()
+            type_bytes = _TYPE_BYTES[self._integer(4)]
+            self._bytes(_padded(type_bytes * self._integer(self._count_bytes)))
+
+    def _skip_name(self) -> None:
+        self._bytes(_padded(self._integer(self._count_bytes)))
+
+    def _list_length(self) -> int:
+        self._integer(4)  # the list's tag; an absent list has length 0
+        return self._integer(self._count_bytes)
+
+    def _integer(self, count: int) -> int:
+        return int.from_bytes(self._bytes(count), "big")
+
+    def _bytes(self, count: int) -> bytes:
+        found = self._stream.read(count)
+        if len(found) < count:
+            raise EOFError("cut off in its header")
+        return found
+
+
+def _padded(size: int) -> int:
+    return -(-size // 4) * 4

@@ -1,0 +1,350 @@
+"""The command line `squall`: parses, calls a stage, prints; owns exit codes and messages.
+
+Exit codes: 0 all well; 1 something is wrong with the data (a file set aside, a scan missing);
+2 a wrong argument or configuration; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from datasets.errors import ConfigError, DataError
+from pipeline.provenance import squall_version
+
+DESCRIPTION = """\
+Precipitation nowcasting: from radar netCDF files to forecast maps.
+
+  synth      write a synthetic radar archive to try everything with
+  ingest     radar netCDF files      -> archive
+  status     what an archive holds
+  train      archive                 -> checkpoint
+  forecast   archive + checkpoint    -> forecast (CF netCDF)
+  verify     archive + checkpoint    -> scores beside persistence
+  maps       forecast                -> maps (PNG, animation)
+
+'squall COMMAND --help' explains each. All times are UTC.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = _parse(sys.argv[1:] if argv is None else list(argv))
+    _set_up_logging(quiet=arguments.quiet)
+    try:
+        return int(arguments.run(arguments))
+    except ConfigError as error:
+        return _failed(error, 2)
+    except DataError as error:
+        return _failed(error, 1)
+    except KeyboardInterrupt:
+        return _failed("interrupted; what was finished is kept", 130)
+    except Exception as error:
+        from convgru import CheckpointError
+
+        if isinstance(error, CheckpointError):
+            return _failed(error, 1)
+        if isinstance(error, OSError):
+            return _failed(error, 1)
+        raise
+
+
+def _failed(message: object, code: int) -> int:
+    print(f"squall: {message}", file=sys.stderr)
+    return code
+
+
+def _set_up_logging(*, quiet: bool) -> None:
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    logging.getLogger("squall").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if arguments.command == "train":
+        # overrides may stand anywhere, also behind --archive, which takes several values
+        archives = arguments.archive or []
+        arguments.overrides += [a for a in archives if _is_override(a)]
+        arguments.archive = [a for a in archives if not _is_override(a)]
+        arguments.overrides += [a for a in rest if _is_override(a)]
+        rest = [a for a in rest if not _is_override(a)]
+    if rest:
+        parser.error(f"unrecognised arguments: {' '.join(rest)}")
+    return arguments
+
+
+def _is_override(text: str) -> bool:
+    key, separator, _ = text.partition("=")
+    dotted = all(part.isidentifier() for part in key.split("."))
+    return bool(separator) and dotted and not Path(text).exists()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="squall", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"squall {squall_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], help: str, example: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=help,
+            description=help[0].upper() + help[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.add_argument("--quiet", action="store_true", help="print errors and results only")
+        sub.set_defaults(run=run)
+        return sub
+
+    synth = command(
+        "synth",
+        _synth,
+        "write a synthetic radar archive, one CF netCDF file per scan",
+        "squall synth --out synthetic --hours 6",
+    )
+    synth.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the files"
+    )
+    synth.add_argument("--hours", type=float, default=24.0, metavar="H", help="length (default 24)")
+    synth.add_argument("--seed", type=int, default=1, metavar="S", help="another seed, other rain")
+
+    ingest = command(
+        "ingest",
+        _ingest,
+        "bring an archive up to date with radar netCDF files",
+        "squall ingest configs/archives/knmi.yaml --archive archives/knmi.icechunk "
+        "--files 'radar/**/*.nc'",
+    )
+    ingest.add_argument(
+        "config", type=Path, metavar="CONFIG.yaml", help="how to read the files (configs/archives)"
+    )
+    _archive_argument(ingest, "the archive; made if there is none")
+    ingest.add_argument(
+        "--files",
+        nargs="+",
+        default=[],
+        metavar="GLOB",
+        help="files to ingest, ** spans folders (default: 'files' of the configuration)",
+    )
+    ingest.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="reading processes, 0 for none (default: one a core when there are many files)",
+    )
+
+    status = command(
+        "status", _status, "show what an archive holds", "squall status archives/knmi.icechunk"
+    )
+    status.add_argument("archive", type=Path, metavar="ARCHIVE")
+    status.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+    train = command(
+        "train",
+        _train,
+        "train a network and write checkpoints, log and the resolved configuration",
+        "squall train configs/experiments/small.yaml --archive archives/knmi.icechunk "
+        "--out runs/knmi data.batch_size=8",
+    )
+    train.add_argument(
+        "config", type=Path, metavar="EXPERIMENT.yaml", help="the experiment (configs/experiments)"
+    )
+    train.add_argument(
+        "--archive",
+        nargs="+",
+        metavar="PATH",
+        help="archives to train on (default: data.archives of the experiment)",
+    )
+    train.add_argument(
+        "--out", type=Path, metavar="DIR", help="run folder (default: runs/NAME of the experiment)"
+    )
+    train.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+    train.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="a.b=value",
+        help="change a value of the experiment, like optimiser.learning_rate=0.001",
+    )
+
+    forecast = command(
+        "forecast",
+        _forecast,
+        "make one nowcast and write it as CF netCDF",
+        "squall forecast --archive archives/knmi.icechunk --model runs/knmi/best.ckpt "
+        "--out forecast.nc",
+    )
+    _archive_argument(forecast, "where the observed scans are")
+    _model_argument(forecast)
+    forecast.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.nc", help="what to write"
+    )
+    forecast.add_argument(
+        "--at",
+        default="latest",
+        metavar="TIME",
+        help="time of the last scan to use, like 2010-08-26T06:00 (default: latest)",
+    )
+    _lead_times_argument(forecast)
+
+    verify = command(
+        "verify",
+        _verify,
+        "score many forecasts against what came, beside persistence",
+        "squall verify --archive archives/knmi.icechunk --model runs/knmi/best.ckpt "
+        "--out scores --every 15",
+    )
+    _archive_argument(verify, "where the scans are")
+    _model_argument(verify)
+    verify.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for scores")
+    verify.add_argument("--start", metavar="T", help="first reference time (default: the first)")
+    verify.add_argument("--end", metavar="T", help="last reference time (default: the last)")
+    verify.add_argument(
+        "--every", type=float, metavar="MIN", help="minutes between reference times (default: all)"
+    )
+    verify.add_argument(
+        "--include-training",
+        action="store_true",
+        help="score times that the model was trained on, too (default: leave them out)",
+    )
+    _lead_times_argument(verify)
+
+    maps = command(
+        "maps", _maps, "draw maps of a forecast", "squall maps forecast.nc --out maps --animate"
+    )
+    maps.add_argument("forecast", type=Path, metavar="FORECAST.nc")
+    maps.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the maps")
+    maps.add_argument("--animate", action="store_true", help="write an animation, too")
+    maps.add_argument(
+        "--archive",
+        type=Path,
+        metavar="PATH",
+        help="archive with what came: shown beside the forecast in the overview",
+    )
+    return parser
+
+
+def _archive_argument(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument("--archive", type=Path, required=True, metavar="PATH", help=help)
+
+
+def _model_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="CKPT",
+        help="checkpoint of a `squall train` run",
+    )
+
+
+def _lead_times_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lead-times", type=int, metavar="N", help="steps to forecast (default: as trained)"
+    )
+
+
+# The stages are imported where they run: `squall --help` must not wait for torch.
+
+
+def _synth(arguments: argparse.Namespace) -> int:
+    from pipeline.config import validated
+    from pipeline.synth import SynthConfig, synth
+
+    radar = {"hours": arguments.hours, "seed": arguments.seed}
+    config = validated(SynthConfig, {"out": arguments.out, "radar": radar}, "squall synth")
+    written = synth(config)
+    print(f"{len(written)} scans in {arguments.out}, one every {config.radar.step_minutes} minutes")
+    return 0
+
+
+def _ingest(arguments: argparse.Namespace) -> int:
+    from datasets.archive_config import ArchiveConfig
+    from pipeline.config import load_config, validated
+    from pipeline.ingest import IngestConfig, ingest
+
+    values = {
+        "source": load_config(arguments.config, ArchiveConfig),
+        "archive": arguments.archive,
+        "files": arguments.files,
+        "workers": arguments.workers,
+    }
+    report = ingest(validated(IngestConfig, values, "squall ingest"))
+    print(f"{arguments.archive}: {report}")
+    return 1 if report.rejected else 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from pipeline.status import status
+
+    found = status(arguments.archive)
+    print(json.dumps(found.as_dict(), indent=2) if arguments.json else found)
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from pipeline.config import load_config
+    from pipeline.train import ExperimentConfig, train
+
+    overrides = list(arguments.overrides)
+    if arguments.archive:
+        overrides.append(f"data.archives={json.dumps(arguments.archive)}")
+    config = load_config(arguments.config, ExperimentConfig, overrides)
+    out = arguments.out or Path("runs") / config.name
+    result = train(config, out, resume=arguments.resume)
+    print(f"{result.epochs} epochs, best validation loss {result.best_val_loss:.4f}: {result.best}")
+    return 0
+
+
+def _forecast(arguments: argparse.Namespace) -> int:
+    from pipeline.config import validated
+    from pipeline.forecast import ForecastConfig, forecast
+
+    values = {name: getattr(arguments, name) for name in ForecastConfig.model_fields}
+    made = forecast(validated(ForecastConfig, values, "squall forecast"))
+    times = made.time.values.astype("datetime64[m]")
+    print(
+        f"{arguments.out}: {times.size} lead times, {times[0]} to {times[-1]} UTC, "
+        f"up to {float(made.rain_rate.max().fillna(0)):.1f} mm/h"
+    )
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from pipeline.config import validated
+    from pipeline.verify import VerifyConfig, verify
+
+    given = vars(arguments) | {"every_minutes": arguments.every}
+    values = {name: given[name] for name in VerifyConfig.model_fields if name in given}
+    result = verify(validated(VerifyConfig, values, "squall verify"))
+    print(f"{result.table}\n\n{result.netcdf}\n{result.csv}\n{result.plot}")
+    return 0
+
+
+def _maps(arguments: argparse.Namespace) -> int:
+    from pipeline.config import validated
+    from pipeline.maps import MapsConfig, maps, observed_at_valid_times
+
+    values = {name: getattr(arguments, name) for name in ("forecast", "out", "animate")}
+    config = validated(MapsConfig, values, "squall maps")
+    observed = None
+    if arguments.archive is not None:
+        observed = observed_at_valid_times(config.forecast, arguments.archive)
+    result = maps(config, observed=observed)
+    print(f"{len(result.maps)} maps in {arguments.out}, overview {result.overview}")
+    if result.animation:
+        print(f"animation {result.animation}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""One nowcast from an archive and a checkpoint, as CF netCDF."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+import xarray as xr
+from pydantic import BaseModel, ConfigDict, Field
+
+from convgru import Nowcaster, load_nowcaster
+from datasets.archive import OK, Archive
+from datasets.errors import ConfigError, DataError
+from datasets.grid import GRID_MAPPING
+from pipeline.provenance import atomic_path, now_utc, sha256_of, squall_version
+
+log = logging.getLogger("squall.forecast")
+
+
+class ForecastConfig(BaseModel):
+    """Which nowcast to make."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    archive: Path
+    model: Path
+    out: Path
+    at: str = Field(default="latest", description="reference time, UTC, or latest")
+    lead_times: int | None = Field(
+        default=None, gt=0, description="how many steps; as many as trained with where not given"
+    )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint ready to forecast, on the device that is there."""
+
+    path: Path
+    nowcaster: Nowcaster
+    provenance: dict[str, Any]
+    device: torch.device
+
+    @classmethod
+    def load(cls, path: Path) -> Model:
+        """Rebuild the network; raises CheckpointError where that cannot be done."""
+        nowcaster, provenance = load_nowcaster(path)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(path, nowcaster.to(device), provenance, device)
+
+    @property
+    def name(self) -> str:
+        return str(self.provenance["name"])
+
+    @property
+    def context(self) -> int:
+        """How many scans it starts from."""
+        return int(self.provenance["context"])
+
+    @property
+    def lead_times(self) -> int:
+        """How many steps it was trained to forecast."""
+        return int(self.provenance["lead_times"])
+
+    def check_archive(self, archive: Archive) -> None:
+        """Refuse an archive of another step.
+
+        Raises
+        ------
+        DataError
+            If the model's steps are not the archive's.
+        """
+        step_s = archive.step.total_seconds()
+        if step_s != self.provenance["step_s"]:
+            raise DataError(
+                f"{self.path} was trained on scans every {self.provenance['step_s'] / 60:g} min, "
+                f"{archive.path} has one every {step_s / 60:g} min; train a model for this archive"
+            )
+
+    def nowcast(self, context: npt.NDArray[np.float32], lead_times: int) -> npt.NDArray[np.float32]:
+        """Forecast rain rate.
+
+        Parameters
+        ----------
+        context : (T, y, x), mm/h, NaN = not observed.
+
+        Returns
+        -------
+        (lead_time, y, x), mm/h, NaN where the context has not observed the pixel.
+        """
+        scans = torch.from_numpy(np.ascontiguousarray(context))[None, :, None].to(self.device)
+        with torch.inference_mode():
+            rate = self.nowcaster(scans, lead_times)
+        return np.asarray(rate[0, :, 0].float().cpu().numpy())
+
+
+def forecast(config: ForecastConfig) -> xr.Dataset:
+    """Make one nowcast and write it as CF netCDF; returns what was written.
+
+    Raises
+    ------
+    DataError
+        If the archive has no scan at the reference time.
+    ConfigError
+        If the reference time is no time.
+    CheckpointError
+        If the model cannot be loaded.
+    """
+    archive = Archive.open(config.archive)
+    model = Model.load(config.model)
+    model.check_archive(archive)
+    index = reference_index(archive, config.at)
+    lead_times = config.lead_times or model.lead_times
+    context = archive.read(index - model.context + 1, model.context)
+    missing = [f"{t:%H:%M}" for t, ok in _context_status(archive, index, model.context) if not ok]
+    if missing:
+        log.warning("context lacks the scan of %s UTC", ", ".join(missing))
+    rate = model.nowcast(context.values, lead_times)
+    dataset = _dataset(archive, model, context, rate, config)
+    with atomic_path(config.out) as part:
+        dataset.to_netcdf(part, encoding=_encoding())
+    return dataset
+
+
+def reference_index(archive: Archive, at: str) -> int:
+    """Index of the scan to start from: ``latest`` or a time in UTC.
+
+    Raises
+    ------
+    DataError
+        If the archive has no good scan there; the message names the nearest ones.
+    ConfigError
+        If ``at`` is no time.
+    """
+    good = np.flatnonzero(archive.status == OK)
+    if not good.size:
+        raise DataError(f"{archive.path}: holds no scan yet; ingest some first")
+    if at == "latest":
+        return int(good[-1])
+    time = parse_time(at, "--at")
+    index = archive.index_of(time)
+    if index not in good:
+        nearest = good[np.argsort(np.abs(good - index))[:1]]
+        times = archive.times
+        raise DataError(
+            f"{archive.path}: has no scan at {time:%Y-%m-%d %H:%M} UTC; the nearest is "
+            f"{times[nearest[0]]:%Y-%m-%d %H:%M}, the latest {times[good[-1]]:%Y-%m-%d %H:%M}"
+        )
+    return index
+
+
+def parse_time(text: str, what: str) -> pd.Timestamp:
+    """A time in UTC, without a zone; raises ConfigError where it is none."""
+    try:
+        time = pd.Timestamp(text)
+    except ValueError as error:
+        raise ConfigError(f"{what}: '{text}' is no time; write it like 2010-08-26T06:00") from error
+    if time is pd.NaT:
+        raise ConfigError(f"{what}: '{text}' is no time; write it like 2010-08-26T06:00")
+    return time.tz_convert("UTC").tz_localize(None) if time.tzinfo else time
+
+
+def _context_status(archive: Archive, index: int, count: int) -> list[tuple[pd.Timestamp, bool]]:
+    rows = range(index - count + 1, index + 1)
+    status = archive.status
+    return [(archive.start + row * archive.step, row >= 0 and status[row] == OK) for row in rows]
+
+
+def _dataset(
+    archive: Archive,
+    model: Model,
+    context: xr.DataArray,
+    rate: npt.NDArray[np.float32],
+    config: ForecastConfig,
+) -> xr.Dataset:
+    reference = pd.Timestamp(context.time.values[-1])
+    leads = archive.step * np.arange(1, rate.shape[0] + 1)
+    described = {
+        "standard_name": "rainfall_rate",
+        "units": "mm h-1",
+        "grid_mapping": GRID_MAPPING,
+    }
+    carried = {k: v for k, v in archive.attributes.items() if k not in ("name", "title")}
+    return xr.Dataset(
+        {
+            "rain_rate": (
+                ("lead_time", "y", "x"),
+                rate,
+                {"long_name": "forecast rain rate", **described},
+            ),
+            "observed_rain_rate": (
+                ("context_time", "y", "x"),
+                context.values,
+                {"long_name": "observed rain rate that the forecast starts from", **described},
+            ),
+        },
+        coords={
+            "lead_time": (
+                "lead_time",
+                leads.to_numpy() if hasattr(leads, "to_numpy") else leads,
+                {"standard_name": "forecast_period", "long_name": "lead time"},
+            ),
+            "time": (
+                "lead_time",
+                reference + leads,
+                {"standard_name": "time", "long_name": "valid time"},
+            ),
+            "forecast_reference_time": (
+                (),
+                reference.to_datetime64(),
+                {"standard_name": "forecast_reference_time", "long_name": "last observed scan"},
+            ),
+            "context_time": (
+                "context_time",
+                context.time.values,
+                {"standard_name": "time", "long_name": "valid time of the observed scans"},
+            ),
+            **archive.grid.coords(),
+        },
+        attrs={
+            **carried,
+            "Conventions": "CF-1.11",
+            "title": f"Precipitation nowcast, {archive.title}",
+            "source": f"Squall ConvGRU '{model.name}'",
+            "history": f"{now_utc()} squall forecast {squall_version()}",
+            "archive": str(archive.path),
+            "archive_title": archive.title,
+            "archive_snapshot": archive.snapshot,
+            "model": model.name,
+            "checkpoint": str(model.path),
+            "checkpoint_sha256": sha256_of(model.path),
+            "squall_version": squall_version(),
+            "configuration": json.dumps(config.model_dump(mode="json")),
+        },
+    )
+
+
+def _encoding() -> dict[str, Any]:
+    field = {"dtype": "float32", "zlib": True, "complevel": 4, "_FillValue": np.float32(np.nan)}
+    times = {"units": "seconds since 1970-01-01 00:00:00", "dtype": "int64"}
+    return {
+        "rain_rate": field,
+        "observed_rain_rate": field,
+        "time": times,
+        "forecast_reference_time": times,
+        "context_time": times,
+        "lead_time": {"units": "minutes", "dtype": "float64"},
+        "x": {"_FillValue": None},
+        "y": {"_FillValue": None},
+    }

@@ -1,0 +1,224 @@
+"""Train a network on archives: configuration, Lightning trainer, run folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pytorch_lightning.callbacks import (
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
+from pytorch_lightning.loggers import CSVLogger
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from convgru import LossConfig, NetworkConfig, NowcastModule, OptimiserConfig
+from datasets.datamodule import DataConfig, RainDataModule
+from datasets.errors import ConfigError
+from pipeline.provenance import squall_version
+
+log = logging.getLogger("squall.train")
+
+
+class TrainerConfig(BaseModel):
+    """How long, on what and when to stop."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_epochs: int = Field(default=30, gt=0)
+    max_minutes: float | None = Field(
+        default=None, gt=0, description="stop after so long, whatever the epoch [min]"
+    )
+    patience: int = Field(
+        default=8, gt=0, description="epochs without a better validation loss before stopping"
+    )
+    gradient_clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int | Literal["auto"] = Field(default="auto", description="how many devices to use")
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
+        default="auto", description="auto: bf16 on a GPU that has it, 32 bits elsewhere"
+    )
+
+
+class ExperimentConfig(BaseModel):
+    """Everything that a training run depends on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="name of the model, on maps and in tables")
+    seed: int = Field(default=1, ge=0)
+    network: NetworkConfig = NetworkConfig()
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    data: DataConfig = DataConfig()
+    trainer: TrainerConfig = TrainerConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExperimentConfig:
+        stride = self.network.total_stride
+        if self.data.crop % stride:
+            raise ValueError(
+                f"data.crop {self.data.crop} must be a multiple of {stride}, the network's strides "
+                "multiplied"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run left behind."""
+
+    out: Path
+    best: Path
+    last: Path
+    best_val_loss: float
+    epochs: int
+
+
+def train(config: ExperimentConfig, out: Path, *, resume: bool = False) -> TrainResult:
+    """Train and write checkpoints, log and the resolved configuration to a run folder.
+
+    ``out`` receives ``config.yaml``, ``log/version_N/metrics.csv`` (N counts resumptions),
+    ``best.ckpt`` (lowest validation loss) and ``last.ckpt``. With ``resume`` the run in the folder
+    goes on from ``last.ckpt``.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a run and ``resume`` is not set, if there is none to resume, or if the
+        configuration names no archive, or archives of different steps.
+    DataError
+        If an archive is missing or has no window.
+    """
+    last = out / "last.ckpt"
+    if not config.data.archives:
+        raise ConfigError("no archive to train on; give --archive or data.archives")
+    if resume and not last.is_file():
+        raise ConfigError(f"{out}: no last.ckpt to resume from; leave --resume out to start anew")
+    if not resume and last.is_file():
+        raise ConfigError(f"{out}: holds a run; add --resume to go on or choose another --out")
+    data = RainDataModule(config.data, seed=config.seed)
+    steps = {archive.step for archive in data.archives}
+    if len(steps) > 1:
+        raise ConfigError(
+            "archives of different steps cannot be mixed: "
+            + ", ".join(f"{a.path} {a.step.total_seconds() / 60:g} min" for a in data.archives)
+        )
+    log.info(
+        "%d training and %d validation windows",
+        sum(data.training.counts),
+        sum(data.validation.counts),
+    )
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its advertisements
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    module = NowcastModule(
+        config.network, config.loss, config.optimiser, provenance=_provenance(config, data)
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.yaml").write_text(
+        yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
+    )
+    checkpoints = ModelCheckpoint(
+        dirpath=out,
+        filename="best",
+        monitor="val_loss",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    trainer = _trainer(config.trainer, out, checkpoints)
+    with warnings.catch_warnings(), logging_redirect_tqdm():
+        # Lightning advises more loader workers; the crops are cut from memory
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*log_every_n_steps.*")
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        trainer.fit(
+            module,
+            data,
+            ckpt_path=str(last) if resume else None,
+            weights_only=True if resume else None,
+        )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    best_loss = checkpoints.best_model_score
+    return TrainResult(
+        out=out,
+        best=out / "best.ckpt",
+        last=last,
+        best_val_loss=float(best_loss) if best_loss is not None else float("nan"),
+        epochs=trainer.current_epoch,
+    )
+
+
+def _trainer(config: TrainerConfig, out: Path, checkpoints: ModelCheckpoint) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        precision=_precision(config),
+        max_epochs=config.max_epochs,
+        max_time={"seconds": round(60 * config.max_minutes)} if config.max_minutes else None,
+        gradient_clip_val=config.gradient_clip,
+        logger=CSVLogger(out, name="log"),
+        log_every_n_steps=10,
+        callbacks=[
+            checkpoints,
+            EarlyStopping(monitor="val_loss", patience=config.patience),
+            LearningRateMonitor(logging_interval="epoch"),
+            _EpochLines(),
+        ],
+        use_distributed_sampler=False,  # EpochSampler shards itself
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+    )
+
+
+def _precision(config: TrainerConfig) -> Any:
+    if config.precision != "auto":
+        return config.precision
+    gpu = config.accelerator != "cpu" and torch.cuda.is_available()
+    return "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _provenance(config: ExperimentConfig, data: RainDataModule) -> dict[str, Any]:
+    """What a forecast needs to know and to name; plain JSON values."""
+    return {
+        "squall_version": squall_version(),
+        "name": config.name,
+        "context": config.data.context,
+        "lead_times": config.data.lead_times,
+        "step_s": int(data.archives[0].step.total_seconds()),
+        "archives": [
+            {
+                "name": a.name,
+                "path": str(a.path),
+                "snapshot": a.snapshot,
+                "training_periods": [list(p) for p in data.training_periods(a)],
+            }
+            for a in data.archives
+        ],
+        "experiment": json.dumps(config.model_dump(mode="json")),
+    }
+
+
+class _EpochLines(pl.Callback):
+    """One plain line an epoch, on terminals and in log files alike."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        values = trainer.callback_metrics
+        shown = ("train_loss", "val_loss", "val_csi", "val_csi_persistence")
+        log.info(
+            "epoch %d of %d: %s",
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            ", ".join(f"{name} {float(values[name]):.4f}" for name in shown if name in values),
+        )

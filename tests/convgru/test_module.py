@@ -1,0 +1,322 @@
+"""Training, validation, checkpoints and the nowcaster that they give back."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from convgru import (
+    CheckpointError,
+    EncoderForecaster,
+    LossConfig,
+    NetworkConfig,
+    Nowcaster,
+    NowcastModule,
+    OptimiserConfig,
+    RainScaling,
+    load_nowcaster,
+)
+
+# Lightning 2.6 asks torch's pytree in a way that torch 2.13 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")
+
+NAN = math.nan
+SMALL = NetworkConfig(channels=(8, 8, 8), strides=(2, 2, 1))
+STEPS = 150
+
+
+class RainBatch(NamedTuple):
+    context: Tensor
+    target: Tensor
+
+
+class Batches:
+    """Batches as a loader gives them; the trainer takes a plain list for several loaders."""
+
+    def __init__(self, *batches: RainBatch) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[RainBatch]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def moving_blobs() -> RainBatch:
+    """Four windows of a blob that moves two pixels a scan; a corner is never observed."""
+    y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
+    windows = []
+    for row, column in [(6, 4), (10, 5), (14, 3), (18, 6)]:
+        scans = [
+            20 * torch.exp(-((y - row) ** 2 + (x - column - 2 * t) ** 2) / 12) for t in range(7)
+        ]
+        windows.append(torch.stack(scans)[:, None])
+    rain = torch.stack(windows)
+    rain[..., :4, -4:] = NAN
+    return RainBatch(rain[:, :4], rain[:, 4:])
+
+
+def trainer(folder: Path, **options: Any) -> pl.Trainer:
+    quiet: dict[str, Any] = dict.fromkeys(
+        ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False
+    )
+    quiet["num_sanity_val_steps"] = 0
+    return pl.Trainer(accelerator="cpu", default_root_dir=folder, **quiet, **options)
+
+
+def fit(module: NowcastModule, trainer: pl.Trainer, batches: list[RainBatch]) -> pl.Trainer:
+    trainer.fit(module, Batches(*batches), val_dataloaders=Batches(batches[0]))
+    return trainer
+
+
+def untrained(**options: Any) -> NowcastModule:
+    torch.manual_seed(3)
+    return NowcastModule(SMALL, LossConfig(), OptimiserConfig(learning_rate=5e-3), **options)
+
+
+def save_checkpoint(module: NowcastModule, folder: Path) -> Path:
+    """What the trainer writes for a module after one step."""
+    fitted = fit(module, trainer(folder, max_steps=1), [moving_blobs()])
+    fitted.save_checkpoint(folder / "model.ckpt")
+    return folder / "model.ckpt"
+
+
+def nowcaster(*, trained: bool = False) -> Nowcaster:
+    torch.manual_seed(4)
+    network = EncoderForecaster(SMALL)
+    if trained:
+        torch.nn.init.normal_(network.head.weight, std=0.3)
+    return Nowcaster(network, RainScaling()).eval()
+
+
+class Losses(pl.Callback):
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        self.values.append(float(outputs["loss"]))
+
+
+# Training
+
+
+def test_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
+    batch, losses, module = moving_blobs(), Losses(), untrained()
+    fitted = trainer(tmp_path, max_steps=STEPS, callbacks=[losses], gradient_clip_val=1.0)
+    fit(module, fitted, [batch] * STEPS)
+    assert len(losses.values) == STEPS
+    assert losses.values[-1] < 0.2 * losses.values[0]
+
+    forecast = Nowcaster(module.network, module.scaling).eval()(batch.context, 3)
+    persistence = batch.context[:, -1:].expand_as(batch.target)
+    known = ~batch.target.isnan()
+    error, to_beat = (
+        (rain - batch.target)[known].square().mean().sqrt() for rain in (forecast, persistence)
+    )
+    assert error < 0.6 * to_beat
+
+    fitted.save_checkpoint(tmp_path / "model.ckpt")
+    rebuilt, _ = load_nowcaster(tmp_path / "model.ckpt")
+    torch.testing.assert_close(rebuilt(batch.context, 3), forecast, equal_nan=True, rtol=0, atol=0)
+
+
+def test_missing_targets_do_not_spoil_training(tmp_path: Path) -> None:
+    context, target = moving_blobs()
+    target = torch.full_like(target, NAN)
+    losses, module = Losses(), untrained()
+    module.optimiser_config = OptimiserConfig(weight_decay=0.0)
+    before = [p.clone() for p in module.network.parameters()]
+    fit(
+        module,
+        trainer(tmp_path, max_steps=2, callbacks=[losses]),
+        [RainBatch(context, target)] * 2,
+    )
+    assert losses.values == [0.0, 0.0]
+    for a, b in zip(before, module.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_rate_rises_and_falls_over_the_steps_of_the_run(tmp_path: Path) -> None:
+    class Rates(pl.Callback):
+        values: list[float]
+
+        def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+            self.values.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    rates = Rates()
+    rates.values = []
+    module = NowcastModule(
+        SMALL, LossConfig(), OptimiserConfig(learning_rate=1.0, warmup_fraction=0.4)
+    )
+    fit(module, trainer(tmp_path, max_steps=10, callbacks=[rates]), [moving_blobs()] * 10)
+    cosine = [0.5 * (1 + math.cos(math.pi * i / 6)) for i in range(6)]
+    assert rates.values == pytest.approx([0.25, 0.5, 0.75, 1.0, *cosine])
+
+
+# Validation
+#
+# last scan   target of both leads   at 1 mm/h: hits, hits + misses + false alarms
+#  2  0          3  2                  1, 2
+#  2  NaN        0  5                  +0, +1   (the pixel without a last scan counts for none)
+# two lead times: 2, 6; a second, dry batch adds nothing: CSI of persistence 2 / 6
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_skill_is_of_all_batches_together(tmp_path: Path, order: int) -> None:
+    last = torch.tensor([[2.0, 0.0], [2.0, NAN]])
+    target = torch.tensor([[3.0, 2.0], [0.0, 5.0]])
+    wet = RainBatch(last.expand(1, 3, 1, 2, 2), target.expand(1, 2, 1, 2, 2))
+    dry = RainBatch(torch.zeros(1, 3, 1, 2, 2), torch.zeros(1, 2, 1, 2, 2))
+    module = untrained(csi_threshold_mm_h=1.0)
+    (scores,) = trainer(tmp_path).validate(module, Batches(*[wet, dry][::order]), verbose=False)
+    assert scores["val_csi_persistence"] == pytest.approx(2 / 6)
+    assert scores["val_csi"] == pytest.approx(2 / 6)  # untrained is persistence
+    (again,) = trainer(tmp_path).validate(module, Batches(*[wet, dry][::order]), verbose=False)
+    assert again == scores
+
+
+def test_a_dry_validation_has_no_skill_and_no_error(tmp_path: Path) -> None:
+    dry = RainBatch(torch.zeros(1, 3, 1, 8, 8), torch.zeros(1, 2, 1, 8, 8))
+    (scores,) = trainer(tmp_path).validate(untrained(), Batches(dry), verbose=False)
+    assert scores == {"val_loss": 0.0, "val_csi": 0.0, "val_csi_persistence": 0.0}
+
+
+# Checkpoints
+
+
+def test_a_checkpoint_rebuilds_the_network_by_itself(tmp_path: Path) -> None:
+    provenance = {"name": "blobs", "lead_times": 3, "archives": [{"path": "a", "periods": [1.5]}]}
+    module = untrained(provenance=provenance)
+    torch.nn.init.normal_(module.network.head.weight, std=0.3)
+    module.scaling = RainScaling(floor_mm_h=0.1, ceiling_mm_h=150.0)
+    path = save_checkpoint(module, tmp_path)
+    torch.manual_seed(99)
+    rebuilt, stored = load_nowcaster(path)
+    assert stored == provenance
+    assert not rebuilt.training
+    assert rebuilt.network.config == SMALL
+    assert rebuilt.scaling == module.scaling
+    context = moving_blobs().context
+    expected = Nowcaster(module.network, module.scaling).eval()(context, 4)
+    assert torch.equal(rebuilt(context, 4).nan_to_num(-1), expected.nan_to_num(-1))
+
+
+def edit(path: Path, change: dict[str, Any]) -> None:
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["squall"] |= change
+    torch.save(checkpoint, path)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"none\.ckpt: no such checkpoint; give the best"):
+        load_nowcaster(tmp_path / "none.ckpt")
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_nowcaster(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, b"PK\x03\x04" + b"\0" * 100])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"broken\.ckpt: cannot be read as a checkpoint"):
+        load_nowcaster(path)
+
+
+def test_a_cut_off_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = save_checkpoint(untrained(), tmp_path)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_nowcaster(path)
+
+
+class Harmful:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pytest.fail, ("a checkpoint ran code",))
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    path = tmp_path / "harmful.ckpt"
+    torch.save({"squall": Harmful()}, path)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_nowcaster(path)
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {}}, [1, 2], torch.zeros(3)])
+def test_a_foreign_checkpoint_is_refused(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "foreign.ckpt"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"foreign\.ckpt: is not a checkpoint of `squall"):
+        load_nowcaster(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"network": {"channels": [8, 8, 8], "strides": [2, 2, 1], "attention": True}},
+        {"network": {"channels": [8, 16, 8], "strides": [2, 2, 1]}},
+        {"scaling": {"gain": 2.0}},
+        {"scaling": None},
+    ],
+)
+def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = save_checkpoint(untrained(), tmp_path)
+    edit(path, change)
+    with pytest.raises(CheckpointError, match="does not fit this version of Squall"):
+        load_nowcaster(path)
+
+
+# Nowcaster
+
+
+def test_pixels_that_no_scan_observed_stay_unknown() -> None:
+    context, _ = moving_blobs()
+    context[:, 1:, :, 20:, :] = NAN  # the first scan has it
+    context[1, :, :, 10, 10] = NAN
+    forecast = nowcaster(trained=True)(context, 5)
+    assert forecast.shape == (4, 5, 1, 24, 24)
+    expected = context.isnan().all(dim=1, keepdim=True).expand(-1, 5, -1, -1, -1)
+    assert torch.equal(forecast.isnan(), expected)
+    assert (forecast[~expected] >= 0).all()
+    assert not forecast.requires_grad
+
+
+def test_untrained_repeats_the_last_scan() -> None:
+    context, _ = moving_blobs()
+    forecast = nowcaster()(context, 2)
+    last = context[:, -1:].expand(-1, 2, -1, -1, -1)
+    expected = torch.where(last <= 0.08, 0.0, last)
+    torch.testing.assert_close(forecast, expected, equal_nan=True, rtol=1e-4, atol=0)
+
+
+def test_dry_stays_dry() -> None:
+    assert torch.equal(nowcaster()(torch.zeros(1, 3, 1, 9, 7), 2), torch.zeros(1, 2, 1, 9, 7))
+
+
+def test_nothing_observed_is_nothing_forecast() -> None:
+    for trained in (False, True):
+        forecast = nowcaster(trained=trained)(torch.full((1, 3, 1, 9, 7), NAN), 2)
+        assert forecast.isnan().all()
+
+
+def test_a_network_that_fails_gives_no_dry_forecast() -> None:
+    broken = nowcaster()
+    with torch.no_grad():
+        broken.network.head.bias.fill_(NAN)
+    assert broken(torch.zeros(1, 3, 1, 8, 8), 1).isnan().all()
+
+
+def test_scaling_constants_are_all_in_the_checkpoint(tmp_path: Path) -> None:
+    path = save_checkpoint(untrained(), tmp_path)
+    saved = torch.load(path, weights_only=True)["squall"]["scaling"]
+    assert saved == dataclasses.asdict(RainScaling())
