@@ -85,6 +85,8 @@ class NowcastModule(pl.LightningModule):
     csi_threshold_mm_h : rain rate of the critical success index logged in validation [mm h-1].
     """
 
+    _csi_counts: Tensor
+
     def __init__(
         self,
         network: NetworkConfig,
@@ -101,7 +103,10 @@ class NowcastModule(pl.LightningModule):
         self.optimiser_config = optimiser
         self.provenance = provenance or {}
         self.csi_threshold_mm_h = csi_threshold_mm_h
-        self._csi_counts = torch.zeros(2, 2, dtype=torch.float64)
+        # hits and the pixels that count for CSI (hits, misses, false alarms): model, persistence
+        self.register_buffer(
+            "_csi_counts", torch.zeros(2, 2, dtype=torch.float64), persistent=False
+        )
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Masked balanced loss of one batch."""
@@ -110,9 +115,7 @@ class NowcastModule(pl.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        # Hits and the pixels that count for CSI (hits, misses, false alarms): model, persistence.
-        # No buffer: between several GPUs those are overwritten with the first one's.
-        self._csi_counts = torch.zeros(2, 2, dtype=torch.float64, device=self.device)
+        self._csi_counts.zero_()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Loss, and the counts behind the CSI of the model and of persistence."""

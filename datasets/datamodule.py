@@ -100,9 +100,10 @@ class WindowDataset(Dataset[Tensor]):
         if not any(self.counts):
             names = ", ".join(str(archive.path) for archive in archives)
             raise DataError(
-                f"no {('training', 'validation')[split]} window: {names} have nowhere {length} "
-                f"consecutive scans (context {config.context} + lead_times {config.lead_times}) "
-                "in that split; ingest more scans, or change data.split, context or lead_times"
+                f"no {('training', 'validation')[split]} window: one takes {length} consecutive "
+                f"scans (context {config.context} + lead_times {config.lead_times}), and that part "
+                f"of {names} has nowhere so many; ingest more scans, or change data.split, "
+                "data.context or data.lead_times"
             )
         total = sum(int(np.prod(archive.codes.shape)) for archive in archives)
         in_memory = total <= config.memory_gib * 2**30

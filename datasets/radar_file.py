@@ -65,7 +65,7 @@ def read_file(path: str, config: ArchiveConfig) -> FileReport:
         return FileReport(path, digest, size, rejected=[(time_from_name(path, config), reason)])
     try:
         _check_whole(path, size)
-        with xr.open_dataset(path, cache=False) as dataset:
+        with xr.open_dataset(path, engine="netcdf4", cache=False) as dataset:
             grid, scans, rejected = _read_dataset(dataset, path, config)
     except DataError as error:
         reason = str(error)
@@ -342,12 +342,12 @@ def _declared_invalid(
     high = variable.attrs.get("valid_max", high)
     scale = float(variable.encoding.get("scale_factor", 1.0))
     offset = float(variable.encoding.get("add_offset", 0.0))
+    slack = abs(scale) / 2 if "scale_factor" in variable.encoding else 0.0
     limits = [np.asarray(limit) for limit in (low, high) if limit is not None]
     packed = np.dtype(variable.encoding.get("dtype", values.dtype))
     if packed.kind in "iu" and any(limit.dtype.kind == "f" for limit in limits):
         scale, offset = 1.0, 0.0
     outside = np.zeros(values.shape, dtype=bool)
-    slack = abs(scale) / 2 if "scale_factor" in variable.encoding else 0.0
     if low is not None:
         outside |= values < float(low) * scale + offset - slack
     if high is not None:

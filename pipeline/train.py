@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -119,7 +122,6 @@ def train(config: ExperimentConfig, out: Path, *, resume: bool = False) -> Train
         sum(data.training.counts),
         sum(data.validation.counts),
     )
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # its advertisements
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = NowcastModule(
         config.network, config.loss, config.optimiser, provenance=_provenance(config, data)
@@ -128,28 +130,19 @@ def train(config: ExperimentConfig, out: Path, *, resume: bool = False) -> Train
     (out / "config.yaml").write_text(
         yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
     )
-    checkpoints = ModelCheckpoint(
-        dirpath=out,
-        filename="best",
-        monitor="val_loss",
-        save_last=True,
-        enable_version_counter=False,
+    best = ModelCheckpoint(
+        dirpath=out, filename="best", monitor="val_loss", enable_version_counter=False
     )
-    trainer = _trainer(config.trainer, out, checkpoints)
-    with warnings.catch_warnings(), logging_redirect_tqdm():
-        # Lightning advises more loader workers; the crops are cut from memory
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*log_every_n_steps.*")
-        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-        trainer.fit(
-            module,
-            data,
-            ckpt_path=str(last) if resume else None,
-            weights_only=True if resume else None,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    best_loss = checkpoints.best_model_score
+    with _without_advice(), logging_redirect_tqdm():
+        trainer = _trainer(config.trainer, out, best)
+        try:
+            trainer.fit(module, data, ckpt_path=last if resume else None, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C, after a graceful end
+            if trainer.interrupted:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                raise KeyboardInterrupt from None
+            raise
+    best_loss = best.best_model_score
     return TrainResult(
         out=out,
         best=out / "best.ckpt",
@@ -159,7 +152,9 @@ def train(config: ExperimentConfig, out: Path, *, resume: bool = False) -> Train
     )
 
 
-def _trainer(config: TrainerConfig, out: Path, checkpoints: ModelCheckpoint) -> pl.Trainer:
+def _trainer(config: TrainerConfig, out: Path, best: ModelCheckpoint) -> pl.Trainer:
+    # save_last of `best` would write only when there is a new best: another callback for each epoch
+    last = ModelCheckpoint(dirpath=out, filename="last", enable_version_counter=False)
     return pl.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
@@ -170,7 +165,8 @@ def _trainer(config: TrainerConfig, out: Path, checkpoints: ModelCheckpoint) -> 
         logger=CSVLogger(out, name="log"),
         log_every_n_steps=10,
         callbacks=[
-            checkpoints,
+            best,
+            last,
             EarlyStopping(monitor="val_loss", patience=config.patience),
             LearningRateMonitor(logging_interval="epoch"),
             _EpochLines(),
@@ -208,6 +204,21 @@ def _provenance(config: ExperimentConfig, data: RainDataModule) -> dict[str, Any
         ],
         "experiment": json.dumps(config.model_dump(mode="json")),
     }
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Silence Lightning where it advises what is done on purpose, or warns of its own code."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # advertisements
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",  # crops are cut from memory
+            ".*log_every_n_steps.*",
+            "Checkpoint directory .* exists and is not empty",
+            ".*isinstance.treespec, LeafSpec.*",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 class _EpochLines(pl.Callback):

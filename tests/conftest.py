@@ -128,8 +128,9 @@ def _write_radar(
     sizes = dict(zip(dims, numbers.shape, strict=True))
     length = 1000.0 if coordinate_units == "m" else 1.0
     axes = {
-        "x": np.arange(sizes["x"]) * length if x is None else np.asarray(x),
-        "y": -np.arange(sizes["y"]) * length if y is None else np.asarray(y),
+        name: np.arange(sizes[name]) * spacing if given is None else np.asarray(given)
+        for name, given, spacing in (("x", x, length), ("y", y, -length))
+        if name in sizes
     }
     with netCDF4.Dataset(path, "w", format=format) as file:
         for dim, size in sizes.items():

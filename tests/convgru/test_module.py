@@ -23,9 +23,6 @@ from convgru import (
     load_nowcaster,
 )
 
-# Lightning 2.6 asks torch's pytree in a way that torch 2.13 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")
-
 NAN = math.nan
 SMALL = NetworkConfig(channels=(8, 8, 8), strides=(2, 2, 1))
 STEPS = 150

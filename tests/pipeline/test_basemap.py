@@ -1,7 +1,9 @@
 """Basemaps: shapes in the right place, in any projection, without the network."""
 
 import socket
+from pathlib import Path
 
+import cartopy
 import numpy as np
 import pyproj
 import pytest
@@ -28,12 +30,14 @@ MELBOURNE_EXTENT = Extent(-128_000.0, 128_000.0, -128_000.0, 128_000.0)
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a basemap reached for the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    for key in ("pre_existing_data_dir", "data_dir"):  # GSHHG, whatever this machine has
+        monkeypatch.setitem(cartopy.config, key, tmp_path / "no-geodata")
     basemap_for_grid.cache_clear()
 
 

@@ -1,0 +1,19 @@
+# Squall with the versions of pyproject.toml (tests/test_pins.py compares them).
+#   docker build -t squall . && docker run --rm -v "$PWD/data:/data" squall status /data/knmi.icechunk
+FROM python:3.12-slim
+
+WORKDIR /opt/squall
+# torch by itself first: the largest layer, and the one that changes least
+RUN pip install --no-cache-dir torch==2.13.0
+COPY pyproject.toml README.md ./
+COPY convgru convgru
+COPY datasets datasets
+COPY pipeline pipeline
+COPY configs configs
+RUN pip install --no-cache-dir .
+
+# matplotlib, cartopy and PROJ want a home that can be written to, whoever runs the container
+ENV HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib
+WORKDIR /data
+ENTRYPOINT ["squall"]
+CMD ["--help"]

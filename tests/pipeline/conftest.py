@@ -1,0 +1,99 @@
+"""One small chain for all stages: synthetic files, their archive, a model trained for seconds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from datasets.archive_config import ArchiveConfig
+from datasets.synthetic import SyntheticConfig
+from pipeline.config import load_config, validated
+from pipeline.ingest import IngestConfig, ingest
+from pipeline.synth import SynthConfig, synth
+from pipeline.train import ExperimentConfig, train
+
+ROOT = Path(__file__).parents[2]
+RADAR = SyntheticConfig(hours=5, size=64, seed=3, missing_fraction=0.0)
+EXPERIMENT = {
+    "name": "tiny",
+    "network": {"channels": [4, 6, 8], "strides": [2, 2, 2]},
+    "data": {
+        "context": 3,
+        "lead_times": 4,
+        "crop": 32,
+        "batch_size": 4,
+        "samples_per_epoch": 16,
+        "validation_samples": 8,
+        "split": {
+            "validation": [{"start": "2024-06-01T03:00", "end": "2024-06-01T04:00"}],
+            "test": [{"start": "2024-06-01T04:00", "end": "2024-06-01T05:00"}],
+        },
+    },
+    "trainer": {"max_epochs": 2, "accelerator": "cpu", "devices": 1},
+}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Where the stages' outputs lie."""
+
+    files: Path
+    archive: Path
+    run: Path
+
+    @property
+    def model(self) -> Path:
+        return self.run / "best.ckpt"
+
+
+@pytest.fixture(scope="session")
+def synthetic_config() -> ArchiveConfig:
+    return load_config(ROOT / "configs" / "archives" / "synthetic.yaml", ArchiveConfig)
+
+
+@pytest.fixture(scope="session")
+def synthetic_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of 60 scans of 64×64 pixels."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    synth(SynthConfig(out=folder, radar=RADAR))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chain(
+    synthetic_files: Path, synthetic_config: ArchiveConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Chain:
+    folder = tmp_path_factory.mktemp("chain")
+    archive = folder / "synthetic.icechunk"
+    ingest(
+        IngestConfig(
+            source=synthetic_config,
+            archive=archive,
+            files=(f"{synthetic_files}/**/*.nc",),
+            workers=0,
+        )
+    )
+    train(experiment(archive), folder / "run")
+    return Chain(synthetic_files, archive, folder / "run")
+
+
+def experiment(*archives: Path, **changes: object) -> ExperimentConfig:
+    values = yaml.safe_load(yaml.safe_dump(EXPERIMENT))
+    values["data"]["archives"] = [str(path) for path in archives]
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        values[section][name] = value
+    return validated(ExperimentConfig, values, "test")
+
+
+@pytest.fixture(scope="session")
+def make_experiment():
+    """Function that gives the tiny experiment, with changes like ``trainer__max_epochs=3``."""
+    return experiment
+
+
+@pytest.fixture(scope="session")
+def experiment_values():
+    """The tiny experiment as plain values, to write as YAML."""
+    return yaml.safe_load(yaml.safe_dump(EXPERIMENT))

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from datasets.archive_config import ArchiveConfig
+from datasets.errors import ConfigError
+from pipeline.config import load_config
+from pipeline.train import ExperimentConfig
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((CONFIGS / "archives").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_archive_configuration_loads(path):
+    assert load_config(path, ArchiveConfig).name == path.stem
+
+
+@pytest.mark.parametrize(
+    "path", sorted((CONFIGS / "experiments").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_experiment_loads(path):
+    assert load_config(path, ExperimentConfig).name == path.stem
+
+
+def written(tmp_path, text):
+    path = tmp_path / "experiment.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_overrides_are_merged_before_validation(tmp_path):
+    path = written(tmp_path, "name: a\ndata: {crop: 64}")
+    config = load_config(path, ExperimentConfig, ["data.batch_size=7", "network.channels=[4,4,4]"])
+    assert config.data.batch_size == 7
+    assert config.data.crop == 64
+    assert config.network.channels == (4, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: a\ndatta: {}", "unknown key 'datta'; did you mean 'data'?"),
+        ("name: a\ndata: {batchsize: 3}", "did you mean 'batch_size'?"),
+        ("name: a\ndata: {crop: -3}", "data.crop: Input should be greater than 0 (found -3)"),
+        ("name: a\ndata: {crop: 100}", "must be a multiple of 8"),
+        ("name: a\nnetwork: {channels: [4, 4]}", "network.channels"),
+        ("name: a\nnetwork: {channels: [4, 4, 4, 4]}", "one entry for each layer"),
+        ("name: a\nloss: {weights: [1, 2]}", "need 5 weights"),
+        (
+            "name: a\ndata: {split: {test: [{start: '2024-02-01', end: '2024-01-01'}]}}",
+            "must be before end",
+        ),
+        ("seed: 1", "'name' is missing"),
+        ("- a\n- b", "expected 'key: value' lines, found a list"),
+        ("name: [", "is no YAML"),
+        ("", "'name' is missing"),
+    ],
+)
+def test_a_wrong_configuration_says_what_to_do(tmp_path, text, expected):
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as error:
+        load_config(path, ExperimentConfig)
+    assert str(path) in str(error.value)
+    assert expected in str(error.value)
+
+
+def test_every_mistake_is_named_at_once(tmp_path):
+    path = written(tmp_path, "name: a\ndata: {crop: -3, batch_size: 0}")
+    with pytest.raises(ConfigError) as error:
+        load_config(path, ExperimentConfig)
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read: No such file"):
+        load_config(tmp_path / "nowhere.yaml", ExperimentConfig)
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "a..b=3", "name.x=3", "seed=["])
+def test_a_wrong_override_is_refused(tmp_path, override):
+    with pytest.raises(ConfigError):
+        load_config(written(tmp_path, "name: a"), ExperimentConfig, [override])

@@ -1,0 +1,279 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from datasets.archive import MISSING, OK, REJECTED, Archive
+from datasets.archive_config import ArchiveConfig
+from datasets.archive_writer import lock_path, write_lock
+from datasets.errors import ConfigError, DataError
+from pipeline.ingest import IngestConfig, ingest
+from pipeline.status import status
+
+
+@pytest.fixture
+def files(synthetic_files, tmp_path):
+    """A copy of eight scans, to break."""
+    folder = tmp_path / "radar"
+    folder.mkdir()
+    for path in sorted(synthetic_files.rglob("*.nc"))[:8]:
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture
+def run(files, synthetic_config, tmp_path):
+    """Function that ingests the folder and returns the report."""
+
+    def ingested(source=synthetic_config, workers=0, glob=f"{files}/*.nc"):
+        return ingest(
+            IngestConfig(
+                source=source, archive=tmp_path / "a.icechunk", files=(glob,), workers=workers
+            )
+        )
+
+    return ingested
+
+
+def scan(folder, minute):
+    return folder / f"synthetic_20240601T00{minute:02d}.nc"
+
+
+def test_all_scans_are_there_and_decode_to_the_files_values(files, run, tmp_path):
+    report = run()
+    assert (report.found, report.ingested, report.rejected) == (8, 8, [])
+    archive = Archive.open(tmp_path / "a.icechunk")
+    read = archive.read(0, 8)
+    for minute in (0, 35):
+        with xr.open_dataset(scan(files, minute)) as source:
+            expected = source.rainfall_rate.values[0]
+        found = read.sel(time=f"2024-06-01T00:{minute:02d}").values
+        assert np.array_equal(np.isnan(found), np.isnan(expected))
+        wet = expected >= 0.08
+        assert wet.any()
+        np.testing.assert_allclose(found[wet], expected[wet], rtol=0.016)
+
+
+def test_the_same_ingestion_again_changes_nothing(run, tmp_path):
+    first = run()
+    before = sorted(p.name for p in (tmp_path / "a.icechunk").rglob("*"))
+    again = run()
+    assert again.snapshot == first.snapshot
+    assert (again.ingested, again.replaced, again.unchanged) == (0, 0, 8)
+    assert sorted(p.name for p in (tmp_path / "a.icechunk").rglob("*")) == before
+
+
+def test_worker_processes_give_the_same_archive(run, tmp_path):
+    run(workers=2)
+    by_workers = Archive.open(tmp_path / "a.icechunk").codes[:]
+    shutil.rmtree(tmp_path / "a.icechunk")
+    run(workers=0)
+    assert np.array_equal(Archive.open(tmp_path / "a.icechunk").codes[:], by_workers)
+
+
+def spoil(kind, path):
+    content = path.read_bytes()
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif kind == "not netCDF":
+        path.write_bytes(b"<html>404 not found</html>")
+    else:
+        with xr.open_dataset(path) as opened:
+            dataset = opened.load()
+        if kind == "other grid":
+            dataset = dataset.isel(x=slice(1, None))
+        elif kind == "shifted grid":
+            dataset = dataset.assign_coords(x=dataset.x + 500)
+        elif kind == "no such variable":
+            dataset = dataset.rename(rainfall_rate="rain")
+        elif kind == "unknown units":
+            dataset.rainfall_rate.attrs["units"] = "furlong"
+        elif kind == "off the step":
+            dataset = dataset.assign_coords(time=dataset.time + np.timedelta64(100, "s"))
+        path.unlink()
+        dataset.to_netcdf(path)
+
+
+BROKEN = {
+    "empty": "the file is empty",
+    "truncated": "cannot be read as netCDF",
+    "not netCDF": "cannot be read as netCDF",
+    "other grid": "another grid than the archive: 64×63 pixels instead of 64×64",
+    "shifted grid": "x coordinates differ by up to 500",
+    "no such variable": "has no variable 'rainfall_rate'; it has rain",
+    "unknown units": "units 'furlong' are no rain unit",
+    "off the step": "100 s off the step of 5 min",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_file_is_set_aside_and_the_others_are_ingested(kind, files, run, tmp_path):
+    spoil(kind, scan(files, 15))
+    report = run()
+    assert report.ingested == 7
+    ((path, reason),) = report.rejected
+    assert path == str(scan(files, 15))
+    assert BROKEN[kind] in reason
+    archive = Archive.open(tmp_path / "a.icechunk")
+    slot = archive.index_of(pd.Timestamp("2024-06-01T00:15"))
+    assert archive.status[slot] == (MISSING if kind == "off the step" else REJECTED)
+    assert np.isnan(archive.read(slot, 1)).all()
+    assert [(r.file, r.reason) for r in archive.rejections] == [(scan(files, 15).name, reason)]
+    again = run()
+    assert len(again.rejected) == 1
+    assert again.snapshot == report.snapshot
+
+
+def test_a_first_file_on_another_grid_does_not_decide_for_the_archive(files, run):
+    spoil("other grid", scan(files, 0))
+    report = run()
+    assert report.ingested == 7
+    assert [path for path, _ in report.rejected] == [str(scan(files, 0))]
+
+
+def test_nothing_usable_makes_no_archive(files, run, tmp_path):
+    for path in files.glob("*.nc"):
+        path.write_bytes(b"")
+    report = run()
+    assert len(report.rejected) == 8
+    assert not (tmp_path / "a.icechunk").exists()
+
+
+def test_a_repaired_file_takes_its_place(files, run, tmp_path):
+    good = scan(files, 15).read_bytes()
+    spoil("truncated", scan(files, 15))
+    run()
+    scan(files, 15).write_bytes(good)
+    report = run()
+    assert (report.ingested, report.unchanged, report.rejected) == (1, 7, [])
+    archive = Archive.open(tmp_path / "a.icechunk")
+    assert (archive.status == OK).all()
+    assert archive.rejections == []
+
+
+def reissue(path, factor=2.0):
+    with xr.open_dataset(path) as opened:
+        dataset = opened.load()
+    dataset["rainfall_rate"] = dataset.rainfall_rate * factor
+    path.unlink(missing_ok=True)
+    dataset.to_netcdf(path)
+    return dataset.rainfall_rate.values[0]
+
+
+def test_a_reissued_file_replaces_its_scan(files, run, tmp_path):
+    run()
+    expected = reissue(scan(files, 10))
+    report = run()
+    assert (report.ingested, report.replaced, report.unchanged) == (0, 1, 7)
+    found = Archive.open(tmp_path / "a.icechunk").read(2, 1).values[0]
+    wet = (expected >= 0.08) & (expected < 205)
+    np.testing.assert_allclose(found[wet], expected[wet], rtol=0.016)
+
+
+def test_a_broken_reissue_does_not_take_the_good_scan_away(files, run, tmp_path):
+    run()
+    before = Archive.open(tmp_path / "a.icechunk").read(3, 1)
+    spoil("truncated", scan(files, 15))
+    assert len(run().rejected) == 1
+    archive = Archive.open(tmp_path / "a.icechunk")
+    assert archive.status[3] == OK
+    xr.testing.assert_identical(archive.read(3, 1), before)
+
+
+def test_of_two_files_for_one_time_the_last_by_name_counts_whenever_it_comes(files, run, tmp_path):
+    second = files / "synthetic_20240601T0010_v2.nc"
+    shutil.copy(scan(files, 10), second)
+    expected = reissue(second)
+    report = run()
+    assert (report.ingested, report.superseded) == (8, 1)
+    again = run()
+    assert again.snapshot == report.snapshot
+    assert again.replaced == 0
+    found = Archive.open(tmp_path / "a.icechunk").read(2, 1).values[0]
+    wet = (expected >= 0.08) & (expected < 205)
+    np.testing.assert_allclose(found[wet], expected[wet], rtol=0.016)
+
+
+def test_late_and_early_files_find_their_place(files, run, tmp_path):
+    for part in ("synthetic_20240601T00[23]*.nc", "synthetic_20240601T000*.nc", "*.nc"):
+        run(glob=f"{files}/{part}")
+    archive = Archive.open(tmp_path / "a.icechunk")
+    index = archive.index_of(pd.Timestamp("2024-06-01T00:00"))
+    assert (archive.status[index:] == OK).all()
+    with xr.open_dataset(scan(files, 0)) as source:
+        assert np.array_equal(
+            np.isnan(archive.read(index, 1)[0]), np.isnan(source.rainfall_rate.values[0])
+        )
+    found = status(tmp_path / "a.icechunk")
+    assert (found.present, found.missing, found.first) == (8, 0, "2024-06-01 00:00")
+
+
+def test_another_networks_archive_is_refused(run, synthetic_config):
+    run()
+    values = synthetic_config.model_dump()
+    with pytest.raises(ConfigError, match="archive of the network synthetic, the configuration"):
+        run(source=ArchiveConfig(**values | {"name": "other"}))
+    with pytest.raises(ConfigError, match="archive of the step"):
+        run(source=ArchiveConfig(**values | {"step": "10min"}))
+
+
+def test_no_matching_file_is_an_error(run, tmp_path):
+    with pytest.raises(DataError, match="no file matches"):
+        run(glob=f"{tmp_path}/nothing/*.nc")
+
+
+def test_a_second_ingestion_at_once_is_told_to_wait(files, synthetic_config, tmp_path):
+    archive = tmp_path / "a.icechunk"
+    config = IngestConfig(
+        source=synthetic_config, archive=archive, files=(f"{files}/*.nc",), lock_timeout_s=0.1
+    )
+    with write_lock(archive), pytest.raises(DataError, match="another ingestion has been writing"):
+        ingest(config)
+    assert ingest(config).ingested == 8
+    assert lock_path(archive).parent == archive.parent
+
+
+@pytest.mark.slow
+def test_a_killed_ingestion_leaves_what_was_committed(synthetic_files, synthetic_config, tmp_path):
+    """Kill after the first commit, while the second batch is on its way; then go on."""
+    archive = tmp_path / "a.icechunk"
+    script = f"""
+import os, signal
+from pathlib import Path
+from datasets.archive_config import ArchiveConfig
+from datasets import archive_writer
+from pipeline.config import load_config
+from pipeline.ingest import IngestConfig, ingest
+original, calls = archive_writer._write_scans, []
+def dying(group, scans):
+    original(group, scans)
+    calls.append(1)
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+archive_writer._write_scans = dying
+source = load_config(Path("configs/archives/synthetic.yaml"), ArchiveConfig)
+ingest(IngestConfig(source=source, archive=Path({str(archive)!r}),
+                    files=({str(synthetic_files)!r} + "/**/*.nc",), workers=0))
+"""
+    root = Path(__file__).parents[2]
+    killed = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, env=os.environ | {"PYTHONPATH": str(root)}
+    )
+    assert killed.returncode == -9
+    assert status(archive).present == 24
+    config = IngestConfig(
+        source=synthetic_config, archive=archive, files=(f"{synthetic_files}/**/*.nc",), workers=0
+    )
+    report = ingest(config)
+    assert (report.unchanged, report.ingested) == (24, 36)
+    whole = tmp_path / "whole.icechunk"
+    ingest(config.model_copy(update={"archive": whole}))
+    assert np.array_equal(Archive.open(whole).codes[:], Archive.open(archive).codes[:])

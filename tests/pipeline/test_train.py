@@ -1,0 +1,97 @@
+import csv
+import sys
+
+import pytest
+import torch
+
+from convgru import load_nowcaster
+from datasets.errors import ConfigError, DataError
+from pipeline.train import train
+
+stage = sys.modules["pipeline.train"]
+
+
+def logged(run, column):
+    rows = []
+    for version in sorted((run / "log").iterdir()):
+        rows += csv.DictReader((version / "metrics.csv").read_text().splitlines())
+    return [float(row[column]) for row in rows if row.get(column)]
+
+
+def test_a_run_leaves_checkpoints_log_and_configuration(chain):
+    assert (chain.run / "best.ckpt").is_file()
+    assert (chain.run / "last.ckpt").is_file()
+    assert "max_epochs: 2" in (chain.run / "config.yaml").read_text()
+    assert len(logged(chain.run, "val_loss")) == 2
+    assert len(logged(chain.run, "val_csi")) == 2
+
+
+def test_the_checkpoint_rebuilds_by_itself_and_names_its_data(chain):
+    nowcaster, provenance = load_nowcaster(chain.model)
+    assert not nowcaster.training
+    assert provenance["name"] == "tiny"
+    (archive,) = provenance["archives"]
+    assert archive["name"] == "synthetic"
+    assert archive["training_periods"] == [["2024-06-01T00:00:00", "2024-06-01T03:00:00"]]
+
+
+def weights(run):
+    return torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_the_seed_decides_everything(chain, make_experiment, tmp_path):
+    train(make_experiment(chain.archive), tmp_path / "again")
+    there, here = weights(chain.run), weights(tmp_path / "again")
+    assert there.keys() == here.keys()
+    assert all(torch.equal(there[name], here[name]) for name in there)
+
+
+def test_a_resumed_run_ends_as_one_that_was_never_stopped(chain, make_experiment, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    config = make_experiment(chain.archive, trainer__max_epochs=3)
+    train(config, whole)
+    assert _interrupted_epochs(config, parts, at=1) == 1
+    train(config, parts, resume=True)
+    a, b = weights(whole), weights(parts)
+    assert all(torch.allclose(a[name], b[name], atol=1e-6) for name in a)
+    assert len(logged(parts, "val_loss")) == 3
+
+
+def _interrupted_epochs(config, out, at):
+    """Interrupt a run as Ctrl-C does, in epoch ``at``; returns how many epochs were logged."""
+
+    class Interrupt(stage._EpochLines):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == at:
+                raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "_EpochLines", Interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, out)
+    return len(logged(out, "val_loss"))
+
+
+def test_a_run_is_never_overwritten(chain, make_experiment):
+    before = (chain.run / "best.ckpt").read_bytes()
+    with pytest.raises(ConfigError, match="holds a run; add --resume"):
+        train(make_experiment(chain.archive), chain.run)
+    assert (chain.run / "best.ckpt").read_bytes() == before
+
+
+def test_nothing_to_resume_is_an_error(chain, make_experiment, tmp_path):
+    with pytest.raises(ConfigError, match=r"no last\.ckpt to resume from"):
+        train(make_experiment(chain.archive), tmp_path / "new", resume=True)
+
+
+def test_no_archive_is_an_error(make_experiment, tmp_path):
+    with pytest.raises(ConfigError, match="no archive to train on"):
+        train(make_experiment(), tmp_path / "run")
+    with pytest.raises(DataError, match="there is no archive"):
+        train(make_experiment(tmp_path / "nowhere"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_few_scans_in_a_row_is_an_error(chain, make_experiment, tmp_path):
+    with pytest.raises(DataError, match="no validation window"):
+        train(make_experiment(chain.archive, data__lead_times=20), tmp_path / "run")

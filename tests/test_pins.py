@@ -1,0 +1,49 @@
+"""Versions are pinned in pyproject.toml; everything else that names one agrees with it."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_every_dependency_is_pinned_exactly():
+    extras = [d for group in project()["optional-dependencies"].values() for d in group]
+    for dependency in [*project()["dependencies"], *extras]:
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.]*", dependency), dependency
+
+
+def test_conda_environment_has_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
+    assert sorted(pip) == sorted(project()["dependencies"])
+
+
+def test_dockerfile_and_conda_use_one_python_that_the_project_supports():
+    docker = re.search(r"^FROM python:(\d+\.\d+)-slim$", (ROOT / "Dockerfile").read_text(), re.M)
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert docker
+    assert f"python={docker[1]}" in environment["dependencies"]
+    low = project()["requires-python"].removeprefix(">=")
+    assert tuple(map(int, docker[1].split("."))) >= tuple(map(int, low.split(".")))
+
+
+def test_dockerfile_installs_the_pinned_torch():
+    named = re.findall(r"torch==\S+", (ROOT / "Dockerfile").read_text())
+    (pinned,) = [d for d in project()["dependencies"] if d.startswith("torch==")]
+    assert named == [pinned] == ["torch==2.13.0"]
+
+
+def test_dockerfile_copies_every_package():
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "packages"
+    ]
+    docker = (ROOT / "Dockerfile").read_text()
+    for package in packages:
+        assert f"COPY {package} {package}" in docker
