@@ -222,9 +222,9 @@ class Archive:
     def sources(self) -> dict[str, list[int]]:
         """Digest of each ingested file and the indices that it fills."""
         filled: dict[str, list[int]] = {}
-        digests = self._array("digest")[:]
-        for index in np.flatnonzero(self.status == OK):
-            filled.setdefault(str(digests[index]), []).append(int(index))
+        digests = np.asarray(self._array("digest")[:])
+        for index in np.flatnonzero(self.status == OK).tolist():
+            filled.setdefault(str(digests[index]), []).append(index)
         return filled
 
     def source_names(self) -> npt.NDArray[Any]:

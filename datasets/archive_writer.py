@@ -185,12 +185,12 @@ def _initialise(
             compressors=compressed,
             dimension_names=("time", "block_y", "block_x"),
         )
-    record = {"shape": (0,), "chunks": (RECORD_CHUNK,), "dimension_names": ("time",)}
-    flags = {"flag_values": [MISSING, OK, REJECTED], "flag_meanings": "missing ok rejected"}
+    record: dict[str, Any] = {"shape": (0,), "chunks": (RECORD_CHUNK,), "dimension_names": ("time",)}
+    flags: dict[str, Any] = {"flag_values": [MISSING, OK, REJECTED], "flag_meanings": "missing ok rejected"}
     group.create_array("status", dtype="uint8", fill_value=MISSING, attributes=flags, **record)
     group.create_array("source", dtype=str, fill_value="", **record)
     group.create_array("digest", dtype=str, fill_value="", **record)
-    time_attributes = {
+    time_attributes: dict[str, Any] = {
         "standard_name": "time",
         "units": "seconds since 1970-01-01 00:00:00",
         "calendar": "standard",
@@ -208,7 +208,7 @@ def _initialise(
 
 
 def _time_arrays(group: zarr.Group) -> list[zarr.Array[Any]]:
-    return [a for _, a in group.arrays() if (a.metadata.dimension_names or ("",))[0] == "time"]
+    return [array for name, array in group.arrays() if name not in ("y", "x", GRID_MAPPING)]
 
 
 def _reserve(group: zarr.Group, first: pd.Timestamp, last: pd.Timestamp) -> None:

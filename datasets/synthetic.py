@@ -55,7 +55,7 @@ class SyntheticScan:
 def synthetic_grid(size: int) -> Grid:
     """A square kilometre grid over the Danish straits, so that maps have coasts to show."""
     crs = pyproj.CRS.from_proj4("+proj=laea +lat_0=55.6 +lon_0=10.9 +ellps=GRS80 +units=m")
-    centres = (np.arange(size) - (size - 1) / 2) * 1000.0
+    centres = np.asarray((np.arange(size) - (size - 1) / 2) * 1000.0, dtype=np.float64)
     return Grid(x=centres, y=centres[::-1].copy(), crs_wkt=crs.to_wkt())
 
 

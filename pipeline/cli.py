@@ -39,18 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except ConfigError as error:
         return _failed(error, 2)
-    except DataError as error:
+    except (DataError, OSError) as error:
         return _failed(error, 1)
     except KeyboardInterrupt:
         return _failed("interrupted; what was finished is kept", 130)
-    except Exception as error:
-        from convgru import CheckpointError
-
-        if isinstance(error, CheckpointError):
-            return _failed(error, 1)
-        if isinstance(error, OSError):
-            return _failed(error, 1)
-        raise
 
 
 def _failed(message: object, code: int) -> int:
@@ -293,14 +285,14 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     from pipeline.config import load_config
-    from pipeline.train import ExperimentConfig, train
+    from pipeline.train import ExperimentConfig, TrainConfig, train
 
     overrides = list(arguments.overrides)
     if arguments.archive:
         overrides.append(f"data.archives={json.dumps(arguments.archive)}")
-    config = load_config(arguments.config, ExperimentConfig, overrides)
-    out = arguments.out or Path("runs") / config.name
-    result = train(config, out, resume=arguments.resume)
+    experiment = load_config(arguments.config, ExperimentConfig, overrides)
+    out = arguments.out or Path("runs") / experiment.name
+    result = train(TrainConfig(experiment=experiment, out=out, resume=arguments.resume))
     print(f"{result.epochs} epochs, best validation loss {result.best_val_loss:.4f}: {result.best}")
     return 0
 

@@ -15,13 +15,15 @@ import torch
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-from convgru import Nowcaster, load_nowcaster
+from convgru import CheckpointError, Nowcaster, load_nowcaster
 from datasets.archive import OK, Archive
 from datasets.errors import ConfigError, DataError
 from datasets.grid import GRID_MAPPING
 from pipeline.provenance import atomic_path, now_utc, sha256_of, squall_version
 
 log = logging.getLogger("squall.forecast")
+
+NOT_CARRIED = ("name", "title", "configuration")  # of the archive; the forecast has its own
 
 
 class ForecastConfig(BaseModel):
@@ -49,8 +51,11 @@ class Model:
 
     @classmethod
     def load(cls, path: Path) -> Model:
-        """Rebuild the network; raises CheckpointError where that cannot be done."""
-        nowcaster, provenance = load_nowcaster(path)
+        """Rebuild the network; raises DataError where that cannot be done."""
+        try:
+            nowcaster, provenance = load_nowcaster(path)
+        except CheckpointError as error:
+            raise DataError(str(error)) from error
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return cls(path, nowcaster.to(device), provenance, device)
 
@@ -106,11 +111,10 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
     Raises
     ------
     DataError
-        If the archive has no scan at the reference time.
+        If the archive has no scan at the reference time, or the model cannot be loaded or is of
+        another step.
     ConfigError
         If the reference time is no time.
-    CheckpointError
-        If the model cannot be loaded.
     """
     archive = Archive.open(config.archive)
     model = Model.load(config.model)
@@ -180,13 +184,13 @@ def _dataset(
     config: ForecastConfig,
 ) -> xr.Dataset:
     reference = pd.Timestamp(context.time.values[-1])
-    leads = archive.step * np.arange(1, rate.shape[0] + 1)
+    leads = pd.TimedeltaIndex(archive.step * np.arange(1, rate.shape[0] + 1))
     described = {
         "standard_name": "rainfall_rate",
         "units": "mm h-1",
         "grid_mapping": GRID_MAPPING,
     }
-    carried = {k: v for k, v in archive.attributes.items() if k not in ("name", "title")}
+    carried = {k: v for k, v in archive.attributes.items() if k not in NOT_CARRIED}
     return xr.Dataset(
         {
             "rain_rate": (
@@ -203,7 +207,7 @@ def _dataset(
         coords={
             "lead_time": (
                 "lead_time",
-                leads.to_numpy() if hasattr(leads, "to_numpy") else leads,
+                leads,
                 {"standard_name": "forecast_period", "long_name": "lead time"},
             ),
             "time": (

@@ -9,7 +9,6 @@ network, and knows nothing of map projections.
 
 import logging
 import math
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,7 +17,6 @@ from typing import NamedTuple
 
 import cartopy
 import numpy as np
-import shapefile
 import shapely  # type: ignore[import-untyped]
 from cartopy.io.shapereader import Reader
 from numpy.typing import NDArray
@@ -111,15 +109,14 @@ def _natural_earth(
     box: LonLatBox, smallest_km2: float, *layers: tuple[str, str]
 ) -> list[list[shapely.Geometry]] | None:
     """Simple shapes of layers that touch a box; None if not all layers can be read."""
-    paths = [_natural_earth_path(*layer) for layer in layers]
     shapes = []
-    for path in paths:
+    for path in [_natural_earth_path(*layer) for layer in layers]:
         if path is None:
             return None
         try:
             shapes.append(_read_shapes(path, box, smallest_km2))
-        except (OSError, ValueError, IndexError, struct.error, shapefile.ShapefileException) as e:
-            log.warning("%s: cannot be read (%s), maps use GSHHG; remove the file", path, e)
+        except Exception as error:  # pyshp raises all kinds for files that are cut off
+            log.warning("%s: cannot be read (%s), maps use GSHHG; remove the file", path, error)
             return None
     return shapes
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import glob
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
+from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
@@ -140,7 +140,13 @@ def _precedence(path: str) -> tuple[str, str]:
 
 
 def _attributes(source: ArchiveConfig) -> dict[str, str]:
-    return {**source.attributes, "name": source.name, "title": source.title or source.name}
+    """What the archive says of itself; the recipe that made it is saved inside it."""
+    return {
+        **source.attributes,
+        "name": source.name,
+        "title": source.title or source.name,
+        "configuration": source.model_dump_json(),
+    }
 
 
 class _Read(Protocol):
@@ -150,7 +156,7 @@ class _Read(Protocol):
 def _workers(wanted: int | None, files: int) -> int:
     if wanted is not None:
         return wanted
-    return 0 if files < FEW_FILES else min(files, len(os.sched_getaffinity(0)))
+    return 0 if files < FEW_FILES else min(files, CPU_COUNT)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Write a synthetic radar archive as CF netCDF files, one per scan, as a radar network would."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -39,7 +40,7 @@ def synth(config: SynthConfig) -> list[Path]:
     return written
 
 
-_ENCODING = {
+_ENCODING: dict[str, dict[str, Any]] = {
     "rainfall_rate": {
         "dtype": "uint16",
         "scale_factor": 0.01,

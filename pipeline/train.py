@@ -77,6 +77,16 @@ class ExperimentConfig(BaseModel):
         return self
 
 
+class TrainConfig(BaseModel):
+    """One training run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    experiment: ExperimentConfig
+    out: Path = Field(description="run folder")
+    resume: bool = Field(default=False, description="go on with the run in the folder")
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """What a training run left behind."""
@@ -88,7 +98,7 @@ class TrainResult:
     epochs: int
 
 
-def train(config: ExperimentConfig, out: Path, *, resume: bool = False) -> TrainResult:
+def train(config: TrainConfig) -> TrainResult:
     """Train and write checkpoints, log and the resolved configuration to a run folder.
 
     ``out`` receives ``config.yaml``, ``log/version_N/metrics.csv`` (N counts resumptions),
@@ -103,14 +113,15 @@ def train(config: ExperimentConfig, out: Path, *, resume: bool = False) -> Train
     DataError
         If an archive is missing or has no window.
     """
+    experiment, out = config.experiment, config.out
     last = out / "last.ckpt"
-    if not config.data.archives:
+    if not experiment.data.archives:
         raise ConfigError("no archive to train on; give --archive or data.archives")
-    if resume and not last.is_file():
+    if config.resume and not last.is_file():
         raise ConfigError(f"{out}: no last.ckpt to resume from; leave --resume out to start anew")
-    if not resume and last.is_file():
+    if not config.resume and last.is_file():
         raise ConfigError(f"{out}: holds a run; add --resume to go on or choose another --out")
-    data = RainDataModule(config.data, seed=config.seed)
+    data = RainDataModule(experiment.data, seed=experiment.seed)
     steps = {archive.step for archive in data.archives}
     if len(steps) > 1:
         raise ConfigError(
@@ -122,21 +133,24 @@ def train(config: ExperimentConfig, out: Path, *, resume: bool = False) -> Train
         sum(data.training.counts),
         sum(data.validation.counts),
     )
-    pl.seed_everything(config.seed, workers=True, verbose=False)
+    pl.seed_everything(experiment.seed, workers=True, verbose=False)
     module = NowcastModule(
-        config.network, config.loss, config.optimiser, provenance=_provenance(config, data)
+        experiment.network,
+        experiment.loss,
+        experiment.optimiser,
+        provenance=_provenance(experiment, data),
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.yaml").write_text(
-        yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
+        yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
     )
     best = ModelCheckpoint(
         dirpath=out, filename="best", monitor="val_loss", enable_version_counter=False
     )
     with _without_advice(), logging_redirect_tqdm():
-        trainer = _trainer(config.trainer, out, best)
+        trainer = _trainer(experiment.trainer, out, best)
         try:
-            trainer.fit(module, data, ckpt_path=last if resume else None, weights_only=True)
+            trainer.fit(module, data, ckpt_path=last if config.resume else None, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C, after a graceful end
             if trainer.interrupted:
                 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -80,11 +80,9 @@ def verify(config: VerifyConfig) -> VerifyResult:
     Raises
     ------
     DataError
-        If no case is left to score.
+        If no case is left to score, or the model cannot be loaded.
     ConfigError
-        If a time is no time, or scales are too small for the pixels.
-    CheckpointError
-        If the model cannot be loaded.
+        If a time is no time.
     """
     archive = Archive.open(config.archive)
     model = Model.load(config.model)
@@ -170,14 +168,14 @@ def _cases(
         )
     trained = _trained(archive, model)
     cases, left_out = [], 0
-    for index in np.flatnonzero(ok & (times >= start) & (times <= end)):
+    for index in np.flatnonzero(ok & (times >= start) & (times <= end)).tolist():
         if (times[index] - start) % every or not ok[index + 1 : index + 1 + lead_times].any():
             continue
         window = slice(max(0, index - model.context + 1), index + 1 + lead_times)
         if trained[window].any() and not config.include_training:
             left_out += 1
             continue
-        cases.append(int(index))
+        cases.append(index)
     if not cases:
         why = (
             f"all {left_out} lie in what the model was trained on (--include-training scores them)"

@@ -10,11 +10,16 @@ import pandas as pd
 import pyproj
 import pytest
 import torch
+from hypothesis import settings
 
 from datasets.archive import Rejection, StoredScan
 from datasets.archive_writer import ArchiveWriter
 from datasets.coding import RAIN_CODE
 from datasets.grid import Grid
+
+# a busy machine is slow, and that is no failure
+settings.register_profile("squall", deadline=None)
+settings.load_profile("squall")
 
 HEIGHT, WIDTH = 48, 64
 STEP = pd.Timedelta("5min")

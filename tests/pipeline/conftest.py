@@ -11,7 +11,7 @@ from datasets.synthetic import SyntheticConfig
 from pipeline.config import load_config, validated
 from pipeline.ingest import IngestConfig, ingest
 from pipeline.synth import SynthConfig, synth
-from pipeline.train import ExperimentConfig, train
+from pipeline.train import ExperimentConfig, TrainConfig, train
 
 ROOT = Path(__file__).parents[2]
 RADAR = SyntheticConfig(hours=5, size=64, seed=3, missing_fraction=0.0)
@@ -74,7 +74,7 @@ def chain(
             workers=0,
         )
     )
-    train(experiment(archive), folder / "run")
+    train(TrainConfig(experiment=experiment(archive), out=folder / "run"))
     return Chain(synthetic_files, archive, folder / "run")
 
 

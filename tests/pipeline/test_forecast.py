@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from convgru import CheckpointError
 from datasets.archive import Archive
 from datasets.errors import ConfigError, DataError
 from pipeline.forecast import ForecastConfig, Model, forecast
@@ -83,10 +82,10 @@ def test_a_missing_time_names_the_nearest(chain, tmp_path):
 
 
 def test_missing_and_foreign_models_are_refused(chain, tmp_path):
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
+    with pytest.raises(DataError, match="no such checkpoint"):
         forecast(config(chain, tmp_path, model=tmp_path / "none.ckpt"))
     (tmp_path / "text.ckpt").write_text("hello")
-    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+    with pytest.raises(DataError, match="cannot be read as a checkpoint"):
         forecast(config(chain, tmp_path, model=tmp_path / "text.ckpt"))
 
 

@@ -6,9 +6,13 @@ import torch
 
 from convgru import load_nowcaster
 from datasets.errors import ConfigError, DataError
-from pipeline.train import train
+from pipeline.train import TrainConfig
 
 stage = sys.modules["pipeline.train"]
+
+
+def train(experiment, out, resume=False):
+    return stage.train(TrainConfig(experiment=experiment, out=out, resume=resume))
 
 
 def logged(run, column):
@@ -95,3 +99,10 @@ def test_no_archive_is_an_error(make_experiment, tmp_path):
 def test_too_few_scans_in_a_row_is_an_error(chain, make_experiment, tmp_path):
     with pytest.raises(DataError, match="no validation window"):
         train(make_experiment(chain.archive, data__lead_times=20), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_loader_processes_change_nothing(chain, make_experiment, tmp_path):
+    train(make_experiment(chain.archive, data__workers=1), tmp_path / "run")
+    there, here = weights(chain.run), weights(tmp_path / "run")
+    assert all(torch.equal(there[name], here[name]) for name in there)
