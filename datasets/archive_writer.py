@@ -34,7 +34,12 @@ from datasets.archive import (
 )
 from datasets.coding import RAIN_CODE
 from datasets.errors import DataError
-from datasets.grid import GRID_MAPPING, Grid, grid_mapping_attributes
+from datasets.grid import (
+    GRID_MAPPING,
+    Grid,
+    grid_from_attributes,
+    grid_mapping_attributes,
+)
 
 TIME_CHUNK = 24  # scans; with the tile below 1.5 MiB a chunk before compression
 TILE = 256  # pixels
@@ -98,7 +103,13 @@ class ArchiveWriter:
 
         Scans replace what their time held. A rejection with a time marks a slot without a good
         scan; it is forgotten when its file is ingested after all. Times must lie on the step.
+
+        Raises
+        ------
+        DataError
+            If the archive is there already and on another grid, or the path is no place for one.
         """
+        assert all(scan.codes.shape == grid.shape for scan in scans)
         if self._repository is None:
             self._repository = _create_repository(self.path)
         session = self._repository.writable_session(BRANCH)
@@ -119,6 +130,11 @@ class ArchiveWriter:
         except FileNotFoundError:
             start = pd.Timestamp(0) if first is None else first
             return _initialise(session, grid, self.step, start, self.attributes)
+        here: Any = group
+        there = grid_from_attributes(here["x"][:], here["y"][:], str(group.attrs["crs_wkt"]))
+        difference = there.difference(grid)
+        if difference is not None:
+            raise DataError(f"{self.path}: is on another grid: {difference}")
         group.attrs["archive"] = json.dumps(self.attributes)
         return group
 
@@ -185,8 +201,15 @@ def _initialise(
             compressors=compressed,
             dimension_names=("time", "block_y", "block_x"),
         )
-    record: dict[str, Any] = {"shape": (0,), "chunks": (RECORD_CHUNK,), "dimension_names": ("time",)}
-    flags: dict[str, Any] = {"flag_values": [MISSING, OK, REJECTED], "flag_meanings": "missing ok rejected"}
+    record: dict[str, Any] = {
+        "shape": (0,),
+        "chunks": (RECORD_CHUNK,),
+        "dimension_names": ("time",),
+    }
+    flags: dict[str, Any] = {
+        "flag_values": [MISSING, OK, REJECTED],
+        "flag_meanings": "missing ok rejected",
+    }
     group.create_array("status", dtype="uint8", fill_value=MISSING, attributes=flags, **record)
     group.create_array("source", dtype=str, fill_value="", **record)
     group.create_array("digest", dtype=str, fill_value="", **record)

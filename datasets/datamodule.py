@@ -156,7 +156,11 @@ class WindowDataset(Dataset[Tensor]):
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Addresses (epoch, index) of this rank; Lightning calls ``set_epoch`` before each epoch."""
+    """Addresses (epoch, index) of this rank; Lightning calls ``set_epoch`` before each epoch.
+
+    Every rank gets equally many, for ranks that wait for each other hang otherwise: what is left
+    over of ``length`` is not used.
+    """
 
     def __init__(self, length: int, *, same_every_epoch: bool, rank: int, world: int) -> None:
         self._length, self._same, self._rank, self._world = length, same_every_epoch, rank, world
@@ -167,10 +171,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self._epoch = 0 if self._same else epoch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self._epoch, index) for index in range(self._rank, self._length, self._world))
+        return ((self._epoch, index) for index in self._indices())
 
     def __len__(self) -> int:
-        return len(range(self._rank, self._length, self._world))
+        return len(self._indices())
 
 
 class RainDataModule(pl.LightningDataModule):

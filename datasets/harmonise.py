@@ -57,6 +57,10 @@ class ZRRelation:
     a: float = 200.0
     b: float = 1.6
 
+    def __post_init__(self) -> None:
+        if not (self.a > 0 and self.b > 0):
+            raise ValueError(f"a and b must be positive, got a = {self.a:g} and b = {self.b:g}")
+
 
 def parse_unit(text: str) -> tuple[Quantity, float]:
     """Quantity and factor of a unit as files write it: ``mm/h``, ``kg m^-2 s^-1``, ``dBZ`` …

@@ -5,11 +5,12 @@ the archive's block statistics say where it rains.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Bools = npt.NDArray[np.bool_]
 
@@ -19,8 +20,8 @@ class Period(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    start: str
-    end: str
+    start: Annotated[str, BeforeValidator(str)]  # YAML makes a date of one without quotes
+    end: Annotated[str, BeforeValidator(str)]
 
     @model_validator(mode="after")
     def _ordered(self) -> "Period":

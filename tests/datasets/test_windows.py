@@ -255,6 +255,13 @@ def test_a_window_is_as_likely_as_its_rain_says() -> None:
     assert np.mean([place.time for place in places]) == pytest.approx(7 / 8, abs=0.02)
 
 
+def test_rain_anywhere_in_a_window_counts() -> None:
+    rain = np.zeros((20, *BLOCKS), dtype=np.float32)
+    rain[5] = 1.0  # the last scan of the first of two windows: weights 7 and 1 again
+    places = draws(sampler(rain, starts=[0, 14], strength=3.0), 2000)
+    assert np.mean([place.time == 0 for place in places]) == pytest.approx(7 / 8, abs=0.03)
+
+
 def test_every_place_can_be_drawn_without_preference() -> None:
     places = draws(sampler(strength=0, shape=(128, 192)), 4000)
     assert {p.time for p in places} == set(range(15))
