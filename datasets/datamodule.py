@@ -176,6 +176,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __len__(self) -> int:
         return len(self._indices())
 
+    def _indices(self) -> range:
+        whole = self._length - self._length % self._world
+        return range(self._rank, whole, self._world)
+
 
 class RainDataModule(pl.LightningDataModule):
     """Loaders of training and validation batches over one or several archives."""

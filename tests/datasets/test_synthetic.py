@@ -207,7 +207,7 @@ def test_the_field_is_displaced_by_the_flow(motion: tuple[int, int]) -> None:
         assert peak == (motion[0] % SIZE, motion[1] % SIZE)
 
 
-@pytest.mark.parametrize("seed", [1, 4, 6])
+@pytest.mark.parametrize("seed", [1, 5, 6])
 def test_rain_follows_its_own_changing_flow(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     flows: list[np.ndarray] = []
     step = synthetic._Flow.step
