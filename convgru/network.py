@@ -4,6 +4,7 @@ Tensors end in their dims: B batch, T context steps, L lead steps, C channels, H
 Knows nothing of devices, ranks, files, rain rate or Lightning.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -56,9 +57,9 @@ class EncoderForecaster(nn.Module):
 
     The encoder's layers read the context at falling resolution; the forecaster's layers start
     from their last states and unroll the lead times at rising resolution. The top layer of the
-    forecaster has no input. The head is `direct`: for each lead time a gain on the last scan and
-    a rain field of the network's own, added up; at the start gain 1 and field 0, so an untrained
-    network is persistence and every step of training departs from there.
+    forecaster has no input. The head is `direct`: for each lead time a gain on the last
+    observation of each pixel and a rain field of the network's own, added up; at the start gain 1
+    and field 0, so an untrained network is persistence and training departs from there.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -102,7 +103,7 @@ class EncoderForecaster(nn.Module):
         x_BTCHW = self._pad(torch.cat([rain_BT1HW, observed_BT1HW], dim=2))
         states = self._encode(x_BTCHW)
         features_BLCHW = self._unroll(states, lead_times)
-        return self._head(features_BLCHW, x_BTCHW[:, -1])[..., :height, :width]
+        return self._head(features_BLCHW, _latest(x_BTCHW))[..., :height, :width]
 
     def _pad(self, x_BTCHW: Tensor) -> Tensor:
         """Extend the domain to whole pixels of the coarsest layer: dry and not observed."""
@@ -149,18 +150,23 @@ class EncoderForecaster(nn.Module):
         return last_BLCHW[:, :, :1] * (1 + gain) + field
 
 
+def _latest(x_BTCHW: Tensor) -> Tensor:
+    """(B, 2, H, W): each pixel as last observed, for a scan may lack what earlier ones saw."""
+    latest = x_BTCHW[:, 0]
+    for t in range(1, x_BTCHW.shape[1]):
+        scan = x_BTCHW[:, t]
+        latest = torch.where(scan[:, 1:] > 0, scan, latest)
+    return latest
+
+
 def _cell(inputs: int, hidden: int, kernel_size: int) -> ConvGRUCell:
     return ConvGRUCell(inputs, hidden, kernel_size, padding=kernel_size // 2)
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return (
-        nn.Sequential(
-            nn.Conv2d(inputs, outputs, kernel_size=stride + 2, stride=stride, padding=1),
-            nn.LeakyReLU(0.2),
-        )
-        if stride > 1
-        else nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.2))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel_size=stride + 2, stride=stride, padding=1),
+        nn.LeakyReLU(0.2),
     )
 
 
@@ -173,10 +179,9 @@ def _upsampling(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     )
 
 
-def _per_scan(function: "nn.Module | object", x_BTCHW: Tensor) -> Tensor:
+def _per_scan(function: Callable[[Tensor], Tensor], x_BTCHW: Tensor) -> Tensor:
     """Apply a function of (N, C, H, W) to every scan of (B, T, C, H, W) at once."""
     batch = x_BTCHW.shape[0]
     # channels last is what convolutions are fastest in, on CPU and GPU
     scans = x_BTCHW.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    y = function(scans)  # type: ignore[operator]
-    return y.unflatten(0, (batch, -1))
+    return function(scans).unflatten(0, (batch, -1))

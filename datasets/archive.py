@@ -57,7 +57,7 @@ class EmptyArchiveError(DataError):
 class Rejection:
     """A scan that could not be used, and why."""
 
-    file: str
+    file: str  # path as ingestion was given it
     digest: str
     reason: str
     time: pd.Timestamp | None = None
@@ -155,6 +155,11 @@ class Archive:
         return str(self.attributes.get("title") or self.name)
 
     @property
+    def block_px(self) -> int:
+        """Side of the blocks that rain statistics are kept for, pixels."""
+        return int(self._group.attrs["block_px"])  # type: ignore[arg-type]
+
+    @property
     def codes(self) -> zarr.Array[Any]:
         """(time, y, x) uint8, lazily read; see `RainCode`."""
         return self._array("rain_rate_code")
@@ -187,7 +192,10 @@ class Archive:
         """
         index, rest = divmod(time - self.start, self.step)
         if rest != pd.Timedelta(0):
-            raise DataError(f"{self.path}: {time} is not on the archive's step of {self.step}")
+            raise DataError(
+                f"{self.path}: {time:%Y-%m-%d %H:%M:%S} is not on the archive's step: there is one "
+                f"scan every {self.step.total_seconds() / 60:g} min, as at {self.start:%H:%M:%S}"
+            )
         return int(index)
 
     def read(self, first: int, count: int) -> xr.DataArray:
@@ -228,7 +236,7 @@ class Archive:
         return filled
 
     def source_names(self) -> npt.NDArray[Any]:
-        """(time,) name of the file that each scan came from, empty where missing."""
+        """(time,) path of the file that each scan came from, empty where missing."""
         return np.asarray(self._array("source")[:])
 
     def bytes_on_disk(self) -> int:

@@ -69,6 +69,11 @@ class ArchiveConfig(BaseModel):
     time_marks: Literal["end", "start"] = Field(
         default="end", description="what the time of an accumulation without bounds marks"
     )
+    phase: Duration = Field(
+        default=pd.Timedelta(0),
+        description="how far the scans lie off multiples of the step since midnight, like 2min "
+        "for scans at :02, :07 …",
+    )
     snap_tolerance: Duration = Field(
         default=pd.Timedelta("30s"), description="how far off its step a scan's time may be"
     )
@@ -103,6 +108,9 @@ class ArchiveConfig(BaseModel):
         if unknown:
             known = " ".join(f"%{d}" for d in NAME_DIGITS)
             raise ValueError(f"{', '.join(unknown)} is not known here; use {known}")
+        given = set(directives)
+        if pattern and not ("Y" in given and ("j" in given or {"m", "d"} <= given)):
+            raise ValueError("needs a whole date: %Y with %m and %d, or %Y with %j")
         if len(set(directives)) < len(directives):
             raise ValueError("each of the directives may come once")
         return pattern
@@ -121,6 +129,8 @@ class ArchiveConfig(BaseModel):
     def _consistent(self) -> "ArchiveConfig":
         if self.step < pd.Timedelta("1s") or self.step % pd.Timedelta("1s"):
             raise ValueError(f"step {self.step} must be a whole number of seconds")
+        if not pd.Timedelta(0) <= self.phase < self.step:
+            raise ValueError(f"phase {self.phase} must be less than the step {self.step}")
         if not pd.Timedelta(0) <= self.snap_tolerance < self.step / 2:
             raise ValueError(
                 f"snap_tolerance {self.snap_tolerance} must be less than half the step {self.step}"

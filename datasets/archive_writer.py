@@ -167,6 +167,7 @@ def _initialise(
             "step_s": int(step.total_seconds()),
             "start_s": int(start.timestamp()),
             "crs_wkt": grid.crs_wkt,
+            "block_px": BLOCK,
             "archive": json.dumps(attributes),
             "rejections": "[]",
         },
@@ -265,7 +266,12 @@ def _move_back(array: zarr.Array[Any], length: int, by: int) -> None:
     for low in reversed(range(0, length, span)):
         high = min(low + span, length)
         array[low + by : high + by] = array[low:high]
-    array[:by] = np.full((by, *array.shape[1:]), array.fill_value, dtype=array.dtype)
+    vacated = min(by, length)
+    for low in range(0, vacated, span):
+        high = min(low + span, vacated)
+        array[low:high] = np.full(
+            (high - low, *array.shape[1:]), array.fill_value, dtype=array.dtype
+        )
 
 
 def _write_scans(group: zarr.Group, scans: dict[int, StoredScan]) -> None:
@@ -304,8 +310,10 @@ def _write_rejections(
             row = int((rejection.time - start) / step)
             if status[row] != OK:
                 status[row] = REJECTED
+    before = json.loads(str(group.attrs["rejections"]))
     replaced = {scan.source for scan in scans} | {r.file for r in rejections}
-    kept = [r for r in json.loads(str(group.attrs["rejections"])) if r["file"] not in replaced]
+    filled = {scan.time.isoformat() for scan in scans}
+    kept = [r for r in before if r["file"] not in replaced and r["time"] not in filled]
     new = [
         {
             "file": r.file,
@@ -315,7 +323,7 @@ def _write_rejections(
         }
         for r in rejections
     ]
-    if new or len(kept) != len(json.loads(str(group.attrs["rejections"]))):
+    if new or len(kept) != len(before):
         group.attrs["rejections"] = json.dumps(kept + new)
 
 

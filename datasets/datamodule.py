@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datasets.archive import OK, Archive
-from datasets.archive_writer import BLOCK
 from datasets.coding import RAIN_CODE
 from datasets.errors import DataError
 from datasets.windows import Crop, RainSampler, SplitConfig, runs, window_starts
@@ -62,6 +61,8 @@ class RainBatch(NamedTuple):
 class WindowDataset(Dataset[Tensor]):
     """Crops of windows of all archives of one split, one byte a pixel.
 
+    ``codes`` are the archives' whole arrays where they are held in memory.
+
     An item is addressed by (epoch, index) and depends on nothing else but the seed: not on the
     worker, the rank, the clock, nor on what was drawn before.
 
@@ -72,7 +73,12 @@ class WindowDataset(Dataset[Tensor]):
     """
 
     def __init__(
-        self, archives: Sequence[Archive], config: DataConfig, split: int, seed: int
+        self,
+        archives: Sequence[Archive],
+        config: DataConfig,
+        split: int,
+        seed: int,
+        codes: Sequence[npt.NDArray[np.uint8]] | None = None,
     ) -> None:
         self._config, self._split, self._seed = config, split, seed
         self._archives = list(archives)
@@ -90,7 +96,7 @@ class WindowDataset(Dataset[Tensor]):
                     archive.block_statistics("rain_rate"),
                     archive.block_statistics("observed_share"),
                     shape=archive.grid.shape,
-                    block=BLOCK,
+                    block=archive.block_px,
                     crop=config.crop,
                     strength=config.rain_preference,
                 )
@@ -105,9 +111,7 @@ class WindowDataset(Dataset[Tensor]):
                 f"of {names} has nowhere so many; ingest more scans, or change data.split, "
                 "data.context or data.lead_times"
             )
-        total = sum(int(np.prod(archive.codes.shape)) for archive in archives)
-        in_memory = total <= config.memory_gib * 2**30
-        self._codes: list[Any] | None = [a.codes[:] for a in archives] if in_memory else None
+        self._codes = codes
 
     def __len__(self) -> int:
         if self._split == VALIDATION:
@@ -128,7 +132,7 @@ class WindowDataset(Dataset[Tensor]):
         return torch.from_numpy(np.ascontiguousarray(codes))
 
     def _cut(self, which: int, crop: Crop) -> npt.NDArray[np.uint8]:
-        source = self._archives[which].codes if self._codes is None else self._codes[which]
+        source: Any = self._archives[which].codes if self._codes is None else self._codes[which]
         side = self._config.crop
         length = self._config.context + self._config.lead_times
         window = np.asarray(
@@ -189,14 +193,15 @@ class RainDataModule(pl.LightningDataModule):
         self.config = config
         archives = [Archive.open(path) for path in config.archives]
         self.archives = archives
-        self.training = WindowDataset(archives, config, TRAIN, seed)
-        self.validation = WindowDataset(archives, config, VALIDATION, seed)
+        codes = _in_memory(archives, config.memory_gib)
+        self.training = WindowDataset(archives, config, TRAIN, seed, codes)
+        self.validation = WindowDataset(archives, config, VALIDATION, seed, codes)
         self._table = torch.from_numpy(RAIN_CODE.table)
 
-    def training_periods(self, archive: Archive) -> list[tuple[str, str]]:
-        """Valid times that training may use, as [start, end) in ISO format, UTC."""
+    def periods(self, archive: Archive, split: int) -> list[tuple[str, str]]:
+        """Valid times that a split may use, as [start, end) in ISO format, UTC."""
         times = archive.times
-        region = self.config.split.regions(times, archive.status == OK)[TRAIN]
+        region = self.config.split.regions(times, archive.status == OK)[split]
         return [
             (times[a].isoformat(), (times[b - 1] + archive.step).isoformat())
             for a, b in runs(region)
@@ -231,3 +236,11 @@ class RainDataModule(pl.LightningDataModule):
             persistent_workers=self.config.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _in_memory(archives: Sequence[Archive], most_gib: float) -> list[npt.NDArray[np.uint8]] | None:
+    """The archives' codes, where they are together small enough to hold."""
+    size = sum(int(np.prod(archive.codes.shape)) for archive in archives)
+    if size > most_gib * 2**30:
+        return None
+    return [np.asarray(archive.codes[:]) for archive in archives]

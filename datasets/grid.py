@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyproj
-import xarray as xr
 
 GRID_MAPPING = "spatial_ref"
 
@@ -164,13 +163,3 @@ def proj_parameters(crs: pyproj.CRS) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return dict(crs.to_dict())
-
-
-def attach(values: npt.NDArray[Any], grid: Grid, **attributes: Any) -> xr.DataArray:
-    """A (y, x) field as a DataArray on the grid."""
-    return xr.DataArray(
-        values,
-        dims=("y", "x"),
-        coords=grid.coords(),
-        attrs=attributes | {"grid_mapping": GRID_MAPPING},
-    )

@@ -48,6 +48,7 @@ _WORDS = {
 }  # fmt: skip
 _LENGTHS = {"m": 1.0, "km": 1000.0}
 ROUNDING_MM_H = 1e-3  # how far below zero packing may bring a dry pixel
+IMPOSSIBLE_MM_H = 5000.0  # clutter reaches some hundreds; beyond this it is a fill value or a unit
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,8 @@ def rain_rate(
     Raises
     ------
     DataError
-        If the unit is unknown, an accumulation has no interval, or values are negative or
-        infinite: an undeclared fill value or a wrong unit.
+        If the unit is unknown, an accumulation has no interval, or values are negative,
+        infinite or impossibly high: an undeclared fill value or a wrong unit.
     """
     quantity, factor = parse_unit(units)
     if quantity == "reflectivity":
@@ -152,6 +153,13 @@ def rain_rate(
         )
     if np.isinf(rate).any():
         raise DataError("infinite values; list them under 'missing_values' in the configuration")
+    if rate.size and np.nanmax(rate, initial=0.0) > IMPOSSIBLE_MM_H:
+        highest = float(values[np.unravel_index(np.nanargmax(rate), rate.shape)])
+        raise DataError(
+            f"value {highest:g} {units} would be {np.nanmax(rate):.3g} mm/h: a wrong unit (set "
+            "'units') or a fill value that the file does not declare (list it under "
+            "'missing_values' in the archive's configuration)"
+        )
     return np.maximum(rate, 0.0).astype(np.float32)
 
 
@@ -206,10 +214,12 @@ def _coordinate_factor(axis: xr.DataArray, crs: pyproj.CRS) -> float:
     return _LENGTHS[unit]
 
 
-def crs_of(dataset: xr.Dataset, variable: xr.DataArray) -> pyproj.CRS:
+def crs_of(
+    dataset: xr.Dataset, variable: xr.DataArray, x: xr.DataArray, y: xr.DataArray
+) -> pyproj.CRS:
     """The CRS that a CF variable's ``grid_mapping`` names, metres as axis unit.
 
-    Without a grid mapping, longitude and latitude coordinates mean WGS 84.
+    Without a grid mapping, coordinates ``x`` and ``y`` in degrees mean WGS 84.
 
     Raises
     ------
@@ -228,9 +238,7 @@ def crs_of(dataset: xr.Dataset, variable: xr.DataArray) -> pyproj.CRS:
             return in_metres(crs_from_attributes(dict(dataset[name].attrs)))
         except ValueError as error:
             raise DataError(f"grid mapping '{name}': {error}; set 'crs' instead") from error
-    horizontal = [dataset[d] for d in variable.dims[-2:] if d in dataset.coords]
-    units = {str(axis.attrs.get("units", ""))[:6] for axis in horizontal}
-    if len(horizontal) == 2 and units == {"degree"}:
+    if {str(axis.attrs.get("units", ""))[:6] for axis in (x, y)} == {"degree"}:
         return pyproj.CRS.from_epsg(4326)
     raise DataError(
         f"variable '{variable.name}' has no grid_mapping; set 'crs' in the archive's "

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 
+import netCDF4
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -21,7 +22,7 @@ from datasets.classic_netcdf import expected_size
 from datasets.coding import RAIN_CODE
 from datasets.errors import DataError
 from datasets.grid import Grid
-from datasets.harmonise import crs_of, harmonised_grid, in_metres, rain_rate
+from datasets.harmonise import crs_of, harmonised_grid, in_metres, parse_unit, rain_rate
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class FileReport:
     grid: Grid | None = None
     scans: list[FileScan] = field(default_factory=list)
     rejected: list[tuple[pd.Timestamp | None, str]] = field(default_factory=list)
+
+
+NC_FILL = netCDF4.default_fillvals["f4"]
+EARLIEST = pd.Timestamp("1975-01-01")  # no digital radar archive is older; 1970 is a lost time
+NAME_TOLERANCE = pd.Timedelta("32D")  # monthly files are named for their first day
 
 
 def file_digest(path: str) -> str:
@@ -146,12 +152,14 @@ def _read_dataset(
     variable = _variable(dataset, config)
     oriented = _grid(dataset, variable, config)
     times, intervals = _times(dataset, variable, oriented, path, config)
+    stamped = time_from_name(path, config)
     scans: list[FileScan] = []
     rejected: list[tuple[pd.Timestamp | None, str]] = []
     for index, (time, interval) in enumerate(zip(times, intervals, strict=True)):
         slot: pd.Timestamp | None = None
         try:
             slot = _on_step(time, config)
+            _check_name(time, stamped)
             rate = _field(variable, index, oriented, interval, config)
             scans.append(FileScan(slot, RAIN_CODE.encode(rate)))
         except DataError as error:
@@ -190,7 +198,7 @@ def _grid(dataset: xr.Dataset, variable: xr.DataArray, config: ArchiveConfig) ->
     if config.crs is not None:
         crs = in_metres(pyproj.CRS.from_user_input(config.crs))
     else:
-        crs = crs_of(dataset, variable)
+        crs = crs_of(dataset, variable, axes[x_dim], axes[y_dim])
     grid, flip_rows, flip_columns = harmonised_grid(axes[x_dim], axes[y_dim], crs)
     return _Oriented(grid, y_dim, x_dim, flip_rows, flip_columns)
 
@@ -221,6 +229,9 @@ def _times(
 ) -> tuple[list[pd.Timestamp], list[pd.Timedelta | None]]:
     """Valid time (end of accumulation) and interval of each scan of the file."""
     name = config.time_variable or _time_variable(dataset, variable)
+    decoded = name in dataset.variables and np.issubdtype(dataset[name].dtype, np.datetime64)
+    if config.time_variable is None and config.time_in_name and not decoded:
+        name = None  # a time as text, for example; the file's name has it too
     across = (oriented.y_dim, oriented.x_dim)
     count = int(np.prod([variable.sizes[d] for d in variable.dims if d not in across]))
     if name is None or (config.time_variable and name not in dataset.variables):
@@ -236,7 +247,7 @@ def _times(
         marks_end = True
     else:
         ends = _datetimes(dataset[name])
-        starts, bounded = _starts(dataset, name, config)
+        starts, bounded = _starts(dataset, variable, name, config)
         if bounded is not None:
             ends = bounded
         marks_end = starts is not None or config.time_marks == "end"
@@ -261,7 +272,7 @@ def _time_variable(dataset: xr.Dataset, variable: xr.DataArray) -> str | None:
 
 
 def _starts(
-    dataset: xr.Dataset, name: str, config: ArchiveConfig
+    dataset: xr.Dataset, variable: xr.DataArray, name: str, config: ArchiveConfig
 ) -> tuple[pd.DatetimeIndex | None, pd.DatetimeIndex | None]:
     """Starts of the accumulations, and their ends where CF bounds give them."""
     bounds = dataset[name].attrs.get("bounds") or dataset[name].encoding.get("bounds")
@@ -273,8 +284,15 @@ def _starts(
             raise DataError(f"time bounds '{bounds}' are missing their value")
         pairs = both.values.reshape(-1, 2)
         return pd.DatetimeIndex(pairs.min(axis=1)), pd.DatetimeIndex(pairs.max(axis=1))
-    if config.start_variable in dataset.variables:
-        return _datetimes(dataset[config.start_variable]), None
+    accumulated = parse_unit(config.units or str(variable.attrs.get("units", "")))[0]
+    if accumulated == "accumulation" and config.start_variable in dataset.variables:
+        starts = _datetimes(dataset[config.start_variable])
+        if starts.size != dataset[name].size:
+            raise DataError(
+                f"has {dataset[name].size} times in '{name}' but {starts.size} in "
+                f"'{config.start_variable}'; set 'start_variable' in the archive's configuration"
+            )
+        return starts, None
     return None, None
 
 
@@ -293,15 +311,29 @@ def _datetimes(variable: xr.DataArray) -> pd.DatetimeIndex:
 
 def _on_step(time: pd.Timestamp, config: ArchiveConfig) -> pd.Timestamp:
     """The time on the archive's regular axis that is nearest, if it is near enough."""
-    snapped = time.round(config.step)
+    latest = pd.Timestamp.now("UTC").tz_localize(None) + pd.Timedelta("1D")
+    if not EARLIEST <= time <= latest:
+        raise DataError(
+            f"time {time:%Y-%m-%d %H:%M:%S} cannot be: before {EARLIEST:%Y} or in the future"
+        )
+    snapped = (time - config.phase).round(config.step) + config.phase
     off = abs(time - snapped)
     if off > config.snap_tolerance:
         raise DataError(
             f"time {time:%Y-%m-%d %H:%M:%S} is {off.total_seconds():g} s off the step of "
-            f"{config.step.total_seconds() / 60:g} min; correct 'step' or widen 'snap_tolerance' "
-            "in the archive's configuration"
+            f"{config.step.total_seconds() / 60:g} min; set 'step', 'phase' (where scans lie off "
+            "the full hour) or 'snap_tolerance' in the archive's configuration"
         )
     return snapped
+
+
+def _check_name(time: pd.Timestamp, stamped: pd.Timestamp | None) -> None:
+    """Refuse a scan whose file is named for another day: one of the two times is wrong."""
+    if stamped is not None and abs(time - stamped) > NAME_TOLERANCE:
+        raise DataError(
+            f"time {time:%Y-%m-%d %H:%M} inside the file is far from {stamped:%Y-%m-%d %H:%M} in "
+            "its name; correct 'time_in_name' or 'time_variable' in the archive's configuration"
+        )
 
 
 def _field(
@@ -316,6 +348,9 @@ def _field(
     leading = np.unravel_index(index, scan.shape[:-2]) if scan.ndim > 2 else ()
     values = np.asarray(scan[tuple(int(i) for i in leading)].values, dtype=np.float64)
     values = np.where(_declared_invalid(values, variable), np.nan, values)
+    if "_FillValue" not in variable.encoding:
+        # what netCDF leaves where nothing was ever written
+        values = np.where((values >= np.float32(NC_FILL)) & np.isfinite(values), np.nan, values)
     for code in config.missing_values:
         values = np.where(np.isclose(values, code), np.nan, values)
     dry = np.zeros(values.shape, dtype=bool)

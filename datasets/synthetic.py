@@ -30,7 +30,13 @@ class SyntheticConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hours: float = Field(default=24.0, gt=0, description="length of the archive [h]")
+    hours: float = Field(
+        default=24.0,
+        gt=0,
+        le=24 * 366,
+        allow_inf_nan=False,
+        description="length of the archive [h]",
+    )
     seed: int = Field(default=1, ge=0)
     size: int = Field(default=256, ge=32, description="side of the square domain [px of 1 km]")
     step_minutes: int = Field(default=5, gt=0)

@@ -43,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(error, 1)
     except KeyboardInterrupt:
         return _failed("interrupted; what was finished is kept", 130)
+    except Exception as error:
+        if type(error).__module__.startswith("icechunk"):  # a full disk, a damaged chunk
+            return _failed(f"the archive cannot be read or written: {error}", 1)
+        raise
 
 
 def _failed(message: object, code: int) -> int:
@@ -117,15 +121,21 @@ def _parser() -> argparse.ArgumentParser:
         "--files 'radar/**/*.nc'",
     )
     ingest.add_argument(
-        "config", type=Path, metavar="CONFIG.yaml", help="how to read the files (configs/archives)"
+        "config",
+        type=_existing,
+        metavar="CONFIG.yaml",
+        help="how to read the files (configs/archives)",
     )
-    _archive_argument(ingest, "the archive; made if there is none")
+    ingest.add_argument(
+        "--archive", type=Path, required=True, metavar="PATH", help="made if there is none"
+    )
     ingest.add_argument(
         "--files",
         nargs="+",
         default=[],
         metavar="GLOB",
-        help="files to ingest, ** spans folders (default: 'files' of the configuration)",
+        help="files to ingest, seen from the current folder, ** spans folders; stands behind "
+        "CONFIG.yaml (default: 'files' of the configuration)",
     )
     ingest.add_argument(
         "--workers",
@@ -137,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     status = command(
         "status", _status, "show what an archive holds", "squall status archives/knmi.icechunk"
     )
-    status.add_argument("archive", type=Path, metavar="ARCHIVE")
+    status.add_argument("archive", type=_existing, metavar="ARCHIVE", help="folder of an archive")
     status.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
     train = command(
@@ -148,7 +158,10 @@ def _parser() -> argparse.ArgumentParser:
         "--out runs/knmi data.batch_size=8",
     )
     train.add_argument(
-        "config", type=Path, metavar="EXPERIMENT.yaml", help="the experiment (configs/experiments)"
+        "config",
+        type=_existing,
+        metavar="EXPERIMENT.yaml",
+        help="the experiment (configs/experiments); stands first",
     )
     train.add_argument(
         "--archive",
@@ -206,33 +219,41 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--include-training",
         action="store_true",
-        help="score times that the model was trained on, too (default: leave them out)",
+        help="score times that the model was trained or validated on, too",
     )
     _lead_times_argument(verify)
 
     maps = command(
         "maps", _maps, "draw maps of a forecast", "squall maps forecast.nc --out maps --animate"
     )
-    maps.add_argument("forecast", type=Path, metavar="FORECAST.nc")
+    maps.add_argument(
+        "forecast", type=_existing, metavar="FORECAST.nc", help="what `squall forecast` wrote"
+    )
     maps.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the maps")
     maps.add_argument("--animate", action="store_true", help="write an animation, too")
     maps.add_argument(
         "--archive",
-        type=Path,
+        type=_existing,
         metavar="PATH",
         help="archive with what came: shown beside the forecast in the overview",
     )
     return parser
 
 
+def _existing(text: str) -> Path:
+    if not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"{text}: no such file or folder")
+    return Path(text)
+
+
 def _archive_argument(parser: argparse.ArgumentParser, help: str) -> None:
-    parser.add_argument("--archive", type=Path, required=True, metavar="PATH", help=help)
+    parser.add_argument("--archive", type=_existing, required=True, metavar="PATH", help=help)
 
 
 def _model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
-        type=Path,
+        type=_existing,
         required=True,
         metavar="CKPT",
         help="checkpoint of a `squall train` run",

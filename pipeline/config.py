@@ -28,6 +28,8 @@ def load_config(path: Path, model: type[Model], overrides: Sequence[str] = ()) -
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is no text file; a YAML configuration is expected") from error
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:

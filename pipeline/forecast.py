@@ -23,6 +23,7 @@ from pipeline.provenance import atomic_path, now_utc, sha256_of, squall_version
 
 log = logging.getLogger("squall.forecast")
 
+PERSISTENCE = "persistence"  # the method to compare with: the last scan for all lead times
 NOT_CARRIED = ("name", "title", "configuration")  # of the archive; the forecast has its own
 
 
@@ -254,7 +255,7 @@ def _encoding() -> dict[str, Any]:
         "time": times,
         "forecast_reference_time": times,
         "context_time": times,
-        "lead_time": {"units": "minutes", "dtype": "float64"},
+        "lead_time": {"units": "minutes", "dtype": "float64", "_FillValue": None},
         "x": {"_FillValue": None},
         "y": {"_FillValue": None},
     }

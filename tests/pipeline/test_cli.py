@@ -31,6 +31,9 @@ def test_help_explains_every_argument(command, capsys):
         ["synth"],
         ["synth", "--out", "x", "--hours", "many"],
         ["synth", "--out", "x", "--hours", "-1"],
+        ["synth", "--out", "x", "--hours", "inf"],
+        ["status", "nowhere"],
+        ["maps", "nowhere.nc", "--out", "x"],
         ["forecast", "--archive", "x"],
         ["status", "x", "--yaml"],
         ["ingest", "nowhere.yaml", "--archive", "x"],
@@ -53,9 +56,10 @@ def test_a_wrong_argument_is_one_message_and_exit_code_2(arguments, capsys, tmp_
 
 
 def test_data_problems_are_exit_code_1(capsys, tmp_path):
-    assert main(["status", str(tmp_path / "none")]) == 1
+    assert main(["status", str(tmp_path)]) == 1
     assert "there is no archive; make one with `squall ingest`" in capsys.readouterr().err
-    assert main(["maps", str(tmp_path / "none.nc"), "--out", str(tmp_path)]) == 1
+    (tmp_path / "text.nc").write_text("hello")
+    assert main(["maps", str(tmp_path / "text.nc"), "--out", str(tmp_path)]) == 1
     config = ROOT / "configs/archives/knmi.yaml"
     arguments = ["ingest", str(config), "--archive", str(tmp_path / "a"), "--files", "no/*.nc"]
     assert main(arguments) == 1

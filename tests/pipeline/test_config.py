@@ -53,6 +53,7 @@ def test_overrides_are_merged_before_validation(tmp_path):
             "must be before end",
         ),
         ("seed: 1", "'name' is missing"),
+        ("name: persistence", "is that of the method to compare with"),
         ("- a\n- b", "expected 'key: value' lines, found a list"),
         ("name: [", "is no YAML"),
         ("", "'name' is missing"),
@@ -76,6 +77,12 @@ def test_every_mistake_is_named_at_once(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read: No such file"):
         load_config(tmp_path / "nowhere.yaml", ExperimentConfig)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "radar.nc").write_bytes(b"\x89HDF\r\n\xff\xfe")
+    with pytest.raises(ConfigError, match="is no text file"):
+        load_config(tmp_path / "radar.nc", ExperimentConfig)
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", "a..b=3", "name.x=3", "seed=["])

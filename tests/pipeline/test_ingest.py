@@ -126,7 +126,7 @@ def test_a_broken_file_is_set_aside_and_the_others_are_ingested(kind, files, run
     slot = archive.index_of(pd.Timestamp("2024-06-01T00:15"))
     assert archive.status[slot] == (MISSING if kind == "off the step" else REJECTED)
     assert np.isnan(archive.read(slot, 1)).all()
-    assert [(r.file, r.reason) for r in archive.rejections] == [(scan(files, 15).name, reason)]
+    assert [(r.file, r.reason) for r in archive.rejections] == [(str(scan(files, 15)), reason)]
     again = run()
     assert len(again.rejected) == 1
     assert again.snapshot == report.snapshot
@@ -223,6 +223,46 @@ def test_another_networks_archive_is_refused(run, synthetic_config):
         run(source=ArchiveConfig(**values | {"name": "other"}))
     with pytest.raises(ConfigError, match="archive of the step"):
         run(source=ArchiveConfig(**values | {"step": "10min"}))
+
+
+def daily(path, source_files, spoilt):
+    """All scans of some files in one, one of them with an impossible value."""
+    parts = []
+    for file in source_files:
+        with xr.open_dataset(file) as opened:
+            parts.append(opened.load())
+    whole = xr.concat(parts, "time", data_vars="minimal", coords="minimal", compat="override")
+    whole.rainfall_rate[spoilt, 40, 40] = -5.0
+    whole.to_netcdf(path, encoding={"rainfall_rate": {"dtype": "float32"}})
+
+
+def test_a_file_with_one_bad_scan_gives_the_others_once(files, run, tmp_path):
+    daily(files / "day.nc", sorted(files.glob("*.nc")), spoilt=3)
+    first = run(glob=f"{files}/day.nc")
+    assert (first.ingested, len(first.rejected)) == (7, 1)
+    again = run(glob=f"{files}/day.nc")
+    assert (again.ingested, again.replaced, len(again.rejected)) == (0, 0, 1)
+    assert again.snapshot == first.snapshot
+    assert status(tmp_path / "a.icechunk").rejected == 1
+
+
+def test_a_good_file_of_the_same_name_elsewhere_does_not_hide_a_broken_one(files, run, tmp_path):
+    for day, source in (("1", 15), ("2", 20)):
+        (files / day).mkdir()
+        shutil.copy(scan(files, source), files / day / "same.nc")
+    (files / "1" / "same.nc").write_bytes(b"broken")
+    run(glob=f"{files}/[12]/*.nc")
+    (rejection,) = Archive.open(tmp_path / "a.icechunk").rejections
+    assert rejection.file == str(files / "1" / "same.nc")
+
+
+def test_rejections_before_the_first_good_scan_are_remembered(files, run, tmp_path):
+    for index in range(24):
+        (files / f"a{index:02d}.nc").write_bytes(b"")
+    first = run()
+    assert len(first.rejected) == 24
+    assert len(Archive.open(tmp_path / "a.icechunk").rejections) == 24
+    assert run().snapshot == first.snapshot
 
 
 def test_no_matching_file_is_an_error(run, tmp_path):

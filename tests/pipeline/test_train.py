@@ -37,6 +37,7 @@ def test_the_checkpoint_rebuilds_by_itself_and_names_its_data(chain):
     (archive,) = provenance["archives"]
     assert archive["name"] == "synthetic"
     assert archive["training_periods"] == [["2024-06-01T00:00:00", "2024-06-01T03:00:00"]]
+    assert archive["validation_periods"] == [["2024-06-01T03:00:00", "2024-06-01T04:00:00"]]
 
 
 def weights(run):
@@ -86,6 +87,31 @@ def test_a_run_is_never_overwritten(chain, make_experiment):
 def test_nothing_to_resume_is_an_error(chain, make_experiment, tmp_path):
     with pytest.raises(ConfigError, match=r"no last\.ckpt to resume from"):
         train(make_experiment(chain.archive), tmp_path / "new", resume=True)
+
+
+def test_a_resumed_run_remembers_what_it_was_trained_on(chain, make_experiment, tmp_path):
+    train(make_experiment(chain.archive, trainer__max_epochs=1), tmp_path / "run")
+    later = [{"start": "2024-06-01T01:00", "end": "2024-06-01T02:00"}]
+    split = {"validation": later, "test": []}
+    experiment = make_experiment(chain.archive, trainer__max_epochs=3, data__split=split)
+    train(experiment, tmp_path / "run", resume=True)
+    (archive,) = load_nowcaster(tmp_path / "run" / "last.ckpt")[1]["archives"]
+    assert ["2024-06-01T00:00:00", "2024-06-01T03:00:00"] in archive["training_periods"]
+    assert ["2024-06-01T02:00:00", "2024-06-01T05:00:00"] in archive["training_periods"]
+
+
+def test_resuming_with_another_network_is_refused_and_changes_nothing(chain, make_experiment):
+    before = (chain.run / "config.yaml").read_bytes()
+    with pytest.raises(ConfigError, match="is of another network"):
+        train(make_experiment(chain.archive, network__channels=[4, 4, 4]), chain.run, resume=True)
+    assert (chain.run / "config.yaml").read_bytes() == before
+
+
+def test_a_device_that_is_not_there_is_an_error(chain, make_experiment, tmp_path):
+    experiment = make_experiment(chain.archive, trainer__devices=0)
+    with pytest.raises(ConfigError, match=r"trainer: .*devices"):
+        train(experiment, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_archive_is_an_error(make_experiment, tmp_path):

@@ -35,7 +35,7 @@ def test_persistence_is_scored_as_by_hand(result, chain):
     for index in range(archive.times.size):
         window = archive.read(index - 2, 7).values
         time = f"{archive.times[index]:%H:%M}"
-        if not "03:10" <= time <= "04:50" or int(time[-2:]) % 10:
+        if not "04:10" <= time <= "04:50" or int(time[-2:]) % 10:
             continue
         last, observed = window[2], window[3]
         known = ~np.isnan(last) & ~np.isnan(observed)
@@ -46,19 +46,19 @@ def test_persistence_is_scored_as_by_hand(result, chain):
 
 
 def test_windows_that_touch_training_are_left_out(result, chain, tmp_path):
-    # context from 03:00 on at the earliest: reference 03:10; training ends at 03:00
-    assert result.scores.attrs["first_reference_time"] == "2024-06-01 03:10:00"
+    # trained until 03:00, validated until 04:00; the context takes three scans
+    assert result.scores.attrs["first_reference_time"] == "2024-06-01 04:10:00"
     assert result.left_out > 0
     everything = verify(config(chain, tmp_path, include_training=True))
     assert everything.left_out == 0
     assert everything.cases > result.cases
-    with pytest.raises(DataError, match="the model was trained on"):
+    with pytest.raises(DataError, match="the model was trained or chosen on"):
         verify(config(chain, tmp_path, end="2024-06-01T01:00"))
 
 
 def test_every_and_period_choose_the_cases(chain, tmp_path):
     made = verify(
-        config(chain, tmp_path, start="2024-06-01T04:00", end="2024-06-01T04:30", every_minutes=15)
+        config(chain, tmp_path, start="2024-06-01T04:15", end="2024-06-01T04:45", every_minutes=15)
     )
     assert made.cases == 3
 
@@ -69,10 +69,11 @@ def test_every_and_period_choose_the_cases(chain, tmp_path):
         ({"every_minutes": 7}, "no multiple of the archive's step"),
         ({"start": "2024-06-01T04:00", "end": "2024-06-01T03:00"}, "is after --end"),
         ({"start": "tomorrowish"}, "is no time"),
+        ({"start": "2024-06-01T04:02"}, "not on the archive's step: there is one scan every 5 min"),
     ],
 )
 def test_wrong_periods_are_refused(chain, tmp_path, changes, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises((ConfigError, DataError), match=message):
         verify(config(chain, tmp_path, **changes))
 
 
