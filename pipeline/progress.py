@@ -1,6 +1,7 @@
 """How long work shows that it goes on: a bar on a terminal, plain lines elsewhere."""
 
 import logging
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ log = logging.getLogger("squall")
 
 def shows_bars() -> bool:
     """Whether there is a terminal to draw on, and the user has not asked for quiet."""
-    return log.isEnabledFor(logging.INFO) and tqdm(disable=None).disable is False
+    return log.isEnabledFor(logging.INFO) and sys.stderr.isatty()
 
 
 def tracked(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
