@@ -39,6 +39,7 @@ import zarr
 from datasets.coding import RAIN_CODE
 from datasets.errors import DataError
 from datasets.grid import GRID_MAPPING, grid_from_attributes
+from datasets.windows import Bools, runs
 
 MISSING, OK, REJECTED = 0, 1, 2
 
@@ -223,9 +224,16 @@ class Archive:
             },
         )
 
-    def block_statistics(self, name: str) -> npt.NDArray[np.float32]:
-        """(time, block_y, block_x): ``rain_rate``, ``wet_share`` or ``observed_share``."""
-        return np.asarray(self._array(f"block_{name}")[:])
+    def block_statistics(self, name: str, where: Bools | None = None) -> npt.NDArray[np.float32]:
+        """(time, block_y, block_x): ``rain_rate``, ``wet_share`` or ``observed_share``.
+
+        With a mask over the time axis, of those times alone.
+        """
+        return _taken(self._array(f"block_{name}"), where)
+
+    def codes_where(self, where: Bools) -> npt.NDArray[np.uint8]:
+        """(scan, y, x): the codes of the times where a mask over the time axis holds."""
+        return _taken(self.codes, where)
 
     def sources(self) -> dict[str, list[int]]:
         """Digest of each ingested file and the indices that it fills."""
@@ -247,6 +255,14 @@ class Archive:
         array = self._group[name]
         assert isinstance(array, zarr.Array)
         return array
+
+
+def _taken(array: zarr.Array[Any], where: Bools | None) -> npt.NDArray[Any]:
+    """What an array holds where a mask along time does, without reading the gaps."""
+    if where is None:
+        return np.asarray(array[:])
+    parts = [np.asarray(array[first:end]) for first, end in runs(where)]
+    return np.concatenate([np.empty((0, *array.shape[1:]), array.dtype), *parts])
 
 
 def _reopen(path: str, snapshot: str) -> Archive:

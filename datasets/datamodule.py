@@ -61,7 +61,8 @@ class RainBatch(NamedTuple):
 class WindowDataset(Dataset[Tensor]):
     """Crops of windows of all archives of one split, one byte a pixel.
 
-    ``codes`` are the archives' whole arrays where they are held in memory.
+    ``codes`` are the archives' good scans where those are held in memory. Inside, a scan goes by
+    its number among the good ones: an archive of a few events has gaps of years.
 
     An item is addressed by (epoch, index) and depends on nothing else but the seed: not on the
     worker, the rank, the clock, nor on what was drawn before.
@@ -85,16 +86,19 @@ class WindowDataset(Dataset[Tensor]):
         length = config.context + config.lead_times
         self._samplers: list[RainSampler | None] = []
         self.counts: list[int] = []
+        self._times: list[npt.NDArray[np.int64]] = []
         for archive in archives:
             ok = archive.status == OK
-            starts = window_starts(config.split.regions(archive.times, ok)[split] & ok, length)
+            region = config.split.regions(archive.times, ok)[split]
+            self._times.append(np.flatnonzero(ok))
+            starts = np.searchsorted(self._times[-1], window_starts(region & ok, length))
             self.counts.append(starts.size)
             self._samplers.append(
                 RainSampler(
                     starts,
                     length,
-                    archive.block_statistics("rain_rate"),
-                    archive.block_statistics("observed_share"),
+                    archive.block_statistics("rain_rate", ok),
+                    archive.block_statistics("observed_share", ok),
                     shape=archive.grid.shape,
                     block=archive.block_px,
                     crop=config.crop,
@@ -133,11 +137,12 @@ class WindowDataset(Dataset[Tensor]):
 
     def _cut(self, which: int, crop: Crop) -> npt.NDArray[np.uint8]:
         source: Any = self._archives[which].codes if self._codes is None else self._codes[which]
+        first = int(self._times[which][crop.scan]) if self._codes is None else crop.scan
         side = self._config.crop
         length = self._config.context + self._config.lead_times
         window = np.asarray(
             source[
-                crop.time : crop.time + length,
+                first : first + length,
                 crop.row : crop.row + side,
                 crop.column : crop.column + side,
             ]
@@ -239,8 +244,10 @@ class RainDataModule(pl.LightningDataModule):
 
 
 def _in_memory(archives: Sequence[Archive], most_gib: float) -> list[npt.NDArray[np.uint8]] | None:
-    """The archives' codes, where they are together small enough to hold."""
-    size = sum(int(np.prod(archive.codes.shape)) for archive in archives)
+    """The archives' good scans, where they are together small enough to hold."""
+    good = [archive.status == OK for archive in archives]
+    pairs = list(zip(archives, good, strict=True))
+    size = sum(int(ok.sum() * np.prod(archive.grid.shape)) for archive, ok in pairs)
     if size > most_gib * 2**30:
         return None
-    return [np.asarray(archive.codes[:]) for archive in archives]
+    return [archive.codes_where(ok) for archive, ok in pairs]

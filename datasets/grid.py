@@ -116,6 +116,11 @@ def grid_mapping_attributes(crs: pyproj.CRS) -> dict[str, Any]:
         name: list(value) if isinstance(value, tuple) else value
         for name, value in crs.to_cf().items()
     }
+    if attributes.get("grid_mapping_name") == "polar_stereographic":
+        # PROJ leaves out the pole where it writes the standard parallel; CF wants both
+        pole = -90.0 if attributes.get("standard_parallel", 90.0) < 0 else 90.0
+        attributes.setdefault("latitude_of_projection_origin", pole)
+    attributes["long_name"] = "coordinate reference system"
     return attributes | {"crs_wkt": crs.to_wkt(), "spatial_ref": crs.to_wkt()}
 
 

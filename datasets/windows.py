@@ -99,9 +99,9 @@ def window_starts(usable: Bools, length: int) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Crop:
-    """Where a sample lies: first time index and upper left pixel."""
+    """Where a sample lies: its first scan and upper left pixel."""
 
-    time: int
+    scan: int
     row: int
     column: int
 
@@ -116,10 +116,10 @@ class RainSampler:
 
     Parameters
     ----------
-    starts : time indices of the windows to draw from.
-    length : time steps of a window.
-    block_rain : (time, block_y, block_x), mean rain rate in mm/h over observed pixels.
-    block_observed : (time, block_y, block_x), share of observed pixels.
+    starts : numbers of the scans that windows to draw from start with.
+    length : scans of a window.
+    block_rain : (scan, block_y, block_x), mean rain rate in mm/h over observed pixels.
+    block_observed : (scan, block_y, block_x), share of observed pixels.
     shape, block, crop : pixels of the domain (H, W), of a block's side, of the crop's side.
     strength : 0 draws evenly; 10 makes rain ten times as likely as its share.
     """
@@ -146,8 +146,8 @@ class RainSampler:
 
     def draw(self, rng: np.random.Generator) -> Crop:
         """One crop; the same generator state gives the same crop."""
-        time = int(rng.choice(self._starts, p=self._window_weights))
-        window = slice(time, time + self._length)
+        scan = int(rng.choice(self._starts, p=self._window_weights))
+        window = slice(scan, scan + self._length)
         rain = _crop_sums(self._score[window].mean(axis=0), self._blocks_per_crop)
         observed = _crop_sums(self._observed[window].mean(axis=0), self._blocks_per_crop)
         weights = _weights(rain.ravel(), self._strength) * (observed.ravel() + 1e-6)
@@ -157,7 +157,7 @@ class RainSampler:
         height, width = self._shape
         row = min(block_row * self._block + int(jitter[0]), max(0, height - self._crop))
         column = min(block_column * self._block + int(jitter[1]), max(0, width - self._crop))
-        return Crop(time, row, column)
+        return Crop(scan, row, column)
 
     @property
     def _blocks_per_crop(self) -> int:

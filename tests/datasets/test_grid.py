@@ -153,3 +153,11 @@ def test_geographic_coordinates_are_named_so() -> None:
     degrees = Grid(x=np.array([1.0, 2.0]), y=np.array([2.0, 1.0]), crs_wkt=wkt("EPSG:4326"))
     assert degrees.coords()["y"][2]["units"] == "degrees_north"
     assert degrees.coords()["x"][2]["standard_name"] == "longitude"
+
+
+@pytest.mark.parametrize(("parallel", "pole"), [(60.0, 90.0), (-71.0, -90.0)])
+def test_a_polar_grid_names_its_pole_as_cf_wants(parallel: float, pole: float) -> None:
+    crs = pyproj.CRS.from_proj4(f"+proj=stere +lat_0={pole} +lat_ts={parallel} +lon_0=0 +R=6371288")
+    attributes = grid_mapping_attributes(crs)
+    assert attributes["latitude_of_projection_origin"] == pole
+    assert crs_from_attributes(attributes).equals(crs)

@@ -219,14 +219,14 @@ def test_crops_lie_inside_the_domain(height: int, width: int, crop: int, seed: i
         crop=crop,
     )
     for place in draws(source, 20, seed):
-        assert 0 <= place.time <= 14
+        assert 0 <= place.scan <= 14
         assert 0 <= place.row <= max(0, height - crop)
         assert 0 <= place.column <= max(0, width - crop)
 
 
 @pytest.mark.parametrize("starts", [[3], [2, 9, 14]])
 def test_only_the_given_windows_are_drawn(starts: list[int]) -> None:
-    assert {place.time for place in draws(sampler(starts=starts))} == set(starts)
+    assert {place.scan for place in draws(sampler(starts=starts))} == set(starts)
 
 
 def test_rain_is_preferred_in_time_and_space() -> None:
@@ -236,14 +236,14 @@ def test_rain_is_preferred_in_time_and_space() -> None:
     def share_with_rain(crops: list[Crop]) -> float:
         # the raining block is rows 64 to 95, columns 128 to 159; windows from 5 on reach scan 10
         hits = [
-            c.time + 6 > 10 and c.row < 96 and c.row + 64 > 64 and c.column + 64 > 128
+            c.scan + 6 > 10 and c.row < 96 and c.row + 64 > 64 and c.column + 64 > 128
             for c in crops
         ]
         return float(np.mean(hits))
 
     assert share_with_rain(places) > share_with_rain(even) + 0.15
-    late = np.mean([place.time >= 10 for place in places])
-    assert late > np.mean([place.time >= 10 for place in even]) + 0.1
+    late = np.mean([place.scan >= 10 for place in places])
+    assert late > np.mean([place.scan >= 10 for place in even]) + 0.1
 
 
 def test_a_window_is_as_likely_as_its_rain_says() -> None:
@@ -252,19 +252,19 @@ def test_a_window_is_as_likely_as_its_rain_says() -> None:
     rain = np.zeros((20, *BLOCKS), dtype=np.float32)
     rain[1] = 1.0
     places = draws(sampler(rain, starts=[0, 1], length=1, strength=3.0), 4000)
-    assert np.mean([place.time for place in places]) == pytest.approx(7 / 8, abs=0.02)
+    assert np.mean([place.scan for place in places]) == pytest.approx(7 / 8, abs=0.02)
 
 
 def test_rain_anywhere_in_a_window_counts() -> None:
     rain = np.zeros((20, *BLOCKS), dtype=np.float32)
     rain[5] = 1.0  # the last scan of the first of two windows: weights 7 and 1 again
     places = draws(sampler(rain, starts=[0, 14], strength=3.0), 2000)
-    assert np.mean([place.time == 0 for place in places]) == pytest.approx(7 / 8, abs=0.03)
+    assert np.mean([place.scan == 0 for place in places]) == pytest.approx(7 / 8, abs=0.03)
 
 
 def test_every_place_can_be_drawn_without_preference() -> None:
     places = draws(sampler(strength=0, shape=(128, 192)), 4000)
-    assert {p.time for p in places} == set(range(15))
+    assert {p.scan for p in places} == set(range(15))
     rows, columns = np.array([(p.row, p.column) for p in places]).T
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (0, 64, 0, 128)
 
@@ -280,11 +280,11 @@ def test_unobserved_areas_are_avoided() -> None:
 @pytest.mark.parametrize("observed", [0.0, 1.0])
 def test_archives_that_are_all_dry_or_all_missing(observed: float) -> None:
     share = np.full((20, *BLOCKS), observed, dtype=np.float32)
-    assert len({place.time for place in draws(sampler(observed=share))}) == 15
+    assert len({place.scan for place in draws(sampler(observed=share))}) == 15
 
 
 def test_dry_windows_of_an_archive_that_rains_elsewhere() -> None:
-    assert {p.time for p in draws(sampler(rain_in_one_corner(), starts=[0, 1, 2]))} == {0, 1, 2}
+    assert {p.scan for p in draws(sampler(rain_in_one_corner(), starts=[0, 1, 2]))} == {0, 1, 2}
 
 
 @pytest.mark.parametrize("shape", [(20, 25), (64, 20), (33, 200)])

@@ -1,11 +1,16 @@
 import csv
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from convgru import load_nowcaster
+from datasets.archive import StoredScan
+from datasets.archive_writer import ArchiveWriter
 from datasets.errors import ConfigError, DataError
+from datasets.synthetic import synthetic_grid
 from pipeline.train import TrainConfig
 
 stage = sys.modules["pipeline.train"]
@@ -132,3 +137,17 @@ def test_loader_processes_change_nothing(chain, make_experiment, tmp_path):
     train(make_experiment(chain.archive, data__workers=1), tmp_path / "run")
     there, here = weights(chain.run), weights(tmp_path / "run")
     assert all(torch.equal(there[name], here[name]) for name in there)
+
+
+@pytest.mark.parametrize("code", [0, 255], ids=["all dry", "all missing"])
+def test_dry_and_missing_scans_are_ordinary(make_experiment, tmp_path, code):
+    grid = synthetic_grid(64)
+    times = pd.date_range("2024-06-01", periods=60, freq="5min")
+    codes = np.full(grid.shape, code, dtype=np.uint8)
+    scans = [StoredScan(time, codes, f"{i}.nc", f"{i:032d}") for i, time in enumerate(times)]
+    ArchiveWriter(tmp_path / "a", pd.Timedelta("5min"), {"name": "flat"}).commit(
+        grid, scans, [], "flat"
+    )
+    result = train(make_experiment(tmp_path / "a"), tmp_path / "run")
+    assert result.best_val_loss == pytest.approx(0, abs=1e-4)
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
