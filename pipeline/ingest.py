@@ -174,27 +174,27 @@ def _reader(source: ArchiveConfig, workers: int) -> Iterator[_Read]:
 
         yield read_here
         return
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # comings and goings of workers
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # workers come and go
     with (
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             dashboard_address=":0",
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):
 
         def read_there(batch: Sequence[str], bar: tqdm) -> list[FileReport]:
-            futures = client.map(read_one, batch, pure=False)
             reports = []
-            for path, future in zip(batch, futures, strict=True):
-                error = future.exception()
-                if error is None:
+            for path, future in zip(batch, client.map(read_one, batch, pure=False), strict=True):
+                if future.exception() is not None:
+                    # its process died, perhaps of a file beside it: alone it has another chance
+                    future = client.submit(read_one, path, pure=False)
+                if future.exception() is None:
                     reports.append(_ticked(bar, future.result()))
                 else:
-                    log.debug("%s: %s", path, error)
                     slot = time_from_name(path, source)
                     reason = "the process that read it died, as the netCDF library may on it"
                     broken = FileReport(path, file_digest(path), 0, rejected=[(slot, reason)])

@@ -13,6 +13,7 @@ from datasets.archive import MISSING, OK, REJECTED, Archive
 from datasets.archive_config import ArchiveConfig
 from datasets.archive_writer import lock_path, write_lock
 from datasets.errors import ConfigError, DataError
+from datasets.radar_file import read_file
 from pipeline.ingest import IngestConfig, ingest
 from pipeline.status import status
 
@@ -75,6 +76,22 @@ def test_worker_processes_give_the_same_archive(run, tmp_path):
     shutil.rmtree(tmp_path / "a.icechunk")
     run(workers=0)
     assert np.array_equal(Archive.open(tmp_path / "a.icechunk").codes[:], by_workers)
+
+
+def test_a_file_that_kills_its_reader_takes_no_other_along(files, run, monkeypatch):
+    """As the netCDF library may crash on a damaged file."""
+
+    def deadly(path, config):
+        if path.endswith("T0015.nc"):
+            os._exit(11)
+        return read_file(path, config)
+
+    monkeypatch.setattr(sys.modules["pipeline.ingest"], "read_file", deadly)
+    report = run(workers=2)
+    assert report.ingested == 7
+    ((path, reason),) = report.rejected
+    assert path == str(scan(files, 15))
+    assert "the process that read it died" in reason
 
 
 def spoil(kind, path):
