@@ -26,6 +26,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ class Archive:
         """Side of the blocks that rain statistics are kept for, pixels."""
         return int(self._group.attrs["block_px"])  # type: ignore[arg-type]
 
-    @property
+    @cached_property
     def codes(self) -> zarr.Array[Any]:
         """(time, y, x) uint8, lazily read; see `RainCode`."""
         return self._array("rain_rate_code")
@@ -170,10 +171,12 @@ class Archive:
         """Valid time of every index, those without a scan too, UTC."""
         return pd.date_range(self.start, periods=self.codes.shape[0], freq=self.step)
 
-    @property
+    @cached_property
     def status(self) -> npt.NDArray[np.uint8]:
-        """(time,) 0 missing, 1 ok, 2 rejected."""
-        return np.asarray(self._array("status")[:])
+        """(time,) 0 missing, 1 ok, 2 rejected; read once, for the snapshot never changes."""
+        status = np.array(self._array("status")[:])
+        status.setflags(write=False)
+        return status
 
     @property
     def rejections(self) -> list[Rejection]:

@@ -1,13 +1,16 @@
 """One small chain for all stages: synthetic files, their archive, a model trained for seconds."""
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+import cartopy
 import pytest
 import yaml
 
 from datasets.archive_config import ArchiveConfig
 from datasets.synthetic import SyntheticConfig
+from pipeline.basemap import basemap_for_grid
 from pipeline.config import load_config, validated
 from pipeline.ingest import IngestConfig, ingest
 from pipeline.synth import SynthConfig, synth
@@ -45,6 +48,25 @@ class Chain:
     @property
     def model(self) -> Path:
         return self.run / "best.ckpt"
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any connection fails the test."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a map reached for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def gshhg_only(no_network: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No network and no Natural Earth, whatever this machine has."""
+    for key in ("pre_existing_data_dir", "data_dir"):
+        monkeypatch.setitem(cartopy.config, key, tmp_path / "no-geodata")
+    basemap_for_grid.cache_clear()
 
 
 @pytest.fixture(scope="session")

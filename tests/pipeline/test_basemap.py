@@ -1,9 +1,5 @@
 """Basemaps: shapes in the right place, in any projection, without the network."""
 
-import socket
-from pathlib import Path
-
-import cartopy
 import numpy as np
 import pyproj
 import pytest
@@ -29,16 +25,7 @@ MELBOURNE_CRS = (
 MELBOURNE_EXTENT = Extent(-128_000.0, 128_000.0, -128_000.0, 128_000.0)
 
 
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a basemap reached for the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    for key in ("pre_existing_data_dir", "data_dir"):  # GSHHG, whatever this machine has
-        monkeypatch.setitem(cartopy.config, key, tmp_path / "no-geodata")
-    basemap_for_grid.cache_clear()
+pytestmark = pytest.mark.usefixtures("gshhg_only")
 
 
 def is_land(basemap: Basemap, crs: str, lon: float, lat: float) -> bool:

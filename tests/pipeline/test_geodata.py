@@ -1,7 +1,6 @@
 """Geodata: Natural Earth where cartopy has it on disk, GSHHG otherwise, never the network."""
 
 import logging
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -39,12 +38,7 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("geodata were looked for in the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+def no_geodata(no_network: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(cartopy.config, "pre_existing_data_dir", Path())
     monkeypatch.setitem(cartopy.config, "data_dir", tmp_path / "cartopy")
     basemap_for_grid.cache_clear()

@@ -1,11 +1,8 @@
 """How rain is drawn: pixels in their place, honest colours, captions that fit."""
 
 import itertools
-import socket
 from dataclasses import replace
-from pathlib import Path
 
-import cartopy
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,15 +24,7 @@ GRIDS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a map reached for the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    for key in ("pre_existing_data_dir", "data_dir"):  # GSHHG, whatever this machine has
-        monkeypatch.setitem(cartopy.config, key, tmp_path / "no-geodata")
+pytestmark = pytest.mark.usefixtures("gshhg_only")
 
 
 def axes_of(grid: str = "knmi") -> tuple[np.ndarray, np.ndarray, Basemap]:

@@ -1,12 +1,10 @@
 """The maps stage: files in, pictures out, ordinary odd inputs, clear refusals."""
 
 import re
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import cartopy
 import numpy as np
 import pandas as pd
 import pyproj
@@ -38,15 +36,7 @@ GRIDS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a map reached for the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    for key in ("pre_existing_data_dir", "data_dir"):  # GSHHG, whatever this machine has
-        monkeypatch.setitem(cartopy.config, key, tmp_path / "no-geodata")
+pytestmark = pytest.mark.usefixtures("gshhg_only")
 
 
 def forecast_dataset(leads: int = 3, *, grid: str = "knmi", size: int = 64) -> xr.Dataset:
