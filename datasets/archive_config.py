@@ -4,29 +4,35 @@ A new network needs such a YAML file and no code.
 """
 
 import re
+from functools import cached_property
+from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
 import pandas as pd
 import pyproj
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from datasets.durations import Duration
 from datasets.harmonise import ZRRelation, parse_unit
+from datasets.quality import QualityConfig
 
 
-def _duration(value: Any) -> pd.Timedelta:
-    try:
-        duration = pd.Timedelta(value)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{value!r} is no duration; write it like 5min, 1h or 30s") from error
-    if isinstance(value, (int, float)) or duration is pd.NaT:
-        raise ValueError(f"{value!r} has no unit; write it like 5min, 1h or 30s")
-    return duration
+def _begin(value: Any) -> Any:
+    return None if value is None else _utc(value)
 
 
-Duration = Annotated[Any, BeforeValidator(_duration)]
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
 
 # digits that each directive of time_in_name stands for
 NAME_DIGITS = {"Y": 4, "j": 3, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2}
+
+
+_SAME_IN_ALL_ERAS = {
+    "name", "title", "attributes", "source", "source_options", "archive", "begins", "lookback",
+    "eras",
+}  # fmt: skip
 
 
 class ArchiveConfig(BaseModel):
@@ -40,10 +46,38 @@ class ArchiveConfig(BaseModel):
         default={}, description="institution, license and other attributes to carry along"
     )
     step: Duration = Field(description="spacing of the scans, like 5min")
-    files: tuple[str, ...] = Field(
-        default=(), description="globs of the files, where --files names none"
+    source: Annotated[tuple[str, ...], BeforeValidator(_several)] = Field(
+        default=(),
+        description="where the files are, where --files names none: globs and fsspec addresses, "
+        "with {time:%Y/%m/%d} where the time is part of the address",
     )
-    variable: str = Field(description="the variable that holds the rain or the reflectivity")
+    source_options: dict[str, Any] = Field(
+        default={},
+        description="fsspec storage options, like {anon: true}; credentials belong in the "
+        "environment",
+    )
+    archive: str | None = Field(
+        default=None,
+        description="the archive, where --archive names none: a folder, s3:// or gs://",
+    )
+    begins: Annotated[Any, BeforeValidator(_begin)] = Field(
+        default=None, description="when the data begin: where a first run looks from"
+    )
+    lookback: Duration = Field(
+        default=pd.Timedelta("2D"),
+        description="how far before the newest scan a run looks for late and re-issued files, "
+        "where the address has a {time:…}",
+    )
+    format: Literal["netcdf", "odim", "knmi", "mrms"] = Field(
+        default="netcdf",
+        description="netcdf: CF netCDF; odim: OPERA ODIM HDF5; knmi: KNMI HDF5; mrms: NOAA MRMS "
+        "GRIB2 (needs squall[grib])",
+    )
+    variable: str = Field(
+        default="",
+        description="what holds the rain or the reflectivity: variable of a netCDF file, quantity "
+        "(RATE, ACRR, DBZH) of ODIM, image (image1) of KNMI; MRMS files hold one",
+    )
     units: str | None = Field(default=None, description="its units, where the file's are wrong")
     missing_values: tuple[float, ...] = Field(
         default=(), description="unpacked values that mean not observed, besides the fill value"
@@ -66,6 +100,11 @@ class ArchiveConfig(BaseModel):
         description="time in the file's name, like %Y%m%d_%H%M%S: used where a file has no time "
         "variable, and to know which scan a broken file was",
     )
+    file_span: Duration = Field(
+        default=pd.Timedelta(0),
+        description="how long from the time in its name on a file has scans, like 1D for daily "
+        "files: so that --since finds them",
+    )
     time_marks: Literal["end", "start"] = Field(
         default="end", description="what the time of an accumulation without bounds marks"
     )
@@ -84,6 +123,16 @@ class ArchiveConfig(BaseModel):
     )
     crs: str | None = Field(
         default=None, description="EPSG code, PROJ string or WKT, where the file has none"
+    )
+    quality: QualityConfig = Field(default=QualityConfig(), description="what is kept")
+    regrid: Literal["nearest"] | None = Field(
+        default=None,
+        description="in an era: bring its scans to the archive's grid by the nearest pixel",
+    )
+    eras: tuple[dict[str, Any], ...] = Field(
+        default=(),
+        description="periods in which the product differs: each has 'since' and the keys that "
+        "differ from then on until the next",
     )
 
     @field_validator("name")
@@ -127,6 +176,8 @@ class ArchiveConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ArchiveConfig":
+        if not self.variable and self.format != "mrms":
+            raise ValueError("'variable' is missing")
         if self.step < pd.Timedelta("1s") or self.step % pd.Timedelta("1s"):
             raise ValueError(f"step {self.step} must be a whole number of seconds")
         if not pd.Timedelta(0) <= self.phase < self.step:
@@ -139,4 +190,61 @@ class ArchiveConfig(BaseModel):
             raise ValueError(f"accumulation {self.accumulation} must be positive")
         if self.time_marks == "start" and self.accumulation is None:
             raise ValueError("time_marks 'start' needs 'accumulation', like 10min")
+        for since, era in self._eras:
+            if era.step % self.step or (era.phase - self.phase) % self.step:
+                raise ValueError(
+                    f"the era since {since:%Y-%m-%d} has scans every {era.step}, which do not "
+                    f"lie on the archive's step of {self.step}"
+                )
         return self
+
+    @cached_property
+    def _eras(self) -> tuple[tuple[pd.Timestamp, "ArchiveConfig"], ...]:
+        base = self.model_dump(exclude={"eras"}, exclude_unset=True)
+        found = []
+        for number, era in enumerate(self.eras):
+            if "since" not in era:
+                raise ValueError(f"eras.{number}: 'since' is missing, like 2024-06-04")
+            wrong = sorted(set(era) & _SAME_IN_ALL_ERAS)
+            if wrong:
+                raise ValueError(f"eras.{number}: {', '.join(wrong)} cannot differ between eras")
+            since = _utc(era["since"])
+            changes = {key: value for key, value in era.items() if key != "since"}
+            found.append((since, ArchiveConfig.model_validate(base | changes)))
+        if [since for since, _ in found] != sorted({since for since, _ in found}):
+            raise ValueError("eras must be in the order of their 'since', each once")
+        if found and None in (self.time_in_name, *(era.time_in_name for _, era in found)):
+            raise ValueError("eras need 'time_in_name', by which a file's era is known")
+        return tuple(found)
+
+    @property
+    def all_eras(self) -> tuple["ArchiveConfig", ...]:
+        """The configuration before the first era, and each era's own."""
+        return (self, *(era for _, era in self._eras))
+
+    def at(self, time: pd.Timestamp | None) -> "ArchiveConfig":
+        """The configuration in force at a time (UTC); without a time, that before all eras."""
+        config = self
+        for since, era in self._eras:
+            if time is not None and time >= since:
+                config = era
+        return config
+
+    @cached_property
+    def reading_key(self) -> str:
+        """Digest of all that decides what a file gives."""
+        plain = self.model_dump_json(
+            exclude={"name", "title", "attributes", "source", "source_options", "archive",
+                     "begins", "lookback", "file_span"}
+        )  # fmt: skip
+        return blake2b(plain.encode(), digest_size=16).hexdigest()
+
+
+def _utc(value: Any) -> pd.Timestamp:
+    try:
+        time = pd.Timestamp(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{value!r} is no date; write it like 2024-06-04") from error
+    if isinstance(value, (int, float)) or time is pd.NaT:  # 20240604 would be nanoseconds
+        raise ValueError(f"{value!r} is no date; write it like 2024-06-04")
+    return time.tz_convert("UTC").tz_localize(None) if time.tzinfo else time

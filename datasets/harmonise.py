@@ -1,7 +1,7 @@
 """What radar products say, turned into rain rate in mm/h, north up, in metres.
 
 Owns units, accumulations, Z-R and coordinates. Converts by units, never by name, and refuses what
-is ambiguous. Reads no files: `datasets.radar_file` does.
+is ambiguous. Reads no files: `datasets.readers` do.
 """
 
 import re
@@ -16,6 +16,7 @@ import xarray as xr
 
 from datasets.errors import DataError
 from datasets.grid import Grid, crs_from_attributes, proj_parameters
+from datasets.quality import IMPOSSIBLE_VALUE, Refused
 
 Quantity = Literal["rate", "accumulation", "reflectivity"]
 Floats = npt.NDArray[np.floating]
@@ -110,10 +111,10 @@ def rain_rate_from_dbz(dbz: Floats, zr: ZRRelation) -> Floats:
         return np.asarray((10.0 ** (dbz / 10.0) / zr.a) ** (1.0 / zr.b))
 
 
-def rain_rate(
+def converted(
     values: Floats, units: str, *, interval: pd.Timedelta | None, zr: ZRRelation
-) -> npt.NDArray[np.float32]:
-    """Rain rate of any supported quantity.
+) -> npt.NDArray[np.float64]:
+    """Rain rate of any supported quantity, whatever comes out.
 
     Parameters
     ----------
@@ -122,44 +123,82 @@ def rain_rate(
 
     Returns
     -------
-    The same shape, mm/h, NaN = not observed, never negative.
+    The same shape, mm/h, NaN = not observed; see `check_plausible`.
 
     Raises
     ------
     DataError
-        If the unit is unknown, an accumulation has no interval, or values are negative,
-        infinite or impossibly high: an undeclared fill value or a wrong unit.
+        If the unit is unknown or an accumulation has no interval.
     """
     quantity, factor = parse_unit(units)
     if quantity == "reflectivity":
-        rate = rain_rate_from_dbz(np.asarray(values, dtype=np.float64), zr)
-    else:
-        rate = np.asarray(values, dtype=np.float64) * factor
-        if quantity == "accumulation":
-            if interval is None:
-                raise DataError(
-                    f"an accumulation in '{units}' needs its interval, and the file has neither "
-                    "time bounds nor a start time; set 'accumulation' in the archive's "
-                    "configuration, for example 10min"
-                )
-            if interval <= pd.Timedelta(0):
-                raise DataError(f"accumulation interval {interval} is not positive")
-            rate = rate / (interval / pd.Timedelta("1h"))
-    if rate.size and np.nanmin(rate, initial=0.0) < -ROUNDING_MM_H:
-        lowest = float(values[np.unravel_index(np.nanargmin(rate), rate.shape)])
+        dbz = np.asarray(values, dtype=np.float64)
+        return np.asarray(rain_rate_from_dbz(dbz, zr), dtype=np.float64)
+    rate = np.asarray(values, dtype=np.float64) * factor
+    if quantity == "rate":
+        return rate
+    if interval is None:
         raise DataError(
+            f"an accumulation in '{units}' needs its interval, and the file has neither time "
+            "bounds nor a start time; set 'accumulation' in the archive's configuration, for "
+            "example 10min"
+        )
+    if interval <= pd.Timedelta(0):
+        raise DataError(f"accumulation interval {interval} is not positive")
+    return rate / (interval / pd.Timedelta("1h"))
+
+
+def plausible(rate: Floats) -> npt.NDArray[np.bool_]:
+    """Where a rain rate (mm/h) can be one; NaN cannot."""
+    return (rate >= -ROUNDING_MM_H) & (rate <= IMPOSSIBLE_MM_H)
+
+
+def check_plausible(rate: Floats, values: Floats, units: str) -> None:
+    """Refuse what no rain can be: an undeclared fill value or a wrong unit.
+
+    Parameters
+    ----------
+    rate, values : the same shape; mm/h and what it was converted from, for the message.
+
+    Raises
+    ------
+    Refused
+        If a rate is negative, infinite or impossibly high.
+    """
+    if not rate.size or (plausible(rate) | np.isnan(rate)).all():
+        return
+    if np.nanmin(rate) < -ROUNDING_MM_H:
+        lowest = float(values[np.unravel_index(np.nanargmin(rate), rate.shape)])
+        raise Refused(
+            IMPOSSIBLE_VALUE,
             f"value {lowest:g} {units} is negative and not declared as missing; list such codes "
-            "under 'missing_values' or 'dry_values' in the archive's configuration"
+            "under 'missing_values' or 'dry_values' in the archive's configuration",
         )
     if np.isinf(rate).any():
-        raise DataError("infinite values; list them under 'missing_values' in the configuration")
-    if rate.size and np.nanmax(rate, initial=0.0) > IMPOSSIBLE_MM_H:
-        highest = float(values[np.unravel_index(np.nanargmax(rate), rate.shape)])
-        raise DataError(
-            f"value {highest:g} {units} would be {np.nanmax(rate):.3g} mm/h: a wrong unit (set "
-            "'units') or a fill value that the file does not declare (list it under "
-            "'missing_values' in the archive's configuration)"
+        raise Refused(
+            IMPOSSIBLE_VALUE,
+            "infinite values; list them under 'missing_values' in the configuration",
         )
+    highest = float(values[np.unravel_index(np.nanargmax(rate), rate.shape)])
+    raise Refused(
+        IMPOSSIBLE_VALUE,
+        f"value {highest:g} {units} would be {np.nanmax(rate):.3g} mm/h: a wrong unit (set "
+        "'units') or a fill value that the file does not declare (list it under 'missing_values' "
+        "in the archive's configuration)",
+    )
+
+
+def rain_rate(
+    values: Floats, units: str, *, interval: pd.Timedelta | None, zr: ZRRelation
+) -> npt.NDArray[np.float32]:
+    """Rain rate of any supported quantity, checked: `converted` and `check_plausible`.
+
+    Returns
+    -------
+    The same shape, mm/h, NaN = not observed, never negative.
+    """
+    rate = converted(values, units, interval=interval, zr=zr)
+    check_plausible(rate, values, units)
     return np.maximum(rate, 0.0).astype(np.float32)
 
 
