@@ -1,7 +1,7 @@
 """The archive: one radar network's scans as a transactional Zarr group (Icechunk).
 
-Owns the layout on disk, commits and reading back. Knows nothing of radar files' conventions nor
-of training windows.
+Owns the layout and reading it; writing is `datasets.archive_writer`. Knows nothing of radar files'
+conventions nor of training windows.
 
 Layout (Zarr v3, all arrays lead with time):
 
@@ -10,11 +10,15 @@ array                 dims                what
 ===================== =================== ==================================================
 rain_rate_code        time, y, x          one logarithmic byte a pixel (`RainCode`)
 status                time                0 missing, 1 ok, 2 rejected
-source, digest        time                name and content digest of the file it came from
+source                time                address of the file that the scan came from
+digest                time, byte          digest of that file's content
+seen                  time                mark of the file's address and version (`file_mark`)
+checksum              time                `codes_checksum` of the scan
 block_rain_rate       time, block_y/x     mean rain rate of a block's observed pixels, mm/h
 block_wet_share       time, block_y/x     share of observed pixels that are wet
 block_observed_share  time, block_y/x     share of pixels that are observed
 time, y, x            CF coordinates      valid time; pixel centres, north up
+set_aside/…           entry               log of the files and scans that are not in the archive
 ===================== =================== ==================================================
 
 The time axis is regular, so a scan's index follows from its time; what never came is never
@@ -25,8 +29,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +42,28 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 import zarr
+from isal import isal_zlib
 
 from datasets.coding import RAIN_CODE
 from datasets.errors import DataError
 from datasets.grid import GRID_MAPPING, grid_from_attributes
+from datasets.repository import (
+    BRANCH,
+    INITIAL_SNAPSHOT,
+    is_remote,
+    open_repository,
+    repository_exists,
+)
 from datasets.windows import Bools, runs
 
 MISSING, OK, REJECTED = 0, 1, 2
 
-BRANCH = "main"
-FORMAT = 1
+FORMAT = 2
+DIGEST_BYTES = 16
+NO_TIME = np.iinfo(np.int64).min  # in the log, for files whose time nobody knows
 
-# Icechunk warns of concurrent local commits each time; the file lock below prevents them.
-icechunk.set_logs_filter("error")
+# rules of the log that tell of files another one stands for; nothing is wrong with them
+REDUNDANT = ("superseded", "duplicate")
 
 
 class EmptyArchiveError(DataError):
@@ -57,22 +72,42 @@ class EmptyArchiveError(DataError):
 
 @dataclass(frozen=True)
 class Rejection:
-    """A scan that could not be used, and why."""
+    """A file or scan that is not in the archive, and why."""
 
-    file: str  # path as ingestion was given it
+    file: str  # address as ingestion found it
     digest: str
     reason: str
     time: pd.Timestamp | None = None
+    rule: str = "unreadable"  # short name of the reason's kind, to count by
+    seen: int = 0  # `file_mark`, so that the file need not be read again
+    checksum: int = 0  # `codes_checksum`, where there are codes; kept for the time, not logged
 
 
-@dataclass(frozen=True)
-class StoredScan:
-    """One scan on its way into the archive."""
+def file_mark(address: str, version: str) -> int:
+    """Mark of one state of one file: 8 bytes that stand for its address and version."""
+    content = f"{address}\0{version}".encode()
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
 
-    time: pd.Timestamp
-    codes: npt.NDArray[np.uint8]
-    source: str
-    digest: str
+
+def codes_checksum(codes: npt.NDArray[np.uint8]) -> int:
+    """Checksum of one scan's codes (y, x): its CRC-32 and Adler-32, 8 bytes."""
+    content = np.ascontiguousarray(codes)
+    return isal_zlib.crc32(content) << 32 | isal_zlib.adler32(content)
+
+
+def check_format(address: str, attributes: Mapping[str, Any]) -> None:
+    """Refuse what this release cannot read.
+
+    Raises
+    ------
+    DataError
+        If the attributes are those of no archive, or of another format.
+    """
+    if attributes.get("squall_format") != FORMAT:
+        raise DataError(
+            f"{address}: holds no Squall archive of format {FORMAT} "
+            f"(found {attributes.get('squall_format')!r}); ingest it anew"
+        )
 
 
 class Archive:
@@ -83,28 +118,29 @@ class Archive:
 
     Attributes
     ----------
-    path : where the repository lies.
+    address : where the repository lies: a folder, ``s3://bucket/prefix`` or ``gs://…``.
     grid : pixel centres and projection.
     step : spacing of the time axis.
     start : valid time of index 0, UTC.
     attributes : name, title, institution, license and the like.
     """
 
-    def __init__(self, path: Path, session: icechunk.Session) -> None:
-        self.path = path
+    def __init__(self, address: str, session: icechunk.Session) -> None:
+        self.address = address
         self._session = session
         try:
             self._group = zarr.open_group(session.store, mode="r")
         except FileNotFoundError as error:
+            if session.snapshot_id != INITIAL_SNAPSHOT:
+                raise DataError(
+                    f"{address}: snapshot {session.snapshot_id} cannot be read; see what is "
+                    "damaged with `squall archive check`"
+                ) from error
             raise EmptyArchiveError(
-                f"{path}: nothing has been ingested yet; run `squall ingest` first"
+                f"{address}: nothing has been ingested yet; run `squall ingest` first"
             ) from error
         attributes = dict(self._group.attrs)
-        if attributes.get("squall_format") != FORMAT:
-            raise DataError(
-                f"{path}: holds no Squall archive of format {FORMAT} "
-                f"(found {attributes.get('squall_format')!r}); ingest it anew"
-            )
+        check_format(address, attributes)
         self.step = pd.Timedelta(seconds=int(attributes["step_s"]))  # type: ignore[arg-type]
         self.start = pd.Timestamp(int(attributes["start_s"]), unit="s")  # type: ignore[arg-type]
         self.attributes: dict[str, Any] = json.loads(str(attributes["archive"]))
@@ -113,33 +149,39 @@ class Archive:
         )
 
     @classmethod
-    def open(cls, path: Path | str, snapshot: str | None = None) -> Archive:
+    def open(cls, address: Path | str, snapshot: str | None = None) -> Archive:
         """Open for reading, the newest snapshot or the one named.
+
+        A plain Zarr store that follows the MLCast convention opens as an archive, too.
 
         Raises
         ------
         DataError
-            If there is no archive at the path, or no such snapshot in it.
+            If there is no archive at the address, or no such snapshot in it.
         """
-        path = Path(path)
-        repository = open_repository(path)
+        address = os.fspath(address)
+        if not repository_exists(address):
+            from datasets.mlcast import MlcastArchive, is_plain_zarr  # which builds upon this class
+
+            if is_plain_zarr(address):
+                return MlcastArchive.open(address, snapshot)
+        repository = open_repository(address)
         try:
             if snapshot is None:
                 session = repository.readonly_session(branch=BRANCH)
             else:
                 session = repository.readonly_session(snapshot_id=snapshot)
         except icechunk.IcechunkError as error:
-            raise DataError(f"{path}: has no snapshot {snapshot!r}") from error
-        return cls(path, session)
+            raise DataError(f"{address}: has no snapshot {snapshot!r}") from error
+        return cls(address, session)
 
     @staticmethod
-    def exists(path: Path | str) -> bool:
-        """Whether an Icechunk repository lies at the path."""
-        path = Path(path)
-        return path.is_dir() and icechunk.Repository.exists(storage_of(path))
+    def exists(address: Path | str) -> bool:
+        """Whether an Icechunk repository lies at the address."""
+        return repository_exists(os.fspath(address))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (str(self.path), self.snapshot)
+        return _reopen, (self.address, self.snapshot)
 
     @property
     def snapshot(self) -> str:
@@ -179,12 +221,35 @@ class Archive:
         return status
 
     @property
+    def checksums(self) -> npt.NDArray[np.uint64]:
+        """(time,) `codes_checksum` of each scan that came, rejected ones too; 0 elsewhere."""
+        return np.asarray(self._array("checksum")[:])
+
+    @property
     def rejections(self) -> list[Rejection]:
         """Files and scans set aside and not replaced since, with their reasons."""
+        log = {name: np.asarray(array[:]) for name, array in self._log().arrays()}
         return [
-            Rejection(**entry | {"time": pd.Timestamp(entry["time"]) if entry["time"] else None})
-            for entry in json.loads(str(self._group.attrs["rejections"]))
+            Rejection(
+                file=str(log["file"][i]),
+                digest=str(log["digest"][i]),
+                reason=str(log["reason"][i]),
+                time=None if log["time"][i] == NO_TIME else pd.Timestamp(log["time"][i], unit="s"),
+                rule=str(log["rule"][i]),
+                seen=int(log["seen"][i]),
+            )
+            for i in np.flatnonzero(~log["settled"])
         ]
+
+    def marks(self, since: pd.Timestamp | None = None) -> npt.NDArray[np.uint64]:
+        """`file_mark` of the files whose scans are there, from a valid time on; not unique."""
+        first = 0 if since is None else max(0, (since - self.start) // self.step)
+        return np.asarray(self._array("seen")[first:])
+
+    def records(self, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+        """``status``, ``source``, ``digest`` (rows, byte) and ``checksum`` of ascending rows."""
+        names = ("status", "source", "digest", "checksum")
+        return {name: np.asarray(self._array(name).oindex[rows]) for name in names}
 
     def index_of(self, time: pd.Timestamp) -> int:
         """Index of a valid time on the regular axis, inside the archive or not.
@@ -196,9 +261,10 @@ class Archive:
         """
         index, rest = divmod(time - self.start, self.step)
         if rest != pd.Timedelta(0):
+            minutes = self.step.total_seconds() / 60
             raise DataError(
-                f"{self.path}: {time:%Y-%m-%d %H:%M:%S} is not on the archive's step: there is one "
-                f"scan every {self.step.total_seconds() / 60:g} min, as at {self.start:%H:%M:%S}"
+                f"{self.address}: {time:%Y-%m-%d %H:%M:%S} is not on the archive's step: there is "
+                f"one scan every {minutes:g} min, as at {self.start:%H:%M:%S}"
             )
         return int(index)
 
@@ -238,21 +304,21 @@ class Archive:
         """(scan, y, x): the codes of the times where a mask over the time axis holds."""
         return _taken(self.codes, where)
 
-    def sources(self) -> dict[str, list[int]]:
-        """Digest of each ingested file and the indices that it fills."""
-        filled: dict[str, list[int]] = {}
-        digests = np.asarray(self._array("digest")[:])
-        for index in np.flatnonzero(self.status == OK).tolist():
-            filled.setdefault(str(digests[index]), []).append(index)
-        return filled
-
     def source_names(self) -> npt.NDArray[Any]:
-        """(time,) path of the file that each scan came from, empty where missing."""
+        """(time,) address of the file that each scan came from, empty where missing."""
         return np.asarray(self._array("source")[:])
 
     def bytes_on_disk(self) -> int:
-        """Size of the whole repository, all snapshots, bytes."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        """Size of the repository, all snapshots, bytes; on object storage that of its chunks."""
+        if is_remote(self.address):
+            return int(open_repository(self.address).total_chunks_storage())
+        files = Path(self.address).rglob("*")
+        return sum(file.stat().st_size for file in files if file.is_file())
+
+    def _log(self) -> zarr.Group:
+        log = self._group["set_aside"]
+        assert isinstance(log, zarr.Group)
+        return log
 
     def _array(self, name: str) -> zarr.Array[Any]:
         array = self._group[name]
@@ -268,18 +334,5 @@ def _taken(array: zarr.Array[Any], where: Bools | None) -> npt.NDArray[Any]:
     return np.concatenate([np.empty((0, *array.shape[1:]), array.dtype), *parts])
 
 
-def _reopen(path: str, snapshot: str) -> Archive:
-    return Archive.open(path, snapshot)
-
-
-def storage_of(path: Path) -> icechunk.Storage:
-    return icechunk.local_filesystem_storage(os.fspath(path))
-
-
-def open_repository(path: Path) -> icechunk.Repository:
-    if not Archive.exists(path):
-        raise DataError(f"{path}: there is no archive; make one with `squall ingest`")
-    try:
-        return icechunk.Repository.open(storage_of(path))
-    except icechunk.IcechunkError as error:
-        raise DataError(f"{path}: cannot be opened as an archive: {error}") from error
+def _reopen(address: str, snapshot: str) -> Archive:
+    return Archive.open(address, snapshot)

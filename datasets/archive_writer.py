@@ -1,76 +1,83 @@
-"""Writing an archive: its layout, the lock, and atomic commits of scans and rejections.
+"""Writing an archive: atomic commits of scans and of what was set aside.
 
-Owns everything that changes an archive; reading is `datasets.archive`.
+Owns what a commit does; the arrays are `datasets.archive_layout`, reading is `datasets.archive`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 import icechunk
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import zarr
-from zarr.codecs import BloscCodec
 
 from datasets.archive import (
-    BRANCH,
-    FORMAT,
-    MISSING,
+    NO_TIME,
     OK,
+    REDUNDANT,
     REJECTED,
     Archive,
     EmptyArchiveError,
     Rejection,
-    StoredScan,
+    check_format,
+)
+from datasets.archive_layout import (
+    BLOCK_STATISTICS,
+    LOG,
+    TIME_CHUNK,
+    ScanMeasures,
+    initialise,
+    manifest_splitting,
+    measure,
+    put_rows,
+    reserve,
+    start_of,
+)
+from datasets.errors import BusyError, DataError
+from datasets.grid import Grid, grid_from_attributes
+from datasets.repository import (
+    BRANCH,
+    INITIAL_SNAPSHOT,
+    create_repository,
     open_repository,
-    storage_of,
-)
-from datasets.coding import RAIN_CODE
-from datasets.errors import DataError
-from datasets.grid import (
-    GRID_MAPPING,
-    Grid,
-    grid_from_attributes,
-    grid_mapping_attributes,
+    unwritable,
 )
 
-TIME_CHUNK = 24  # scans; with the tile below 1.5 MiB a chunk before compression
-TILE = 256  # pixels
-RECORD_CHUNK = 8192  # time steps of the one-dimensional arrays
-BLOCK = 32  # pixels of a side of the blocks that rain statistics are kept for
 
+@dataclass(frozen=True, eq=False)
+class StoredScan:
+    """One scan on its way into the archive.
 
-@contextmanager
-def write_lock(path: Path, timeout_s: float = 60.0) -> Iterator[None]:
-    """Hold the archive's file lock: on a local disk Icechunk allows one committer at a time.
-
-    Raises
-    ------
-    DataError
-        If another process keeps the lock longer than the time-out.
+    Parameters
+    ----------
+    codes : (y, x); None where another process holds them and writes them.
+    source, digest : address and content digest (hexadecimal) of the file that it came from.
+    seen : `archive.file_mark` of that file.
+    held_as : by what name another process holds the codes.
+    measures : computed from the codes where they are not given.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(lock_path(path), timeout=timeout_s)
-    try:
-        with lock:
-            yield
-    except filelock.Timeout as error:
-        raise DataError(
-            f"{path}: another ingestion has been writing for {timeout_s:g} s "
-            f"(lock {lock_path(path)}); try again when it is done"
-        ) from error
+
+    time: pd.Timestamp
+    codes: npt.NDArray[np.uint8] | None
+    source: str
+    digest: str
+    seen: int = 0
+    measures: ScanMeasures | None = None
+    held_as: Any = None
 
 
-def lock_path(path: Path) -> Path:
-    """Where the file lock of an archive lies: beside it, for Icechunk wants its folder alone."""
-    return path.with_name(path.name + ".lock")
+# how far rejected scans lengthen the time axis: a wrong year in a name must not
+REJECTED_MARGIN = pd.Timedelta("1D")
+
+# puts the codes of scans, by row, into the array of a session that has to have so many rows
+WriteCodes = Callable[[icechunk.Session, Mapping[int, StoredScan], int], None]
 
 
 class ArchiveWriter:
@@ -78,271 +85,244 @@ class ArchiveWriter:
 
     Parameters
     ----------
-    path : the archive; made by the first `commit` if there is none.
+    address : the archive; made by the first `commit` if there is none.
     step : spacing of the time axis.
     attributes : name, title and the like; plain JSON values.
     """
 
-    def __init__(self, path: Path, step: pd.Timedelta, attributes: dict[str, Any]) -> None:
-        self.path, self.step, self.attributes = path, step, attributes
-        self._repository = open_repository(path) if Archive.exists(path) else None
+    def __init__(self, address: str | Path, step: pd.Timedelta, attributes: dict[str, Any]) -> None:
+        self.address, self.step, self.attributes = os.fspath(address), step, attributes
+        exists = Archive.exists(self.address)
+        self._repository = open_repository(self.address) if exists else None
 
     def archive(self) -> Archive | None:
         """The archive as of the last commit; None before the first."""
         if self._repository is None:
             return None
         try:
-            return Archive(self.path, self._repository.readonly_session(branch=BRANCH))
+            return Archive(self.address, self._repository.readonly_session(branch=BRANCH))
         except EmptyArchiveError:
             return None
 
     def commit(
-        self, grid: Grid, scans: Sequence[StoredScan], rejections: Sequence[Rejection], message: str
+        self,
+        grid: Grid,
+        scans: Sequence[StoredScan],
+        rejections: Sequence[Rejection],
+        message: str,
+        *,
+        write_elsewhere: WriteCodes | None = None,
+        keeps: Callable[[str, int], bool] = lambda file, seen: False,
     ) -> str:
         """Write scans and rejections in one atomic commit; returns the new snapshot.
 
         Scans replace what their time held. A rejection with a time marks a slot without a good
-        scan; it is forgotten when its file is ingested after all. Times must lie on the step.
+        scan; it is settled when its file or another one fills the slot after all. Times must lie
+        on the step. A ``write_elsewhere`` gets a session that can be forked and must merge what
+        its workers wrote before it returns. A file that gives anything settles what the log has
+        of it, but for entries that ``keeps`` (file, seen) says are of another part of the file.
 
         Raises
         ------
         DataError
-            If the archive is there already and on another grid, or the path is no place for one.
+            If the archive is there already and of another grid, step or format, or the address is
+            no place for one.
+        BusyError
+            If another process committed meanwhile; nothing of this batch was kept.
         """
-        assert all(scan.codes.shape == grid.shape for scan in scans)
+        try:
+            return self._commit_batch(grid, scans, rejections, message, write_elsewhere, keeps)
+        except icechunk.IcechunkError as error:
+            raise unwritable(self.address, error) from error
+
+    def _commit_batch(
+        self,
+        grid: Grid,
+        scans: Sequence[StoredScan],
+        rejections: Sequence[Rejection],
+        message: str,
+        write_elsewhere: WriteCodes | None,
+        keeps: Callable[[str, int], bool],
+    ) -> str:
         if self._repository is None:
-            self._repository = _create_repository(self.path)
+            self._repository = create_repository(self.address, manifest_splitting(grid))
+        times = [s.time for s in scans]
         session = self._repository.writable_session(BRANCH)
-        times = [s.time for s in scans] + [r.time for r in rejections if r.time is not None]
         group = self._group(session, grid, min(times, default=None))
+        times += _near(group, self.step, times, rejections)
+        if write_elsewhere is not None and scans:
+            empty = group["time"].shape[0] == 0  # type: ignore[union-attr]
+            if session.has_uncommitted_changes or empty or min(times) < start_of(group):
+                # a session forks only while it is clean, and rows must not move meanwhile
+                reserve(group, min(times), min(times))
+                self._commit(session, f"time axis from {min(times):%Y-%m-%dT%H:%M}")
+                session = self._repository.writable_session(BRANCH)
+                group = zarr.open_group(session.store, mode="r+")
+            by_row = self._by_row(group, scans)
+            write_elsewhere(session, by_row, max(group["time"].shape[0], max(by_row) + 1))  # type: ignore[union-attr]
+            group = zarr.open_group(session.store, mode="r+")
         if times:
-            _reserve(group, min(times), max(times))
-        start = _start(group)
-        _write_scans(group, {int((s.time - start) / self.step): s for s in scans})
-        _write_rejections(group, self.step, scans, rejections)
-        return session.commit(message)
+            reserve(group, min(times), max(times))
+        by_row = self._by_row(group, scans)
+        if write_elsewhere is None:
+            write_codes(group["rain_rate_code"], {row: s.codes for row, s in by_row.items()})
+        described = json.dumps(self.attributes)
+        if group.attrs["archive"] != described:
+            group.attrs["archive"] = described
+        _write_records(group, by_row)
+        _write_log(group, self.step, scans, rejections, keeps)
+        return self._commit(session, message)
+
+    def _by_row(self, group: zarr.Group, scans: Sequence[StoredScan]) -> dict[int, StoredScan]:
+        start = start_of(group)
+        return {_row(s.time, start, self.step): s for s in sorted(scans, key=_time_of)}
+
+    def _commit(self, session: icechunk.Session, message: str) -> str:
+        if not session.has_uncommitted_changes:
+            return str(session.snapshot_id)
+        try:
+            return session.commit(message)
+        except icechunk.ConflictError as error:
+            raise BusyError(
+                f"{self.address}: another ingestion committed at the same moment; this batch was "
+                "left out, run again"
+            ) from error
 
     def _group(
         self, session: icechunk.Session, grid: Grid, first: pd.Timestamp | None
     ) -> zarr.Group:
         try:
             group = zarr.open_group(session.store, mode="r+")
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if session.snapshot_id != INITIAL_SNAPSHOT:  # never begin anew over a damaged archive
+                raise DataError(
+                    f"{self.address}: its newest snapshot cannot be read; see what is damaged "
+                    "with `squall archive check`"
+                ) from error
             start = pd.Timestamp(0) if first is None else first
-            return _initialise(session, grid, self.step, start, self.attributes)
+            return initialise(session, grid, self.step, start, self.attributes)
+        check_format(self.address, group.attrs)
+        step = pd.Timedelta(seconds=int(group.attrs["step_s"]))  # type: ignore[arg-type]
+        if step != self.step:
+            raise DataError(f"{self.address}: has a step of {step}, not {self.step}")
         here: Any = group
         there = grid_from_attributes(here["x"][:], here["y"][:], str(group.attrs["crs_wkt"]))
         difference = there.difference(grid)
         if difference is not None:
-            raise DataError(f"{self.path}: is on another grid: {difference}")
-        group.attrs["archive"] = json.dumps(self.attributes)
+            raise DataError(f"{self.address}: is on another grid: {difference}")
         return group
 
 
-def _create_repository(path: Path) -> icechunk.Repository:
-    try:
-        return icechunk.Repository.create(storage_of(path))
-    except icechunk.IcechunkError as error:
-        raise DataError(
-            f"{path}: an archive needs a folder of its own, and this one is not empty"
-        ) from error
-
-
-def _start(group: zarr.Group) -> pd.Timestamp:
-    return pd.Timestamp(int(group.attrs["start_s"]), unit="s")  # type: ignore[arg-type]
-
-
-def _initialise(
-    session: icechunk.Session,
-    grid: Grid,
+def _near(
+    group: zarr.Group,
     step: pd.Timedelta,
-    start: pd.Timestamp,
-    attributes: dict[str, Any],
-) -> zarr.Group:
-    group = zarr.create_group(
-        session.store,
-        attributes={
-            "Conventions": "CF-1.11",
-            "squall_format": FORMAT,
-            "step_s": int(step.total_seconds()),
-            "start_s": int(start.timestamp()),
-            "crs_wkt": grid.crs_wkt,
-            "block_px": BLOCK,
-            "archive": json.dumps(attributes),
-            "rejections": "[]",
-        },
-    )
-    compressed = BloscCodec(cname="zstd", clevel=5, shuffle="noshuffle")
-    height, width = grid.shape
-    group.create_array(
-        "rain_rate_code",
-        shape=(0, height, width),
-        chunks=(TIME_CHUNK, min(TILE, height), min(TILE, width)),
-        dtype="uint8",
-        fill_value=RAIN_CODE.NOT_OBSERVED,
-        compressors=compressed,
-        dimension_names=("time", "y", "x"),
-        attributes={
-            "long_name": "rain rate, logarithmic code",
-            "units_of_decoded": "mm h-1",
-            "lowest_mm_h": RAIN_CODE.lowest_mm_h,
-            "highest_mm_h": RAIN_CODE.highest_mm_h,
-            "comment": "0 dry; 1..254 = lowest*(highest/lowest)**((code-1)/253); 255 not observed",
-            "grid_mapping": GRID_MAPPING,
-        },
-    )
-    blocks = (-(-height // BLOCK), -(-width // BLOCK))
-    for name in ("rain_rate", "wet_share", "observed_share"):
-        group.create_array(
-            f"block_{name}",
-            shape=(0, *blocks),
-            chunks=(256, *blocks),
-            dtype="float32",
-            fill_value=0.0,
-            compressors=compressed,
-            dimension_names=("time", "block_y", "block_x"),
-        )
-    record: dict[str, Any] = {
-        "shape": (0,),
-        "chunks": (RECORD_CHUNK,),
-        "dimension_names": ("time",),
-    }
-    flags: dict[str, Any] = {
-        "flag_values": [MISSING, OK, REJECTED],
-        "flag_meanings": "missing ok rejected",
-    }
-    group.create_array("status", dtype="uint8", fill_value=MISSING, attributes=flags, **record)
-    group.create_array("source", dtype=str, fill_value="", **record)
-    group.create_array("digest", dtype=str, fill_value="", **record)
-    time_attributes: dict[str, Any] = {
-        "standard_name": "time",
-        "units": "seconds since 1970-01-01 00:00:00",
-        "calendar": "standard",
-    }
-    group.create_array("time", dtype="int64", attributes=time_attributes, **record)
-    coords = grid.coords()
-    for name in ("y", "x"):
-        _, values, described = coords[name]
-        axis = group.create_array(name, data=values, dimension_names=(name,), attributes=described)
-        assert axis.shape == values.shape
-    group.create_array(
-        GRID_MAPPING, shape=(), dtype="int32", attributes=grid_mapping_attributes(grid.crs)
-    )
-    return group
-
-
-def _time_arrays(group: zarr.Group) -> list[zarr.Array[Any]]:
-    return [array for name, array in group.arrays() if name not in ("y", "x", GRID_MAPPING)]
-
-
-def _reserve(group: zarr.Group, first: pd.Timestamp, last: pd.Timestamp) -> None:
-    """Extend the time axis to hold both times.
-
-    Earlier times come in whole chunks, and what is there moves back: rare, and paid once.
-    """
-    step_s = int(group.attrs["step_s"])  # type: ignore[arg-type]
-    start_s = int(group.attrs["start_s"])  # type: ignore[arg-type]
+    times: Sequence[pd.Timestamp],
+    rejections: Sequence[Rejection],
+) -> list[pd.Timestamp]:
+    """Times of rejections that lie on the time axis, once it holds ``times``, or close to it."""
+    held = list(times)
     length = group["time"].shape[0]  # type: ignore[union-attr]
-    if length == 0:  # the first commit may have known no times
-        start_s = int(first.timestamp())
-    before = -(-max(0, start_s - int(first.timestamp())) // step_s)
-    before = -(-before // TIME_CHUNK) * TIME_CHUNK
-    start_s -= before * step_s
-    new_length = max(length + before, (int(last.timestamp()) - start_s) // step_s + 1)
-    if new_length == length:
-        return
-    for array in _time_arrays(group):
-        array.resize((new_length, *array.shape[1:]))
-        if before:
-            _move_back(array, length, before)
-    group.attrs["start_s"] = start_s
-    changed = slice(0 if before else length, new_length)
-    group["time"][changed] = start_s + step_s * np.arange(changed.start, new_length)  # type: ignore[index]
+    if length:
+        held += [start_of(group), start_of(group) + (length - 1) * step]
+    if not held:
+        return []
+    first, last = min(held) - REJECTED_MARGIN, max(held) + REJECTED_MARGIN
+    return [r.time for r in rejections if r.time is not None and first <= r.time <= last]
 
 
-def _move_back(array: zarr.Array[Any], length: int, by: int) -> None:
-    """Move the first ``length`` entries along time, the last chunks first so that none is lost."""
-    span = TIME_CHUNK if array.ndim > 1 and array.chunks[0] == TIME_CHUNK else RECORD_CHUNK
-    for low in reversed(range(0, length, span)):
-        high = min(low + span, length)
-        array[low + by : high + by] = array[low:high]
-    vacated = min(by, length)
-    for low in range(0, vacated, span):
-        high = min(low + span, vacated)
-        array[low:high] = np.full(
-            (high - low, *array.shape[1:]), array.fill_value, dtype=array.dtype
-        )
+def _time_of(scan: StoredScan) -> pd.Timestamp:
+    return scan.time
 
 
-def _write_scans(group: zarr.Group, scans: dict[int, StoredScan]) -> None:
-    """Write scans at their indices, every chunk along time once."""
+def _row(time: pd.Timestamp, start: pd.Timestamp, step: pd.Timedelta) -> int:
+    row, rest = divmod(time - start, step)
+    assert rest == pd.Timedelta(0), f"{time} is not on the step of {step} from {start}"
+    return int(row)
+
+
+def write_codes(array: Any, codes: Mapping[int, npt.NDArray[np.uint8] | None]) -> None:
+    """Write scans at ascending rows of the code array, every chunk along time once."""
+    rows = np.array(list(codes), dtype=np.int64)
+    for chunk in np.unique(rows // TIME_CHUNK):
+        part = rows[rows // TIME_CHUNK == chunk]
+        put_rows(array, part, np.stack([np.asarray(codes[row]) for row in part.tolist()]))
+
+
+def _write_records(group: zarr.Group, scans: Mapping[int, StoredScan]) -> None:
     if not scans:
         return
     arrays: dict[str, Any] = dict(group.arrays())
-    rows = sorted(scans)
-    for chunk in sorted({row // TIME_CHUNK for row in rows}):
-        low = chunk * TIME_CHUNK
-        part = [row for row in rows if low <= row < low + TIME_CHUNK]
-        first, end = part[0], part[-1] + 1
-        codes = arrays["rain_rate_code"][first:end]
-        for row in part:
-            codes[row - first] = scans[row].codes
-        arrays["rain_rate_code"][first:end] = codes
-    statistics = [block_statistics(scans[row].codes) for row in rows]
-    for name in ("rain_rate", "wet_share", "observed_share"):
-        values = np.stack([s[name] for s in statistics])
-        arrays[f"block_{name}"].oindex[rows, :, :] = values
-    arrays["status"].oindex[rows] = np.full(len(rows), OK, dtype=np.uint8)
-    arrays["source"].oindex[rows] = np.array([scans[row].source for row in rows], dtype="T")
-    arrays["digest"].oindex[rows] = np.array([scans[row].digest for row in rows], dtype="T")
+    rows = np.array(list(scans), dtype=np.int64)
+    values = list(scans.values())
+    measures = [s.measures if s.measures is not None else _measured(s) for s in values]
+    for i, name in enumerate(BLOCK_STATISTICS):
+        put_rows(arrays[f"block_{name}"], rows, np.stack([m.blocks[i] for m in measures]))
+    put_rows(arrays["status"], rows, np.full(rows.size, OK, dtype=np.uint8))
+    put_rows(arrays["checksum"], rows, np.array([m.checksum for m in measures], dtype=np.uint64))
+    put_rows(arrays["seen"], rows, np.array([s.seen for s in values], dtype=np.uint64))
+    digests = np.frombuffer(bytes.fromhex("".join(s.digest for s in values)), dtype=np.uint8)
+    put_rows(arrays["digest"], rows, digests.reshape(rows.size, -1))
+    put_rows(arrays["source"], rows, np.array([s.source for s in values], dtype="T"))
 
 
-def _write_rejections(
+def _measured(scan: StoredScan) -> ScanMeasures:
+    assert scan.codes is not None
+    return measure(scan.codes)
+
+
+def _write_log(
     group: zarr.Group,
     step: pd.Timedelta,
     scans: Sequence[StoredScan],
     rejections: Sequence[Rejection],
+    keeps: Callable[[str, int], bool],
 ) -> None:
-    status: Any = group["status"]
-    start = _start(group)
-    for rejection in rejections:
-        if rejection.time is not None:
-            row = int((rejection.time - start) / step)
-            if status[row] != OK:
-                status[row] = REJECTED
-    before = json.loads(str(group.attrs["rejections"]))
-    replaced = {scan.source for scan in scans} | {r.file for r in rejections}
-    filled = {scan.time.isoformat() for scan in scans}
-    kept = [r for r in before if r["file"] not in replaced and r["time"] not in filled]
-    new = [
-        {
-            "file": r.file,
-            "digest": r.digest,
-            "reason": r.reason,
-            "time": None if r.time is None else r.time.isoformat(),
-        }
+    """Mark rejected slots, settle what was made good, add what was set aside."""
+    start = start_of(group)
+    bad = {
+        _row(r.time, start, step): r.checksum
         for r in rejections
-    ]
-    if new or len(kept) != len(before):
-        group.attrs["rejections"] = json.dumps(kept + new)
-
-
-def block_statistics(codes: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
-    """Mean rain rate (mm/h, over observed pixels), wet and observed share of each block."""
-    height, width = codes.shape
-    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
-    padded = np.full((rows * BLOCK, columns * BLOCK), RAIN_CODE.NOT_OBSERVED, dtype=np.uint8)
-    padded[:height, :width] = codes
-    blocks = padded.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2).reshape(rows, columns, -1)
-    observed = (blocks != RAIN_CODE.NOT_OBSERVED).sum(axis=-1)
-    wet = ((blocks != RAIN_CODE.DRY) & (blocks != RAIN_CODE.NOT_OBSERVED)).sum(axis=-1)
-    rain = np.nan_to_num(RAIN_CODE.table)[blocks].sum(axis=-1)
-    count = np.maximum(observed, 1)
-    pixels = np.minimum(BLOCK, height - np.arange(rows) * BLOCK)[:, None] * np.minimum(
-        BLOCK, width - np.arange(columns) * BLOCK
-    )
-    return {
-        "rain_rate": (rain / count).astype(np.float32),
-        "wet_share": (wet / count).astype(np.float32),
-        "observed_share": (observed / pixels).astype(np.float32),
+        if r.time is not None and r.rule not in REDUNDANT
     }
+    status: Any = group["status"]
+    rows = np.array(sorted(row for row in bad if 0 <= row < status.shape[0]), dtype=np.int64)
+    if rows.size:
+        rows = rows[np.asarray(status.oindex[rows]) != OK]
+        put_rows(status, rows, np.full(rows.size, REJECTED, dtype=np.uint8))
+        checksums = np.array([bad[row] for row in rows.tolist()], dtype=np.uint64)
+        put_rows(group["checksum"], rows, checksums)
+    log: dict[str, Any] = dict(group[LOG].arrays())  # type: ignore[union-attr]
+    settled = np.asarray(log["settled"][:])
+    open_before = ~settled
+    if open_before.any():
+        files = np.asarray(log["file"][:]).astype(object)
+        rules = np.asarray(log["rule"][:]).astype(object)
+        again = {s.source for s in scans} | {r.file for r in rejections}
+        filled = [_seconds(s.time) for s in scans]
+        anew = {(r.file, _seconds(r.time)) for r in rejections if r.time is not None}
+        times, seen = log["time"][:].tolist(), log["seen"][:].tolist()
+        for i in np.flatnonzero(open_before).tolist():
+            same = (files[i], times[i]) in anew
+            settled[i] = same or (files[i] in again and not keeps(files[i], seen[i]))
+        settled |= np.isin(log["time"][:], filled) & np.array(
+            [rule not in REDUNDANT for rule in rules]
+        )
+    free = np.flatnonzero(settled)[: len(rejections)]
+    rows = np.concatenate([free, settled.size + np.arange(len(rejections) - free.size)])
+    if rejections:
+        if rows[-1] >= settled.size:
+            settled = np.concatenate([settled, np.ones(rows[-1] + 1 - settled.size, dtype=bool)])
+            for array in log.values():
+                array.resize((settled.size,))
+        for name in ("file", "digest", "reason", "rule"):
+            put_rows(log[name], rows, np.array([getattr(r, name) for r in rejections], dtype="T"))
+        times = [NO_TIME if r.time is None else _seconds(r.time) for r in rejections]
+        put_rows(log["time"], rows, np.array(times, dtype=np.int64))
+        put_rows(log["seen"], rows, np.array([r.seen for r in rejections], dtype=np.uint64))
+        settled[rows] = False
+    if rejections or (open_before & settled).any():
+        log["settled"][:] = settled
+
+
+def _seconds(time: pd.Timestamp) -> int:
+    return int(time.timestamp())

@@ -4,7 +4,6 @@ Windows travel as one byte a pixel and are decoded on the device.
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from datasets.archive import OK, Archive
 from datasets.coding import RAIN_CODE
 from datasets.errors import DataError
+from datasets.repository import Address
 from datasets.windows import Crop, RainSampler, SplitConfig, runs, window_starts
 
 TRAIN, VALIDATION = 0, 1
@@ -28,7 +28,7 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    archives: tuple[Path, ...] = Field(default=(), description="archives to train on")
+    archives: tuple[Address, ...] = Field(default=(), description="archives to train on")
     context: int = Field(default=4, gt=0, description="scans that a forecast starts from")
     lead_times: int = Field(default=12, gt=0, description="scans that it is trained to forecast")
     crop: int = Field(default=128, gt=0, description="side of the square training crops [px]")
@@ -108,7 +108,7 @@ class WindowDataset(Dataset[Tensor]):
                 else None
             )
         if not any(self.counts):
-            names = ", ".join(str(archive.path) for archive in archives)
+            names = ", ".join(archive.address for archive in archives)
             raise DataError(
                 f"no {('training', 'validation')[split]} window: one takes {length} consecutive "
                 f"scans (context {config.context} + lead_times {config.lead_times}), and that part "

@@ -7,3 +7,7 @@ class ConfigError(ValueError):
 
 class DataError(ValueError):
     """Radar files, archives or forecasts that cannot be used; the message says which and why."""
+
+
+class BusyError(DataError):
+    """Another process is writing the archive; nothing was changed, try again later."""

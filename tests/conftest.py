@@ -12,8 +12,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from datasets.archive import Rejection, StoredScan
-from datasets.archive_writer import ArchiveWriter
+from datasets.archive import Rejection
+from datasets.archive_writer import ArchiveWriter, StoredScan
 from datasets.coding import RAIN_CODE
 from datasets.grid import Grid
 
@@ -232,7 +232,9 @@ def _scans_of(
 ) -> list[StoredScan]:
     start = pd.Timestamp(first)
     return [
-        StoredScan(start + i * STEP, scan, f"{source}{i}.nc", f"{source}{i:02d}".ljust(32, "0"))
+        StoredScan(
+            start + i * STEP, scan, f"{source}{i}.nc", f"{source}{i}".encode().hex().zfill(32)
+        )
         for i, scan in enumerate(codes)
     ]
 
