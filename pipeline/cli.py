@@ -1,7 +1,8 @@
 """The command line `squall`: parses, calls a stage, prints; owns exit codes and messages.
 
 Exit codes: 0 all well; 1 something is wrong with the data (a file set aside, a scan missing);
-2 a wrong argument or configuration; 130 interrupted.
+2 a wrong argument or configuration; 3 another process is writing the archive; 130 interrupted,
+143 terminated.
 """
 
 from __future__ import annotations
@@ -9,19 +10,29 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
-from datasets.errors import ConfigError, DataError
+from datasets.errors import BusyError, ConfigError, DataError
+from pipeline import cli_export, cli_ingest
+from pipeline.cli_archive import add_archive_parser
 from pipeline.provenance import squall_version
+
+log = logging.getLogger("squall")
 
 DESCRIPTION = """\
 Precipitation nowcasting: from radar netCDF files to forecast maps.
 
   synth      write a synthetic radar archive to try everything with
-  ingest     radar netCDF files      -> archive
+  ingest     radar files             -> archive
   status     what an archive holds
+  archive    history, tags, expiry and check of an archive
+  export     archive                 -> plain Zarr store (MLCast convention)
   train      archive                 -> checkpoint
   forecast   archive + checkpoint    -> forecast (CF netCDF)
   verify     archive + checkpoint    -> scores beside persistence
@@ -34,28 +45,66 @@ Precipitation nowcasting: from radar netCDF files to forecast maps.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = _parse(sys.argv[1:] if argv is None else list(argv))
-    _set_up_logging(quiet=arguments.quiet)
-    try:
-        return int(arguments.run(arguments))
-    except ConfigError as error:
-        return _failed(error, 2)
-    except (DataError, OSError) as error:
-        return _failed(error, 1)
-    except KeyboardInterrupt:
-        return _failed("interrupted; what was finished is kept", 130)
-    except Exception as error:
-        if type(error).__module__.startswith("icechunk"):  # a full disk, a damaged chunk
-            return _failed(f"the archive cannot be read or written: {error}", 1)
-        raise
-
-
-def _failed(message: object, code: int) -> int:
-    print(f"squall: {message}", file=sys.stderr)
+    as_json = arguments.log_format == "json"
+    _set_up_logging(quiet=arguments.quiet, as_json=as_json)
+    with _sigterm_raises():
+        try:
+            return int(arguments.run(arguments))
+        except (ConfigError, DataError, OSError, KeyboardInterrupt) as error:
+            message, code = _explained(error)
+        except Exception as error:
+            if not type(error).__module__.startswith("icechunk"):
+                raise
+            message, code = f"the archive cannot be read or written: {error}", 1
+    if as_json:
+        log.error("%s", message, extra={"exit_code": code})
+    else:
+        print(f"squall: {message}", file=sys.stderr)
     return code
 
 
-def _set_up_logging(*, quiet: bool) -> None:
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as schedulers send it; what is open is closed as after Ctrl-C."""
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminated(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _explained(error: BaseException) -> tuple[str, int]:
+    """Message and exit code of an error."""
+    if isinstance(error, Terminated):
+        return "terminated; what was finished is kept", 143
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; what was finished is kept", 130
+    if isinstance(error, ConfigError):
+        return str(error), 2
+    if isinstance(error, BusyError):
+        return str(error), 3
+    return str(error), 1
+
+
+def _set_up_logging(*, quiet: bool, as_json: bool) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    if as_json:
+        from pythonjsonlogger.json import JsonFormatter
+
+        fields = ["levelname", "name", "message"]
+        renamed = {"levelname": "level", "name": "logger"}
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonFormatter(fields, rename_fields=renamed, timestamp=True))
     logging.getLogger("squall").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
@@ -94,10 +143,10 @@ def _parser() -> argparse.ArgumentParser:
             name,
             help=help,
             description=help[0].upper() + help[1:] + ".",
-            epilog=f"example:\n  {example}",
+            epilog=example if "\n" in example else f"example:\n  {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.add_argument("--quiet", action="store_true", help="print errors and results only")
+        _common_arguments(sub)
         sub.set_defaults(run=run)
         return sub
 
@@ -115,40 +164,34 @@ def _parser() -> argparse.ArgumentParser:
 
     ingest = command(
         "ingest",
-        _ingest,
-        "bring an archive up to date with radar netCDF files",
-        "squall ingest configs/archives/knmi.yaml --archive archives/knmi.icechunk "
-        "--files 'radar/**/*.nc'",
+        cli_ingest.run,
+        "bring an archive up to date with radar files, in one pass",
+        cli_ingest.EXAMPLES,
     )
-    ingest.add_argument(
-        "config",
-        type=_existing,
-        metavar="CONFIG.yaml",
-        help="how to read the files (configs/archives)",
-    )
-    ingest.add_argument(
-        "--archive", type=Path, required=True, metavar="PATH", help="made if there is none"
-    )
-    ingest.add_argument(
-        "--files",
-        nargs="+",
-        default=[],
-        metavar="GLOB",
-        help="files to ingest, seen from the current folder, ** spans folders; stands behind "
-        "CONFIG.yaml (default: 'files' of the configuration)",
-    )
-    ingest.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="reading processes, 0 for none (default: one a core when there are many files)",
-    )
+    cli_ingest.add_arguments(ingest, _existing)
 
     status = command(
-        "status", _status, "show what an archive holds", "squall status archives/knmi.icechunk"
+        "status",
+        _status,
+        "show what an archive holds: period, gaps, coverage, rejected scans",
+        "squall status archives/knmi.icechunk --plot coverage.png",
     )
-    status.add_argument("archive", type=_existing, metavar="ARCHIVE", help="folder of an archive")
+    status.add_argument(
+        "archive", type=_archive_address, metavar="ARCHIVE", help="folder or s3://…"
+    )
     status.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    status.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw a calendar picture of the coverage, too"
+    )
+    add_archive_parser(commands, _archive_address, _common_arguments)
+
+    export = command(
+        "export",
+        cli_export.run,
+        "write an archive as a plain Zarr store of the MLCast convention",
+        cli_export.EXAMPLES,
+    )
+    cli_export.add_arguments(export)
 
     train = command(
         "train",
@@ -240,14 +283,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="print errors and results only")
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="lines for people, or one JSON object a line (default text)",
+    )
+
+
 def _existing(text: str) -> Path:
     if not Path(text).exists():
         raise argparse.ArgumentTypeError(f"{text}: no such file or folder")
     return Path(text)
 
 
+def _archive_address(text: str) -> str:
+    return text if "://" in text else str(_existing(text))
+
+
 def _archive_argument(parser: argparse.ArgumentParser, help: str) -> None:
-    parser.add_argument("--archive", type=_existing, required=True, metavar="PATH", help=help)
+    parser.add_argument(
+        "--archive", type=_archive_address, required=True, metavar="ADDRESS", help=help
+    )
 
 
 def _model_argument(parser: argparse.ArgumentParser) -> None:
@@ -280,26 +339,14 @@ def _synth(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _ingest(arguments: argparse.Namespace) -> int:
-    from datasets.archive_config import ArchiveConfig
-    from pipeline.config import load_config, validated
-    from pipeline.ingest import IngestConfig, ingest
-
-    values = {
-        "source": load_config(arguments.config, ArchiveConfig),
-        "archive": arguments.archive,
-        "files": arguments.files,
-        "workers": arguments.workers,
-    }
-    report = ingest(validated(IngestConfig, values, "squall ingest"))
-    print(f"{arguments.archive}: {report}")
-    return 1 if report.rejected else 0
-
-
 def _status(arguments: argparse.Namespace) -> int:
     from pipeline.status import status
 
     found = status(arguments.archive)
+    if arguments.plot is not None:
+        from pipeline.calendar_plot import plot_coverage
+
+        plot_coverage(arguments.archive, arguments.plot, found.snapshot)
     print(json.dumps(found.as_dict(), indent=2) if arguments.json else found)
     return 0
 

@@ -19,6 +19,7 @@ from convgru import CheckpointError, Nowcaster, load_nowcaster
 from datasets.archive import OK, Archive
 from datasets.errors import ConfigError, DataError
 from datasets.grid import GRID_MAPPING
+from datasets.repository import Address
 from pipeline.provenance import atomic_path, now_utc, sha256_of, squall_version
 
 log = logging.getLogger("squall.forecast")
@@ -32,7 +33,7 @@ class ForecastConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    archive: Path
+    archive: Address
     model: Path
     out: Path
     at: str = Field(default="latest", description="reference time, UTC, or latest")
@@ -86,7 +87,8 @@ class Model:
         if step_s != self.provenance["step_s"]:
             raise DataError(
                 f"{self.path} was trained on scans every {self.provenance['step_s'] / 60:g} min, "
-                f"{archive.path} has one every {step_s / 60:g} min; train a model for this archive"
+                f"{archive.address} has one every {step_s / 60:g} min; train a model for this "
+                "archive"
             )
 
     def nowcast(self, context: npt.NDArray[np.float32], lead_times: int) -> npt.NDArray[np.float32]:
@@ -145,7 +147,7 @@ def reference_index(archive: Archive, at: str) -> int:
     """
     good = np.flatnonzero(archive.status == OK)
     if not good.size:
-        raise DataError(f"{archive.path}: holds no scan yet; ingest some first")
+        raise DataError(f"{archive.address}: holds no scan yet; ingest some first")
     if at == "latest":
         return int(good[-1])
     time = parse_time(at, "--at")
@@ -154,7 +156,7 @@ def reference_index(archive: Archive, at: str) -> int:
         nearest = good[np.argsort(np.abs(good - index))[:1]]
         times = archive.times
         raise DataError(
-            f"{archive.path}: has no scan at {time:%Y-%m-%d %H:%M} UTC; the nearest is "
+            f"{archive.address}: has no scan at {time:%Y-%m-%d %H:%M} UTC; the nearest is "
             f"{times[nearest[0]]:%Y-%m-%d %H:%M}, the latest {times[good[-1]]:%Y-%m-%d %H:%M}"
         )
     return index
@@ -234,7 +236,7 @@ def _dataset(
             "title": f"Precipitation nowcast, {archive.title}",
             "source": f"Squall ConvGRU '{model.name}'",
             "history": f"{now_utc()} squall forecast {squall_version()}",
-            "archive": str(archive.path),
+            "archive": archive.address,
             "archive_title": archive.title,
             "archive_snapshot": archive.snapshot,
             "model": model.name,

@@ -1,143 +1,340 @@
-"""Radar netCDF files into an archive: each file once, in processes, one commit a batch.
+"""Radar files into an archive: each file once, in workers, one commit a batch.
 
-A file that cannot be used is set aside with its reason and never stops the others.
+One pass finds what is new, reads it, commits and reports. A file that cannot be used is set aside
+with its reason and never stops the others; whatever stops the run, what was committed is whole
+and the next run goes on from there.
 """
 
 from __future__ import annotations
 
-import glob
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Protocol
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tqdm import tqdm
 
-from datasets.archive import Archive, Rejection, StoredScan
+from datasets.archive import OK, REDUNDANT, Archive, Rejection
 from datasets.archive_config import ArchiveConfig
-from datasets.archive_writer import TIME_CHUNK, ArchiveWriter, write_lock
-from datasets.errors import ConfigError, DataError
+from datasets.archive_layout import TIME_CHUNK
+from datasets.archive_writer import ArchiveWriter, StoredScan
+from datasets.errors import BusyError, ConfigError, DataError
+from datasets.file_times import time_from_name
 from datasets.grid import Grid
-from datasets.radar_file import FileReport, file_digest, read_file, time_from_name
+from datasets.radar_file import read_file
+from datasets.repository import Address, is_remote, write_lock
+from datasets.sources import find_files, local_copy
+from pipeline.ingest_merge import Merge, mark_aside, mark_in_use, precedence, unfinished
+from pipeline.ingest_report import IngestReport
+from pipeline.ingest_workers import Group, Part, Reading, Unit, Workers, workers
 from pipeline.progress import shows_bars
 
 log = logging.getLogger("squall.ingest")
 
-BATCH_PIXELS = 2**28  # codes held at once, in bytes
-MOST_BATCH_FILES = 12 * TIME_CHUNK
+TASK_PIXELS = 2**28  # codes that one task may hold, bytes
+BATCH_PIXELS = 2**28  # codes of one commit, but two groups for each worker at least
+MOST_BATCH_GROUPS = 12
 FEW_FILES = 40  # read these here: starting processes would take longer
+CONFLICTS = 5  # commits of others that a run starts over for, on object storage
 
 
 class IngestConfig(BaseModel):
-    """One ingestion."""
+    """One pass of ingestion."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     source: ArchiveConfig
-    archive: Path
-    files: tuple[str, ...] = Field(default=(), description="globs; those of the source if empty")
+    archive: Address = Field(default="", description="address; that of the source if empty")
+    files: tuple[str, ...] = Field(default=(), description="patterns; those of the source if empty")
+    since: pd.Timestamp | None = Field(default=None, description="first valid time, UTC")
+    until: pd.Timestamp | None = Field(default=None, description="last valid time, UTC")
+    dry_run: bool = False
+    scheduler: str = Field(
+        default="processes",
+        pattern=r"^(processes|threads|(tcp|tls|ucx|wss?)://.+)$",
+        description="processes or threads here, or the address of a Dask scheduler",
+    )
     workers: int | None = Field(
-        default=None, ge=0, description="reading processes; 0 = this one; none = as many as cores"
+        default=None, ge=0, description="0 = this process alone; none = as many as cores"
     )
     lock_timeout_s: float = Field(default=60.0, ge=0)
 
+    @model_validator(mode="after")
+    def _complete(self) -> IngestConfig:
+        if not self.address:
+            raise ValueError("no archive given; add --archive or 'archive:' in the configuration")
+        if not self.patterns:
+            raise ValueError("no files given; add --files or 'source:' in the configuration")
+        return self
 
-@dataclass
-class IngestReport:
-    """What one ingestion did."""
+    @property
+    def address(self) -> str:
+        """Where the archive is."""
+        return self.archive or self.source.archive or ""
 
-    found: int
-    ingested: int = 0
-    replaced: int = 0
-    unchanged: int = 0
-    superseded: int = 0
-    rejected: list[tuple[str, str]] = field(default_factory=list)
-    seconds: float = 0.0
-    snapshot: str | None = None
-
-    def __str__(self) -> str:
-        counts = [
-            f"{self.found} files found",
-            f"{self.ingested} scans ingested",
-            f"{self.replaced} replaced",
-            f"{self.unchanged} files unchanged",
-        ]
-        if self.superseded:
-            counts.append(f"{self.superseded} scans superseded by a file of a later name")
-        counts.append(f"{len(self.rejected)} rejected")
-        return f"{', '.join(counts)} in {self.seconds:.1f} s"
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Where the files are."""
+        return self.files or self.source.source
 
 
 def ingest(config: IngestConfig) -> IngestReport:
-    """Bring an archive up to date with its files.
+    """Bring an archive up to date with its files, in one pass.
 
-    Files already ingested (by content) are left alone; a file of new content replaces the scan of
-    its time. Where several files hold the same time, the last by name is the one that counts.
+    Files that the archive knows are left alone; one re-issued under its name replaces its scans.
+    Where several files hold the same time, the last by name is the one that counts.
 
     Raises
     ------
     DataError
-        If no file is found, or the archive is locked or unusable.
+        If a pattern without a date matches nothing, or the archive is unusable.
+    SourceUnavailable
+        If the source does not answer.
+    BusyError
+        If another ingestion is writing, and goes on to.
     ConfigError
-        If the archive at the path is of another network or step.
+        If the archive at the address is of another network or step.
     """
     began = time.monotonic()
-    files = find_files(config.files or config.source.files)
-    report = IngestReport(found=len(files))
-    with write_lock(config.archive, config.lock_timeout_s):
-        writer = ArchiveWriter(config.archive, config.source.step, _attributes(config.source))
-        run = _Run(config, writer, report)
-        new = run.skip_known(files)
-        workers = _workers(config.workers, len(new))
-        with (
-            _reader(config.source, workers) as read,
-            tqdm(total=len(new), desc="ingest", unit="file", disable=not shows_bars()) as bar,
-        ):
-            while new:
-                size = run.batch_size()
-                batch, new = new[:size], new[size:]
-                run.write(read(batch, bar))
-                if bar.disable and new:
-                    log.info("ingest: %d files to go", len(new))
-        archive = writer.archive()
-        report.snapshot = archive.snapshot if archive else None
-    report.seconds = time.monotonic() - began
+    report = IngestReport(archive=config.address, dry_run=config.dry_run)
+    if config.dry_run:
+        _Pass(config, report).look()
+    else:
+        with write_lock(config.address, config.lock_timeout_s):
+            for attempt in range(1, CONFLICTS + 1):
+                try:
+                    _Pass(config, report).run()
+                    break
+                except BusyError:
+                    if attempt == CONFLICTS or not is_remote(config.address):
+                        raise
+                    log.warning("another ingestion committed meanwhile: looking again")
+    report.seconds = round(time.monotonic() - began, 3)
     return report
 
 
-def find_files(globs: Sequence[str]) -> list[str]:
-    """Files of all globs, each once, sorted by name and then path.
+class _Pass:
+    """One look at the source, and what follows from it."""
 
-    Raises
-    ------
-    DataError
-        If nothing matches.
-    """
-    if not globs:
-        raise ConfigError("no files given; add --files or 'files:' in the configuration")
-    found = {
-        str(Path(path))
-        for pattern in globs
-        for path in glob.glob(os.path.expanduser(pattern), recursive=True)  # noqa: PTH111, PTH207
-        if not Path(path).is_dir()
-    }
-    if not found:
-        raise DataError(f"no file matches {', '.join(globs)}; paths are seen from {Path.cwd()}")
-    return sorted(found, key=_precedence)
+    def __init__(self, config: IngestConfig, report: IngestReport) -> None:
+        self._config, self._report, self._source = config, report, config.source
+        self._writer = ArchiveWriter(config.address, self._source.step, _attributes(self._source))
+        self._archive = self._writer.archive()
+        self._grid = self._archive.grid if self._archive else None
+        self._pending: list[Rejection] = []  # before there is an archive that could record them
+        self._cut: set[str] = set()  # files with scans outside the period that was asked for
+        if self._archive:
+            _check_same_network(self._archive, config)
+
+    def look(self) -> None:
+        """Find what is new, and stop."""
+        new = self._new_files()
+        for unit in new[:20]:
+            log.info("new: %s", unit.file.address)
+        if len(new) > 20:
+            log.info("… and %d more", len(new) - 20)
+        self._describe_archive()
+
+    def run(self) -> None:
+        """Find what is new, read and commit it."""
+        new = self._new_files()
+        if self._grid is None and any(era.regrid for era in self._source.all_eras):
+            self._grid = self._grid_of_the_archive(new)
+        count = self._config.workers
+        if count is None:
+            few = len(new) < FEW_FILES and self._config.scheduler == "processes"
+            count = 0 if few else min(len(new), CPU_COUNT)
+        with (
+            workers(self._config.scheduler, count) as pool,
+            tqdm(total=len(new), desc="ingest", unit="file", disable=not shows_bars()) as bar,
+        ):
+            self._read_and_commit(pool, new, bar)
+        self._describe_archive()
+
+    def _describe_archive(self) -> None:
+        archive = self._writer.archive()
+        if archive is None:
+            return
+        self._report.snapshot = archive.snapshot
+        good = np.flatnonzero(archive.status == OK)
+        self._report.newest = archive.times[good[-1]] if good.size else None
+
+    # -- what is new ---------------------------------------------------------------------------
+
+    def _new_files(self) -> list[Unit]:
+        config = self._config
+        files = find_files(
+            config.patterns, self._source.source_options, since=self._since(), until=config.until
+        )
+        if not files and not any("{" in pattern for pattern in config.patterns):
+            raise DataError(f"no file matches {', '.join(config.patterns)}")
+        listed = [Unit(file, time_from_name(file.address, self._source)) for file in files]
+        listed = [unit for unit in listed if self._may_hold_wanted(unit.named)]
+        self._report.found = len(listed)
+        known = self._known(listed)
+        self._report.unchanged = int(known.sum())
+        new = [listed[i] for i in np.flatnonzero(~known).tolist()]
+        self._report.new_files = len(new)
+        last = pd.Timestamp.max
+        new.sort(key=lambda unit: (unit.named or last, precedence(unit.file.address)))
+        return new
+
+    def _since(self) -> pd.Timestamp | None:
+        """From when on the source is looked through, where its address tells the time."""
+        if self._config.since is not None:
+            return self._config.since
+        if self._archive is not None:
+            good = np.flatnonzero(self._archive.status == OK)
+            if good.size:
+                newest: pd.Timestamp = self._archive.times[good[-1]]
+                return newest - self._source.lookback
+        return self._source.begins
+
+    def _may_hold_wanted(self, named: pd.Timestamp | None) -> bool:
+        """By the time in its name, from which on the file may hold scans of a longer span."""
+        since, until = self._config.since, self._config.until
+        if named is None:
+            return True
+        late_enough = since is None or named + self._source.file_span >= since
+        return late_enough and (until is None or named <= until)
+
+    def _known(self, listed: Sequence[Unit]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which files need not be read, by address and version alone."""
+        if self._archive is None or not listed:
+            return np.zeros(len(listed), dtype=bool)
+        files, times = [unit.file for unit in listed], [unit.named for unit in listed]
+        oldest = None
+        if None not in times:
+            oldest = min(t for t in times if t is not None) - self._source.file_span
+        in_use = np.array([mark_in_use(f.address, f.version) for f in files], dtype=np.uint64)
+        aside = np.array(
+            [mark_aside(f.address, f.version, self._source) for f in files], dtype=np.uint64
+        )
+        log_entries = self._archive.rejections
+        marks = {entry.seen for entry in log_entries}
+        current = set(aside.tolist()) | {
+            mark_aside(f.address, unfinished(f.version), self._source) for f in files
+        }
+        retry = {
+            entry.file
+            for entry in log_entries
+            if entry.rule not in REDUNDANT and entry.seen not in current
+        }
+        again = np.array([file.address in retry for file in files])
+        is_aside = np.isin(aside, np.array(sorted(marks), dtype=np.uint64))
+        return (np.isin(in_use, self._archive.marks(oldest)) & ~again) | is_aside
+
+    def _grid_of_the_archive(self, new: Sequence[Unit]) -> Grid:
+        """The grid that eras are brought to: that of a file of an era which is not."""
+        for unit in new:
+            if self._source.at(unit.named).regrid is None:
+                with local_copy(unit.file, self._source.source_options) as path:
+                    found = read_file(str(path), self._source, count=1)
+                if found.grid is not None:
+                    return found.grid
+        raise ConfigError(
+            "eras with 'regrid' need the archive's own grid: let the first run include a file of "
+            "a period without 'regrid'"
+        )
+
+    # -- reading and committing ----------------------------------------------------------------
+
+    def _read_and_commit(self, pool: Workers, todo: list[Unit], bar: tqdm) -> None:
+        """Batch by batch; the next is being read while one is committed."""
+        reading, started = self._started_batch(pool, todo)
+        while started:
+            groups = [done for group in started for done in pool.finish(group, reading)]
+            parts = [part for group in groups for part in group.parts]
+            bar.update(sum(part.unit.first == 0 for part in parts))
+            todo[:0] = _left_over(groups)
+            if self._grid is None:
+                self._grid = _commonest_grid(parts)
+            next_reading, started = self._started_batch(pool, todo)
+            self._commit(pool, groups, parts)
+            del groups, parts  # codes of three batches would be one too many
+            reading = next_reading
+            if bar.disable and todo:
+                log.info("ingest: %d files to go", len(todo))
+
+    def _started_batch(self, pool: Workers, todo: list[Unit]) -> tuple[Reading, list[Group]]:
+        reading = Reading(self._source, self._grid, TASK_PIXELS)
+        groups = self._groups(todo, self._batch_groups(pool.count))
+        del todo[: sum(len(group) for group in groups)]
+        return reading, pool.start(groups, reading)
+
+    def _batch_groups(self, worker_count: int) -> int:
+        """How many groups make one commit: bounded in memory, enough for every worker."""
+        if self._grid is None:
+            return worker_count
+        height, width = self._grid.shape
+        affordable = min(MOST_BATCH_GROUPS, BATCH_PIXELS // (height * width * TIME_CHUNK))
+        return max(2 * worker_count, affordable)
+
+    def _groups(self, todo: Sequence[Unit], most: int) -> list[list[Unit]]:
+        """Units that one task reads, cut where a chunk of the archive ends if names tell."""
+        groups: list[list[Unit]] = []
+        last = None
+        for unit in todo:
+            chunk = None if unit.named is None else self._chunk(unit.named)
+            if not groups or chunk != last or len(groups[-1]) == TIME_CHUNK:
+                if len(groups) == most:
+                    break
+                groups.append([])
+            groups[-1].append(unit)
+            last = chunk
+        return groups
+
+    def _chunk(self, named: pd.Timestamp) -> int:
+        start = self._archive.start if self._archive else pd.Timestamp(0)
+        return int((named - start) // (TIME_CHUNK * self._source.step))
+
+    def _commit(self, pool: Workers, groups: Sequence[Group], parts: Sequence[Part]) -> None:
+        report = self._report
+        for part in parts:
+            if part.report is not None and part.unit.first == 0:
+                report.bytes_read += part.report.size
+        merge = Merge(
+            self._source,
+            self._writer.archive(),
+            self._grid,
+            (self._config.since, self._config.until),
+            self._cut,
+        )
+        scans = merge.decide(parts)
+        if self._grid is None:
+            self._pending += merge.rejections
+        elif scans or merge.rejections or self._pending:
+            rejections = self._pending + merge.rejections
+            snapshot = self._writer.commit(
+                self._grid,
+                scans,
+                rejections,
+                _message(scans, rejections),
+                write_elsewhere=pool.writer(groups),
+                keeps=merge.keeps,
+            )
+            self._pending = []
+            report.commits += 1
+            log.debug("committed", extra={"scans": len(scans), "snapshot": snapshot})
+        report.add(merge.tally)
+        for rejected in merge.tally.rejected:
+            described = {"file": rejected.file, "rule": rejected.rule, "time": rejected.time}
+            log.warning("%s: %s", rejected.file, rejected.reason, extra=described)
+        for file, reason in merge.tally.unavailable:
+            log.warning("%s", reason, extra={"file": file})
 
 
-def _precedence(path: str) -> tuple[str, str]:
-    return Path(path).name, path
+def _left_over(groups: Sequence[Group]) -> Iterator[Unit]:
+    """What groups did not come to: the rest of a file with many scans, files beyond the bound."""
+    for group in groups:
+        if group.parts and group.parts[-1].rest is not None:
+            yield group.parts[-1].rest
+        yield from group.units[len(group.parts) :]
 
 
 def _attributes(source: ArchiveConfig) -> dict[str, str]:
@@ -146,162 +343,8 @@ def _attributes(source: ArchiveConfig) -> dict[str, str]:
         **source.attributes,
         "name": source.name,
         "title": source.title or source.name,
-        "configuration": source.model_dump_json(),
+        "configuration": source.model_dump_json(exclude={"source_options"}),
     }
-
-
-class _Read(Protocol):
-    def __call__(self, batch: Sequence[str], bar: tqdm) -> list[FileReport]: ...
-
-
-def _workers(wanted: int | None, files: int) -> int:
-    if wanted is not None:
-        return wanted
-    return 0 if files < FEW_FILES else min(files, CPU_COUNT)
-
-
-@contextmanager
-def _reader(source: ArchiveConfig, workers: int) -> Iterator[_Read]:
-    """Reads batches of files: here, or one file a task in Dask worker processes.
-
-    netCDF4 is not safe under threads, and a file that makes it crash takes down one worker only.
-    """
-    read_one = partial(read_file, config=source)
-    if workers == 0:
-
-        def read_here(batch: Sequence[str], bar: tqdm) -> list[FileReport]:
-            return [_ticked(bar, read_one(path)) for path in batch]
-
-        yield read_here
-        return
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # workers come and go
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=":0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-
-        def read_there(batch: Sequence[str], bar: tqdm) -> list[FileReport]:
-            reports = []
-            for path, future in zip(batch, client.map(read_one, batch, pure=False), strict=True):
-                if future.exception() is not None:
-                    # its process died, perhaps of a file beside it: alone it has another chance
-                    future = client.submit(read_one, path, pure=False)
-                if future.exception() is None:
-                    reports.append(_ticked(bar, future.result()))
-                else:
-                    slot = time_from_name(path, source)
-                    reason = "the process that read it died, as the netCDF library may on it"
-                    broken = FileReport(path, file_digest(path), 0, rejected=[(slot, reason)])
-                    reports.append(_ticked(bar, broken))
-            return reports
-
-        yield read_there
-
-
-def _ticked(bar: tqdm, report: FileReport) -> FileReport:
-    bar.update()
-    return report
-
-
-class _Run:
-    """The state of one ingestion: what is known, what was written, the archive's grid."""
-
-    def __init__(self, config: IngestConfig, writer: ArchiveWriter, report: IngestReport) -> None:
-        self._writer, self._report = writer, report
-        archive = writer.archive()
-        self._grid = archive.grid if archive else None
-        self._known = _filled_times(archive) if archive else {}
-        self._stored = {time: digest for digest, times in self._known.items() for time in times}
-        self._rejections = (
-            {(r.file, r.digest, r.reason) for r in archive.rejections} if archive else set()
-        )
-        self._pending: list[Rejection] = []
-        self._precedence: dict[pd.Timestamp, tuple[str, str]] = {}
-        if archive:
-            _check_same_network(archive, config)
-
-    def skip_known(self, files: list[str]) -> list[str]:
-        """Files that are not in the archive yet, by content."""
-        set_aside = {digest for _, digest, _ in self._rejections}
-        new = []
-        for path in files:
-            try:
-                digest = file_digest(path)
-            except OSError:
-                digest = ""
-            if digest in self._known and digest not in set_aside:
-                self._report.unchanged += 1
-                for slot in self._known[digest]:
-                    self._precedence[slot] = max(
-                        self._precedence.get(slot, ("", "")), _precedence(path)
-                    )
-            else:
-                new.append(path)
-        return new
-
-    def batch_size(self) -> int:
-        """How many files to hold at once: whole chunks along time, bounded in memory."""
-        if self._grid is None:
-            return TIME_CHUNK
-        height, width = self._grid.shape
-        chunks = BATCH_PIXELS // (height * width * TIME_CHUNK)
-        return min(MOST_BATCH_FILES, TIME_CHUNK * max(1, chunks))
-
-    def write(self, reports: list[FileReport]) -> None:
-        """Commit one batch of files."""
-        if self._grid is None:
-            self._grid = _commonest_grid(reports)
-        scans: dict[pd.Timestamp, StoredScan] = {}
-        rejections: list[Rejection] = []
-        for report in reports:
-            off_grid = self._off_grid(report)
-            for scan_time, reason in [*report.rejected, *off_grid]:
-                self._report.rejected.append((report.path, reason))
-                log.warning("%s: %s", report.path, reason)
-                rejections.append(Rejection(report.path, report.digest, reason, scan_time))
-            for scan in report.scans if not off_grid else ():
-                if self._precedence.get(scan.time, ("", "")) > _precedence(report.path):
-                    self._report.superseded += 1
-                    continue
-                self._precedence[scan.time] = _precedence(report.path)
-                if scan.time in scans:
-                    self._report.superseded += 1
-                scans[scan.time] = StoredScan(scan.time, scan.codes, report.path, report.digest)
-        scans = {t: s for t, s in scans.items() if self._stored.get(t) != s.digest}
-        repeated = all((r.file, r.digest, r.reason) in self._rejections for r in rejections)
-        if self._grid is None:
-            self._pending += rejections  # no archive yet that could remember them
-            return
-        if not scans and repeated:
-            return
-        rejections, self._pending = self._pending + rejections, []
-        replaced = len(self._stored.keys() & scans.keys())
-        self._report.replaced += replaced
-        self._report.ingested += len(scans) - replaced
-        self._stored |= {time: scan.digest for time, scan in scans.items()}
-        self._writer.commit(
-            self._grid, list(scans.values()), rejections, _message(scans, rejections)
-        )
-
-    def _off_grid(self, report: FileReport) -> list[tuple[pd.Timestamp | None, str]]:
-        if report.grid is None or self._grid is None:
-            return []
-        difference = self._grid.difference(report.grid)
-        if difference is None:
-            return []
-        reason = f"is on another grid than the archive: {difference}"
-        return [(scan.time, reason) for scan in report.scans] or [(None, reason)]
-
-
-def _filled_times(archive: Archive) -> dict[str, list[pd.Timestamp]]:
-    times = archive.times
-    return {digest: [times[i] for i in rows] for digest, rows in archive.sources().items()}
 
 
 def _check_same_network(archive: Archive, config: IngestConfig) -> None:
@@ -311,17 +354,18 @@ def _check_same_network(archive: Archive, config: IngestConfig) -> None:
     ):
         if there != here:
             raise ConfigError(
-                f"{archive.path} is the archive of {what} {there}, the configuration says {here}; "
-                "give another --archive"
+                f"{archive.address} is the archive of {what} {there}, the configuration says "
+                f"{here}; give another --archive"
             )
 
 
-def _commonest_grid(reports: Sequence[FileReport]) -> Grid | None:
+def _commonest_grid(parts: Sequence[Part]) -> Grid | None:
     """The grid of most files: one odd file first must not decide for the archive."""
     grids: list[Grid] = []
     votes: Counter[int] = Counter()
-    for report in reports:
-        if report.grid is None or not report.scans:
+    for part in parts:
+        report = part.report
+        if report is None or report.grid is None or not report.scans:
             continue
         same = next((i for i, g in enumerate(grids) if g.difference(report.grid) is None), None)
         if same is None:
@@ -331,8 +375,8 @@ def _commonest_grid(reports: Sequence[FileReport]) -> Grid | None:
     return grids[votes.most_common(1)[0][0]] if votes else None
 
 
-def _message(scans: dict[pd.Timestamp, StoredScan], rejections: Sequence[Rejection]) -> str:
+def _message(scans: Sequence[StoredScan], rejections: Sequence[Rejection]) -> str:
     if not scans:
-        return f"ingest: {len(rejections)} rejected"
-    span = f"{min(scans):%Y-%m-%dT%H:%M} to {max(scans):%Y-%m-%dT%H:%M}"
-    return f"ingest: {len(scans)} scans, {span}; {len(rejections)} rejected"
+        return f"ingest: {len(rejections)} set aside"
+    span = f"{scans[0].time:%Y-%m-%dT%H:%M} to {scans[-1].time:%Y-%m-%dT%H:%M}"
+    return f"ingest: {len(scans)} scans, {span}; {len(rejections)} set aside"

@@ -111,7 +111,7 @@ def maps(config: MapsConfig, *, observed: xr.DataArray | None = None) -> MapsRes
     return MapsResult(tuple(paths), overview, animation)
 
 
-def observed_at_valid_times(forecast: Path, archive: Path) -> xr.DataArray:
+def observed_at_valid_times(forecast: Path, archive: str | Path) -> xr.DataArray:
     """What an archive has at the valid times of a forecast, to be shown beside it.
 
     Returns

@@ -138,7 +138,7 @@ def train(config: TrainConfig) -> TrainResult:
     if len(steps) > 1:
         raise ConfigError(
             "archives of different steps cannot be mixed: "
-            + ", ".join(f"{a.path} {a.step.total_seconds() / 60:g} min" for a in data.archives)
+            + ", ".join(f"{a.address} {a.step.total_seconds() / 60:g} min" for a in data.archives)
         )
     log.info(
         "%d training and %d validation windows",
@@ -262,7 +262,7 @@ def _provenance(config: ExperimentConfig, data: RainDataModule) -> dict[str, Any
         "archives": [
             {
                 "name": a.name,
-                "path": str(a.path),
+                "path": a.address,
                 "snapshot": a.snapshot,
                 "training_periods": [list(p) for p in data.periods(a, TRAIN)],
                 "validation_periods": [list(p) for p in data.periods(a, VALIDATION)],

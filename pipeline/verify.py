@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from datasets.archive import OK, Archive
 from datasets.errors import ConfigError, DataError
+from datasets.repository import Address
 from datasets.windows import Period
 from pipeline.forecast import PERSISTENCE, Model, parse_time
 from pipeline.progress import tracked
@@ -29,7 +30,7 @@ class VerifyConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    archive: Path
+    archive: Address
     model: Path
     out: Path
     start: str | None = Field(default=None, description="first reference time, UTC")
@@ -116,7 +117,7 @@ def verify(config: VerifyConfig) -> VerifyResult:
         title=f"Verification of {model.name} on {archive.title}",
         source="squall verify",
         history=f"{now_utc()} squall verify {squall_version()}",
-        archive=str(archive.path),
+        archive=archive.address,
         archive_snapshot=archive.snapshot,
         checkpoint=str(model.path),
         checkpoint_sha256=sha256_of(model.path),
@@ -185,7 +186,7 @@ def _cases(
             if left_out
             else "no scan there is followed by another"
         )
-        raise DataError(f"{archive.path}: no forecast to score from {start} to {end}: {why}")
+        raise DataError(f"{archive.address}: no forecast to score from {start} to {end}: {why}")
     return cases, left_out
 
 
