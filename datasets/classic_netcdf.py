@@ -24,14 +24,14 @@ def expected_size(path: str) -> int | None:
         magic = stream.read(4)
         if magic not in (b"CDF\x01", b"CDF\x02", b"CDF\x05"):
             return None
-        return _Header(stream, magic[3]).expected_size()
+        return _Header(stream, magic[3], Path(path).stat().st_size).expected_size()
 
 
 class _Header:
     """A reader that stands behind the magic number of a classic file."""
 
-    def __init__(self, stream: BinaryIO, version: int) -> None:
-        self._stream = stream
+    def __init__(self, stream: BinaryIO, version: int, size: int) -> None:
+        self._stream, self._size = stream, size
         self._count_bytes = 8 if version == 5 else 4
         self._offset_bytes = 4 if version == 1 else 8
 
@@ -88,10 +88,9 @@ class _Header:
         return int.from_bytes(self._bytes(count), "big")
 
     def _bytes(self, count: int) -> bytes:
-        found = self._stream.read(count)
-        if len(found) < count:
+        if count > self._size - self._stream.tell():  # before memory is taken for it
             raise EOFError("cut off in its header")
-        return found
+        return self._stream.read(count)
 
 
 def _padded(size: int) -> int:

@@ -26,7 +26,7 @@ def imported(module: Path) -> set[str]:
 
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_package_imports_in_the_allowed_direction(package):
-    modules = list((ROOT / package).glob("*.py"))
+    modules = list((ROOT / package).rglob("*.py"))
     assert modules
     for module in modules:
         assert not imported(module) & FORBIDDEN[package], module
@@ -34,5 +34,5 @@ def test_package_imports_in_the_allowed_direction(package):
 
 def test_the_model_needs_nothing_but_pytorch_and_pydantic():
     allowed = {"torch", "pytorch_lightning", "pydantic", "convgru"}
-    for module in (ROOT / "convgru").glob("*.py"):
+    for module in (ROOT / "convgru").rglob("*.py"):
         assert imported(module) <= allowed | sys.stdlib_module_names, module

@@ -1,0 +1,142 @@
+"""Radar files of 16 × 16 pixels for tests of ingestion, and what an archive made of them holds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import numpy as np
+import pandas as pd
+
+from datasets.archive import MISSING, OK, Archive, codes_checksum
+from datasets.archive_config import ArchiveConfig
+from pipeline.ingest import IngestConfig, ingest
+from pipeline.ingest_report import IngestReport
+
+SIZE = 16
+FIRST = pd.Timestamp("2024-06-01")
+STEP = pd.Timedelta("5min")
+POLAR = {
+    "grid_mapping_name": "polar_stereographic",
+    "straight_vertical_longitude_from_pole": 0.0,
+    "latitude_of_projection_origin": 90.0,
+    "standard_parallel": 60.0,
+    "false_easting": 0.0,
+    "false_northing": 0.0,
+    "semi_major_axis": 6378137.0,
+    "semi_minor_axis": 6356752.0,
+}
+VALUES: dict[str, Any] = {
+    "name": "tiny",
+    "step": "5min",
+    "variable": "rain",
+    "time_in_name": "rain_%Y%m%dT%H%M",
+}
+CONFIG = ArchiveConfig(**VALUES)
+
+
+def config_with(**changes: Any) -> ArchiveConfig:
+    """The configuration of these files, with changes."""
+    return ArchiveConfig(**VALUES | changes)
+
+
+def rain(count: int, seed: int = 0) -> np.ndarray:
+    """(count, y, x) hundredths of mm/h; no two scans alike."""
+    return np.random.default_rng(seed).integers(0, 3000, (count, SIZE, SIZE), dtype=np.uint16)
+
+
+def path_of(folder: Path, time: pd.Timestamp, suffix: str = "") -> Path:
+    """Where the file of one scan lies."""
+    return folder / f"rain_{time:%Y%m%dT%H%M}{suffix}.nc"
+
+
+def write_file(
+    path: Path,
+    numbers: np.ndarray,
+    first: pd.Timestamp,
+    *,
+    step: pd.Timedelta = STEP,
+    spacing_m: float = 1000.0,
+    variable: str = "rain",
+    units: str = "mm h-1",
+) -> Path:
+    """Write scans, (y, x) or (time, y, x) in hundredths, of consecutive times into one file."""
+    numbers = numbers.reshape(-1, *numbers.shape[-2:])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with netCDF4.Dataset(path, "w") as file:
+        for dim, size in zip(("time", "y", "x"), numbers.shape, strict=True):
+            file.createDimension(dim, size)
+        times = file.createVariable("time", "f8", ("time",))
+        times.setncatts({"standard_name": "time", "units": "seconds since 1970-01-01"})
+        times[:] = [(first + i * step).timestamp() for i in range(len(numbers))]
+        for dim, sign in (("y", -1), ("x", 1)):
+            axis = file.createVariable(dim, "f8", (dim,))
+            axis.setncatts({"standard_name": f"projection_{dim}_coordinate", "units": "m"})
+            axis[:] = sign * spacing_m * np.arange(file.dimensions[dim].size)
+        file.createVariable("proj", "i4").setncatts(POLAR)
+        field = file.createVariable(
+            variable, "u2", ("time", "y", "x"), fill_value=65535, chunksizes=(1, *numbers.shape[1:])
+        )
+        field.setncatts({"units": units, "scale_factor": 0.01, "grid_mapping": "proj"})
+        field.set_auto_maskandscale(False)
+        field[:] = numbers
+    return path
+
+
+def write_scans(
+    folder: Path, count: int, first: pd.Timestamp = FIRST, seed: int = 0, **how: Any
+) -> list[Path]:
+    """Write one file per scan; returns their paths in the order of time."""
+    times = [first + i * STEP for i in range(count)]
+    scans = rain(count, seed)
+    return [
+        write_file(path_of(folder, time), scan, time, **how)
+        for time, scan in zip(times, scans, strict=True)
+    ]
+
+
+def run(
+    archive: Path | str, *patterns: Path | str, config: ArchiveConfig = CONFIG, **settings: Any
+) -> IngestReport:
+    """One pass of ingestion, in this process unless ``workers`` says else."""
+    return ingest(
+        IngestConfig(
+            source=config,
+            archive=str(archive),
+            files=tuple(str(pattern) for pattern in patterns),
+            **{"workers": 0} | settings,
+        )
+    )
+
+
+def contents(archive: Path | str) -> dict[str, Any]:
+    """All that an archive holds, by time, and its log; empty rows around it left out."""
+    opened = Archive.open(archive)
+    rows = np.flatnonzero(opened.status != MISSING)
+    records = opened.records(rows)
+    good = records["status"] == OK
+    assert all(
+        codes_checksum(scan) == checksum
+        for scan, checksum in zip(
+            opened.codes_where(opened.status == OK), records["checksum"][good], strict=True
+        )
+    )
+    return {
+        "times": [str(time) for time in opened.times[rows]],
+        "status": records["status"].tolist(),
+        "source": records["source"].tolist(),
+        "digest": [row.tobytes().hex() for row in records["digest"]],
+        "checksum": records["checksum"].tolist(),
+        "codes": opened.codes_where(opened.status != MISSING),
+        "rain_rate": opened.block_statistics("rain_rate", opened.status != MISSING),
+        "log": sorted((r.file, str(r.time), r.rule, r.reason) for r in opened.rejections),
+    }
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any], but: Sequence[str] = ()) -> None:
+    """Compare the contents of two archives, part by part."""
+    for part in expected.keys() - set(but):
+        if isinstance(expected[part], np.ndarray):
+            np.testing.assert_array_equal(found[part], expected[part], err_msg=part)
+        else:
+            assert found[part] == expected[part], part
