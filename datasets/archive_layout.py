@@ -237,7 +237,9 @@ def measure(codes: npt.NDArray[np.uint8]) -> ScanMeasures:
 
     observed = sums((padded != RAIN_CODE.NOT_OBSERVED).view(np.uint8))
     wet = observed - sums((padded == RAIN_CODE.DRY).view(np.uint8))
-    rain = sums(_RATES.take(padded))
+    rain = np.zeros_like(wet)
+    in_blocks = padded.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2)
+    rain[wet > 0] = _RATES.take(in_blocks[wet > 0]).sum(axis=(1, 2), dtype=np.float32)
     count = np.maximum(observed, 1)
     pixels = np.minimum(BLOCK, height - np.arange(rows) * BLOCK)[:, None] * np.minimum(
         BLOCK, width - np.arange(columns) * BLOCK

@@ -94,13 +94,19 @@ class ArchiveWriter:
         self.address, self.step, self.attributes = os.fspath(address), step, attributes
         exists = Archive.exists(self.address)
         self._repository = open_repository(self.address) if exists else None
+        self._looked_at: str | None = None
 
     def archive(self) -> Archive | None:
-        """The archive as of the last commit; None before the first."""
+        """The archive as of the last commit; None before the first.
+
+        The next `commit` rests on it: it fails if others commit meanwhile.
+        """
         if self._repository is None:
             return None
+        session = self._repository.readonly_session(branch=BRANCH)
+        self._looked_at = session.snapshot_id
         try:
-            return Archive(self.address, self._repository.readonly_session(branch=BRANCH))
+            return Archive(self.address, session)
         except EmptyArchiveError:
             return None
 
@@ -148,6 +154,9 @@ class ArchiveWriter:
             self._repository = create_repository(self.address, manifest_splitting(grid))
         times = [s.time for s in scans]
         session = self._repository.writable_session(BRANCH)
+        if self._looked_at not in (None, session.snapshot_id):
+            raise self._conflict()
+        self._looked_at = None
         group = self._group(session, grid, min(times, default=None))
         times += _near(group, self.step, times, rejections)
         if write_elsewhere is not None and scans:
@@ -183,10 +192,13 @@ class ArchiveWriter:
         try:
             return session.commit(message)
         except icechunk.ConflictError as error:
-            raise BusyError(
-                f"{self.address}: another ingestion committed at the same moment; this batch was "
-                "left out, run again"
-            ) from error
+            raise self._conflict() from error
+
+    def _conflict(self) -> BusyError:
+        return BusyError(
+            f"{self.address}: another ingestion committed at the same moment; this batch was left "
+            "out, run again"
+        )
 
     def _group(
         self, session: icechunk.Session, grid: Grid, first: pd.Timestamp | None

@@ -119,12 +119,12 @@ def _rates(
         missing |= np.isfinite(numbers) & (numbers >= NETCDF_FILL)
     values = numbers * packing.scale + packing.offset
     for value in recipe.missing_values:
-        missing |= np.isclose(values, value)
+        missing |= np.isclose(values, value, rtol=1e-6)
     dry = np.zeros(stored.shape, dtype=bool)
     for number in packing.dry:
         dry |= numbers == number
     for value in recipe.dry_values:
-        dry |= np.isclose(values, value)
+        dry |= np.isclose(values, value, rtol=1e-6)
     values[missing | dry] = np.nan
     rate = converted(values, recipe.units, interval=recipe.interval, zr=recipe.z_r)
     rate[dry & ~missing] = 0.0

@@ -81,6 +81,9 @@ class Grid:
 
         Coordinates may differ by 2 % of a pixel: files keep them in single precision.
         """
+        equal = np.array_equal(self.x, other.x) and np.array_equal(self.y, other.y)
+        if equal and self.crs_wkt == other.crs_wkt:
+            return None
         if self.shape != other.shape:
             (rows, columns), (here_rows, here_columns) = other.shape, self.shape
             return f"{rows}×{columns} pixels instead of {here_rows}×{here_columns}"

@@ -168,7 +168,8 @@ def clutter_mask(path: Path) -> npt.NDArray[np.bool_]:
     if mask.ndim != 2:
         raise ConfigError(f"{path}: 'clutter' has dimensions {mask.dims}, expected (y, x)")
     values = np.nan_to_num(np.asarray(mask.values, dtype=np.float64)) != 0
-    rows, columns = (mask.coords.get(str(dim)) for dim in mask.dims)
+    # xarray counts the pixels of an axis that has no coordinate, which says nothing of north
+    rows, columns = (mask[dim] if dim in mask.coords else None for dim in mask.dims)
     if rows is not None and float(rows[0]) < float(rows[-1]):
         values = values[::-1]
     if columns is not None and float(columns[0]) > float(columns[-1]):

@@ -162,7 +162,8 @@ def _read_scans(
             _check_era(slot, named, eras)
             stored = product.stored(index)
             if stored.shape != product.grid.shape:
-                raise DataError(f"a scan of {stored.shape} pixels is on a grid of {product.grid.shape}")
+                there = product.grid.shape
+                raise DataError(f"a scan of {stored.shape} pixels is on a grid of {there}")
             codes, too_high = code_scan(stored, product.packing, product.intervals[index], config)
             if grid is not product.grid:
                 codes = nearest(codes, product.grid, grid)

@@ -41,7 +41,7 @@ class _Key:
 
 
 @lru_cache(maxsize=4)
-def _indices(source_key: _Key, target_key: _Key) -> npt.NDArray[np.int64]:
+def _indices(source_key: _Key, target_key: _Key) -> npt.NDArray[np.int32]:
     """(y, x) of the target: flat index of the source pixel; one past the last for none."""
     source, target = source_key.grid, target_key.grid
     to_source = pyproj.Transformer.from_crs(target.crs, source.crs, always_xy=True)
@@ -50,12 +50,10 @@ def _indices(source_key: _Key, target_key: _Key) -> npt.NDArray[np.int64]:
     if source.crs.is_geographic:  # longitudes may count from 0 to 360
         west = source.x[0] - width / 2
         x = west + (x - west) % 360
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # infinity on the other side of the earth
         column = np.floor((x - source.x[0]) / width + 0.5)
         row = np.floor((source.y[0] - y) / height + 0.5)
         rows, columns = source.shape
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-    flat = np.where(inside, row, 0).astype(np.int64) * columns + np.where(inside, column, 0).astype(
-        np.int64
-    )
-    return np.where(inside, flat, rows * columns)
+        flat = np.where(inside, row * columns + column, rows * columns)
+    return flat.astype(np.int32)  # a scan has at most 2**27 pixels

@@ -5,6 +5,7 @@ Owns addresses, opening, creating and the lock for writing; what is inside is `d
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 import filelock
+import fsspec
 import icechunk
 from pydantic import BeforeValidator
 
 from datasets.errors import BusyError, ConfigError, DataError
 
 BRANCH = "main"
+UNFINISHED_S = 600  # after that a repository on object storage without a branch is nobody's
 INITIAL_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"  # that of every new Icechunk repository, empty
 
 # a folder, s3://bucket/prefix or gs://bucket/prefix; a Path cannot hold the latter two
@@ -47,31 +50,57 @@ def create_repository(
     config = icechunk.RepositoryConfig(manifest=icechunk.ManifestConfig(splitting=splitting))
     _clear_unfinished(address)
     try:
-        repository = icechunk.Repository.create(storage_of(address), config=config)
-        repository.save_config()
+        return icechunk.Repository.create(storage_of(address), config=config)
     except icechunk.IcechunkError as error:
-        if "clean prefixes" not in str(error):
+        same_moment = "updated by other session" in str(error)
+        if not same_moment and "clean prefixes" not in str(error):
             raise unwritable(address, error) from error
-        if repository_exists(address):
+        if same_moment or _begun(address) or repository_exists(address):
             raise BusyError(
-                f"{address}: another process made this archive at the same moment; run again"
+                f"{address}: another process is making this archive at this moment; run again. One "
+                f"that was killed meanwhile is cleared away after {UNFINISHED_S // 60} minutes"
             ) from error
         raise DataError(
             f"{address}: an archive needs a folder of its own, and this one is not empty"
         ) from error
-    return repository
+
+
+def _begun(address: str) -> list[str]:
+    """The objects at an address if they are the beginning of a repository and nothing else."""
+    if urlsplit(address).scheme != "s3":
+        return []
+    store, path = fsspec.url_to_fs(address, use_listings_cache=False)
+    there = store.find(path)
+    names = {name.rpartition("/")[2] for name in there}
+    return there if names <= {INITIAL_SNAPSHOT, "config.yaml"} else []
 
 
 def _clear_unfinished(address: str) -> None:
-    """Remove what a process left that was killed while it made a repository in a folder."""
-    if is_remote(address) or repository_exists(address):
+    """Remove what a process left that was killed while it made a repository.
+
+    The caller has the lock for a folder; on object storage what is young may be at work.
+    """
+    if repository_exists(address):
+        return
+    if is_remote(address):
+        begun = _begun(address)
+        if begun:
+            store, _ = fsspec.url_to_fs(address)
+            youngest = max(store.modified(name) for name in begun)
+            if youngest.timestamp() < time.time() - UNFINISHED_S:
+                store.rm(begun)
         return
     there = [path for path in Path(address).rglob("*") if not path.is_dir()]
-    # a name with # is a file that was not written to its end
-    begun = [p for p in there if p.name.startswith((INITIAL_SNAPSHOT, "ref.json#", "config.yaml#"))]
-    if len(begun) == len(there):
-        for path in begun:
+    if all(_of_a_new_repository(path) for path in there):
+        for path in there:
             path.unlink()
+
+
+def _of_a_new_repository(path: Path) -> bool:
+    # a name with # is a file that was not written to its end
+    if path.name.startswith((INITIAL_SNAPSHOT, "ref.json#", "config.yaml#")):
+        return True
+    return path.name == "config.yaml" and b"inline_chunk_threshold_bytes" in path.read_bytes()
 
 
 def storage_of(address: str) -> icechunk.Storage:
@@ -189,6 +218,25 @@ def write_lock(address: str | Path, timeout_s: float = 60.0) -> Iterator[None]:
         raise DataError(f"{address}: may not be written: {path}: {error.strerror}") from error
     with lock:
         yield
+
+
+@contextmanager
+def crash_mark(address: str) -> Iterator[bool]:
+    """Whether the process that was in this block last died in it; only known on a local disk.
+
+    A file whose reader crashes takes down a pass that reads by itself, and would take down every
+    pass after it: who finds the mark should read in processes of their own.
+    """
+    if is_remote(address):
+        yield False
+        return
+    mark = Path(address).with_name(Path(address).name + ".reading")
+    died = mark.exists()
+    mark.touch()
+    try:
+        yield died
+    finally:
+        mark.unlink(missing_ok=True)
 
 
 def lock_path(address: str | Path) -> Path:

@@ -10,17 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 
-from datasets.errors import BusyError, ConfigError, DataError
+from datasets.errors import ConfigError, DataError
 from pipeline import cli_export, cli_ingest
 from pipeline.cli_archive import add_archive_parser
+from pipeline.cli_run import explained, set_up_logging, sigterm_raises
 from pipeline.provenance import squall_version
 
 log = logging.getLogger("squall")
@@ -46,12 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = _parse(sys.argv[1:] if argv is None else list(argv))
     as_json = arguments.log_format == "json"
-    _set_up_logging(quiet=arguments.quiet, as_json=as_json)
-    with _sigterm_raises():
+    set_up_logging(quiet=arguments.quiet, as_json=as_json)
+    with sigterm_raises():
         try:
             return int(arguments.run(arguments))
         except (ConfigError, DataError, OSError, KeyboardInterrupt) as error:
-            message, code = _explained(error)
+            message, code = explained(error)
         except Exception as error:
             if not type(error).__module__.startswith("icechunk"):
                 raise
@@ -61,51 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         print(f"squall: {message}", file=sys.stderr)
     return code
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as schedulers send it; what is open is closed as after Ctrl-C."""
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def terminated(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminated)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _explained(error: BaseException) -> tuple[str, int]:
-    """Message and exit code of an error."""
-    if isinstance(error, Terminated):
-        return "terminated; what was finished is kept", 143
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted; what was finished is kept", 130
-    if isinstance(error, ConfigError):
-        return str(error), 2
-    if isinstance(error, BusyError):
-        return str(error), 3
-    return str(error), 1
-
-
-def _set_up_logging(*, quiet: bool, as_json: bool) -> None:
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
-    if as_json:
-        from pythonjsonlogger.json import JsonFormatter
-
-        fields = ["levelname", "name", "message"]
-        renamed = {"levelname": "level", "name": "logger"}
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(JsonFormatter(fields, rename_fields=renamed, timestamp=True))
-    logging.getLogger("squall").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

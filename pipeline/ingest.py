@@ -8,6 +8,7 @@ and the next run goes on from there.
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ from datasets.errors import BusyError, ConfigError, DataError
 from datasets.file_times import time_from_name
 from datasets.grid import Grid
 from datasets.radar_file import read_file
-from datasets.repository import Address, is_remote, write_lock
+from datasets.repository import Address, crash_mark, is_remote, write_lock
 from datasets.sources import find_files, local_copy
 from pipeline.ingest_merge import Merge, mark_aside, mark_in_use, precedence, unfinished
 from pipeline.ingest_report import IngestReport
@@ -114,6 +115,7 @@ def ingest(config: IngestConfig) -> IngestReport:
                     if attempt == CONFLICTS or not is_remote(config.address):
                         raise
                     log.warning("another ingestion committed meanwhile: looking again")
+                    time.sleep(random.uniform(0, 0.2 * 2**attempt))  # not both at once again
     report.seconds = round(time.monotonic() - began, 3)
     return report
 
@@ -145,16 +147,19 @@ class _Pass:
         new = self._new_files()
         if self._grid is None and any(era.regrid for era in self._source.all_eras):
             self._grid = self._grid_of_the_archive(new)
-        count = self._config.workers
-        if count is None:
-            few = len(new) < FEW_FILES and self._config.scheduler == "processes"
-            count = 0 if few else min(len(new), CPU_COUNT)
         with (
-            workers(self._config.scheduler, count) as pool,
+            crash_mark(self._config.address) as died,
+            workers(self._config.scheduler, self._worker_count(len(new), died)) as pool,
             tqdm(total=len(new), desc="ingest", unit="file", disable=not shows_bars()) as bar,
         ):
             self._read_and_commit(pool, new, bar)
         self._describe_archive()
+
+    def _worker_count(self, files: int, died: bool) -> int:
+        if self._config.workers is not None:
+            return self._config.workers
+        alone = files < FEW_FILES and not died and self._config.scheduler == "processes"
+        return 0 if alone else min(files, CPU_COUNT)
 
     def _describe_archive(self) -> None:
         archive = self._writer.archive()
@@ -211,6 +216,7 @@ class _Pass:
         oldest = None
         if None not in times:
             oldest = min(t for t in times if t is not None) - self._source.file_span
+            oldest -= max(era.quality.name_tolerance for era in self._source.all_eras)
         in_use = np.array([mark_in_use(f.address, f.version) for f in files], dtype=np.uint64)
         aside = np.array(
             [mark_aside(f.address, f.version, self._source) for f in files], dtype=np.uint64
@@ -245,19 +251,19 @@ class _Pass:
     # -- reading and committing ----------------------------------------------------------------
 
     def _read_and_commit(self, pool: Workers, todo: list[Unit], bar: tqdm) -> None:
-        """Batch by batch; the next is being read while one is committed."""
-        reading, started = self._started_batch(pool, todo)
-        while started:
+        """Batch by batch; while one is finished and committed, the next is being read."""
+        ahead = self._started_batch(pool, todo)
+        while ahead[1] or todo:
+            reading, started = ahead
+            ahead = self._started_batch(pool, todo)
             groups = [done for group in started for done in pool.finish(group, reading)]
             parts = [part for group in groups for part in group.parts]
             bar.update(sum(part.unit.first == 0 for part in parts))
             todo[:0] = _left_over(groups)
             if self._grid is None:
                 self._grid = _commonest_grid(parts)
-            next_reading, started = self._started_batch(pool, todo)
             self._commit(pool, groups, parts)
-            del groups, parts  # codes of three batches would be one too many
-            reading = next_reading
+            del started, groups, parts  # codes of three batches would be one too many
             if bar.disable and todo:
                 log.info("ingest: %d files to go", len(todo))
 

@@ -20,6 +20,7 @@ from datasets.archive_writer import StoredScan
 from datasets.grid import Grid
 from datasets.quality import IDENTICAL, OTHER_GRID, UNREADABLE
 from datasets.radar_file import FileReport, FileScan
+from datasets.sources import SourceFile
 from pipeline.ingest_report import IngestReport, RejectedScan
 from pipeline.ingest_workers import Part, Unit
 from pipeline.provenance import squall_version
@@ -213,6 +214,8 @@ class Merge:
             same = all(self._digest_at(t, stored) == report.digest for t in wanted)
             rule = "duplicate" if same else "superseded"
             self.tally.unchanged += same
+            if self._is_known(file, min(wanted)):
+                continue
             stands = self._source_at(wanted[0], stored)
             reason = (
                 f"{'the same as' if same else 'another file of the same time counts:'} {stands}"
@@ -220,6 +223,14 @@ class Merge:
             seen = mark_aside(file.address, file.version, self._config)
             entries.append(Rejection(file.address, report.digest, reason, wanted[0], rule, seen))
         return entries
+
+    def _is_known(self, file: SourceFile, first: pd.Timestamp) -> bool:
+        """Whether another ingestion, or an earlier part of this one, has put the file in."""
+        if self._archive is None or mark_in_use(file.address, file.version) not in set(
+            self._archive.marks(first).tolist()
+        ):
+            return False
+        return all(entry.file != file.address for entry in self._archive.rejections)
 
     def _digest_at(self, time: pd.Timestamp, stored: dict[pd.Timestamp, tuple[str, str]]) -> str:
         return self._scans[time].digest if time in self._scans else stored.get(time, ("", ""))[1]

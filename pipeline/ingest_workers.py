@@ -7,6 +7,7 @@ worker that read them until they are written; only what describes them travels.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ import pandas as pd
 import zarr
 from dask.sizeof import sizeof
 from distributed import Client, Future, LocalCluster, wait
+from distributed.utils import get_mp_context
 
 from datasets.archive_config import ArchiveConfig
 from datasets.archive_layout import TIME_CHUNK
@@ -31,6 +33,9 @@ from datasets.sources import SourceFile, local_copy
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _LOCAL = {
     "distributed.scheduler.allowed-failures": 0,
+    "distributed.worker.profile.enabled": False,
+    # what a worker needs is imported once, in a process without threads, and then forked
+    "distributed.worker.multiprocessing-method": "forkserver",
     # Dask has freed memory given back at once; arrays of a megabyte that come and go are then
     # paged in anew each time, which took as long as reading the files
     f"{_ENVIRONMENT}.MALLOC_TRIM_THRESHOLD_": 2**29,
@@ -174,7 +179,8 @@ class InDask:
 
     def start(self, groups: Sequence[Sequence[Unit]], reading: Reading) -> list[Group]:
         started = [self._started(units, reading) for units in groups]
-        self._under_way = [group.held for group in started]
+        self._under_way = [future for future in self._under_way if not future.done()]
+        self._under_way += [group.held for group in started]
         return started
 
     def finish(self, group: Group, reading: Reading) -> list[Group]:
@@ -273,6 +279,12 @@ def _died(error: BaseException) -> bool:
 
 
 @contextmanager
+def _preloaded() -> Iterator[None]:
+    get_mp_context().set_forkserver_preload([__name__])
+    yield
+
+
+@contextmanager
 def workers(scheduler: str, count: int) -> Iterator[Workers]:
     """Processes or threads on this machine, or an existing cluster at a ``tcp://`` address.
 
@@ -287,16 +299,21 @@ def workers(scheduler: str, count: int) -> Iterator[Workers]:
             return
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # workers come and go
         with (
-            dask.config.set(_LOCAL),
+            # the process that forks has the environment of the first run; credentials may be new
+            dask.config.set(_LOCAL | {"distributed.nanny.environ": dict(os.environ)}),
+            _preloaded(),
             LocalCluster(
                 n_workers=count if scheduler == "processes" else 1,
                 threads_per_worker=1 if scheduler == "processes" else count,
                 processes=scheduler == "processes",
-                dashboard_address=":0",
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
             ) as cluster,
             Client(cluster) as client,
         ):
+            if scheduler == "processes":
+                # the parent, which commits, must not wait for a core: workers would wait for it
+                client.run(os.nice, 10)
             yield InDask(client)
         return
     try:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from datasets.archive import MISSING, OK, REDUNDANT, REJECTED, Archive, Rejection
-from datasets.archive_care import history
-from datasets.repository import open_repository
+from datasets.archive_care import history, tags_of
+from datasets.repository import open_repository, repository_exists
 from datasets.windows import runs
 
 SHOWN_GAPS = 10
@@ -173,8 +173,7 @@ def status(address: Path | str) -> ArchiveStatus:
     height, width = archive.grid.shape
     rejections = archive.rejections
     errors = [r for r in rejections if r.rule not in REDUNDANT]
-    commits = history(archive.address, limit=COUNTED_SNAPSHOTS + 1)
-    repository = open_repository(archive.address)
+    snapshots, tags = _snapshots(archive.address)
 
     def time_of(index: int) -> str:
         return f"{start + int(index) * archive.step:%Y-%m-%d %H:%M}"
@@ -201,9 +200,17 @@ def status(address: Path | str) -> ArchiveStatus:
         rejections=errors,
         rejected_by_rule=_by_rule(errors),
         redundant=_by_rule(r for r in rejections if r.rule in REDUNDANT),
-        snapshots=None if len(commits) > COUNTED_SNAPSHOTS else len(commits),
-        tags={name: str(repository.lookup_tag(name)) for name in sorted(repository.list_tags())},
+        snapshots=snapshots,
+        tags=tags,
     )
+
+
+def _snapshots(address: str) -> tuple[int | None, dict[str, str]]:
+    """Number of snapshots, None above `COUNTED_SNAPSHOTS`, and the tags; plain Zarr has neither."""
+    if not repository_exists(address):
+        return 0, {}
+    count = len(history(address, limit=COUNTED_SNAPSHOTS + 1))
+    return None if count > COUNTED_SNAPSHOTS else count, tags_of(open_repository(address))
 
 
 def known_period(archive: Archive) -> tuple[npt.NDArray[np.uint8], pd.Timestamp]:

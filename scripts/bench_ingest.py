@@ -131,25 +131,30 @@ def _compress_block(index: int, codec: Any) -> int:
     return compress_bare(_blocks[index], codec)
 
 
-def speed(network: str, folder: Path, count: int) -> dict[str, Any]:
+def speed(network: str, folder: Path, count: int, rounds: int) -> dict[str, Any]:
+    """Scans per second; the contenders take turns, and the best of each counts."""
     variable = configuration(network).variable
     files = copies(network, folder / f"files-{network}", count)
-    rates: dict[str, float] = {}
-    for name, run in (
-        ("squall", partial(squall, files, folder / f"{network}.icechunk", network)),
-        ("naive", partial(naive, files, folder / f"{network}.zarr", variable)),
-    ):
-        rates[name] = count / in_a_process(run)
-    archive = Archive.open(folder / f"{network}.icechunk")
-    rates["floor"] = count / floor(files, archive, variable)
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        archive, store = folder / f"{network}.icechunk", folder / f"{network}.zarr"
+        taken = {
+            "squall": in_a_process(partial(squall, files, archive, network)),
+            "naive": in_a_process(partial(naive, files, store, variable)),
+            "bare": floor(files, Archive.open(archive), variable),
+        }
+        best = {name: min(seconds, best.get(name, np.inf)) for name, seconds in taken.items()}
+        shutil.rmtree(archive)
+        shutil.rmtree(store)
+    shutil.rmtree(folder / f"files-{network}")
     return {
         "network": network,
         "scans": count,
-        "open_mfdataset [scans/s]": rates["naive"],
-        "squall [scans/s]": rates["squall"],
-        "bare libraries [scans/s]": rates["floor"],
-        "squall / open_mfdataset": rates["squall"] / rates["naive"],
-        "squall / bare libraries": rates["squall"] / rates["floor"],
+        "open_mfdataset [scans/s]": count / best["naive"],
+        "squall [scans/s]": count / best["squall"],
+        "bare libraries [scans/s]": count / best["bare"],
+        "squall / open_mfdataset": best["naive"] / best["squall"],
+        "squall / bare libraries": best["bare"] / best["squall"],
     }
 
 
@@ -234,6 +239,7 @@ def main() -> None:
         return
     options = parser(__doc__ or "")
     options.add_argument("--scans", type=int, default=1840, help="files of each network")
+    options.add_argument("--rounds", type=int, default=3, help="of which the best counts")
     options.add_argument("--networks", nargs="+", default=["knmi", "fmi"])
     options.add_argument("--parts", nargs="+", default=["speed", "memory"])
     arguments = options.parse_args()
@@ -241,7 +247,10 @@ def main() -> None:
     results: dict[str, Any] = {}
     try:
         if "speed" in arguments.parts:
-            results["speed"] = [speed(n, folder, arguments.scans) for n in arguments.networks]
+            results["speed"] = [
+                speed(network, folder, arguments.scans, arguments.rounds)
+                for network in arguments.networks
+            ]
             show(results["speed"])
         if "memory" in arguments.parts:
             results["memory"] = memory(folder)

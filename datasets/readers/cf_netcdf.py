@@ -37,6 +37,7 @@ from datasets.readers.cf_packing import packing_of
 from datasets.readers.one_chunk import read_scan
 
 _PACKED = {"_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned"}
+FAR = 100 * 365 * 86_400 * 10**9  # nanoseconds from an origin; what is further xarray decodes
 _LIBRARY = threading.RLock()  # netCDF4 and the HDF5 below it are not safe under threads
 
 
@@ -337,6 +338,24 @@ def _times(
     return list(valid), [config.accumulation] * count
 
 
+def _decoded(raw: npt.NDArray[Any], units: str, calendar: str | None) -> npt.NDArray[Any]:
+    """Times of numbers without fill or scale; most are a whole number of ticks since an origin."""
+    clock = _clock(units, calendar) if raw.dtype.kind in "iu" and raw.itemsize <= 8 else None
+    if clock is None or int(np.abs(raw.astype(np.float64)).max(initial=0)) > FAR // clock[1]:
+        return np.asarray(xr.coding.times.decode_cf_datetime(raw, units, calendar))
+    return clock[0] + raw.astype(np.int64) * np.timedelta64(clock[1], "ns")
+
+
+@lru_cache(maxsize=256)
+def _clock(units: str, calendar: str | None) -> tuple[np.datetime64, int] | None:
+    """The moment of number 0 and the nanoseconds from one number to the next."""
+    moments = np.asarray(xr.coding.times.decode_cf_datetime(np.array([0, 1]), units, calendar))
+    if not np.issubdtype(moments.dtype, np.datetime64):
+        return None
+    first, second = moments.astype("datetime64[ns]")
+    return first, int((second - first).astype(np.int64))
+
+
 def _datetimes(file: netCDF4.Dataset, name: str, of: str | None = None) -> npt.NDArray[Any]:
     """Times of a variable as datetime64[ns]; bounds share the unit of the time they are of."""
     variable = file[name]
@@ -351,8 +370,7 @@ def _datetimes(file: netCDF4.Dataset, name: str, of: str | None = None) -> npt.N
     dims = [f"dim_{i}" for i in range(raw.ndim)]
     with warnings.catch_warnings(action="ignore"):  # of far times, which are refused below
         if _PACKED.isdisjoint(attributes) and "units" in attributes:
-            units, calendar = str(attributes["units"]), attributes.get("calendar")
-            times = np.asarray(xr.coding.times.decode_cf_datetime(raw, units, calendar))
+            times = _decoded(raw, str(attributes["units"]), attributes.get("calendar"))
         else:
             decoded = xr.conventions.decode_cf_variable(name, xr.Variable(dims, raw, attributes))
             times = np.asarray(decoded.values)

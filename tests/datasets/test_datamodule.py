@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from datasets.archive import OK, Archive, StoredScan
-from datasets.archive_writer import ArchiveWriter
+from datasets.archive import OK, Archive
+from datasets.archive_writer import ArchiveWriter, StoredScan
 from datasets.coding import RAIN_CODE
 from datasets.datamodule import (
     TRAIN,

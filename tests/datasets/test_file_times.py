@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from datasets.file_times import time_from_name
+from datasets.file_times import on_step, time_from_name
+from datasets.quality import OFF_STEP, Refused
 from datasets.radar_file import read_file
 from tests.radar_files import (
     NOON,
@@ -72,3 +75,50 @@ def test_scans_off_the_full_hour_need_a_phase(tmp_path: Path, write_radar: Write
     assert read_file(path, config()).scans == []
     (scan,) = read_file(path, config(phase="2min")).scans
     assert scan.time == pd.Timestamp("2024-06-01T12:02")
+
+
+ERAS = {
+    "time_in_name": "old_%Y%m%d%H%M",
+    "eras": [
+        {"since": "2024-06-01", "time_in_name": "new_%Y%m%d_%H%M"},
+        {
+            "since": "2024-07-01",
+            "time_in_name": "new_%Y%m%d_%H%M",
+            "phase": "0min",
+            "step": "10min",
+        },
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("old_202405312355.nc", "2024-05-31T23:55"),
+        ("new_20240601_0000.nc", "2024-06-01T00:00"),
+        ("new_20240630_2355.nc", "2024-06-30T23:55"),
+        ("new_20240701_0010.nc", "2024-07-01T00:10"),
+        ("new_20240701_0005.nc", None),  # off the step of its era
+        ("old_202406010000.nc", None),  # of a time when files had another name already
+        ("new_20240531_2355.nc", None),
+        ("new_19700101_0000.nc", None),
+    ],
+)
+def test_each_era_names_its_files(name: str, expected: str | None) -> None:
+    found = time_from_name(f"s3://bucket/2024/{name}", config(**ERAS))
+    assert found == (None if expected is None else pd.Timestamp(expected))
+
+
+def test_a_scan_in_the_middle_of_two_steps_belongs_to_neither() -> None:
+    settings = config(snap_tolerance="149s")
+    assert on_step(NOON + pd.Timedelta("149s"), settings) == NOON
+    with pytest.raises(Refused, match="150 s off the step of 5 min") as caught:
+        on_step(NOON + pd.Timedelta("150s"), settings)
+    assert caught.value.rule == OFF_STEP
+
+
+@given(st.integers(0, 10**6), st.integers(-30, 30), st.sampled_from(["0min", "2min", "4min"]))
+def test_near_the_step_is_on_it(number: int, off_s: int, phase: str) -> None:
+    settings = config(phase=phase)
+    exact = pd.Timestamp("2014-01-01") + number * pd.Timedelta("5min") + pd.Timedelta(phase)
+    assert on_step(exact + pd.Timedelta(seconds=off_s), settings) == exact

@@ -135,6 +135,11 @@ def test_a_mask_counts_what_it_hides_and_not_what_was_hidden(tmp_path: Path) -> 
     assert rules.mask_clutter(codes, QualityConfig()) == 0
 
 
+def test_a_mask_without_coordinates_lies_as_it_is(tmp_path: Path) -> None:
+    path = write_mask(tmp_path / "mask.nc", [[0, 0, 1], [0, 0, 0]])
+    assert rules.clutter_mask(path).tolist() == [[False, False, True], [False] * 3]
+
+
 def test_a_mask_of_another_shape_refuses_the_scan(tmp_path: Path) -> None:
     path = write_mask(tmp_path / "mask.nc", np.ones((2, 2)))
     codes = np.zeros((3, 4), np.uint8)

@@ -11,7 +11,9 @@ import yaml
 from pipeline.cli import main
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("synth", "ingest", "status", "train", "forecast", "verify", "maps")
+COMMANDS = (
+    *("synth", "ingest", "status", "archive", "export", "train", "forecast", "verify", "maps"),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -20,7 +22,7 @@ def test_help_explains_every_argument(command, capsys):
         main([command, "--help"])
     assert exit.value.code == 0
     text = capsys.readouterr().out
-    assert f"squall {command}" in text.split("example:")[1]
+    assert f"squall {command}" in re.split("examples?:", text)[1]
 
 
 @pytest.mark.parametrize(
@@ -61,9 +63,10 @@ def test_data_problems_are_exit_code_1(capsys, tmp_path):
     (tmp_path / "text.nc").write_text("hello")
     assert main(["maps", str(tmp_path / "text.nc"), "--out", str(tmp_path)]) == 1
     config = ROOT / "configs/archives/knmi.yaml"
-    arguments = ["ingest", str(config), "--archive", str(tmp_path / "a"), "--files", "no/*.nc"]
+    files = f"{tmp_path}/*.h5"
+    arguments = ["ingest", str(config), "--archive", str(tmp_path / "a"), "--files", files]
     assert main(arguments) == 1
-    assert "no file matches no/*.nc" in capsys.readouterr().err
+    assert f"no file matches {tmp_path}/*.h5" in capsys.readouterr().err
 
 
 @pytest.mark.slow

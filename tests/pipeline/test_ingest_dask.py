@@ -93,12 +93,10 @@ def test_an_address_where_nobody_answers(radar, tmp_path, monkeypatch):
 
 def test_a_cluster_without_workers(radar, tmp_path, monkeypatch):
     monkeypatch.setattr(ingest_workers, "JOIN_TIMEOUT_S", 0.5)
-    with (
-        LocalCluster(n_workers=0, dashboard_address=None) as cluster,
-        pytest.raises(DataError, match=r"no worker joined within 0.5 s; start some"),
-    ):
+    with LocalCluster(n_workers=0, dashboard_address=None) as cluster:
         address = cluster.scheduler_address
-        run(tmp_path / "a.icechunk", radar / "*.nc", config=CONFIG, scheduler=address)
+        with pytest.raises(DataError, match=r"no worker joined within 0.5 s; start some"):
+            run(tmp_path / "a.icechunk", radar / "*.nc", config=CONFIG, scheduler=address)
 
 
 # -- workers that die ------------------------------------------------------------------------------
@@ -106,18 +104,18 @@ def test_a_cluster_without_workers(radar, tmp_path, monkeypatch):
 
 def deadly(monkeypatch, *names):
     """Let the netCDF library take its process along at these files, as it may at damaged ones."""
-    original = ingest_workers.read_file
+    original = ingest_workers.read_units
 
-    def reading(path, config, **how):
-        if path.endswith(names):
+    def reading(units, reading):  # a closure travels to the workers as it is
+        if any(unit.file.address.endswith(names) for unit in units):
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(path, config, **how)
+        return original(units, reading)
 
-    monkeypatch.setattr(ingest_workers, "read_file", reading)
+    monkeypatch.setattr(ingest_workers, "read_units", reading)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("group", [1, 24])
+@pytest.mark.slow
+@pytest.mark.parametrize(("group", "workers"), [(1, 1), (24, 2)])
 def test_a_file_that_kills_its_reader_takes_no_other_along(
     group, workers, tmp_path, monkeypatch, radar_of_deadly
 ):
@@ -143,15 +141,16 @@ def radar_of_deadly(tmp_path):
 
 
 def test_a_worker_that_dies_while_it_writes_is_replaced(radar_of_deadly, tmp_path, monkeypatch):
-    original, mark = ingest_workers.write_codes, tmp_path / "died once"
+    original, mark = ingest_workers._write, tmp_path / "died once"
 
-    def dying(array, codes):
+    def dying(*given):
+        written = original(*given)
         if not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        original(array, codes)
+        return written
 
-    monkeypatch.setattr(ingest_workers, "write_codes", dying)
+    monkeypatch.setattr(ingest_workers, "_write", dying)
     archive = tmp_path / "a.icechunk"
     report = run(archive, radar_of_deadly / "*.nc", workers=2)
     assert mark.exists()
@@ -165,3 +164,25 @@ def test_a_mistake_in_the_configuration_comes_back_from_a_worker(radar, tmp_path
     config = config_with(quality={"clutter_mask": str(tmp_path / "none.nc")})
     with pytest.raises(ConfigError, match=r"none\.nc: is no clutter mask"):
         run(tmp_path / "a.icechunk", radar / "*.nc", config=config, workers=2)
+
+
+def test_a_pass_that_died_while_it_read_is_followed_by_one_with_processes(
+    radar_of_deadly, tmp_path, monkeypatch
+):
+    """Few files are read without workers: one that crashes its reader does so once."""
+    deadly(monkeypatch, "T0010.nc")
+    archive = tmp_path / "a.icechunk"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            run(archive, radar_of_deadly / "*.nc", workers=None)
+        finally:
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    report = run(archive, radar_of_deadly / "*.nc", workers=None)
+    assert (report.ingested, len(report.rejected)) == (13, 1)
+    assert "the process that read it died" in report.rejected[0].reason
+    assert run(archive, radar_of_deadly / "*.nc", workers=None).complete
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("a.icechunk", "a.icechunk.lock", "radar"),
+    ]

@@ -199,11 +199,12 @@ def test_an_ingestion_killed_while_it_made_the_archive_does_not_block_the_next(t
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path):
     write_scans(tmp_path / "radar", 2)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("five years of work")
+    mine = tmp_path / "mine" / "config.yaml"
+    mine.parent.mkdir()
+    mine.write_text("years: of work")
     with pytest.raises(DataError, match="needs a folder of its own, and this one is not empty"):
-        run(tmp_path / "mine", tmp_path / "radar" / "*.nc")
-    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+        run(mine.parent, tmp_path / "radar" / "*.nc")
+    assert mine.read_text() == "years: of work"
 
 
 @pytest.mark.slow

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from pydantic import ValidationError
 
-from datasets.archive import Archive, StoredScan
-from datasets.archive_writer import ArchiveWriter
+from datasets.archive import Archive
+from datasets.archive_writer import ArchiveWriter, StoredScan
 from datasets.errors import DataError
 from datasets.grid import Grid
 from pipeline import maps as maps_module

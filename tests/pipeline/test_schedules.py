@@ -23,7 +23,7 @@ JOBQUEUE = ROOT / "configs" / "clusters" / "slurm.yaml"
 def cron_commands():
     lines = (SCHEDULES / "squall-ingest.cron").read_text().splitlines()
     jobs = [line for line in lines if re.match(r"[\d*]", line)]
-    assert len(jobs) == 2
+    assert len(jobs) == 3
     return [part for job in jobs for part in job.split("&&") if ".venv/bin/squall " in part]
 
 

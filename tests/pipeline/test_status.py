@@ -111,9 +111,10 @@ def test_an_archive_with_rejected_scans_alone(tmp_path, grid):
     ]
     ArchiveWriter(tmp_path / "a", STEP, {"name": "rain"}).commit(grid, [], broken, "one")
     found = status(tmp_path / "a")
-    assert (found.first, found.present, found.rejected) == (None, 0, 2)
+    # a time axis begins with a scan: the times of files that cannot be used may be wrong
+    assert (found.first, found.present, found.rejected) == (None, 0, 0)
     assert "no scan yet" in str(found)
-    assert found.gaps[0].scans == 2
+    assert len(found.rejections) == 2
     assert main(["status", str(tmp_path / "a"), "--plot", str(tmp_path / "a.png")]) == 0
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.width > 800

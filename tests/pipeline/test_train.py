@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from convgru import load_nowcaster
-from datasets.archive import StoredScan
-from datasets.archive_writer import ArchiveWriter
+from datasets.archive_writer import ArchiveWriter, StoredScan
 from datasets.errors import ConfigError, DataError
 from datasets.synthetic import synthetic_grid
 from pipeline.train import TrainConfig
