@@ -311,7 +311,8 @@ class Archive:
     def bytes_on_disk(self) -> int:
         """Size of the repository, all snapshots, bytes; on object storage that of its chunks."""
         if is_remote(self.address):
-            return int(open_repository(self.address).chunk_storage_stats().non_virtual_bytes)
+            stored = open_repository(self.address).chunk_storage_stats()
+            return int(stored.native_bytes) + int(stored.inlined_bytes)
         files = Path(self.address).rglob("*")
         return sum(file.stat().st_size for file in files if file.is_file())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,6 +59,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         print(f"squall: {message}", file=sys.stderr)
     return code
+
+
+def script() -> None:
+    """What `squall` runs: as `main`, and a run that was interrupted ends at once.
+
+    Threads that were waiting for storage may otherwise abort the process while Python ends.
+    """
+    code = main()
+    if code in (130, 143):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -359,4 +373,4 @@ def _maps(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

@@ -70,7 +70,9 @@ def test_workers_here_give_the_same_archive(scheduler, workers, radar, expected,
 @pytest.mark.usefixtures("small_steps")
 def test_a_cluster_gives_the_same_archive(radar, expected, tmp_path):
     archive = tmp_path / "a.icechunk"
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    ) as cluster:
         assert cluster.scheduler_address.startswith("tcp://")
         for count in (20, COUNT + 1):  # late files, too: most of them first
             files = sorted(radar.glob("*.nc"))[-count:]
@@ -93,7 +95,7 @@ def test_an_address_where_nobody_answers(radar, tmp_path, monkeypatch):
 
 def test_a_cluster_without_workers(radar, tmp_path, monkeypatch):
     monkeypatch.setattr(ingest_workers, "JOIN_TIMEOUT_S", 0.5)
-    with LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster:
         address = cluster.scheduler_address
         with pytest.raises(DataError, match=r"no worker joined within 0.5 s; start some"):
             run(tmp_path / "a.icechunk", radar / "*.nc", config=CONFIG, scheduler=address)

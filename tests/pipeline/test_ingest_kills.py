@@ -225,8 +225,8 @@ def test_a_signal_ends_in_order(sent, code, said, workers, radar, expected, tmp_
         "quality: {least_observed_share: 0.5}\n"
     )
     script = (
-        "import sys; from pipeline import cli, ingest as stage; stage.BATCH_PIXELS = 1;"
-        f"stage.TASK_PIXELS = 2 * {SIZE * SIZE}; sys.exit(cli.main(sys.argv[1:]))"
+        "from pipeline import cli, ingest as stage; stage.BATCH_PIXELS = 1;"
+        f"stage.TASK_PIXELS = 2 * {SIZE * SIZE}; cli.script()"
     )
     arguments = ["ingest", config, "--archive", archive, "--files", radar / "*.nc"]
     arguments += ["--report", report, "--workers", workers]
