@@ -385,4 +385,5 @@ def _message(scans: Sequence[StoredScan], rejections: Sequence[Rejection]) -> st
     if not scans:
         return f"ingest: {len(rejections)} set aside"
     span = f"{scans[0].time:%Y-%m-%dT%H:%M} to {scans[-1].time:%Y-%m-%dT%H:%M}"
-    return f"ingest: {len(scans)} scans, {span}; {len(rejections)} set aside"
+    count = "1 scan" if len(scans) == 1 else f"{len(scans)} scans"
+    return f"ingest: {count}, {span}; {len(rejections)} set aside"
