@@ -311,9 +311,6 @@ def workers(scheduler: str, count: int) -> Iterator[Workers]:
             ) as cluster,
             Client(cluster) as client,
         ):
-            if scheduler == "processes":
-                # the parent, which commits, must not wait for a core: workers would wait for it
-                client.run(os.nice, 10)
             yield InDask(client)
         return
     try:
