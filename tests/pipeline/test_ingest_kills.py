@@ -225,6 +225,8 @@ def test_a_signal_ends_in_order(sent, code, said, workers, radar, expected, tmp_
         "quality: {least_observed_share: 0.5}\n"
     )
     script = (
+        # tests in the background of a shell would let their children ignore Ctrl-C
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from pipeline import cli, ingest as stage; stage.BATCH_PIXELS = 1;"
         f"stage.TASK_PIXELS = 2 * {SIZE * SIZE}; cli.script()"
     )
