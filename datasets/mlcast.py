@@ -23,6 +23,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 
 from datasets.archive import MISSING, OK, Archive, Rejection
@@ -190,9 +191,9 @@ class MlcastArchive(Archive):
             for time, reason in self._axis.left_out
         ]
 
-    def seen_files(self) -> frozenset[int]:
+    def marks(self, since: pd.Timestamp | None = None) -> npt.NDArray[np.uint64]:
         """None: nothing is ever ingested into such a store."""
-        return frozenset()
+        return np.empty(0, dtype=np.uint64)
 
     def block_statistics(self, name: str, where: Bools | None = None) -> npt.NDArray[np.float32]:
         """(time, block_y, block_x); the first call reads every scan of the store."""
@@ -200,10 +201,6 @@ class MlcastArchive(Archive):
 
     def codes_where(self, where: Bools) -> npt.NDArray[np.uint8]:
         return self.codes[np.flatnonzero(where)]
-
-    def sources(self) -> dict[str, list[int]]:
-        """Empty: the store does not tell which files it was made of."""
-        return {}
 
     def source_names(self) -> npt.NDArray[Any]:
         """(time,) the store's address where there is a scan, else empty."""

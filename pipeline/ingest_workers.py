@@ -279,12 +279,6 @@ def _died(error: BaseException) -> bool:
 
 
 @contextmanager
-def _preloaded() -> Iterator[None]:
-    get_mp_context().set_forkserver_preload([__name__])
-    yield
-
-
-@contextmanager
 def workers(scheduler: str, count: int) -> Iterator[Workers]:
     """Processes or threads on this machine, or an existing cluster at a ``tcp://`` address.
 
@@ -298,20 +292,21 @@ def workers(scheduler: str, count: int) -> Iterator[Workers]:
             yield Here()
             return
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # workers come and go
-        with (
-            # the process that forks has the environment of the first run; credentials may be new
-            dask.config.set(_LOCAL | {"distributed.nanny.environ": dict(os.environ)}),
-            _preloaded(),
-            LocalCluster(
-                n_workers=count if scheduler == "processes" else 1,
-                threads_per_worker=1 if scheduler == "processes" else count,
-                processes=scheduler == "processes",
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            yield InDask(client)
+        # the process that forks has the environment of the first run; credentials may be new
+        environment = {"distributed.nanny.environ": dict(os.environ)}
+        with dask.config.set(_LOCAL | environment):
+            get_mp_context().set_forkserver_preload([__name__])
+            with (
+                LocalCluster(
+                    n_workers=count if scheduler == "processes" else 1,
+                    threads_per_worker=1 if scheduler == "processes" else count,
+                    processes=scheduler == "processes",
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.CRITICAL,
+                ) as cluster,
+                Client(cluster) as client,
+            ):
+                yield InDask(client)
         return
     try:
         client = Client(scheduler, timeout=ANSWER_TIMEOUT_S)

@@ -92,10 +92,6 @@ def read_bare(path: str, variable: str) -> int:
         return int(np.asarray(file[variable][:]).size)
 
 
-def compress_bare(block: np.ndarray, codec: Any) -> int:
-    return len(codec.encode(block))
-
-
 def floor(files: list[str], archive: Archive, variable: str) -> float:
     """Reading, inflating and compressing with the bare libraries, on all cores; seconds."""
     where = archive.status == 1
@@ -120,15 +116,15 @@ def floor(files: list[str], archive: Archive, variable: str) -> float:
     _blocks = blocks
     with context.Pool(cores) as pool:
         began = time.perf_counter()
-        pool.map(partial(_compress_block, codec=codec), range(len(blocks)), chunksize=4)
+        pool.map(partial(compress_bare, codec=codec), range(len(blocks)), chunksize=4)
         return reading + time.perf_counter() - began
 
 
 _blocks: list[np.ndarray] = []
 
 
-def _compress_block(index: int, codec: Any) -> int:
-    return compress_bare(_blocks[index], codec)
+def compress_bare(index: int, codec: Any) -> int:
+    return len(codec.encode(_blocks[index]))
 
 
 def speed(network: str, folder: Path, count: int, rounds: int) -> dict[str, Any]:

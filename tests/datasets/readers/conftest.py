@@ -1,5 +1,6 @@
 """Small files as OPERA, KNMI and NOAA write them, for the tests of their readers."""
 
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from datasets.archive_config import ArchiveConfig
+from datasets.product import Product, Reader
 
 LAEA = "+proj=laea +lat_0=55.0 +lon_0=10.0 +x_0=1950000.0 +y_0=-2100000.0 +units=m +ellps=WGS84"
 # radii in kilometres, as in the files
@@ -231,6 +233,25 @@ def _unpacked(product: Any, scan: int = 0) -> np.ndarray:
     values[np.isin(stored, product.packing.dry)] = -np.inf
     values[np.isin(stored, product.packing.missing)] = np.nan
     return values
+
+
+@pytest.fixture(scope="session")
+def survives() -> Callable[..., None]:
+    """Function that lets a reader try any bytes: a product or an exception, nothing else."""
+    return _survives
+
+
+def _survives(reader: Reader, settings: ArchiveConfig, name: str, content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(content)
+        try:
+            with reader(str(path), settings) as product:
+                shape = product.stored(0).shape
+        except Exception:
+            return  # the caller makes it a rejection
+        assert isinstance(product, Product)
+        assert shape == product.grid.shape
 
 
 @pytest.fixture(scope="session")
