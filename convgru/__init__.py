@@ -1,27 +1,40 @@
-"""The model, nothing but PyTorch: cell, encoder–forecaster, loss, Lightning module."""
+"""The model, nothing but PyTorch: cells, encoder–forecaster, losses, Lightning module."""
 
-from convgru.cell import ConvGRUCell
-from convgru.loss import LossConfig, balanced_loss
-from convgru.module import (
-    CheckpointError,
-    Nowcaster,
-    NowcastModule,
-    OptimiserConfig,
-    load_nowcaster,
+from convgru.cell import ConvGRUCell, RecurrentCell
+from convgru.checkpoint import CheckpointError, Nowcaster, draw_noise, load_nowcaster
+from convgru.compiling import compile_network
+from convgru.loss import (
+    BalancedLossConfig,
+    CrpsConfig,
+    LossConfig,
+    LossSums,
+    MaskedL1Config,
+    loss_sums,
 )
+from convgru.module import NowcastModule, OptimiserConfig, StepSums
 from convgru.network import EncoderForecaster, NetworkConfig
 from convgru.scaling import RainScaling
+from convgru.trajgru import TrajGRUCell
 
 __all__ = [
+    "BalancedLossConfig",
     "CheckpointError",
     "ConvGRUCell",
+    "CrpsConfig",
     "EncoderForecaster",
     "LossConfig",
+    "LossSums",
+    "MaskedL1Config",
     "NetworkConfig",
     "NowcastModule",
     "Nowcaster",
     "OptimiserConfig",
     "RainScaling",
-    "balanced_loss",
+    "RecurrentCell",
+    "StepSums",
+    "TrajGRUCell",
+    "compile_network",
+    "draw_noise",
     "load_nowcaster",
+    "loss_sums",
 ]

@@ -1,10 +1,76 @@
-"""The convolutional gated recurrent unit, the core of the network."""
+"""The recurrent cells' common interface and the convolutional gated recurrent unit.
+
+Owns what one layer does in one time step; how layers are stacked is `convgru.network`'s.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+# The convolutions of the formula by what they are joined to, in the order of the joined channels.
+_INPUT_CONVOLUTIONS = ("W_xz", "W_xr", "W_xh")
+_STATE_CONVOLUTIONS = ("W_hz", "W_hr", "W_hh")
 
-class ConvGRUCell(nn.Module):
+
+class RecurrentCell(nn.Module, ABC):
+    """What the encoder–forecaster asks of a layer.
+
+    The part of a step that needs no state is apart from the step, so that it can be computed for
+    all time steps at once. A cell with ``input_channels=0`` is driven by its state alone: it has
+    no weights for an input, and ``project_no_input`` stands in for ``project_input``.
+    """
+
+    input_channels: int
+    hidden_channels: int
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        """Advance the state by one step.
+
+        Parameters
+        ----------
+        x : (B, input_channels, H, W).
+        h : (B, hidden_channels, H, W), the state before.
+
+        Returns
+        -------
+        (B, hidden_channels, H, W), the state after, of the type of h, under autocast too.
+        """
+        return self.step(self.project_input(x), h)
+
+    @abstractmethod
+    def project_input(self, x: Tensor) -> Tensor:
+        """All that a step computes from its input, for any number of scans at a time.
+
+        Parameters
+        ----------
+        x : (N, input_channels, H, W).
+
+        Returns
+        -------
+        (N, P, H, W) for ``step``; P depends on the cell.
+        """
+
+    @abstractmethod
+    def project_no_input(self, h: Tensor) -> Tensor:
+        """What ``project_input`` would give for x = 0, without computing it: the biases alone.
+
+        Parameters
+        ----------
+        h : any state, for the type of the result.
+
+        Returns
+        -------
+        (1, P, 1, 1), broadcast over batch and domain by ``step``.
+        """
+
+    @abstractmethod
+    def step(self, projected_input: Tensor, h: Tensor) -> Tensor:
+        """Advance the state (B, hidden_channels, H, W), given what ``project_input`` found."""
+
+
+class ConvGRUCell(RecurrentCell):
     """One convolutional gated recurrent unit (Ballas et al. 2016, arXiv:1511.06432).
 
     ::
@@ -14,11 +80,14 @@ class ConvGRUCell(nn.Module):
         h~ = tanh(W_xh x + W_hh (r * h))        candidate state
         h_new = (1 - z) * h + z * h~
 
-    where each W is a convolution with bias.
+    where each W is a convolution with bias. The six are held as three: ``W_x`` (all that sees the
+    input), ``W_h_gates`` and ``W_h_candidate``, with one bias for each gate, since a gate only
+    sees the sum of its two. A state dictionary with the six names of the formula loads as well.
 
     Parameters
     ----------
-    input_channels, hidden_channels : channels of x and of h.
+    input_channels, hidden_channels : channels of x and of h; 0 input channels for a cell without
+        input.
     kernel_size : side of every convolution's kernel, in pixels.
     padding : zero padding; ``kernel_size // 2`` keeps the domain's size, which the state needs.
 
@@ -42,83 +111,91 @@ class ConvGRUCell(nn.Module):
         self.kernel_size = kernel_size
         self.padding = padding
 
-        def convolution(channels: int) -> nn.Conv2d:
-            return nn.Conv2d(channels, hidden_channels, kernel_size, padding=padding)
+        def convolution(inputs: int, outputs: int) -> nn.Conv2d:
+            return nn.Conv2d(inputs, outputs, kernel_size, padding=padding, bias=False)
 
-        self.W_xz = convolution(input_channels)
-        self.W_hz = convolution(hidden_channels)
-        self.W_xr = convolution(input_channels)
-        self.W_hr = convolution(hidden_channels)
-        self.W_xh = convolution(input_channels)
-        self.W_hh = convolution(hidden_channels)
-
-    def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        """Advance the state by one step.
-
-        Parameters
-        ----------
-        x : (B, input_channels, H, W).
-        h : (B, hidden_channels, H, W), the state before.
-
-        Returns
-        -------
-        (B, hidden_channels, H, W), the state after.
-        """
-        return self.step(self.project_input(x), h)
+        if input_channels:
+            self.W_x = convolution(input_channels, 3 * hidden_channels)
+        self.W_h_gates = convolution(hidden_channels, 2 * hidden_channels)
+        self.W_h_candidate = convolution(hidden_channels, hidden_channels)
+        bound = (hidden_channels * kernel_size**2) ** -0.5  # as of a convolution of the state
+        self.bias = nn.Parameter(torch.empty(3 * hidden_channels).uniform_(-bound, bound))
 
     def project_input(self, x: Tensor) -> Tensor:
-        """The three input convolutions as one, for any number of scans at a time.
-
-        Parameters
-        ----------
-        x : (N, input_channels, H, W).
-
-        Returns
-        -------
-        (N, 3 * hidden_channels, H, W): the input's part of update gate, reset gate, candidate.
-        """
-        weight = torch.cat([self.W_xz.weight, self.W_xr.weight, self.W_xh.weight])
-        return nn.functional.conv2d(x, weight, self._input_bias(), padding=self.padding)
+        """(N, 3 * hidden_channels, H, W): the input's part of update gate, reset gate, candidate,
+        for x of (N, input_channels, H, W)."""
+        return nn.functional.conv2d(x, self.W_x.weight, self.bias, padding=self.padding)
 
     def project_no_input(self, h: Tensor) -> Tensor:
-        """What ``project_input`` would give for x = 0, without computing it: the biases alone.
-
-        Parameters
-        ----------
-        h : any state, for the device and type of the result.
-
-        Returns
-        -------
-        (1, 3 * hidden_channels, 1, 1), broadcast over batch and domain by ``step``.
-        """
-        return self._input_bias().to(h.dtype)[None, :, None, None]
+        """(1, 3 * hidden_channels, 1, 1): the biases, of the type of h."""
+        return self.bias.to(h.dtype)[None, :, None, None]
 
     def step(self, projected_input: Tensor, h: Tensor) -> Tensor:
-        """Advance the state by one step, given the input's part of the gates.
-
-        Parameters
-        ----------
-        projected_input : (B, 3 * hidden_channels, H, W) from ``project_input``.
-        h : (B, hidden_channels, H, W).
-
-        Returns
-        -------
-        (B, hidden_channels, H, W), of the type of h, under autocast too.
-        """
+        """The state (B, hidden_channels, H, W) after one step; ``projected_input`` is
+        (B, 3 * hidden_channels, H, W) from ``project_input``."""
         x_gates, x_candidate = projected_input.split(
             [2 * self.hidden_channels, self.hidden_channels], dim=1
         )
-        weight = torch.cat([self.W_hz.weight, self.W_hr.weight])
-        bias = torch.cat([_bias(self.W_hz), _bias(self.W_hr)])
-        h_gates = nn.functional.conv2d(h, weight, bias, padding=self.padding)
-        z, r = torch.sigmoid(x_gates + h_gates).chunk(2, dim=1)
-        candidate = torch.tanh(x_candidate + self.W_hh(r * h))
+        # In place where the gradient does not need what is overwritten: memory traffic is what
+        # the step costs beside its convolutions.
+        z, r = self.W_h_gates(h).add_(x_gates).sigmoid_().chunk(2, dim=1)
+        candidate = self.W_h_candidate(r * h).add_(x_candidate).tanh_()
         return torch.lerp(h, candidate.to(h.dtype), z.to(h.dtype))
 
-    def _input_bias(self) -> Tensor:
-        return torch.cat([_bias(self.W_xz), _bias(self.W_xr), _bias(self.W_xh)])
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        names = _INPUT_CONVOLUTIONS + _STATE_CONVOLUTIONS
+        six = {
+            f"{name}.{part}": state_dict.pop(f"{prefix}{name}.{part}", None)
+            for name in names
+            for part in ("weight", "bias")
+        }
+        if any(value is not None for value in six.values()):
+            wrong = self._misfits(six)
+            if wrong:
+                error_msgs.extend(f"{prefix}{text}" for text in wrong)
+                return
+            for name, value in self._joined(six).items():
+                state_dict[prefix + name] = value
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
+    def _misfits(self, six: dict[str, Tensor | None]) -> list[str]:
+        """What is wrong with the weights of the six convolutions, one text for each."""
+        wrong = []
+        for name, value in six.items():
+            inputs = self.input_channels if name[:3] == "W_x" else self.hidden_channels
+            expected = [self.hidden_channels]
+            if name.endswith("weight"):
+                expected += [inputs, self.kernel_size, self.kernel_size]
+                if not inputs:  # a state dictionary of a cell with an input that was never given
+                    continue
+            if value is None:
+                wrong.append(f"{name} is missing; the six convolutions load together")
+            elif list(value.shape) != expected:
+                wrong.append(f"{name} has shape {list(value.shape)}, expected {expected}")
+        return wrong
 
-def _bias(convolution: nn.Conv2d) -> Tensor:
-    assert convolution.bias is not None
-    return convolution.bias
+    def _joined(self, six: dict[str, Tensor]) -> dict[str, Tensor]:
+        """This cell's own state dictionary from the six convolutions'."""
+
+        def join(names: tuple[str, ...], part: str) -> Tensor:
+            return torch.cat([six[f"{name}.{part}"] for name in names])
+
+        joined = {
+            "W_h_gates.weight": join(_STATE_CONVOLUTIONS[:2], "weight"),
+            "W_h_candidate.weight": six["W_hh.weight"],
+            "bias": join(_INPUT_CONVOLUTIONS, "bias") + join(_STATE_CONVOLUTIONS, "bias"),
+        }
+        if self.input_channels:
+            joined["W_x.weight"] = join(_INPUT_CONVOLUTIONS, "weight")
+        return joined

@@ -1,15 +1,24 @@
-"""The training loss: errors in dB, weighted by how heavy the observed rain is, masked."""
+"""The training losses: sums over observed pixels, so that a mean over several ranks is exact.
+
+Public: `LossConfig` and its three kinds, `LossSums`, `loss_sums`.
+
+Dims: B batch, M members, L lead steps, H rows, W columns.
+"""
+
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 
-class LossConfig(BaseModel):
+class BalancedLossConfig(BaseModel):
     """Balanced MSE + MAE: weights that rise with the observed rain rate."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kind: Literal["balanced"] = "balanced"
     thresholds_mm_h: tuple[float, ...] = Field(
         default=(2.0, 5.0, 10.0, 30.0), description="rain rates where the weight steps up [mm h-1]"
     )
@@ -21,7 +30,7 @@ class LossConfig(BaseModel):
     mae: float = Field(default=1.0, ge=0, description="share of the absolute error")
 
     @model_validator(mode="after")
-    def _consistent(self) -> "LossConfig":
+    def _consistent(self) -> "BalancedLossConfig":
         if len(self.weights) != len(self.thresholds_mm_h) + 1:
             raise ValueError(
                 f"{len(self.thresholds_mm_h)} thresholds_mm_h need "
@@ -36,26 +45,168 @@ class LossConfig(BaseModel):
         return self
 
 
-def balanced_loss(
+class MaskedL1Config(BaseModel):
+    """Mean absolute error of normalised dB."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["masked_l1"] = "masked_l1"
+
+
+class CrpsConfig(BaseModel):
+    """Almost fair CRPS of an ensemble, in normalised dB."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["crps"] = "crps"
+    alpha: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="1: fair, but one member may stray freely; towards 0: biased for few members",
+    )
+    members: int = Field(default=4, ge=2, description="members of the ensemble in training")
+
+
+def _kind(value: Any) -> Any:
+    """Which loss a mapping configures; balanced where it does not say."""
+    if isinstance(value, dict):
+        return value.get("kind", "balanced")
+    return getattr(value, "kind", None)
+
+
+LossConfig = Annotated[
+    Annotated[BalancedLossConfig, Tag("balanced")]
+    | Annotated[MaskedL1Config, Tag("masked_l1")]
+    | Annotated[CrpsConfig, Tag("crps")],
+    Discriminator(
+        _kind,
+        custom_error_type="loss_kind",
+        custom_error_message="kind must be balanced, masked_l1 or crps",
+    ),
+]
+
+
+class LossSums(NamedTuple):
+    """A loss as two numbers that add up over batches and ranks; the mean is total / count."""
+
+    total: Tensor  # sum over observed pixels, float32, with gradient
+    count: Tensor  # type: ignore[assignment]  # observed pixels, int64; hides tuple.count
+
+
+def loss_sums(
     predicted: Tensor, target: Tensor, target_mm_h: Tensor, observed: Tensor, config: LossConfig
-) -> Tensor:
-    """Balanced MSE + MAE of Shi et al. (2017, arXiv:1706.03458), section 3.3.
+) -> LossSums:
+    """Sum of the loss over observed pixels, and how many they are.
+
+    What is predicted or given where nothing was observed, NaN and infinity included, enters
+    neither the sum nor a gradient. Arithmetic is in float32 at least, under autocast too.
 
     Parameters
     ----------
-    predicted, target : normalised dB, any equal shapes.
-    target_mm_h : the same target as rain rate in mm/h, which chooses the weight; may be NaN
-        where not observed.
+    predicted : normalised dB. (B, L, 1, H, W); for the CRPS (B, M, L, 1, H, W) with M members, of
+        which one alone gives the absolute error.
+    target : (B, L, 1, H, W) normalised dB.
+    target_mm_h : the same target as rain rate in mm/h, which chooses the balanced loss's weight;
+        may be NaN where not observed.
     observed : 1 where the target counts, 0 where not.
 
-    Returns
-    -------
-    Scalar: the mean over observed pixels; 0 (with zero gradients) where none is observed.
+    Raises
+    ------
+    ValueError
+        If shapes do not fit: members without the CRPS, or the CRPS without members.
+
+    References
+    ----------
+    Balanced MSE + MAE: Shi et al. 2017, arXiv:1706.03458, section 3.3. Almost fair CRPS: Lang et
+    al. 2024, arXiv:2412.15832, equation 4.
     """
+    _check_shapes(predicted, target, target_mm_h, observed, config)
     counts = observed.bool()
-    rate = torch.where(counts, target_mm_h, torch.zeros_like(target_mm_h)).contiguous()
-    thresholds = rate.new_tensor(config.thresholds_mm_h)
-    weight = rate.new_tensor(config.weights)[torch.bucketize(rate, thresholds, right=True)]
-    error = torch.where(counts, predicted.float() - target, torch.zeros_like(target))
+    predicted, target = (
+        x.to(torch.promote_types(x.dtype, torch.float32)) for x in (predicted, target)
+    )
+    if isinstance(config, CrpsConfig):
+        members = torch.where(counts[:, None], predicted, 0.0)
+        crps = _AlmostFairCrps.apply(members, torch.where(counts, target, 0.0), config.alpha)
+        return LossSums(crps.sum(), counts.sum())
+    error = torch.where(counts, predicted - target, 0.0)
+    if isinstance(config, MaskedL1Config):
+        return LossSums(error.abs().sum(), counts.sum())
+    weight = _balanced_weight(torch.where(counts, target_mm_h, 0.0), config)
     total = (weight * (config.mse * error.square() + config.mae * error.abs())).sum()
-    return total / counts.sum().clamp(min=1)
+    return LossSums(total, counts.sum())
+
+
+def _check_shapes(
+    predicted: Tensor, target: Tensor, target_mm_h: Tensor, observed: Tensor, config: LossConfig
+) -> None:
+    found = tuple(predicted.shape)
+    if not target.shape == target_mm_h.shape == observed.shape:
+        raise ValueError(
+            f"target {tuple(target.shape)}, target_mm_h {tuple(target_mm_h.shape)} and observed "
+            f"{tuple(observed.shape)} must have one shape"
+        )
+    one = tuple(target.shape)
+    if isinstance(config, CrpsConfig):
+        if predicted.ndim < 2 or found[:1] + found[2:] != one or found[1] == 0:
+            raise ValueError(
+                f"the loss 'crps' needs members in dimension 1: for a target {one} a prediction "
+                f"{(*one[:1], 'M', *one[1:])}, got {found}; give the network members or choose "
+                "another loss"
+            )
+    elif found != one:
+        raise ValueError(
+            f"the loss '{config.kind}' needs one prediction of the target's shape {one}, got "
+            f"{found}; for members choose the loss 'crps'"
+        )
+
+
+def _balanced_weight(rate_mm_h: Tensor, config: BalancedLossConfig) -> Tensor:
+    thresholds = rate_mm_h.new_tensor(config.thresholds_mm_h)
+    step = torch.bucketize(rate_mm_h.contiguous(), thresholds, right=True)
+    return rate_mm_h.new_tensor(config.weights)[step]
+
+
+class _AlmostFairCrps(torch.autograd.Function):
+    """mean_j |x_j - y| - (1 - e) / (2 M (M - 1)) sum_jk |x_j - x_k|, e = (1 - alpha) / M.
+
+    The two sums are large and nearly equal for a good ensemble, so they are not formed. With
+    sorted members the score is an integral over the axis of rain, in which the stretch between
+    members i and i + 1 counts, each at least 0,
+
+        i       ((i - 1)     + e (M - i)) / (M (M - 1))  per unit length below y
+        (M - i) ((M - i - 1) + e i)       / (M (M - 1))  per unit length above y
+
+    and the stretch from y to an ensemble that lies wholly on one side counts 1. This takes a sort
+    and memory of the order M. Autograd of it would tell tied members apart by their number, where
+    the definition treats them alike; hence a gradient of its own, from ranks that ties share.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, members: Tensor, target: Tensor, alpha: float) -> Tensor:
+        size = members.shape[1]
+        e, pairs = (1 - alpha) / size, max(1, size * (size - 1))
+        last_dim = members.movedim(1, -1).contiguous()
+        ordered = last_dim.sort(dim=-1).values
+        y = target[..., None]
+        i = torch.arange(1, size, device=members.device, dtype=members.dtype)
+        below = torch.minimum(ordered, y)
+        above = torch.maximum(ordered, y)
+        value = (target - below[..., -1]) + (above[..., 0] - target)
+        per_length = i * (i - 1 + e * (size - i)) / pairs
+        value += (below.diff(dim=-1) * per_length).sum(dim=-1)  # autocast would halve a matmul
+        value += (above.diff(dim=-1) * per_length.flip(0)).sum(dim=-1)
+        if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
+            lower = torch.searchsorted(ordered, last_dim, out_int32=True)
+            not_higher = torch.searchsorted(ordered, last_dim, right=True, out_int32=True)
+            rank = (lower + not_higher - size).to(members.dtype)  # members below less those above
+            gradient = torch.sign(last_dim - y) / size - (1 - e) / pairs * rank
+            ctx.save_for_backward(gradient.movedim(-1, 1))
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, outer: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return gradient * outer[:, None], None, None

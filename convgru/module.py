@@ -1,22 +1,24 @@
-"""Training steps and optimiser around the network, and checkpoints that rebuild it.
+"""Training and validation steps and the optimiser around the network.
 
-Owns nothing about files but the checkpoint; plots, scores and forecasts live in `pipeline`.
+Owns what is summed over ranks; plots, files and forecasts live in `pipeline`.
 """
 
+from __future__ import annotations
+
 import math
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pytorch_lightning as pl
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from convgru.loss import LossConfig, balanced_loss
+from convgru.checkpoint import CHECKPOINT_KEY, description, draw_noise
+from convgru.loss import CrpsConfig, LossConfig, LossSums, loss_sums
 from convgru.network import EncoderForecaster, NetworkConfig
 from convgru.scaling import RainScaling
 
-CHECKPOINT_KEY = "squall"
+NOISE_SEEDS = 2**40  # samples of an epoch are fewer, so that no two epochs share a seed
 
 
 class Batch(Protocol):
@@ -31,6 +33,10 @@ class Batch(Protocol):
     def target(self) -> Tensor:
         """(B, L, 1, H, W) rain rate at the lead times, mm/h, NaN = not observed."""
 
+    @property
+    def keys(self) -> Tensor:
+        """(B,) int64 on the host: the samples' numbers in their epoch."""
+
 
 class OptimiserConfig(BaseModel):
     """AdamW with linear warm-up and cosine decay."""
@@ -44,48 +50,38 @@ class OptimiserConfig(BaseModel):
     )
 
 
-class CheckpointError(ValueError):
-    """A file that is no checkpoint of this project, or one that cannot be used."""
+class StepSums(NamedTuple):
+    """What all ranks know of one training step, in one tensor: means over the ranks."""
 
+    values: Tensor
+    """(3,) observed pixels, loss summed over them, share of ranks that were asked to stop"""
 
-class Nowcaster(nn.Module):
-    """A network with its scaling: rain rate in mm/h in, rain rate in mm/h out."""
-
-    def __init__(self, network: EncoderForecaster, scaling: RainScaling) -> None:
-        super().__init__()
-        self.network = network
-        self.scaling = scaling
-
-    @torch.no_grad()
-    def forward(self, context: Tensor, lead_times: int) -> Tensor:
-        """Forecast rain rate.
-
-        Parameters
-        ----------
-        context : (B, T, 1, H, W) rain rate, mm/h, NaN = not observed, oldest scan first.
-        lead_times : how many steps to forecast, at the spacing of the context.
-
-        Returns
-        -------
-        (B, L, 1, H, W) rain rate, mm/h; NaN where no scan of the context observed the pixel.
-        """
-        rain, observed = self.scaling.normalise(context)
-        rate = self.scaling.denormalise(self.network(rain, observed, lead_times))
-        known = observed.any(dim=1, keepdim=True)
-        return torch.where(known, rate, torch.full_like(rate, torch.nan))
+    @property
+    def loss(self) -> Tensor:
+        """Mean loss over the observed pixels of all ranks; 0 where there are none."""
+        return self.values[1] / self.values[0].clamp(min=1 / 1024)
 
 
 class NowcastModule(pl.LightningModule):
     """Trains an `EncoderForecaster` on batches of rain rate.
 
+    A step's loss is the mean over the observed pixels of all ranks together: several ranks take
+    the step that one with all their samples would take.
+
     Parameters
     ----------
     provenance : plain values (strings, numbers, lists, dicts) that go into every checkpoint, for
         a forecast to name where its model came from.
+    seed : of the ensemble's noise, which depends on it, the epoch and the sample alone.
     csi_threshold_mm_h : rain rate of the critical success index logged in validation [mm h-1].
+
+    Attributes
+    ----------
+    stop_requested : set it to let all ranks know with the next step.
+    step_sums : of the last training step.
     """
 
-    _csi_counts: Tensor
+    step_sums: StepSums
 
     def __init__(
         self,
@@ -94,6 +90,7 @@ class NowcastModule(pl.LightningModule):
         optimiser: OptimiserConfig,
         *,
         provenance: dict[str, Any] | None = None,
+        seed: int = 0,
         csi_threshold_mm_h: float = 0.5,
     ) -> None:
         super().__init__()
@@ -103,37 +100,60 @@ class NowcastModule(pl.LightningModule):
         self.optimiser_config = optimiser
         self.provenance = provenance or {}
         self.csi_threshold_mm_h = csi_threshold_mm_h
-        # hits and the pixels that count for CSI (hits, misses, false alarms): model, persistence
-        self.register_buffer(
-            "_csi_counts", torch.zeros(2, 2, dtype=torch.float64), persistent=False
-        )
+        self.stop_requested = False
+        self._seed = seed
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Masked balanced loss of one batch."""
-        loss, _ = self._loss(batch)
-        self.log("train_loss", loss, prog_bar=True, batch_size=len(batch.context))
-        return loss
+        """Masked loss of one batch; its gradient is that of all ranks' mean."""
+        sums, _ = self._loss(batch, epoch=self.trainer.current_epoch + 1)
+        mine = torch.stack(
+            [sums.count, sums.total.detach(), sums.total.new_tensor(float(self.stop_requested))]
+        )
+        self.step_sums = StepSums(self.trainer.strategy.reduce(mine, reduce_op="mean"))
+        self.log("train_loss", self.step_sums.loss, prog_bar=True, batch_size=len(batch.context))
+        return sums.total / self.step_sums.values[0].clamp(min=1 / 1024)
 
     def on_validation_epoch_start(self) -> None:
-        self._csi_counts.zero_()
+        self._loss_sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self._csi_counts: Tensor | None = None
 
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Loss, and the counts behind the CSI of the model and of persistence."""
-        loss, predicted = self._loss(batch)
-        self.log("val_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(batch.context))
+    def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Add up loss and the counts behind the CSI; returns the forecast, (B, L, 1, H, W) mm/h.
+
+        An ensemble counts by its mean.
+        """
+        sums, predicted = self._loss(batch, epoch=0)
+        self._loss_sums += torch.stack([sums.total, sums.count])
         last = batch.context[:, -1:].expand_as(batch.target)
         known = ~(torch.isnan(batch.target) | torch.isnan(last))
         event = (batch.target >= self.csi_threshold_mm_h) & known
-        for row, forecast in enumerate((self.scaling.denormalise(predicted), last)):
-            warned = (forecast >= self.csi_threshold_mm_h) & known
-            self._csi_counts[row, 0] += (warned & event).sum()
-            self._csi_counts[row, 1] += (warned | event).sum()
+        forecast = self.scaling.denormalise(predicted)
+        if forecast.dim() > batch.target.dim():
+            forecast = forecast.mean(dim=1)
+        counts = []
+        for method in (forecast, last):
+            warned = (method >= self.csi_threshold_mm_h) & known
+            both = torch.stack([warned & event, warned | event])
+            counts.append(both.sum(dim=(1, 3, 4, 5)))
+        found = torch.stack(counts).double()
+        self._csi_counts = found if self._csi_counts is None else self._csi_counts + found
+        return forecast
 
     def on_validation_epoch_end(self) -> None:
+        """Log loss and CSI of all ranks and batches together."""
+        # (method, hits and what counts for CSI, lead time); methods: model, persistence
+        assert self._csi_counts is not None
+        total, count = self.trainer.strategy.reduce(self._loss_sums, reduce_op="sum")
         counts = self.trainer.strategy.reduce(self._csi_counts, reduce_op="sum")
-        csi = (counts[:, 0] / counts[:, 1].clamp(min=1)).float()
-        self.log("val_csi", csi[0], prog_bar=True, rank_zero_only=True)
-        self.log("val_csi_persistence", csi[1], rank_zero_only=True)
+        overall = _csi(counts.sum(dim=2))
+        scores = {
+            "val_loss": total / count.clamp(min=1),
+            "val_csi": overall[0],
+            "val_csi_persistence": overall[1],
+        }
+        for lead, csi in enumerate(_csi(counts)[0], start=1):
+            scores[f"val_csi_lead/{lead:02d}"] = csi
+        self.log_dict({name: value.float() for name, value in scores.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW; warm-up and cosine over the steps that the trainer expects to take."""
@@ -157,67 +177,32 @@ class NowcastModule(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the network: plain values only, so that weights_only=True loads it."""
-        checkpoint[CHECKPOINT_KEY] = {
-            "network": self.network.config.model_dump(mode="json"),
-            "scaling": {
-                "floor_mm_h": self.scaling.floor_mm_h,
-                "ceiling_mm_h": self.scaling.ceiling_mm_h,
-            },
-            "provenance": self.provenance,
-        }
+        """Add what rebuilds the network.
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        Raises
+        ------
+        FloatingPointError
+            If a weight is not finite: nothing good is overwritten with it.
+        """
+        largest = torch.stack([p.detach().abs().amax() for p in self.parameters()])
+        if not torch.isfinite(largest).all():
+            raise FloatingPointError("the weights are not finite; no checkpoint is written")
+        checkpoint[CHECKPOINT_KEY] = description(self.network, self.scaling, self.provenance)
+
+    def _loss(self, batch: Batch, epoch: int) -> tuple[LossSums, Tensor]:
         rain, observed = self.scaling.normalise(batch.context)
         target, counts = self.scaling.normalise(batch.target)
-        predicted = self.network(rain, observed, batch.target.shape[1])
-        return balanced_loss(predicted, target, batch.target, counts, self.loss_config), predicted
+        noise = None
+        if isinstance(self.loss_config, CrpsConfig):
+            first = (self._seed * 2**10 + epoch) * NOISE_SEEDS
+            seeds = [(first + key) % 2**63 for key in batch.keys.tolist()]
+            height, width = rain.shape[-2:]
+            members = self.loss_config.members
+            noise = draw_noise(self.network, seeds, members, (height, width), self.device)
+        predicted = self.network(rain, observed, batch.target.shape[1], noise)
+        return loss_sums(predicted, target, batch.target, counts, self.loss_config), predicted
 
 
-def load_nowcaster(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
-    """Rebuild a trained network from its checkpoint alone.
-
-    Returns
-    -------
-    The nowcaster in evaluation mode on the CPU, and the provenance stored with it.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, unreadable, or no checkpoint of this project.
-    """
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such checkpoint; give the best.ckpt or last.ckpt of a `squall train` run"
-        )
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"{path}: cannot be read as a checkpoint ({type(error).__name__}); "
-            "give the best.ckpt or last.ckpt of a `squall train` run"
-        ) from error
-    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
-        raise CheckpointError(
-            f"{path}: is not a checkpoint of `squall train` (no '{CHECKPOINT_KEY}' entry)"
-        )
-    try:
-        return _rebuild(checkpoint)
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path}: does not fit this version of Squall ({type(error).__name__}: {error}); "
-            "train anew, or forecast with the version that trained it"
-        ) from error
-
-
-def _rebuild(checkpoint: dict[str, Any]) -> tuple[Nowcaster, dict[str, Any]]:
-    saved = checkpoint[CHECKPOINT_KEY]
-    network = EncoderForecaster(NetworkConfig.model_validate(saved["network"]))
-    weights = {
-        name.removeprefix("network."): value
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith("network.")
-    }
-    network.load_state_dict(weights)
-    nowcaster = Nowcaster(network, RainScaling(**saved["scaling"]))
-    return nowcaster.eval(), saved["provenance"]
+def _csi(counts: Tensor) -> Tensor:
+    """Critical success index of (…, hits and what counts, …) in dimension 1."""
+    return counts[:, 0] / counts[:, 1].clamp(min=1)

@@ -1,17 +1,24 @@
 """The stacked encoder–forecaster of Shi et al. (2017), from context scans to lead times.
 
-Tensors end in their dims: B batch, T context steps, L lead steps, C channels, H rows, W columns.
+Tensors end in their dims: B batch, T context steps, L lead steps, M members, C channels, H rows,
+W columns. Inside, steps lead and are folded into the batch, (T*B, C, H, W) in channels-last
+memory: convolutions take all steps at once, and one step is a slice that needs no copy.
 Knows nothing of devices, ranks, files, rain rate or Lightning.
 """
 
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+from operator import mul
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
+from torch.utils.checkpoint import checkpoint
 
-from convgru.cell import ConvGRUCell
+from convgru.cell import ConvGRUCell, RecurrentCell
+from convgru.trajgru import TrajGRUCell
 
 
 class NetworkConfig(BaseModel):
@@ -22,13 +29,30 @@ class NetworkConfig(BaseModel):
     channels: tuple[int, ...] = Field(
         default=(16, 32, 48),
         min_length=3,
-        description="hidden channels of each ConvGRU layer, finest resolution first",
+        description="hidden channels of each recurrent layer, finest resolution first",
     )
     strides: tuple[int, ...] = Field(
         default=(2, 2, 2),
         description="by how much the resolution falls before each layer",
     )
-    kernel_size: int = Field(default=3, gt=0, description="side of the ConvGRU kernels [px], odd")
+    cell: Literal["convgru", "trajgru"] = Field(
+        default="convgru", description="the recurrent cell of every layer"
+    )
+    kernel_size: int = Field(
+        default=3,
+        gt=0,
+        description="side of the cells' kernels [px], odd; of trajgru the input's only",
+    )
+    links: int = Field(
+        default=13, gt=0, description="trajgru: places that each pixel's state is gathered from"
+    )
+    noise_channels: int = Field(
+        default=0, ge=0, description="noise for an ensemble, channels at each layer; 0 = none"
+    )
+    checkpoint_activations: bool = Field(
+        default=False,
+        description="compute time steps again in the backward pass: less memory, a quarter slower",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "NetworkConfig":
@@ -46,20 +70,26 @@ class NetworkConfig(BaseModel):
     @property
     def total_stride(self) -> int:
         """Pixels of the domain to one pixel of the coarsest layer."""
-        total = 1
-        for stride in self.strides:
-            total *= stride
-        return total
+        return self.layer_strides[-1]
+
+    @property
+    def layer_strides(self) -> tuple[int, ...]:
+        """Pixels of the domain to one pixel of each layer."""
+        return tuple(accumulate(self.strides, mul))
 
 
 class EncoderForecaster(nn.Module):
-    """Stacked ConvGRU encoder–forecaster (Shi et al. 2017, arXiv:1706.03458).
+    """Stacked recurrent encoder–forecaster (Shi et al. 2017, arXiv:1706.03458).
 
     The encoder's layers read the context at falling resolution; the forecaster's layers start
     from their last states and unroll the lead times at rising resolution. The top layer of the
     forecaster has no input. The head is `direct`: for each lead time a gain on the last
     observation of each pixel and a rain field of the network's own, added up; at the start gain 1
     and field 0, so an untrained network is persistence and training departs from there.
+
+    With ``noise_channels`` it forecasts an ensemble: noise, mapped by a convolution of its own at
+    each layer, is added to the states that the forecaster starts from. The context is encoded
+    once for all members.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -71,11 +101,10 @@ class EncoderForecaster(nn.Module):
             _convolution(a, b, stride)
             for a, b, stride in zip(inputs, channels, strides, strict=True)
         )
-        self.encoders = nn.ModuleList(_cell(c, c, config.kernel_size) for c in channels)
-        self.forecasters = nn.ModuleList(_cell(c, c, config.kernel_size) for c in channels)
-        # The top layer has no input; several GPUs wait for the gradient of every trained weight.
-        for name in ("W_xz", "W_xr", "W_xh"):
-            self.forecasters[-1].get_submodule(name).weight.requires_grad_(False)
+        self.encoders = nn.ModuleList(_cell(config, c, c) for c in channels)
+        self.forecasters = nn.ModuleList(
+            [*(_cell(config, c, c) for c in channels[:-1]), _cell(config, 0, channels[-1])]
+        )
         self.ups = nn.ModuleList(
             _upsampling(coarse, fine, stride)
             for (fine, coarse), stride in zip(pairwise(channels), strides[1:], strict=True)
@@ -85,8 +114,17 @@ class EncoderForecaster(nn.Module):
         self.head = nn.Conv2d(fine + 2, 2, kernel_size=3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        if config.noise_channels:
+            self.noise_maps = nn.ModuleList(_noise_map(config.noise_channels, c) for c in channels)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, rain_BT1HW: Tensor, observed_BT1HW: Tensor, lead_times: int) -> Tensor:
+    def forward(
+        self,
+        rain_BT1HW: Tensor,
+        observed_BT1HW: Tensor,
+        lead_times: int,
+        noise: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Forecast normalised dB for ``lead_times`` steps after the context.
 
         Parameters
@@ -94,79 +132,155 @@ class EncoderForecaster(nn.Module):
         rain_BT1HW : normalised dB, 0 where dry or not observed. Any H and W.
         observed_BT1HW : validity mask, 1 = observed.
         lead_times : how many steps to unroll; need not be the number trained with.
+        noise : with ``noise_channels``, standard normal numbers for M members: (B, M, *shape) for
+            each shape of ``noise_shapes(H, W)``. Without, None.
 
         Returns
         -------
-        (B, L, 1, H, W) normalised dB; 0 and below mean dry.
+        (B, L, 1, H, W) normalised dB, with ``noise_channels`` (B, M, L, 1, H, W); 0 and below
+        mean dry.
+
+        Raises
+        ------
+        ValueError
+            If noise is not of those shapes, or given to a network that has no use for it.
         """
-        height, width = rain_BT1HW.shape[-2:]
-        x_BTCHW = self._pad(torch.cat([rain_BT1HW, observed_BT1HW], dim=2))
-        states = self._encode(x_BTCHW)
-        features_BLCHW = self._unroll(states, lead_times)
-        return self._head(features_BLCHW, _latest(x_BTCHW))[..., :height, :width]
+        batch, _, _, height, width = rain_BT1HW.shape
+        members = self._members(noise, batch, height, width)
+        x_TBCHW = torch.cat([rain_BT1HW, observed_BT1HW], dim=2).transpose(0, 1)
+        stride = self.config.total_stride  # pad to whole pixels of the coarsest layer: unobserved
+        x_TBCHW = nn.functional.pad(x_TBCHW, (0, -width % stride, 0, -height % stride))
+        states = self._encode(x_TBCHW)
+        if noise is not None:
+            states = self._perturb(states, noise)
+        features = self._unroll(states, lead_times)
+        forecast_LBMCHW = self._head(features, _latest(x_TBCHW), lead_times, members)
+        forecast_BMLCHW = forecast_LBMCHW.permute(1, 2, 0, 3, 4, 5)[..., :height, :width]
+        if noise is None:
+            return forecast_BMLCHW[:, 0].contiguous()
+        return forecast_BMLCHW.contiguous()
 
-    def _pad(self, x_BTCHW: Tensor) -> Tensor:
-        """Extend the domain to whole pixels of the coarsest layer: dry and not observed."""
-        stride = self.config.total_stride
-        height, width = x_BTCHW.shape[-2:]
-        return nn.functional.pad(x_BTCHW, (0, -width % stride, 0, -height % stride))
+    def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
+        """(channels, rows, columns) of the noise at each layer for a domain of any size."""
+        total = self.config.total_stride
+        rows, columns = -(-height // total) * total, -(-width // total) * total
+        return [
+            (self.config.noise_channels, rows // stride, columns // stride)
+            for stride in self.config.layer_strides
+        ]
 
-    def _encode(self, x_BTCHW: Tensor) -> list[Tensor]:
+    def _members(self, noise: Sequence[Tensor] | None, batch: int, height: int, width: int) -> int:
+        """How many members the noise is for; 1 without noise."""
+        if not self.config.noise_channels:
+            if noise is not None:
+                raise ValueError(
+                    "noise was given to a network without noise_channels; leave it out, or set "
+                    "network.noise_channels and train an ensemble"
+                )
+            return 1
+        shapes = self.noise_shapes(height, width)
+        if noise is None:
+            raise ValueError(
+                f"this network has noise_channels {self.config.noise_channels} and needs noise: "
+                f"standard normal numbers (batch, members, *shape) for each shape of {shapes}"
+            )
+        found = [tuple(layer.shape) for layer in noise]
+        members = found[0][1] if found and len(found[0]) == 5 else 1
+        expected = [(batch, members, *shape) for shape in shapes]
+        if found != expected:
+            raise ValueError(f"noise has the shapes {found}, expected {expected}")
+        return members
+
+    def _encode(self, x_TBCHW: Tensor) -> list[Tensor]:
+        """The last state (B, C, H, W) of each layer, finest first."""
+        steps, batch = x_TBCHW.shape[:2]
+        x = _channels_last(x_TBCHW.flatten(0, 1))
         states = []
         for down, cell in zip(self.downs, self.encoders, strict=True):
-            assert isinstance(cell, ConvGRUCell)
-            x_BTCHW = _per_scan(down, x_BTCHW)
-            projected = _per_scan(cell.project_input, x_BTCHW)
-            h = x_BTCHW.new_zeros(x_BTCHW[:, 0].shape)
-            outputs = []
-            for t in range(x_BTCHW.shape[1]):
-                h = cell.step(projected[:, t], h)
-                outputs.append(h)
-            x_BTCHW = torch.stack(outputs, dim=1)
-            states.append(h)
+            x = down(x)
+            h = torch.zeros_like(x[:batch])
+            outputs = self._run(cell, x, h, steps)
+            states.append(outputs[-1])
+            x = torch.cat(outputs)
         return states
 
+    def _perturb(self, states: list[Tensor], noise: Sequence[Tensor]) -> list[Tensor]:
+        """States (B*M, C, H, W) of the members from those of the context and noise."""
+        perturbed = []
+        for state, layer, noise_map in zip(states, noise, self.noise_maps, strict=True):
+            mapped = noise_map(_channels_last(layer.flatten(0, 1).to(state.dtype)))
+            repeated = state.repeat_interleave(layer.shape[1], dim=0)
+            perturbed.append(_channels_last(repeated + mapped.to(state.dtype)))
+        return perturbed
+
     def _unroll(self, states: list[Tensor], lead_times: int) -> Tensor:
-        x_BLCHW: Tensor | None = None
+        """Features (L*B, C, H, W) at the finest layer's resolution from the layers' states."""
+        x = None
         for level in reversed(range(len(states))):
-            cell, h = self.forecasters[level], states[level]
-            assert isinstance(cell, ConvGRUCell)
-            if x_BLCHW is None:
-                projected = cell.project_no_input(h)[:, None].expand(-1, lead_times, -1, -1, -1)
-            else:
-                projected = _per_scan(cell.project_input, _per_scan(self.ups[level], x_BLCHW))
-            outputs = []
-            for step in range(lead_times):
-                h = cell.step(projected[:, step], h)
-                outputs.append(h)
-            x_BLCHW = torch.stack(outputs, dim=1)
-        assert x_BLCHW is not None
-        return x_BLCHW
+            if x is not None:
+                x = _channels_last(self.ups[level](x))
+            x = torch.cat(self._run(self.forecasters[level], x, states[level], lead_times))
+        assert x is not None
+        return x
 
-    def _head(self, features_BLCHW: Tensor, last_BCHW: Tensor) -> Tensor:
-        features = _per_scan(self.head_up, features_BLCHW)
-        last_BLCHW = last_BCHW[:, None].expand(-1, features.shape[1], -1, -1, -1)
-        gain, field = _per_scan(self.head, torch.cat([features, last_BLCHW], dim=2)).chunk(2, dim=2)
-        return last_BLCHW[:, :, :1] * (1 + gain) + field
+    def _run(self, cell: nn.Module, x: Tensor | None, h: Tensor, steps: int) -> list[Tensor]:
+        """The states after each step: of inputs (steps*B, C, H, W), or of none."""
+        assert isinstance(cell, RecurrentCell)
+        recompute = self.config.checkpoint_activations and torch.is_grad_enabled()
+        step: Callable[[Tensor, Tensor], Tensor]
+        if x is None:
+            inputs, step = [cell.project_no_input(h)] * steps, cell.step
+        elif recompute:  # the input's projection is large, and so part of what is not kept
+            inputs, step = list(x.chunk(steps)), cell.forward
+        else:
+            inputs, step = list(cell.project_input(x).chunk(steps)), cell.step
+        outputs = []
+        for each in inputs:
+            h = checkpoint(step, each, h, use_reentrant=False) if recompute else step(each, h)
+            outputs.append(h)
+        return outputs
+
+    def _head(self, features: Tensor, last_BCHW: Tensor, steps: int, members: int) -> Tensor:
+        """(L, B, M, 1, H, W) from the forecaster's features and the last observation."""
+        # Of what the head's convolution sees, the last observation is the same for every lead.
+        known = last_BCHW.shape[1]
+        weights = self.head.weight.split([self.head.in_channels - known, known], dim=1)
+        of_features, of_last = map(_channels_last, weights)
+        shared_BCHW = conv2d(_channels_last(last_BCHW), of_last, self.head.bias, padding=1)
+
+        def decode(features: Tensor) -> Tensor:
+            return conv2d(_channels_last(self.head_up(features)), of_features, padding=1)
+
+        if not torch.is_grad_enabled():  # full resolution for one lead at a time: it stays in cache
+            decoded = torch.cat([decode(part) for part in features.chunk(steps)])
+        elif self.config.checkpoint_activations:
+            parts = features.chunk(steps)
+            decoded = torch.cat([checkpoint(decode, part, use_reentrant=False) for part in parts])
+        else:
+            decoded = decode(features)
+        decoded_LBMCHW = decoded.unflatten(0, (steps, -1, members))
+        gain, field = (decoded_LBMCHW + shared_BCHW[:, None]).chunk(2, dim=3)
+        return last_BCHW[:, None, :1] * (1 + gain) + field
 
 
-def _latest(x_BTCHW: Tensor) -> Tensor:
+def _latest(x_TBCHW: Tensor) -> Tensor:
     """(B, 2, H, W): each pixel as last observed, for a scan may lack what earlier ones saw."""
-    latest = x_BTCHW[:, 0]
-    for t in range(1, x_BTCHW.shape[1]):
-        scan = x_BTCHW[:, t]
+    latest = x_TBCHW[0]
+    for scan in x_TBCHW[1:]:
         latest = torch.where(scan[:, 1:] > 0, scan, latest)
     return latest
 
 
-def _cell(inputs: int, hidden: int, kernel_size: int) -> ConvGRUCell:
-    return ConvGRUCell(inputs, hidden, kernel_size, padding=kernel_size // 2)
+def _cell(config: NetworkConfig, inputs: int, hidden: int) -> RecurrentCell:
+    if config.cell == "trajgru":
+        return TrajGRUCell(inputs, hidden, config.kernel_size, links=config.links)
+    return ConvGRUCell(inputs, hidden, config.kernel_size, padding=config.kernel_size // 2)
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel_size=stride + 2, stride=stride, padding=1),
-        nn.LeakyReLU(0.2),
+        nn.LeakyReLU(0.2, inplace=True),
     )
 
 
@@ -175,13 +289,17 @@ def _upsampling(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs * stride**2, kernel_size=3, padding=1),
         nn.PixelShuffle(stride),
-        nn.LeakyReLU(0.2),
+        nn.LeakyReLU(0.2, inplace=True),
     )
 
 
-def _per_scan(function: Callable[[Tensor], Tensor], x_BTCHW: Tensor) -> Tensor:
-    """Apply a function of (N, C, H, W) to every scan of (B, T, C, H, W) at once."""
-    batch = x_BTCHW.shape[0]
-    # channels last is what convolutions are fastest in, on CPU and GPU
-    scans = x_BTCHW.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    return function(scans).unflatten(0, (batch, -1))
+def _noise_map(noise_channels: int, hidden_channels: int) -> nn.Conv2d:
+    """Maps standard normal noise to a tenth of the range of a state, to begin with."""
+    convolution = nn.Conv2d(noise_channels, hidden_channels, kernel_size=1, bias=False)
+    nn.init.normal_(convolution.weight, std=0.1 / noise_channels**0.5)
+    return convolution
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """What convolutions are fastest in, on CPU and GPU; no copy where x is so already."""
+    return x.contiguous(memory_format=torch.channels_last)

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import conv2d
 
@@ -22,18 +24,39 @@ def reference(weights: dict[str, Tensor], x: Tensor, h: Tensor, padding: int) ->
     return (1 - z) * h + z * candidate
 
 
-def example(
-    kernel_size: int = 3, inputs: int = 3, hidden: int = 5
-) -> tuple[ConvGRUCell, Tensor, Tensor]:
+def six_convolutions(inputs: int = 3, hidden: int = 5, kernel_size: int = 3) -> dict[str, Tensor]:
+    """Weights of the formula, by its names."""
     torch.manual_seed(7)
+    weights = {}
+    for name in NAMES:
+        channels = inputs if name.startswith("W_x") else hidden
+        weights[f"{name}.weight"] = torch.randn(hidden, channels, kernel_size, kernel_size) / 6
+        weights[f"{name}.bias"] = torch.randn(hidden) / 6
+    return weights
+
+
+def example(
+    kernel_size: int = 3, inputs: int = 3, hidden: int = 5, *, height: int = 9, width: int = 11
+) -> tuple[ConvGRUCell, Tensor, Tensor]:
+    """A cell with the weights of `six_convolutions`, an input and a state."""
     cell = ConvGRUCell(inputs, hidden, kernel_size, padding=kernel_size // 2)
-    return cell, torch.randn(2, inputs, 9, 11), torch.randn(2, hidden, 9, 11)
+    cell.load_state_dict(six_convolutions(inputs, hidden, kernel_size))
+    return cell, torch.randn(2, inputs, height, width), torch.randn(2, hidden, height, width)
 
 
-@pytest.mark.parametrize("kernel_size", [1, 3, 5, 7])
-def test_a_step_is_the_formula(kernel_size: int) -> None:
-    cell, x, h = example(kernel_size)
-    expected = reference(cell.state_dict(), x, h, kernel_size // 2)
+@given(
+    kernel_size=st.sampled_from([1, 3, 5, 7]),
+    inputs=st.integers(1, 9),
+    hidden=st.integers(1, 17),
+    height=st.integers(1, 12),
+    width=st.integers(1, 12),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_step_is_the_formula(
+    kernel_size: int, inputs: int, hidden: int, height: int, width: int
+) -> None:
+    cell, x, h = example(kernel_size, inputs, hidden, height=height, width=width)
+    expected = reference(six_convolutions(inputs, hidden, kernel_size), x, h, kernel_size // 2)
     torch.testing.assert_close(cell(x, h), expected, atol=1e-5, rtol=0)
 
 
@@ -41,21 +64,35 @@ def test_many_steps_are_the_formula() -> None:
     cell, x, h = example()
     expected = h
     for _ in range(20):
-        h, expected = cell(x, h), reference(cell.state_dict(), x, expected, 1)
+        h, expected = cell(x, h), reference(six_convolutions(), x, expected, 1)
     torch.testing.assert_close(h, expected, atol=1e-5, rtol=0)
 
 
-def test_gradients_are_those_of_the_formula() -> None:
-    cell, x, h = example()
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+def test_gradients_are_those_of_the_formula(kernel_size: int) -> None:
+    cell, x, h = example(kernel_size)
+    six = {k: v.requires_grad_() for k, v in six_convolutions(kernel_size=kernel_size).items()}
     direction = torch.randn(2, 5, 9, 11)
     inputs = [x.requires_grad_(), h.requires_grad_()]
-    weights = dict(cell.named_parameters())
-    wanted = [*inputs, *weights.values()]
-    found = torch.autograd.grad((cell(x, h) * direction).sum(), wanted)
-    expected = torch.autograd.grad((reference(weights, x, h, 1) * direction).sum(), wanted)
-    for name, a, b in zip(["x", "h", *weights], found, expected, strict=True):
-        assert b.abs().max() > 0, name
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    own = dict(cell.named_parameters())
+    found = torch.autograd.grad((cell(x, h) * direction).sum(), [*inputs, *own.values()])
+    formula = (reference(six, x, h, kernel_size // 2) * direction).sum()
+    expected = dict(
+        zip(["x", "h", *six], torch.autograd.grad(formula, [*inputs, *six.values()]), strict=True)
+    )
+    joined = {  # what each parameter's gradient consists of
+        "x": ["x"],
+        "h": ["h"],
+        "W_x.weight": ["W_xz.weight", "W_xr.weight", "W_xh.weight"],
+        "W_h_gates.weight": ["W_hz.weight", "W_hr.weight"],
+        "W_h_candidate.weight": ["W_hh.weight"],
+        "bias": ["W_hz.bias", "W_hr.bias", "W_hh.bias"],
+    }
+    assert {"x", "h", *own} == set(joined)
+    for name, gradient in zip(["x", "h", *own], found, strict=True):
+        parts = torch.cat([expected[part] for part in joined[name]])
+        assert parts.abs().max() > 0, name
+        torch.testing.assert_close(gradient, parts, atol=1e-5, rtol=1e-4)
 
 
 def test_attributes_and_shape() -> None:
@@ -65,15 +102,53 @@ def test_attributes_and_shape() -> None:
     assert cell(torch.randn(4, 3, 32, 32), torch.zeros(4, 64, 32, 32)).shape == (4, 64, 32, 32)
 
 
-def test_the_state_dict_has_the_six_convolutions_and_loads() -> None:
+def test_its_own_state_dict_loads() -> None:
     cell, x, h = example()
-    saved = cell.state_dict()
-    assert set(saved) == {f"{name}.{part}" for name in NAMES for part in ("weight", "bias")}
-    torch.manual_seed(8)
     other = ConvGRUCell(3, 5)
     assert not torch.equal(other(x, h), cell(x, h))
-    other.load_state_dict(saved)
+    other.load_state_dict(cell.state_dict())
     assert torch.equal(other(x, h), cell(x, h))
+    assert not set(cell.state_dict()) & set(six_convolutions())
+
+
+def test_the_six_convolutions_load_inside_a_larger_module() -> None:
+    cell, x, h = example()
+    larger = torch.nn.ModuleDict({"cell": ConvGRUCell(3, 5)})
+    found = larger.load_state_dict({f"cell.{k}": v for k, v in six_convolutions().items()})
+    assert not found.missing_keys
+    assert not found.unexpected_keys
+    assert torch.equal(larger["cell"](x, h), cell(x, h))
+
+
+def test_loading_leaves_the_given_state_dict_as_it_is() -> None:
+    given_weights = six_convolutions()
+    ConvGRUCell(3, 5).load_state_dict(given_weights)
+    assert set(given_weights) == set(six_convolutions())
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("key", ["W_xz.weight", "W_hh.bias"])
+def test_a_part_of_the_six_convolutions_is_refused(key: str, strict: bool) -> None:
+    weights = six_convolutions()
+    del weights[key]
+    with pytest.raises(RuntimeError, match=f"{key} is missing; the six convolutions load together"):
+        ConvGRUCell(3, 5).load_state_dict(weights, strict=strict)
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    with pytest.raises(
+        RuntimeError, match=r"W_xr.weight has shape \[5, 4, 3, 3\], expected \[5, 3, 3, 3\]"
+    ):
+        ConvGRUCell(3, 5).load_state_dict(six_convolutions(inputs=4))
+
+
+def test_unknown_and_missing_names_are_refused_as_ever() -> None:
+    weights = ConvGRUCell(3, 5).state_dict()
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*W_other"):
+        ConvGRUCell(3, 5).load_state_dict({**weights, "W_other": torch.zeros(1)})
+    del weights["bias"]
+    with pytest.raises(RuntimeError, match=r"Missing key.*bias"):
+        ConvGRUCell(3, 5).load_state_dict(weights)
 
 
 @pytest.mark.parametrize(("kernel_size", "padding"), [(3, 0), (3, 2), (5, 1), (4, 2), (2, 1)])
@@ -89,6 +164,24 @@ def test_no_input_is_an_input_of_zeros() -> None:
     )
 
 
+@pytest.mark.parametrize("inputs", [0, 3])
+def test_a_cell_without_input_is_one_with_an_input_of_zeros(inputs: int) -> None:
+    cell, x, h = example()
+    top = ConvGRUCell(0, 5)
+    top.load_state_dict(six_convolutions(inputs))
+    if inputs == 0:  # there the random numbers of the state's weights are others
+        cell.load_state_dict({**six_convolutions(), **_of_the_state(six_convolutions(0))})
+    found = top.step(top.project_no_input(h), h)
+    torch.testing.assert_close(found, cell(torch.zeros_like(x), h), atol=1e-6, rtol=0)
+    found.sum().backward()
+    assert set(dict(top.named_parameters())) == {"W_h_gates.weight", "W_h_candidate.weight", "bias"}
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in top.parameters())
+
+
+def _of_the_state(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v for k, v in weights.items() if k.startswith("W_h") or k.endswith("bias")}
+
+
 def test_inputs_may_be_projected_at_once() -> None:
     cell, x, h = example()
     projected = cell.project_input(x)
@@ -101,9 +194,9 @@ def test_inputs_may_be_projected_at_once() -> None:
 def test_closed_gates_keep_the_state_and_open_ones_replace_it() -> None:
     cell, x, h = example()
     with torch.no_grad():
-        cell.W_xz.bias.fill_(-1e4)
+        cell.bias[:5] = -1e4  # of the update gate
         assert torch.equal(cell(x, h), h)
-        cell.W_xz.bias.fill_(1e4)
+        cell.bias[:5] = 1e4
         assert cell(x, h).abs().max() <= 1
 
 
