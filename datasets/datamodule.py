@@ -1,26 +1,53 @@
 """From archives to batches: the one place where Zarr becomes torch.
 
-Windows travel as one byte a pixel and are decoded on the device.
+Windows travel as one byte a pixel and are turned and decoded on the device.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+import atexit
+import signal
+import weakref
+from collections.abc import Iterator, Sequence
+from multiprocessing import get_context
+from typing import Annotated, Any, NamedTuple
+
 import pytorch_lightning as pl
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from datasets.archive import OK, Archive
 from datasets.coding import RAIN_CODE
-from datasets.errors import DataError
+from datasets.epoch_plan import SPAN
+from datasets.errors import ConfigError
 from datasets.repository import Address
-from datasets.windows import Crop, RainSampler, SplitConfig, runs, window_starts
+from datasets.samples import SampleSource, rain_blocks
+from datasets.splits import SplitConfig
+from datasets.window_reader import IN_TURN, PADDING, CodeBatch, Sample, SlotBatch, WindowReader
+from datasets.windows import runs
 
-TRAIN, VALIDATION = 0, 1
+
+class ArchiveShare(BaseModel):
+    """An archive to train on, in YAML by its address alone or with more to say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    address: Address
+    weight: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="share of the samples beside the other archives' weights; by the number of "
+        "windows where none has a weight",
+    )
+    snapshot: str | None = Field(default=None, description="the newest where not given")
+
+
+def _share(value: Any) -> Any:
+    return value if isinstance(value, (dict, ArchiveShare)) else {"address": value}
 
 
 class DataConfig(BaseModel):
@@ -28,25 +55,51 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    archives: tuple[Address, ...] = Field(default=(), description="archives to train on")
+    archives: tuple[Annotated[ArchiveShare, BeforeValidator(_share)], ...] = Field(
+        default=(), description="archives to train on"
+    )
     context: int = Field(default=4, gt=0, description="scans that a forecast starts from")
     lead_times: int = Field(default=12, gt=0, description="scans that it is trained to forecast")
     crop: int = Field(default=128, gt=0, description="side of the square training crops [px]")
-    batch_size: int = Field(default=4, gt=0)
-    samples_per_epoch: int = Field(default=800, gt=0)
+    batch_size: int = Field(default=4, gt=0, description="samples of a step on each device")
+    samples_per_epoch: int = Field(default=800, gt=0, description="on all devices together")
     validation_samples: int = Field(default=64, gt=0)
     rain_preference: float = Field(
-        default=5.0, ge=0, description="0 draws crops evenly, more prefers rain"
+        default=5.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="0 draws crops evenly, more prefers rain",
+    )
+    crops_per_read: int = Field(
+        default=8, gt=0, description="training crops cut from the chunks that are read for one"
     )
     augment: bool = Field(default=True, description="rotate and flip training crops")
     drop_scan: float = Field(
-        default=0.02, ge=0, lt=1, description="chance that a training context lacks an older scan"
+        default=0.02,
+        ge=0,
+        lt=1,
+        description="chance of each older scan of a training context to be lost",
     )
-    workers: int = Field(default=0, ge=0, description="loader processes besides the main one")
-    memory_gib: float = Field(
-        default=4.0, ge=0, description="archives up to this size together are held in memory [GiB]"
+    workers: int = Field(
+        default=0, ge=0, description="loader processes of each device, besides the main one"
     )
     split: SplitConfig = SplitConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        if self.workers and SPAN % self.workers:
+            raise ValueError(
+                f"workers {self.workers}: give a divisor of {SPAN} (1, 2, 3, 4, 6, 12), so "
+                "that crops of one read stay with one worker"
+            )
+        weighted = [share.address for share in self.archives if share.weight is not None]
+        if weighted and len(weighted) < len(self.archives):
+            without = [share.address for share in self.archives if share.weight is None]
+            raise ValueError(
+                f"archives: {', '.join(weighted)} has a weight and {', '.join(without)} has none; "
+                "give all of them one or none"
+            )
+        return self
 
 
 class RainBatch(NamedTuple):
@@ -56,198 +109,269 @@ class RainBatch(NamedTuple):
     """(B, T, 1, H, W), oldest scan first"""
     target: Tensor
     """(B, L, 1, H, W)"""
+    places: Tensor
+    """(B, 5) int64 on the host, see `CodeBatch`"""
+
+    @property
+    def keys(self) -> Tensor:
+        """(B,) a number for each sample of the epoch, the same on any rank."""
+        return self.places[:, 0]
 
 
-class WindowDataset(Dataset[Tensor]):
-    """Crops of windows of all archives of one split, one byte a pixel.
+class BatchLoader:
+    """Iterates the batches of this rank; knows where in an epoch it goes on.
 
-    ``codes`` are the archives' good scans where those are held in memory. Inside, a scan goes by
-    its number among the good ones: an archive of a few events has gaps of years.
-
-    An item is addressed by (epoch, index) and depends on nothing else but the seed: not on the
-    worker, the rank, the clock, nor on what was drawn before.
-
-    Raises
-    ------
-    DataError
-        If no archive has a window for the split.
+    Parameters
+    ----------
+    source, reader : which samples, and who cuts them.
+    config : batch size and workers.
+    trainer : says which rank this is, which epoch comes and which batch of it; without one, rank
+        0 of 1 from the start.
+    same_every_epoch : for validation.
     """
 
     def __init__(
         self,
-        archives: Sequence[Archive],
+        source: SampleSource,
+        reader: WindowReader,
         config: DataConfig,
-        split: int,
-        seed: int,
-        codes: Sequence[npt.NDArray[np.uint8]] | None = None,
+        trainer: pl.Trainer | None,
+        *,
+        same_every_epoch: bool,
     ) -> None:
-        self._config, self._split, self._seed = config, split, seed
-        self._archives = list(archives)
-        length = config.context + config.lead_times
-        self._samplers: list[RainSampler | None] = []
-        self.counts: list[int] = []
-        self._times: list[npt.NDArray[np.int64]] = []
-        for archive in archives:
-            ok = archive.status == OK
-            region = config.split.regions(archive.times, ok)[split]
-            self._times.append(np.flatnonzero(ok))
-            starts = np.searchsorted(self._times[-1], window_starts(region & ok, length))
-            self.counts.append(starts.size)
-            self._samplers.append(
-                RainSampler(
-                    starts,
-                    length,
-                    archive.block_statistics("rain_rate", ok),
-                    archive.block_statistics("observed_share", ok),
-                    shape=archive.grid.shape,
-                    block=archive.block_px,
-                    crop=config.crop,
-                    strength=config.rain_preference,
-                )
-                if starts.size
-                else None
-            )
-        if not any(self.counts):
-            names = ", ".join(archive.address for archive in archives)
-            raise DataError(
-                f"no {('training', 'validation')[split]} window: one takes {length} consecutive "
-                f"scans (context {config.context} + lead_times {config.lead_times}), and that part "
-                f"of {names} has nowhere so many; ingest more scans, or change data.split, "
-                "data.context or data.lead_times"
-            )
-        self._codes = codes
-
-    def __len__(self) -> int:
-        if self._split == VALIDATION:
-            return self._config.validation_samples
-        return self._config.samples_per_epoch
-
-    def __getitem__(self, address: tuple[int, int]) -> Tensor:
-        """(T + L, crop, crop) uint8 codes of sample ``index`` of ``epoch``."""
-        epoch, index = address
-        rng = np.random.default_rng((self._seed, self._split, epoch, index))
-        shares = np.array(self.counts, dtype=np.float64)
-        which = int(rng.choice(shares.size, p=shares / shares.sum()))
-        sampler = self._samplers[which]
-        assert sampler is not None
-        codes = self._cut(which, sampler.draw(rng))
-        if self._split == TRAIN:
-            codes = self._augmented(codes, rng)
-        return torch.from_numpy(np.ascontiguousarray(codes))
-
-    def _cut(self, which: int, crop: Crop) -> npt.NDArray[np.uint8]:
-        source: Any = self._archives[which].codes if self._codes is None else self._codes[which]
-        first = int(self._times[which][crop.scan]) if self._codes is None else crop.scan
-        side = self._config.crop
-        length = self._config.context + self._config.lead_times
-        window = np.asarray(
-            source[
-                first : first + length,
-                crop.row : crop.row + side,
-                crop.column : crop.column + side,
-            ]
+        self._source, self._reader = source, reader
+        self._config, self._trainer = config, trainer
+        self._same = same_every_epoch
+        self._batches = _Batches()
+        self._closes_at_exit = False
+        if config.workers:  # workers are forked from a process that has imported all they need
+            get_context("forkserver").set_forkserver_preload([WindowReader.__module__])
+        self._loader: DataLoader[CodeBatch | SlotBatch] = DataLoader(
+            reader,
+            batch_sampler=self._batches,
+            num_workers=config.workers,
+            collate_fn=_as_is,
+            # Zarr's event loop and fork do not mix
+            multiprocessing_context="forkserver" if config.workers else None,
+            persistent_workers=config.workers > 0,
+            worker_init_fn=_left_to_the_parent,
+            prefetch_factor=IN_TURN - 1 if config.workers else None,
         )
-        short = [(0, 0), (0, side - window.shape[1]), (0, side - window.shape[2])]
-        return np.pad(window, short, constant_values=RAIN_CODE.NOT_OBSERVED)
-
-    def _augmented(
-        self, codes: npt.NDArray[np.uint8], rng: np.random.Generator
-    ) -> npt.NDArray[np.uint8]:
-        older = self._config.context - 1
-        lost = rng.random(older) < self._config.drop_scan
-        if lost.any():
-            codes = codes.copy()
-            codes[:older][lost] = RAIN_CODE.NOT_OBSERVED
-        if not self._config.augment:
-            return codes
-        codes = np.rot90(codes, k=int(rng.integers(4)), axes=(1, 2))
-        return codes[:, :, ::-1] if rng.random() < 0.5 else codes
-
-
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Addresses (epoch, index) of this rank; Lightning calls ``set_epoch`` before each epoch.
-
-    Every rank gets equally many, for ranks that wait for each other hang otherwise: what is left
-    over of ``length`` is not used.
-    """
-
-    def __init__(self, length: int, *, same_every_epoch: bool, rank: int, world: int) -> None:
-        self._length, self._same, self._rank, self._world = length, same_every_epoch, rank, world
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose which samples come next."""
-        self._epoch = 0 if self._same else epoch
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self._epoch, index) for index in self._indices())
 
     def __len__(self) -> int:
-        return len(self._indices())
+        return self._source.count_batches(self._config.batch_size, self._world)
 
-    def _indices(self) -> range:
-        whole = self._length - self._length % self._world
-        return range(self._rank, whole, self._world)
+    def __iter__(self) -> Iterator[CodeBatch]:
+        epoch, start = self._position()
+        self._batches.samples = self._source.batches(
+            epoch, self._config.batch_size, rank=self._rank, world=self._world, start=start
+        )
+        iterator = iter(self._loader)
+        if not self._closes_at_exit:  # last registered, first to run: before torch ends workers
+            atexit.register(_close, weakref.ref(self))
+            self._closes_at_exit = True
+        for batch in iterator:
+            yield self._reader.received(batch)
+
+    def close(self) -> None:
+        """End the worker processes; they take no notice of signals."""
+        iterator = self._loader._iterator
+        if isinstance(iterator, _MultiProcessingDataLoaderIter):
+            iterator._shutdown_workers()
+            self._loader._iterator = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the trainer's own progress says where to go on."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """For Lightning to know that this loader can go on within an epoch."""
+
+    def _position(self) -> tuple[int, int]:
+        if self._trainer is None or self._same:
+            return 0, 0
+        loop: Any = self._trainer.fit_loop
+        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
+
+    @property
+    def _rank(self) -> int:
+        return self._trainer.global_rank if self._trainer else 0
+
+    @property
+    def _world(self) -> int:
+        return self._trainer.world_size if self._trainer else 1
+
+
+class _Batches:
+    """What the torch loader takes its batches of samples from, new for each epoch."""
+
+    samples: Iterator[list[Sample]] = iter(())
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        return self.samples
+
+
+def _close(loader: weakref.ref[BatchLoader]) -> None:
+    """End a loader's workers when Python ends, if the loader is still there."""
+    found = loader()
+    if found is not None:
+        found.close()
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _left_to_the_parent(worker: int) -> None:
+    """Signals reach whole process groups; a worker must not die before the last step is saved."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class RainDataModule(pl.LightningDataModule):
-    """Loaders of training and validation batches over one or several archives."""
+    """Loaders of training and validation batches over one or several archives.
+
+    Raises
+    ------
+    ConfigError
+        If no archive is configured.
+    DataError
+        If an archive is missing, or has no window as `SampleSource` says.
+    """
 
     def __init__(self, config: DataConfig, *, seed: int) -> None:
         super().__init__()
-        self.config = config
-        archives = [Archive.open(path) for path in config.archives]
-        self.archives = archives
-        codes = _in_memory(archives, config.memory_gib)
-        self.training = WindowDataset(archives, config, TRAIN, seed, codes)
-        self.validation = WindowDataset(archives, config, VALIDATION, seed, codes)
+        if not config.archives:
+            raise ConfigError("no archive to train on; give --archive or data.archives")
+        self.config, self._seed = config, seed
+        self._loaders: list[BatchLoader] = []
+        self._open([share.snapshot for share in config.archives])
         self._table = torch.from_numpy(RAIN_CODE.table)
 
-    def periods(self, archive: Archive, split: int) -> list[tuple[str, str]]:
-        """Valid times that a split may use, as [start, end) in ISO format, UTC."""
-        times = archive.times
-        region = self.config.split.regions(times, archive.status == OK)[split]
-        return [
-            (times[a].isoformat(), (times[b - 1] + archive.step).isoformat())
-            for a, b in runs(region)
+    def _open(self, snapshots: Sequence[str | None]) -> None:
+        config = self.config
+        self.archives = [
+            Archive.open(share.address, snapshot)
+            for share, snapshot in zip(config.archives, snapshots, strict=True)
         ]
-
-    def train_dataloader(self) -> DataLoader[Tensor]:
-        return self._loader(self.training, same_every_epoch=False)
-
-    def val_dataloader(self) -> DataLoader[Tensor]:
-        return self._loader(self.validation, same_every_epoch=True)
-
-    def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> RainBatch:
-        """Decode on the device: (B, T + L, H, W) uint8 to rain rate."""
-        self._table = self._table.to(batch.device)
-        rate = self._table[batch.int()].unsqueeze(2)
-        return RainBatch(rate[:, : self.config.context], rate[:, self.config.context :])
-
-    def _loader(self, dataset: WindowDataset, *, same_every_epoch: bool) -> DataLoader[Tensor]:
-        trainer = self.trainer
-        return DataLoader(
-            dataset,
-            batch_size=self.config.batch_size,
-            sampler=EpochSampler(
-                len(dataset),
-                same_every_epoch=same_every_epoch,
-                rank=trainer.global_rank if trainer else 0,
-                world=trainer.world_size if trainer else 1,
-            ),
-            num_workers=self.config.workers,
-            # Zarr's event loop and fork do not mix
-            multiprocessing_context="spawn" if self.config.workers else None,
-            persistent_workers=self.config.workers > 0,
-            pin_memory=torch.cuda.is_available(),
+        blocks = [rain_blocks(archive) for archive in self.archives]
+        self.regions = [config.split.regions(a.times, a.status == OK) for a in self.archives]
+        weights = [share.weight for share in config.archives if share.weight is not None]
+        length = config.context + config.lead_times
+        common: dict[str, Any] = {
+            "seed": self._seed,
+            "length": length,
+            "crop": config.crop,
+            "rain_preference": config.rain_preference,
+            "weights": weights or None,
+        }
+        self.training = SampleSource(
+            self.archives,
+            blocks,
+            [region.training for region in self.regions],
+            split="training",
+            samples=config.samples_per_epoch,
+            per_read=config.crops_per_read,
+            augment=config.augment,
+            older=config.context - 1,
+            drop_scan=config.drop_scan,
+            **common,
+        )
+        self.validation = SampleSource(
+            self.archives,
+            blocks,
+            [region.validation for region in self.regions],
+            split="validation",
+            samples=config.validation_samples,
+            per_read=1,  # few samples ought to be of many places
+            **common,
         )
 
+    def setup(self, stage: str) -> None:
+        """All ranks read the snapshots that rank 0 found, whatever is committed meanwhile."""
+        assert self.trainer is not None
+        mine = [archive.snapshot for archive in self.archives]
+        theirs = self.trainer.strategy.broadcast(mine)
+        if theirs != mine:
+            self._open(theirs)
 
-def _in_memory(archives: Sequence[Archive], most_gib: float) -> list[npt.NDArray[np.uint8]] | None:
-    """The archives' good scans, where they are together small enough to hold."""
-    good = [archive.status == OK for archive in archives]
-    pairs = list(zip(archives, good, strict=True))
-    size = sum(int(ok.sum() * np.prod(archive.grid.shape)) for archive, ok in pairs)
-    if size > most_gib * 2**30:
-        return None
-    return [archive.codes_where(ok) for archive, ok in pairs]
+    def close(self) -> None:
+        """End all loaders' worker processes."""
+        for loader in self._loaders:
+            loader.close()
+
+    def periods(self, split: str) -> list[list[tuple[str, str]]]:
+        """Valid times of each archive that a split may use, as [start, end) in ISO format, UTC."""
+        found = []
+        for archive, regions in zip(self.archives, self.regions, strict=True):
+            times = archive.times
+            found.append(
+                [
+                    (times[a].isoformat(), (times[b - 1] + archive.step).isoformat())
+                    for a, b in runs(getattr(regions, split))
+                ]
+            )
+        return found
+
+    def describe(self, places: Tensor) -> list[str]:
+        """Windows of a batch in words.
+
+        Parameters
+        ----------
+        places : (B, 5), see `CodeBatch`.
+        """
+        words = []
+        for index, which, scan, row, column in places.tolist():
+            if index != PADDING:
+                archive, side = self.archives[which], self.config.crop
+                words.append(
+                    f"{archive.name} {archive.times[scan]:%Y-%m-%dT%H:%M} rows {row} to "
+                    f"{row + side - 1} columns {column} to {column + side - 1}"
+                )
+        return words
+
+    def train_dataloader(self) -> BatchLoader:
+        return self._loader(self.training, same_every_epoch=False)
+
+    def val_dataloader(self) -> BatchLoader:
+        return self._loader(self.validation, same_every_epoch=True)
+
+    def transfer_batch_to_device(
+        self, batch: CodeBatch, device: torch.device, dataloader_idx: int
+    ) -> CodeBatch:
+        """Move the codes alone: what the host asks of a sample must not wait for the device."""
+        return batch._replace(codes=batch.codes.to(device, non_blocking=True))
+
+    def on_after_batch_transfer(self, batch: CodeBatch, dataloader_idx: int) -> RainBatch:
+        """Turn and decode on the device: (B, T + L, H, W) uint8 to rain rate."""
+        codes = torch.stack(
+            [
+                _turned(sample, turn)
+                for sample, turn in zip(batch.codes, batch.turns.tolist(), strict=True)
+            ]
+        )
+        self._table = self._table.to(codes.device)
+        # several times faster than indexing the table
+        rate = self._table.index_select(0, codes.flatten().int()).view(codes.shape).unsqueeze(2)
+        context = self.config.context
+        return RainBatch(rate[:, :context], rate[:, context:], batch.places)
+
+    def _loader(self, source: SampleSource, *, same_every_epoch: bool) -> BatchLoader:
+        config = self.config
+        reader = WindowReader(
+            self.archives,
+            config.context + config.lead_times,
+            config.crop,
+            batch_size=config.batch_size,
+            workers=config.workers,
+        )
+        loader = BatchLoader(
+            source, reader, config, self.trainer, same_every_epoch=same_every_epoch
+        )
+        self._loaders.append(loader)
+        return loader
+
+
+def _turned(codes: Tensor, turn: int) -> Tensor:
+    turned = torch.rot90(codes, turn % 4, (-2, -1))
+    return turned.flip(-1) if turn >= 4 else turned

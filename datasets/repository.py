@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import filelock
@@ -24,7 +24,14 @@ UNFINISHED_S = 600  # after that a repository on object storage without a branch
 INITIAL_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"  # that of every new Icechunk repository, empty
 
 # a folder, s3://bucket/prefix or gs://bucket/prefix; a Path cannot hold the latter two
-Address = Annotated[str, BeforeValidator(os.fspath)]
+def _address(value: Any) -> str:
+    try:
+        return os.fspath(value)
+    except TypeError as error:
+        raise ValueError(f"expected a folder or s3://…, found {value!r}") from error
+
+
+Address = Annotated[str, BeforeValidator(_address)]
 
 # Icechunk warns of concurrent local commits each time; `write_lock` prevents them.
 icechunk.set_logs_filter("error")

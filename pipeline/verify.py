@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from datasets.archive import OK, Archive
 from datasets.errors import ConfigError, DataError
 from datasets.repository import Address
-from datasets.windows import Period
+from datasets.splits import Period
 from pipeline.forecast import PERSISTENCE, Model, parse_time
 from pipeline.progress import tracked
 from pipeline.provenance import atomic_path, now_utc, sha256_of, squall_version

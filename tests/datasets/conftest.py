@@ -1,8 +1,14 @@
-"""Fixtures of the tests of data at rest."""
+"""Fixtures of the tests of data at rest and on its way to the model."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+
+from datasets.archive_writer import ArchiveWriter, StoredScan
+from datasets.grid import Grid
 
 
 @pytest.fixture
@@ -12,3 +18,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place.mkdir()
     monkeypatch.chdir(place)
     return place
+
+
+@pytest.fixture(scope="session")
+def dry_archive(
+    tmp_path_factory: pytest.TempPathFactory,
+    grid: Grid,
+    scans_of: Callable[..., list[StoredScan]],
+) -> Path:
+    """Ten dry scans from 2024-06-01 00:00 on a grid of 33 × 40. Read only."""
+    path = tmp_path_factory.mktemp("archives") / "dry.icechunk"
+    small = Grid(x=np.arange(40) * 500.0, y=-np.arange(33) * 500.0, crs_wkt=grid.crs_wkt)
+    scans = scans_of(np.zeros((10, *small.shape), dtype=np.uint8), "2024-06-01")
+    ArchiveWriter(path, pd.Timedelta("5min"), {"name": "dry"}).commit(small, scans, [], "dry")
+    return path

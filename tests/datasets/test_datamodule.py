@@ -1,4 +1,4 @@
-"""From archives to batches: what a sample depends on, and that it is what the archive holds."""
+"""From archives to batches: loaders in a trainer, and that a batch is what the archive holds."""
 
 import pickle
 from collections.abc import Callable
@@ -11,294 +11,188 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+import yaml
 from pydantic import ValidationError
 
-from datasets.archive import OK, Archive
+from datasets.archive import Archive
 from datasets.archive_writer import ArchiveWriter, StoredScan
 from datasets.coding import RAIN_CODE
-from datasets.datamodule import (
-    TRAIN,
-    VALIDATION,
-    DataConfig,
-    EpochSampler,
-    RainBatch,
-    RainDataModule,
-    WindowDataset,
-    _in_memory,
-)
-from datasets.errors import DataError
+from datasets.datamodule import ArchiveShare, BatchLoader, DataConfig, RainBatch, RainDataModule
+from datasets.epoch_plan import SPAN
+from datasets.errors import ConfigError, DataError
 from datasets.grid import Grid
-from datasets.windows import Crop, Period, RainSampler, SplitConfig
+from datasets.splits import Period, SplitConfig
+from datasets.window_reader import PADDING, CodeBatch
 
 STEP = pd.Timedelta("5min")
+T_IN, T_OUT, CROP = 3, 2, 32
 
 
-def config(**changes: Any) -> DataConfig:
-    settings = {"context": 3, "lead_times": 2, "crop": 32, "augment": False, "drop_scan": 0.0}
-    return DataConfig(**{**settings, "samples_per_epoch": 20, "validation_samples": 7, **changes})
+def config(*archives: Any, **changes: Any) -> DataConfig:
+    settings: dict[str, Any] = {
+        "archives": archives,
+        "context": T_IN,
+        "lead_times": T_OUT,
+        "crop": CROP,
+        "samples_per_epoch": 20,
+        "validation_samples": 7,
+        "split": SplitConfig(guard_minutes=0),
+    }
+    return DataConfig(**settings | changes)
 
 
-def dataset(
-    path: Path, split: int = TRAIN, seed: int = 1, archives: int = 1, **changes: Any
-) -> WindowDataset:
-    opened = [Archive.open(path)] * archives
-    values = config(**changes)
-    return WindowDataset(opened, values, split, seed, _in_memory(opened, values.memory_gib))
+def module(*archives: Any, seed: int = 1, **changes: Any) -> RainDataModule:
+    return RainDataModule(config(*archives, **changes), seed=seed)
 
 
-def samples(source: WindowDataset, epoch: int = 0, count: int = 12) -> np.ndarray:
-    return np.stack([source[epoch, index].numpy() for index in range(count)])
+def check(data: RainDataModule, codes: CodeBatch) -> RainBatch:
+    """Decode, and compare with what the archives hold at the places; lost scans are left out."""
+    batch = data.on_after_batch_transfer(codes, 0)
+    assert batch.context.dtype == batch.target.dtype == torch.float32
+    size = codes.codes.shape[0]
+    assert batch.context.shape == (size, T_IN, 1, CROP, CROP)
+    assert batch.target.shape == (size, T_OUT, 1, CROP, CROP)
+    assert torch.equal(batch.keys, batch.places[:, 0])
+    rain = torch.cat([batch.context, batch.target], dim=1)[:, :, 0].numpy()
+    for sample, turn, (number, which, scan, row, column) in zip(
+        rain, codes.turns.tolist(), batch.places.tolist(), strict=True
+    ):
+        if number == PADDING:
+            assert np.isnan(sample).all()
+            continue
+        if turn >= 4:  # undo the mirror first, and then the quarter turns
+            sample = sample[..., ::-1]
+        sample = np.rot90(sample, -(turn % 4), (-2, -1))
+        expected = data.archives[which].read(scan, T_IN + T_OUT).values
+        expected = expected[:, row : row + CROP, column : column + CROP]
+        lost = np.isnan(sample).all(axis=(1, 2))
+        assert not lost[T_IN - 1 :].any()
+        np.testing.assert_array_equal(sample[~lost], expected[~lost])
+    return batch
 
 
-def times_of(archive: Archive, place: Crop) -> list[int]:
-    """Time indices of a window of five scans: a crop counts good scans only."""
-    return np.flatnonzero(archive.status == OK)[place.scan : place.scan + 5].tolist()
+# --- batches are what the archive holds --------------------------------------------------------
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Crop]:
-    """Where the samples come from, in the order that they are taken."""
-    places: list[Crop] = []
-    draw = RainSampler.draw
-
-    def spy(self: RainSampler, rng: np.random.Generator) -> Crop:
-        places.append(draw(self, rng))
-        return places[-1]
-
-    monkeypatch.setattr(RainSampler, "draw", spy)
-    return places
-
-
-# --- what a sample depends on ------------------------------------------------------------------
+def test_decoded_batches_are_the_archive_at_the_places(rain_archive: Path) -> None:
+    data = module(rain_archive, augment=False, drop_scan=0.0)
+    for loader, samples in ((data.train_dataloader(), 20), (data.val_dataloader(), 7)):
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        decoded = [check(data, batch) for batch in batches]
+        numbers = torch.cat([batch.keys for batch in decoded])
+        assert sorted(numbers[numbers != PADDING].tolist()) == list(range(samples))
+        assert not torch.cat([batch.turns for batch in batches]).any()
+        for batch in decoded:
+            assert not batch.context[batch.keys != PADDING].isnan().all(dim=(2, 3, 4)).any()
 
 
-def test_the_same_address_gives_the_same_sample(rain_archive: Path) -> None:
-    settings = {"augment": True, "drop_scan": 0.3}
-    first = dataset(rain_archive, **settings)
-    forward = samples(first)
-    backward = [first[0, index].numpy() for index in range(11, -1, -1)][::-1]
-    np.testing.assert_array_equal(forward, backward)
-    np.testing.assert_array_equal(forward, samples(dataset(rain_archive, **settings)))
+def test_turned_batches_are_the_archive_turned_back(rain_archive: Path) -> None:
+    data = module(rain_archive, samples_per_epoch=80)
+    batches = list(data.train_dataloader())
+    assert set(torch.cat([batch.turns for batch in batches]).tolist()) == set(range(8))
+    for batch in batches:
+        check(data, batch)
 
 
-@pytest.mark.parametrize("other", [{"seed": 2}, {"epoch": 1}, {"split": VALIDATION}])
-def test_seeds_epochs_and_splits_differ(rain_archive: Path, other: dict[str, int]) -> None:
-    seed, epoch, split = other.get("seed", 1), other.get("epoch", 0), other.get("split", TRAIN)
-    here = samples(dataset(rain_archive))
-    there = samples(dataset(rain_archive, split=split, seed=seed), epoch)
-    assert sum(not np.array_equal(a, b) for a, b in zip(here, there, strict=True)) >= 11
+def test_validation_is_neither_turned_nor_thinned(rain_archive: Path) -> None:
+    data = module(rain_archive, augment=True, drop_scan=0.9, validation_samples=40)
+    for batch in data.val_dataloader():
+        decoded = check(data, batch)
+        assert not batch.turns.any()
+        assert not decoded.context.isnan().all(dim=(2, 3, 4)).any()
 
 
-def test_samples_of_an_epoch_differ(rain_archive: Path) -> None:
-    assert len({sample.tobytes() for sample in samples(dataset(rain_archive), count=20)}) >= 18
-
-
-@given(st.integers(0, 50), st.integers(1, 9))
-def test_ranks_partition_the_samples(length: int, world: int) -> None:
-    ranks = [
-        EpochSampler(length, same_every_epoch=False, rank=rank, world=world)
-        for rank in range(world)
-    ]
-    for sampler in ranks:
-        sampler.set_epoch(3)
-    shares = [list(sampler) for sampler in ranks]
-    assert [len(share) for share in shares] == [len(sampler) for sampler in ranks]
-    assert len({len(share) for share in shares}) == 1  # ranks that wait for each other
-    together = [address for share in shares for address in share]
-    assert sorted(together) == [(3, index) for index in range(length - length % world)]
-
-
-def test_validation_is_the_same_in_every_epoch() -> None:
-    sampler = EpochSampler(3, same_every_epoch=True, rank=0, world=1)
-    before = list(sampler)
-    sampler.set_epoch(5)
-    assert list(sampler) == before == [(0, 0), (0, 1), (0, 2)]
-
-
-def test_the_lengths_are_configured(rain_archive: Path) -> None:
-    assert len(dataset(rain_archive)) == 20
-    assert len(dataset(rain_archive, split=VALIDATION)) == 7
-
-
-# --- samples are what the archive holds --------------------------------------------------------
-
-
-@pytest.mark.parametrize("split", [TRAIN, VALIDATION])
-@pytest.mark.parametrize("memory_gib", [0, 4])
-def test_a_decoded_batch_is_the_archive_at_the_crop(
-    rain_archive: Path, drawn: list[Crop], split: int, memory_gib: float
-) -> None:
-    settings = config(archives=(rain_archive,), memory_gib=memory_gib, batch_size=4)
-    module = RainDataModule(settings, seed=5)
-    loader = module.train_dataloader() if split == TRAIN else module.val_dataloader()
-    archive = Archive.open(rain_archive)
-    taken = 0
-    for codes in loader:
-        assert codes.dtype == torch.uint8
-        batch = module.on_after_batch_transfer(codes, 0)
-        assert isinstance(batch, RainBatch)
-        assert batch.context.shape[1:] == (3, 1, 32, 32)
-        assert batch.target.shape[1:] == (2, 1, 32, 32)
-        rain = torch.cat([batch.context, batch.target], dim=1)[:, :, 0].numpy()
-        for sample in rain:
-            place = drawn[taken]
-            rows = slice(place.row, place.row + 32)
-            columns = slice(place.column, place.column + 32)
-            expected = archive.read(times_of(archive, place)[0], 5)[:, rows, columns]
-            np.testing.assert_array_equal(sample, expected)
-            taken += 1
-    assert taken == (20 if split == TRAIN else 7)
+def test_older_scans_of_the_context_are_lost(rain_archive: Path) -> None:
+    data = module(rain_archive, drop_scan=0.5, samples_per_epoch=400)
+    decoded = [check(data, batch) for batch in data.train_dataloader()]
+    lost = torch.cat([batch.context.isnan().all(dim=(2, 3, 4)) for batch in decoded])[:400]
+    assert lost[:, :2].float().mean() == pytest.approx(0.5, abs=0.1)
+    assert not lost[:, 2].any()
+    assert not torch.cat([batch.target.isnan().all(dim=(2, 3, 4)) for batch in decoded])[:400].any()
 
 
 def test_decoding_keeps_every_code(rain_archive: Path) -> None:
-    module = RainDataModule(config(archives=(rain_archive,)), seed=1)
-    codes = torch.arange(256, dtype=torch.uint8).reshape(1, 256, 1, 1)
-    batch = module.on_after_batch_transfer(codes, 0)
-    rain = torch.cat([batch.context, batch.target], dim=1).flatten().numpy()
+    codes = torch.arange(256, dtype=torch.uint8).reshape(1, 4, 8, 8)
+    batch = CodeBatch(codes, torch.zeros(1, dtype=torch.int64), torch.zeros((1, 5)))
+    decoded = module(rain_archive).on_after_batch_transfer(batch, 0)
+    rain = torch.cat([decoded.context, decoded.target], dim=1).flatten().numpy()
     np.testing.assert_array_equal(rain, RAIN_CODE.table)
-    assert batch.context.dtype == torch.float32
 
 
-def test_no_window_reaches_across_a_gap(rain_archive: Path, drawn: list[Crop]) -> None:
-    archive = Archive.open(rain_archive)
-    for split in (TRAIN, VALIDATION):
-        samples(dataset(rain_archive, split), count=200)
-    assert len(drawn) == 400
-    for place in drawn:
-        assert (np.diff(times_of(archive, place)) == 1).all()
-    assert len({place.scan for place in drawn}) > 40
+def test_validation_in_the_middle_of_an_epoch_changes_nothing(rain_archive: Path) -> None:
+    data = module(rain_archive, samples_per_epoch=400, batch_size=2)
+    validation = [batch.codes for batch in data.val_dataloader()]
+    undisturbed = [batch.codes for batch in data.train_dataloader()]
+    mixed = []
+    for number, batch in enumerate(data.train_dataloader()):
+        mixed.append(batch.codes)
+        if number in (1, 60):
+            for again, before in zip(data.val_dataloader(), validation, strict=True):
+                assert torch.equal(again.codes, before)
+    assert all(torch.equal(a, b) for a, b in zip(mixed, undisturbed, strict=True))
 
 
-def test_training_and_validation_share_no_scan(rain_archive: Path, drawn: list[Crop]) -> None:
-    scans: dict[int, set[int]] = {}
-    for split in (TRAIN, VALIDATION):
-        drawn.clear()
-        samples(dataset(rain_archive, split), count=200)
-        archive = Archive.open(rain_archive)
-        scans[split] = {time for place in drawn for time in times_of(archive, place)}
-    assert not scans[TRAIN] & scans[VALIDATION]
-    # 75 good scans, the last fifth validates: 15 of them from index 65 on
-    assert max(scans[TRAIN]) <= 64
-    assert min(scans[VALIDATION]) >= 65
+def test_archives_mix_by_their_weights(rain_archive: Path, dry_archive: Path) -> None:
+    shares = [{"address": rain_archive, "weight": 1}, {"address": dry_archive, "weight": 1}]
+    data = module(*shares, rain_preference=0, samples_per_epoch=400)
+    places = torch.cat([check(data, batch).places for batch in data.train_dataloader()])
+    assert places[:, 1].float().mean() == pytest.approx(0.5, abs=0.15)
+    # ten dry scans, two of which validate: no window of five there
+    assert data.training.counts == [26 + 12 + 10, 4]
+    assert data.validation.counts == [11, 0]
 
 
-def test_counts_are_the_windows_of_each_archive(rain_archive: Path) -> None:
-    # training has the good scans 0 to 29, 34 to 49 and 51 to 64
-    assert dataset(rain_archive, archives=2).counts == [26 + 12 + 10] * 2
-    assert dataset(rain_archive, VALIDATION).counts == [11]
+def test_what_the_host_asks_of_a_batch_stays_there(rain_archive: Path) -> None:
+    data = module(rain_archive)
+    batch = next(iter(data.train_dataloader()))
+    moved = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert moved.codes.is_meta
+    assert moved.turns is batch.turns
+    assert moved.places is batch.places
 
 
-def test_both_splits_share_what_is_in_memory(rain_archive: Path) -> None:
-    module = RainDataModule(config(archives=(rain_archive,)), seed=1)
-    assert module.training._codes is not None
-    assert module.training._codes is module.validation._codes
+# --- words and periods -------------------------------------------------------------------------
 
 
-def test_archives_in_memory_and_on_disk_give_the_same(rain_archive: Path) -> None:
-    held = dataset(rain_archive, memory_gib=4)
-    lazy = dataset(rain_archive, memory_gib=0)
-    assert held._codes is not None
-    assert lazy._codes is None
-    np.testing.assert_array_equal(samples(held), samples(lazy))
+def test_windows_in_words(rain_archive: Path) -> None:
+    data = module(rain_archive)
+    places = torch.tensor([[7, 0, 51, 3, 20], [PADDING, 0, 0, 0, 0], [8, 0, 0, 16, 32]])
+    assert data.describe(places) == [
+        "rain 2024-06-01T04:15 rows 3 to 34 columns 20 to 51",
+        "rain 2024-06-01T00:00 rows 16 to 47 columns 32 to 63",
+    ]
 
 
-@pytest.mark.parametrize("memory_gib", [0, 4])
-def test_a_dataset_travels_to_worker_processes(rain_archive: Path, memory_gib: float) -> None:
-    here = dataset(rain_archive, memory_gib=memory_gib)
-    there = pickle.loads(pickle.dumps(here))
-    np.testing.assert_array_equal(samples(here), samples(there))
+def test_periods_are_what_a_split_may_use(rain_archive: Path) -> None:
+    test = Period(start="2024-06-01T01:00", end="2024-06-01T02:00")
+    split = SplitConfig(test=(test,), validation_fraction=0.25, guard_minutes=10)
+    data = module(rain_archive, split=split)
+    # 80 steps; test has 12 to 23; of the other 63 good scans the last 15 validate, from 65 on
+    assert data.periods("test") == [[("2024-06-01T01:00:00", "2024-06-01T02:00:00")]]
+    assert data.periods("validation") == [[("2024-06-01T05:25:00", "2024-06-01T06:40:00")]]
+    assert data.periods("training") == [
+        [
+            ("2024-06-01T00:00:00", "2024-06-01T00:50:00"),
+            ("2024-06-01T02:10:00", "2024-06-01T05:15:00"),
+        ]
+    ]
 
 
-def test_a_domain_smaller_than_the_crop_is_padded_as_not_observed(rain_archive: Path) -> None:
-    source = dataset(rain_archive, crop=96)
-    sample = source[0, 0].numpy()
-    assert sample.shape == (5, 96, 96)
-    assert (sample[:, 48:] == RAIN_CODE.NOT_OBSERVED).all()
-    assert (sample[:, :, 64:] == RAIN_CODE.NOT_OBSERVED).all()
-    assert (sample[:, 6:48, 6:64] != RAIN_CODE.NOT_OBSERVED).all()
+# --- configuration -----------------------------------------------------------------------------
 
 
-def test_archives_of_other_sizes_mix(
-    tmp_path: Path, rain_archive: Path, scans_of: Callable[..., list[StoredScan]]
-) -> None:
-    crs = Archive.open(rain_archive).grid.crs_wkt
-    small = Grid(x=np.arange(40) * 500.0, y=-np.arange(33) * 500.0, crs_wkt=crs)
-    dry = np.zeros((10, 33, 40), dtype=np.uint8)
-    writer = ArchiveWriter(tmp_path / "dry", STEP, {"name": "dry"})
-    writer.commit(small, scans_of(dry, "2024-06-01"), [], "dry")
-    archives = [Archive.open(rain_archive), Archive.open(tmp_path / "dry")]
-    mixed = WindowDataset(archives, config(), TRAIN, 1)
-    assert mixed.counts == [48, 4]
-    dry_share = np.mean([(mixed[0, index] == 0).all() for index in range(100)])
-    assert 0.01 < dry_share < 0.5
-
-
-# --- augmentation ------------------------------------------------------------------------------
-
-
-def test_augmentation_turns_and_flips_whole_windows(rain_archive: Path) -> None:
-    plain = samples(dataset(rain_archive), count=30)
-    turned = samples(dataset(rain_archive, augment=True), count=30)
-    seen = set()
-    for before, after in zip(plain, turned, strict=True):
-        ways = {
-            (turns, flip): np.rot90(before, turns, axes=(1, 2))[:, :, :: -1 if flip else 1]
-            for turns in range(4)
-            for flip in (False, True)
-        }
-        matches = [way for way, values in ways.items() if np.array_equal(values, after)]
-        assert matches
-        seen.update(matches[:1])
-    assert len(seen) > 4
-
-
-def test_dropped_scans_are_older_context_only(rain_archive: Path) -> None:
-    plain = samples(dataset(rain_archive), count=60)
-    dropped = samples(dataset(rain_archive, drop_scan=0.5), count=60)
-    lost = (dropped == RAIN_CODE.NOT_OBSERVED).all(axis=(2, 3))
-    assert 0.35 < lost[:, :2].mean() < 0.65
-    assert not lost[:, 2:].any()
-    np.testing.assert_array_equal(dropped[~lost], plain[~lost])
-    # and nothing that was held in memory was changed
-    np.testing.assert_array_equal(samples(dataset(rain_archive), count=60), plain)
-
-
-def test_validation_is_never_augmented(rain_archive: Path, drawn: list[Crop]) -> None:
-    archive = Archive.open(rain_archive)
-    found = samples(dataset(rain_archive, VALIDATION, augment=True, drop_scan=0.9))
-    for sample, place in zip(found, drawn, strict=True):
-        rows, columns = slice(place.row, place.row + 32), slice(place.column, place.column + 32)
-        first, *_, last = times_of(archive, place)
-        expected = archive.codes[first : last + 1, rows, columns]
-        np.testing.assert_array_equal(sample, expected)
-
-
-# --- borders -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("which", "changes", "named"),
-    [
-        (TRAIN, {"context": 30, "lead_times": 10}, "no training window"),
-        (VALIDATION, {"context": 8, "lead_times": 8}, "no validation window"),
-        (
-            TRAIN,
-            {"split": SplitConfig(test=(Period(start="2024-06-01", end="2024-06-02"),))},
-            "no training window",
-        ),
-    ],
-)
-def test_no_window_is_an_error_that_says_what_to_do(
-    rain_archive: Path, which: int, changes: dict[str, Any], named: str
-) -> None:
-    with pytest.raises(DataError, match=named) as caught:
-        WindowDataset([Archive.open(rain_archive)], config(**changes), which, seed=1)
-    message = str(caught.value)
-    assert str(rain_archive) in message
-    assert "consecutive scans" in message
-    assert "ingest more scans, or change data.split" in message
+def test_an_archive_is_an_address_or_says_more() -> None:
+    text = "[a, s3://bucket/b, {address: c, snapshot: ABC}]"
+    shares = DataConfig(archives=yaml.safe_load(text)).archives
+    assert shares == (
+        ArchiveShare(address="a"),
+        ArchiveShare(address="s3://bucket/b"),
+        ArchiveShare(address="c", snapshot="ABC"),
+    )
+    weighted = DataConfig(archives=({"address": Path("a"), "weight": 2},))
+    assert weighted.archives == (ArchiveShare(address="a", weight=2.0),)
+    assert DataConfig(**weighted.model_dump(mode="json")) == weighted
 
 
 @pytest.mark.parametrize(
@@ -308,43 +202,104 @@ def test_no_window_is_an_error_that_says_what_to_do(
         {"lead_times": 0},
         {"crop": -1},
         {"batch_size": 0},
+        {"samples_per_epoch": 0},
+        {"crops_per_read": 0},
         {"drop_scan": 1.0},
         {"rain_preference": -1},
+        {"rain_preference": float("inf")},
         {"workers": -1},
         {"cropp": 64},
+        {"archives": [{"address": "a", "weight": 0}]},
+        {"archives": [{"weight": 1}]},
     ],
 )
 def test_what_cannot_be_configured(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(changes))):
-        config(**changes)
+        DataConfig(**changes)
 
 
-def test_no_archive_at_the_path(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no archive"):
-        RainDataModule(config(archives=(tmp_path / "absent",)), seed=1)
+@pytest.mark.parametrize("workers", [5, 7, 9, 48])
+def test_workers_share_the_batches_evenly(workers: int) -> None:
+    with pytest.raises(ValidationError, match=f"workers {workers}: give a divisor of {SPAN}"):
+        config(workers=workers)
 
 
-# --- the Lightning module around it ------------------------------------------------------------
+def test_weights_are_for_all_archives_or_for_none() -> None:
+    with pytest.raises(ValidationError, match="b has a weight and a, c has none; give all of them"):
+        config("a", {"address": "b", "weight": 1}, "c")
+
+
+def test_no_archive(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no archive to train on"):
+        module()
+    with pytest.raises(DataError, match="absent: there is no archive"):
+        module(tmp_path / "absent")
+
+
+def test_an_unknown_snapshot(rain_archive: Path) -> None:
+    with pytest.raises(DataError, match="has no snapshot 'NOWHERE'"):
+        module({"address": rain_archive, "snapshot": "NOWHERE"})
+
+
+def test_a_weight_of_an_archive_without_a_window(rain_archive: Path, dry_archive: Path) -> None:
+    shares = [{"address": rain_archive, "weight": 1}, {"address": dry_archive, "weight": 3}]
+    with pytest.raises(DataError, match=f"no training window in {dry_archive}"):
+        module(*shares, context=7)
+
+
+# --- ranks and snapshots -----------------------------------------------------------------------
+
+
+def as_rank(data: RainDataModule, rank: int, world: int, snapshots: Any = None) -> RainDataModule:
+    """Attach what is asked of a trainer."""
+    strategy = SimpleNamespace(broadcast=lambda mine: snapshots or mine)
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=world, strategy=strategy)  # type: ignore[assignment]
+    return data
 
 
 def test_loaders_take_their_rank_from_the_trainer(rain_archive: Path) -> None:
-    addresses = []
-    for rank in range(3):
-        module = RainDataModule(config(archives=(rain_archive,)), seed=1)
-        module.trainer = SimpleNamespace(global_rank=rank, world_size=3)
-        addresses += list(module.train_dataloader().sampler)
-    assert sorted(addresses) == [(0, index) for index in range(18)]  # 20, equally for three
+    alone = list(as_rank(module(rain_archive, batch_size=6), 0, 1).val_dataloader())
+    ranks = [as_rank(module(rain_archive, batch_size=2), rank, 3) for rank in range(3)]
+    loaders = [data.val_dataloader() for data in ranks]
+    assert [len(loader) for loader in loaders] == [2, 2, 2]
+    for whole, *parts in zip(alone, *loaders, strict=True):
+        for name in CodeBatch._fields:
+            together = torch.cat([getattr(part, name) for part in parts])
+            assert torch.equal(together, getattr(whole, name))
 
 
-def test_training_periods_are_what_training_may_use(rain_archive: Path) -> None:
-    test = Period(start="2024-06-01T01:00", end="2024-06-01T02:00")
-    split = SplitConfig(test=(test,), validation_fraction=0.25)
-    module = RainDataModule(config(archives=(rain_archive,), split=split), seed=1)
-    # 80 steps; test has 12 to 23; of the other 63 good scans the last 15 validate, from 65 on
-    assert module.periods(module.archives[0], TRAIN) == [
-        ("2024-06-01T00:00:00", "2024-06-01T01:00:00"),
-        ("2024-06-01T02:00:00", "2024-06-01T05:25:00"),
-    ]
+def test_ranks_read_what_rank_0_found(
+    tmp_path: Path, grid: Grid, scans_of: Callable[..., list[StoredScan]], rain_codes: Any
+) -> None:
+    path = tmp_path / "grows.icechunk"
+    scans = scans_of(rain_codes(60), "2024-06-01")
+    writer = ArchiveWriter(path, STEP, {"name": "grows"})
+    writer.commit(grid, scans[:40], [], "first")
+    first = module(path)
+    writer.commit(grid, scans[40:], [], "second")
+    later = module(path)
+    assert later.training.counts != first.training.counts
+    snapshots = [archive.snapshot for archive in first.archives]
+    as_rank(later, 1, 2, snapshots).setup("fit")
+    assert [archive.snapshot for archive in later.archives] == snapshots
+    assert later.training.counts == first.training.counts == [28]
+    assert later.periods("training") == first.periods("training")
+    as_rank(first, 1, 2)
+    for here, there in zip(first.val_dataloader(), later.val_dataloader(), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
+    # a snapshot of the configuration is read in the first place
+    named = module({"address": path, "snapshot": snapshots[0]})
+    assert named.training.counts == first.training.counts
+
+
+def test_a_reader_of_the_loader_travels_with_its_archives(rain_archive: Path) -> None:
+    loader = module(rain_archive).train_dataloader()
+    assert isinstance(loader, BatchLoader)
+    reader = pickle.loads(pickle.dumps(loader._loader.dataset))
+    assert reader._archives[0].snapshot == Archive.open(rain_archive).snapshot
+
+
+# --- in a trainer ------------------------------------------------------------------------------
 
 
 class Listener(pl.LightningModule):
@@ -353,57 +308,85 @@ class Listener(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.seen: dict[str, list[RainBatch]] = {"train": [], "validate": []}
+        self.train_seen: list[RainBatch] = []
+        self.val_seen: list[RainBatch] = []
 
     def training_step(self, batch: RainBatch, index: int) -> torch.Tensor:
-        self.seen["train"].append(batch)
+        self.train_seen.append(batch)
         return self.weight * 0
 
     def validation_step(self, batch: RainBatch, index: int) -> None:
-        self.seen["validate"].append(batch)
+        self.val_seen.append(batch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
-@pytest.mark.filterwarnings("ignore:.*num_workers.*")
+def fit(
+    data: RainDataModule, folder: Path, ckpt_path: Path | None = None, **changes: Any
+) -> Listener:
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing="callbacks" in changes,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        **{"max_epochs": 2, "num_sanity_val_steps": 0, **changes},
+    )
+    listener = Listener()
+    trainer.fit(listener, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+    return listener
+
+
+def assert_same(some: list[RainBatch], others: list[RainBatch]) -> None:
+    assert len(some) == len(others)
+    for here, there in zip(some, others, strict=True):
+        torch.testing.assert_close(here, there, rtol=0, atol=0, equal_nan=True)
+
+
 def test_lightning_gives_new_samples_each_epoch_and_the_same_to_validate(
     rain_archive: Path, tmp_path: Path
 ) -> None:
-    settings = config(
-        archives=(rain_archive,), samples_per_epoch=4, validation_samples=2, batch_size=2
+    settings: dict[str, Any] = {"samples_per_epoch": 10, "validation_samples": 6, "batch_size": 2}
+    # what is validated on in between, and before everything, is nothing that training sees
+    plain = fit(module(rain_archive, **settings), tmp_path)
+    often = fit(
+        module(rain_archive, **settings), tmp_path, val_check_interval=2, num_sanity_val_steps=-1
     )
-    listener = Listener()
-    trainer = pl.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        default_root_dir=tmp_path,
-    )
-    trainer.fit(listener, datamodule=RainDataModule(settings, seed=1))
-    train, validate = listener.seen["train"], listener.seen["validate"]
-    assert (len(train), len(validate)) == (4, 2)
-    assert all(isinstance(batch, RainBatch) for batch in train + validate)
-    assert not torch.equal(train[0].target, train[2].target)
-    torch.testing.assert_close(validate[0], validate[1], equal_nan=True)
+    assert (len(plain.train_seen), len(plain.val_seen)) == (10, 6)
+    assert all(isinstance(batch, RainBatch) for batch in plain.train_seen + plain.val_seen)
+    first, second = plain.train_seen[:5], plain.train_seen[5:]
+    for epoch in (first, second):
+        assert sorted(torch.cat([batch.keys for batch in epoch]).tolist()) == list(range(10))
+    places = [{tuple(p) for b in epoch for p in b.places.tolist()} for epoch in (first, second)]
+    assert not places[0] & places[1]
+    assert_same(plain.val_seen[:3], plain.val_seen[3:])
+    assert_same(often.train_seen, plain.train_seen)
+    assert len(often.val_seen) == 15
+    for start in range(0, 15, 3):
+        assert_same(often.val_seen[start : start + 3], plain.val_seen[:3])
 
 
-def test_years_between_two_events_cost_no_memory(
-    tmp_path: Path, grid: Grid, scans_of: Any, rain_codes: Any
-) -> None:
-    """A dense array of the two years would be 646 MB, and is not held."""
-    path = tmp_path / "events.icechunk"
-    writer = ArchiveWriter(path, pd.Timedelta("5min"), {"name": "events"})
-    for year in ("2022", "2024"):
-        writer.commit(grid, scans_of(rain_codes(20), f"{year}-06-01", year), [], year)
-    module = RainDataModule(config(archives=(path,), memory_gib=0.1), seed=1)
-    assert module.training._codes is not None
-    assert [codes.shape for codes in module.training._codes] == [(40, *grid.shape)]
-    # windows of five: 16 in the first event, 8 in 12 scans of the second; its last 8 validate
-    assert (module.training.counts, module.validation.counts) == ([24], [4])
+@pytest.mark.parametrize("steps", [1, 3, 5, 7])
+def test_a_trainer_goes_on_within_the_epoch(rain_archive: Path, tmp_path: Path, steps: int) -> None:
+    settings: dict[str, Any] = {"samples_per_epoch": 100, "batch_size": 20}
+    keep = pl.callbacks.ModelCheckpoint(
+        dirpath=tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1
+    )
+    whole = fit(module(rain_archive, **settings), tmp_path, callbacks=[keep])
+    assert len(whole.train_seen) == 10
+    kept = tmp_path / f"step={steps}.ckpt"
+    resumed = fit(module(rain_archive, **settings), tmp_path, kept, callbacks=[keep])
+    assert_same(resumed.train_seen, whole.train_seen[steps:])
+
+
+@pytest.mark.slow
+def test_worker_processes_change_nothing(rain_archive: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"samples_per_epoch": 60, "validation_samples": 6}
+    alone = fit(module(rain_archive, **settings), tmp_path, val_check_interval=7)
+    helped = fit(module(rain_archive, workers=2, **settings), tmp_path, val_check_interval=7)
+    assert_same(helped.train_seen, alone.train_seen)
+    assert_same(helped.val_seen, alone.val_seen)
+    assert len(alone.train_seen) == 30

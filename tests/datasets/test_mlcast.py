@@ -11,7 +11,6 @@ import zarr
 
 from datasets.archive import MISSING, OK, Archive
 from datasets.coding import RAIN_CODE
-from datasets.datamodule import TRAIN, DataConfig, WindowDataset
 from datasets.errors import DataError
 from datasets.grid import grid_mapping_attributes
 from datasets.mlcast import MlcastArchive, is_plain_zarr
@@ -125,18 +124,6 @@ def test_an_export_reads_as_the_archive_that_it_came_from(exported):
     assert store.marks().size == 0
     assert store.rejections == []
     assert [bool(name) for name in store.source_names()] == good.tolist()
-
-
-@pytest.mark.parametrize("memory", [True, False])
-def test_training_draws_the_same_windows_from_an_export(exported, memory):
-    config = DataConfig(context=3, lead_times=2, crop=24, samples_per_epoch=8)
-    drawn = []
-    for archive in exported:
-        codes = [archive.codes_where(archive.status == OK)] if memory else None
-        windows = WindowDataset([archive], config, TRAIN, seed=7, codes=codes)
-        drawn.append([windows[(1, index)].numpy() for index in range(len(windows))])
-    np.testing.assert_array_equal(*drawn)
-    assert (drawn[0][0] != drawn[0][1]).any()
 
 
 def test_the_codes_are_sliced_like_an_array(exported):
