@@ -183,6 +183,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     train.add_argument(
+        "--check",
+        action="store_true",
+        help="validate configuration and data, print samples, weights and memory, and stop",
+    )
+    train.add_argument(
         "overrides",
         nargs="*",
         default=[],
@@ -318,16 +323,34 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from pipeline.config import load_config
-    from pipeline.train import ExperimentConfig, TrainConfig, train
+    from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+    from pipeline.config import load_config
+    from pipeline.experiment import ExperimentConfig, TrainConfig
+    from pipeline.train import train
+
+    rank = getattr(rank_zero_only, "rank", 0)  # of the processes that train together
+    if rank:
+        log.setLevel(logging.WARNING)
     overrides = list(arguments.overrides)
     if arguments.archive:
         overrides.append(f"data.archives={json.dumps(arguments.archive)}")
     experiment = load_config(arguments.config, ExperimentConfig, overrides)
+    if arguments.check:
+        from pipeline.train_check import check_training
+
+        print(check_training(experiment))
+        return 0
     out = arguments.out or Path("runs") / experiment.name
-    result = train(TrainConfig(experiment=experiment, out=out, resume=arguments.resume))
-    print(f"{result.epochs} epochs, best validation loss {result.best_val_loss:.4f}: {result.best}")
+    try:
+        result = train(TrainConfig(experiment=experiment, out=out, resume=arguments.resume))
+    except KeyboardInterrupt as interruption:
+        if not rank:
+            raise
+        return explained(interruption)[1]  # rank 0 says it for all
+    if not rank:
+        loss = f"{result.best_val_loss:.4f}"
+        print(f"{result.epochs} epochs, best validation loss {loss}: {result.best}")
     return 0
 
 

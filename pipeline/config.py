@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -70,11 +70,11 @@ def validated(model: type[Model], values: dict[str, Any], where: str) -> Model:
 
 
 def _explain(model: type[BaseModel], detail: Any) -> str:
-    key = ".".join(str(part) for part in detail["loc"])
+    place, known = _followed(model, detail["loc"])
+    key = ".".join(place)
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
-        known = _keys(model, detail["loc"][:-1])
-        close = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+        close = difflib.get_close_matches(place[-1], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
         return f"unknown key '{key}'; {hint}"
     if detail["type"] == "missing":
@@ -84,12 +84,37 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
     return f"{key + ': ' if key else ''}{message}{shown}"
 
 
-def _keys(model: type[BaseModel], parents: tuple[Any, ...]) -> list[str]:
-    for parent in parents:
-        field = model.model_fields.get(str(parent))
-        if field is None or not isinstance(field.annotation, type):
-            return []
-        if not issubclass(field.annotation, BaseModel):
-            return list(getattr(field.annotation, "__dataclass_fields__", {}))
-        model = field.annotation
-    return list(model.model_fields)
+def _followed(model: type[BaseModel], place: Sequence[Any]) -> tuple[list[str], list[str]]:
+    """Where pydantic found a mistake, as it stands in YAML, and the keys known beside it."""
+    parts: list[str] = []
+    kinds: list[Any] = [model]
+    known: list[str] = []
+    for part in place:
+        tagged = [kind for kind in kinds if _tag(kind) == part]
+        if tagged:  # which model of a union is meant: not a key
+            kinds = tagged
+            continue
+        known = [name for kind in kinds for name in _fields(kind)]
+        parts.append(str(part))
+        if not isinstance(part, int):  # the place in a list leads to what the list is of
+            kinds = [member for kind in kinds for member in _members(_fields(kind).get(part))]
+    return parts, known
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """Annotations of a model's or dataclass's fields, by name."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    return dict.fromkeys(getattr(kind, "__dataclass_fields__", {}))
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The types that an annotation is made of: those of a union, a list, ``Annotated``."""
+    inner = get_args(annotation)
+    return [member for part in inner for member in _members(part)] if inner else [annotation]
+
+
+def _tag(kind: Any) -> Any:
+    """What ``kind`` is in a model of a union."""
+    fields = getattr(kind, "model_fields", {})
+    return fields["kind"].default if "kind" in fields else None

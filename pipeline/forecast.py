@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-from convgru import CheckpointError, Nowcaster, load_nowcaster
+from convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
 from datasets.archive import OK, Archive
 from datasets.errors import ConfigError, DataError
 from datasets.grid import GRID_MAPPING
@@ -25,6 +25,7 @@ from pipeline.provenance import atomic_path, now_utc, sha256_of, squall_version
 log = logging.getLogger("squall.forecast")
 
 PERSISTENCE = "persistence"  # the method to compare with: the last scan for all lead times
+MEMBERS = 8  # of an ensemble, whose mean is the forecast
 NOT_CARRIED = ("name", "title", "configuration")  # of the archive; the forecast has its own
 
 
@@ -84,15 +85,16 @@ class Model:
             If the model's steps are not the archive's.
         """
         step_s = archive.step.total_seconds()
-        if step_s != self.provenance["step_s"]:
+        if step_s not in self.provenance["steps_s"]:
+            trained = " and ".join(f"{step / 60:g}" for step in self.provenance["steps_s"])
             raise DataError(
-                f"{self.path} was trained on scans every {self.provenance['step_s'] / 60:g} min, "
+                f"{self.path} was trained on scans every {trained} min, "
                 f"{archive.address} has one every {step_s / 60:g} min; train a model for this "
                 "archive"
             )
 
     def nowcast(self, context: npt.NDArray[np.float32], lead_times: int) -> npt.NDArray[np.float32]:
-        """Forecast rain rate.
+        """Forecast rain rate; of an ensemble network the mean of `MEMBERS` members.
 
         Parameters
         ----------
@@ -103,8 +105,12 @@ class Model:
         (lead_time, y, x), mm/h, NaN where the context has not observed the pixel.
         """
         scans = torch.from_numpy(np.ascontiguousarray(context))[None, :, None].to(self.device)
+        height, width = scans.shape[-2:]
         with torch.inference_mode():
-            rate = self.nowcaster(scans, lead_times)
+            noise = draw_noise(self.nowcaster.network, [0], MEMBERS, (height, width), self.device)
+            rate = self.nowcaster(scans, lead_times, noise)
+        if noise is not None:
+            rate = rate.mean(dim=1)
         return np.asarray(rate[0, :, 0].float().cpu().numpy())
 
 

@@ -14,7 +14,7 @@ def main(folder: Path) -> int:
         cases = int(scores.attrs["cases"])
     gain = 100 * (model / persistence - 1)
     here = folder.resolve()
-    print("One day of synthetic radar was ingested, a ConvGRU trained on 15 hours of it, and")
+    print("One day of synthetic radar was ingested, a ConvGRU trained on 14.5 hours of it, and")
     print(f"{cases} forecasts of the six hours kept apart were scored against what came.")
     print(
         f"CSI at 0.5 mm/h, mean over 5 to 60 min: model {model:.3f}, persistence {persistence:.3f}"

@@ -47,7 +47,8 @@ def commands():
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_commands_are_ones_that_squall_takes(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("mynetwork.yaml", "configs/experiments/small.yaml", "forecast.nc"):
+    experiments = ("configs/experiments/small.yaml", "configs/experiments/base.yaml")
+    for name in ("mynetwork.yaml", *experiments, "forecast.nc"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "archives/mynetwork.icechunk").mkdir(parents=True)

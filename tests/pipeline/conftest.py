@@ -12,9 +12,10 @@ from datasets.archive_config import ArchiveConfig
 from datasets.synthetic import SyntheticConfig
 from pipeline.basemap import basemap_for_grid
 from pipeline.config import load_config, validated
+from pipeline.experiment import ExperimentConfig, TrainConfig
 from pipeline.ingest import IngestConfig, ingest
 from pipeline.synth import SynthConfig, synth
-from pipeline.train import ExperimentConfig, TrainConfig, train
+from pipeline.train import train
 
 ROOT = Path(__file__).parents[2]
 RADAR = SyntheticConfig(hours=5, size=64, seed=3, missing_fraction=0.0)
@@ -31,6 +32,7 @@ EXPERIMENT = {
         "split": {
             "validation": [{"start": "2024-06-01T03:00", "end": "2024-06-01T04:00"}],
             "test": [{"start": "2024-06-01T04:00", "end": "2024-06-01T05:00"}],
+            "guard_minutes": 0,
         },
     },
     "trainer": {"max_epochs": 2, "accelerator": "cpu", "devices": 1},
@@ -105,13 +107,17 @@ def experiment(*archives: Path, **changes: object) -> ExperimentConfig:
     values["data"]["archives"] = [str(path) for path in archives]
     for key, value in changes.items():
         section, _, name = key.partition("__")
-        values[section][name] = value
+        if name:
+            values[section][name] = value
+        else:
+            values[section] = value
     return validated(ExperimentConfig, values, "test")
 
 
 @pytest.fixture(scope="session")
 def make_experiment():
-    """Function that gives the tiny experiment, with changes like ``trainer__max_epochs=3``."""
+    """Function that gives the tiny experiment, with changes like ``trainer__max_epochs=3``
+    or ``seed=2``."""
     return experiment
 
 

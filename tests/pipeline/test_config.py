@@ -4,8 +4,8 @@ import pytest
 
 from datasets.archive_config import ArchiveConfig
 from datasets.errors import ConfigError
-from pipeline.config import load_config
-from pipeline.train import ExperimentConfig
+from pipeline.config import load_config, validated
+from pipeline.experiment import ExperimentConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -89,3 +89,20 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
 def test_a_wrong_override_is_refused(tmp_path, override):
     with pytest.raises(ConfigError):
         load_config(written(tmp_path, "name: a"), ExperimentConfig, [override])
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"loss": {"mea": 1}}, "unknown key 'loss.mea'; did you mean 'mse'?"),
+        ({"loss": {"kind": "crps", "mae": 1}}, "unknown key 'loss.mae'; known here: kind, alpha, "),
+        ({"loss": {"kind": "crps", "alpha": 2}}, "loss.alpha: Input should be less than"),
+        ({"trackers": {"mlflow": {"uri": "x"}}}, "unknown key 'trackers.mlflow.uri'; known here: t"),
+        ({"data": {"archives": [{"adress": "x"}]}}, "'data.archives.0.adress'; did you mean 'addr"),
+        ({"data": {"archives": [{"weight": 1}]}}, "'data.archives.0.address' is missing"),
+    ],
+)
+def test_mistakes_inside_alternatives_and_lists_are_named_as_in_the_file(values, named):
+    with pytest.raises(ConfigError) as caught:
+        validated(ExperimentConfig, {"name": "a"} | values, "file.yaml")
+    assert named in str(caught.value)

@@ -1,0 +1,116 @@
+"""Several processes train as one does (gloo, on the CPU)."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+RUN = Path(__file__).with_name("distributed_run.py")
+
+pytestmark = pytest.mark.slow
+
+
+def start(experiment, folder):
+    folder.mkdir()
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment.model_dump(mode="json")))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for name in ("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK"):
+        environment.pop(name, None)
+    return subprocess.Popen(
+        [sys.executable, str(RUN), str(folder / "experiment.yaml"), str(folder)],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(experiment, folder):
+    process = start(experiment, folder)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return folder
+
+
+def seen(folder):
+    """For each epoch the samples of all ranks, and those of each batch of them together."""
+    batches = {}
+    for file in sorted(folder.glob("rank*.jsonl")):
+        for number, line in enumerate(file.read_text().splitlines()):
+            batch = json.loads(line)
+            places = [tuple(place) for place in batch["places"] if place[0] >= 0]
+            batches.setdefault((batch["epoch"], number), Counter()).update(places)
+    return batches
+
+
+def weights(folder):
+    return torch.load(folder / "run" / "last.ckpt", weights_only=True)["current_model_state"]
+
+
+def test_two_processes_take_the_step_of_one(chain, make_experiment, tmp_path):
+    """One optimiser step on eight samples, and then an epoch that eight do not divide."""
+    settings = {"trainer__max_epochs": 1, "data__drop_scan": 0.3, "data__augment": True}
+    one = make_experiment(chain.archive, **settings, data__batch_size=8, data__samples_per_epoch=8)
+    two = make_experiment(chain.archive, **settings, data__samples_per_epoch=8, trainer__devices=2)
+    alone, together = run(one, tmp_path / "one"), run(two, tmp_path / "two")
+    here, there = weights(alone), weights(together)
+    assert all(torch.allclose(here[name], there[name], rtol=0, atol=1e-5) for name in here)
+    assert any(not torch.equal(value, torch.zeros_like(value)) for value in here.values())
+    assert seen(alone) == seen(together)
+    assert len(list(together.glob("rank*.jsonl"))) == 2
+
+
+def test_every_epoch_has_the_samples_of_one_process(chain, make_experiment, tmp_path):
+    settings = {"trainer__max_epochs": 2, "data__samples_per_epoch": 21}
+    one = make_experiment(chain.archive, **settings)
+    two = make_experiment(chain.archive, **settings, data__batch_size=3, trainer__devices=2)
+    alone = seen(run(one, tmp_path / "one"))
+    folder = run(two, tmp_path / "two")
+    together = seen(folder)
+    for epoch in (0, 1):
+        here, there = (
+            sum((places for (e, _), places in each.items() if e == epoch), Counter())
+            for each in (alone, together)
+        )
+        assert here == there
+        assert here.total() == 21
+    # rank 0 alone writes
+    assert sorted(p.name for p in (folder / "run").iterdir()) == [
+        "best.ckpt", "config.yaml", "last.ckpt", "log", "tensorboard",
+    ]  # fmt: skip
+    assert [p.name for p in (folder / "run" / "log").iterdir()] == ["version_0"]
+
+
+@pytest.mark.parametrize("to", ["one process", "all processes, the loaders' too"])
+def test_sigterm_stops_all_ranks_with_the_same_step(chain, make_experiment, tmp_path, to):
+    experiment = make_experiment(
+        chain.archive,
+        trainer__devices=2,
+        trainer__max_epochs=1,
+        data__samples_per_epoch=4000,
+        data__workers=1,
+    )
+    process = start(experiment, tmp_path / "run")
+    until = time.monotonic() + 120
+    ranks = [tmp_path / "run" / f"rank{rank}.jsonl" for rank in (0, 1)]
+    while not all(rank.exists() for rank in ranks) and time.monotonic() < until:
+        time.sleep(0.1)
+    if to == "one process":
+        process.send_signal(signal.SIGTERM)
+    else:
+        os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert "Terminated" in errors
+    assert "worker" not in errors
+    steps = [len(rank.read_text().splitlines()) for rank in ranks]
+    assert steps[0] == steps[1] < 500
+    saved = torch.load(tmp_path / "run" / "run" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == steps[0]
