@@ -11,7 +11,7 @@ from convgru.loss import (
     MaskedL1Config,
     loss_sums,
 )
-from convgru.module import NowcastModule, OptimiserConfig, StepSums
+from convgru.module import NowcastModule, OptimiserConfig
 from convgru.network import EncoderForecaster, NetworkConfig
 from convgru.scaling import RainScaling
 from convgru.trajgru import TrajGRUCell
@@ -31,7 +31,6 @@ __all__ = [
     "OptimiserConfig",
     "RainScaling",
     "RecurrentCell",
-    "StepSums",
     "TrajGRUCell",
     "compile_network",
     "draw_noise",

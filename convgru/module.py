@@ -6,7 +6,7 @@ Owns what is summed over ranks; plots, files and forecasts live in `pipeline`.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -50,18 +50,6 @@ class OptimiserConfig(BaseModel):
     )
 
 
-class StepSums(NamedTuple):
-    """What all ranks know of one training step, in one tensor: means over the ranks."""
-
-    values: Tensor
-    """(3,) observed pixels, loss summed over them, share of ranks that were asked to stop"""
-
-    @property
-    def loss(self) -> Tensor:
-        """Mean loss over the observed pixels of all ranks; 0 where there are none."""
-        return self.values[1] / self.values[0].clamp(min=1 / 1024)
-
-
 class NowcastModule(pl.LightningModule):
     """Trains an `EncoderForecaster` on batches of rain rate.
 
@@ -78,10 +66,11 @@ class NowcastModule(pl.LightningModule):
     Attributes
     ----------
     stop_requested : set it to let all ranks know with the next step.
-    step_sums : of the last training step.
+    step_sums : (3,) of the last training step, means over the ranks: observed pixels, loss summed
+        over them, share of ranks that were asked to stop.
     """
 
-    step_sums: StepSums
+    step_sums: Tensor
 
     def __init__(
         self,
@@ -109,9 +98,11 @@ class NowcastModule(pl.LightningModule):
         mine = torch.stack(
             [sums.count, sums.total.detach(), sums.total.new_tensor(float(self.stop_requested))]
         )
-        self.step_sums = StepSums(self.trainer.strategy.reduce(mine, reduce_op="mean"))
-        self.log("train_loss", self.step_sums.loss, prog_bar=True, batch_size=len(batch.context))
-        return sums.total / self.step_sums.values[0].clamp(min=1 / 1024)
+        self.step_sums = self.trainer.strategy.reduce(mine, reduce_op="mean")
+        count = self.step_sums[0].clamp(min=1 / 1024)  # nothing observed: the loss is 0
+        mean = self.step_sums[1] / count
+        self.log("train_loss", mean, prog_bar=True, batch_size=len(batch.context))
+        return sums.total / count
 
     def on_validation_epoch_start(self) -> None:
         self._loss_sums = torch.zeros(2, dtype=torch.float64, device=self.device)

@@ -14,7 +14,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import (
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    TQDMProgressBar,
+)
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -158,6 +163,7 @@ def _trainer(
             EarlyStopping(monitor="val_loss", patience=config.patience),
             LearningRateMonitor(logging_interval="step"),
             EpochLines(),
+            *([TQDMProgressBar(refresh_rate=10)] if shows_bars() else []),  # each waits for a GPU
             best,
             ModelCheckpoint(**written),
             ModelCheckpoint(**written, every_n_train_steps=config.save_every_steps),

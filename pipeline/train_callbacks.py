@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -17,7 +18,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
-from convgru import NowcastModule, StepSums
+from convgru import NowcastModule
 from datasets.datamodule import RainBatch, RainDataModule
 from datasets.errors import DataError
 from pipeline.cli_run import Terminated
@@ -51,6 +52,26 @@ class RunEnds:
     interruption: KeyboardInterrupt | None = None
 
 
+class _OnHost:
+    """A step's sums on their way from the device; the step's places."""
+
+    def __init__(self, values: Tensor, places: Tensor) -> None:
+        self.places = places
+        self.copied = None
+        self._values = values
+        if values.device.type == "cuda":
+            self._values = torch.empty(values.shape, pin_memory=True)
+            self._values.copy_(values, non_blocking=True)
+            self.copied = torch.cuda.Event()
+            self.copied.record()
+
+    def read(self) -> list[float]:
+        """The sums; waits for the device where it has not come so far."""
+        if self.copied:
+            self.copied.synchronize()
+        return list(self._values.tolist())
+
+
 class _Stopped(Exception):
     """Leaves the trainer after an orderly stop."""
 
@@ -73,7 +94,7 @@ class Watch(pl.Callback):
         self._signal: int | None = None
         self._module: NowcastModule | None = None
         self._before: dict[int, Any] = {}
-        self._unchecked: tuple[StepSums, Tensor] | None = None
+        self._unchecked: _OnHost | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, NowcastModule)
@@ -91,22 +112,14 @@ class Watch(pl.Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(pl_module, NowcastModule)
-        now = (pl_module.step_sums, batch.places)
+        now = _OnHost(pl_module.step_sums, batch.places)
         # a GPU is asked about the step before, which it has done, and need not be waited for
-        asked, self._unchecked = (
-            (self._unchecked, now)
-            if pl_module.device.type == "cuda"
-            else (
-                now,
-                None,
-            )
-        )
+        asked, self._unchecked = (self._unchecked, now) if now.copied else (now, None)
         if asked is None:
             return
-        sums, places = asked
-        _, loss, stop = sums.values.tolist()
-        if not torch.isfinite(torch.tensor(loss)):
-            raise DataError(self._not_finite(trainer, places, loss))
+        _, loss, stop = asked.read()
+        if not math.isfinite(loss):
+            raise DataError(self._not_finite(trainer, asked.places, loss))
         # the last step of an epoch is not done before its validation is
         batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         whole = batches % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch
@@ -182,7 +195,7 @@ class EpochLines(pl.Callback):
             "samples_per_s": self._samples / max(self._took_s, 1e-9),
             "data_wait": self._waited_s / max(self._took_s, 1e-9),
         }
-        pl_module.log_dict(speed, rank_zero_only=True)
+        pl_module.log_dict(speed, sync_dist=True)
         values = trainer.callback_metrics
         shown = ("train_loss", "val_loss", "val_csi", "val_csi_persistence")
         if trainer.is_global_zero:

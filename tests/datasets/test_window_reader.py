@@ -75,7 +75,8 @@ def check(batch: CodeBatch, samples: list[Sample], *archives: Archive) -> None:
     ):
         np.testing.assert_array_equal(codes, expected(archives, sample))
         assert turn == sample.turn
-        assert place == [sample.number, sample.archive, *(sample.crop.__dict__.values())]
+        crop = sample.crop
+        assert place == [sample.number, sample.archive, crop.scan, crop.row, crop.column]
 
 
 class CountingCodes:
