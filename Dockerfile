@@ -1,5 +1,6 @@
 # Squall with the versions of pyproject.toml (tests/test_pins.py compares them).
 #   docker build -t squall . && docker run --rm -v "$PWD/data:/data" squall status /data/knmi.icechunk
+# To train with loader processes: docker run --shm-size=4g …
 FROM python:3.12-slim
 
 WORKDIR /opt/squall

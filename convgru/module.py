@@ -65,9 +65,9 @@ class NowcastModule(pl.LightningModule):
 
     Attributes
     ----------
-    stop_requested : set it to let all ranks know with the next step.
-    step_sums : (3,) of the last training step, means over the ranks: observed pixels, loss summed
-        over them, share of ranks that were asked to stop.
+    interrupted, time_is_up : set one to let all ranks know with the next step.
+    step_sums : (4,) of the last training step, means over the ranks: observed pixels, loss summed
+        over them, shares of ranks that were interrupted and whose time is up.
     """
 
     step_sums: Tensor
@@ -89,16 +89,18 @@ class NowcastModule(pl.LightningModule):
         self.optimiser_config = optimiser
         self.provenance = provenance or {}
         self.csi_threshold_mm_h = csi_threshold_mm_h
-        self.stop_requested = False
+        self.interrupted = self.time_is_up = False
         self._seed = seed
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Masked loss of one batch; its gradient is that of all ranks' mean."""
         sums, _ = self._loss(batch, epoch=self.trainer.current_epoch + 1)
-        mine = torch.stack(
-            [sums.count, sums.total.detach(), sums.total.new_tensor(float(self.stop_requested))]
-        )
-        self.step_sums = self.trainer.strategy.reduce(mine, reduce_op="mean")
+        ends = torch.tensor([float(self.interrupted), float(self.time_is_up)])
+        ends = ends.to(self.device, non_blocking=True)
+        self.step_sums = torch.cat([torch.stack([sums.count, sums.total.detach()]), ends])
+        if self.trainer.world_size > 1:  # the strategy's own reduction waits at a barrier first
+            torch.distributed.all_reduce(self.step_sums)
+            self.step_sums /= self.trainer.world_size
         count = self.step_sums[0].clamp(min=1 / 1024)  # nothing observed: the loss is 0
         mean = self.step_sums[1] / count
         self.log("train_loss", mean, prog_bar=True, batch_size=len(batch.context))

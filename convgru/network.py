@@ -259,7 +259,8 @@ class EncoderForecaster(nn.Module):
         else:
             decoded = decode(features)
         decoded_LBMCHW = decoded.unflatten(0, (steps, -1, members))
-        gain, field = (decoded_LBMCHW + shared_BCHW[:, None]).chunk(2, dim=3)
+        # 1 + gain in half precision would be known to 1 % only
+        gain, field = (decoded_LBMCHW + shared_BCHW[:, None]).float().chunk(2, dim=3)
         return last_BCHW[:, None, :1] * (1 + gain) + field
 
 

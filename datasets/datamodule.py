@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import atexit
 import signal
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from typing import Annotated, Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -144,8 +145,8 @@ class BatchLoader:
         self._same = same_every_epoch
         self._batches = _Batches()
         self._closes_at_exit = False
-        if config.workers:  # workers are forked from a process that has imported all they need
-            get_context("forkserver").set_forkserver_preload([WindowReader.__module__])
+        if config.workers:
+            _start_forkserver()
         self._loader: DataLoader[CodeBatch | SlotBatch] = DataLoader(
             reader,
             batch_sampler=self._batches,
@@ -220,6 +221,21 @@ def _close(loader: weakref.ref[BatchLoader]) -> None:
 
 def _as_is(batch: Any) -> Any:
     return batch
+
+
+def _start_forkserver() -> None:
+    """Start the process that workers are forked from, which has imported all that they need.
+
+    It takes no notice of SIGTERM, which reaches whole process groups: without it the workers end.
+    """
+    get_context("forkserver").set_forkserver_preload([WindowReader.__module__])
+    if threading.current_thread() is not threading.main_thread():
+        return  # it starts with the first worker
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _left_to_the_parent(worker: int) -> None:

@@ -23,6 +23,7 @@ BRANCH = "main"
 UNFINISHED_S = 600  # after that a repository on object storage without a branch is nobody's
 INITIAL_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"  # that of every new Icechunk repository, empty
 
+
 # a folder, s3://bucket/prefix or gs://bucket/prefix; a Path cannot hold the latter two
 def _address(value: Any) -> str:
     try:

@@ -142,7 +142,7 @@ class SampleSource:
         """
         whole = size * world
         order = epoch_order(self.samples, self._per_read, whole)
-        drawn: dict[int, list[Sample]] = {}
+        drawn: dict[tuple[int, int], list[Sample]] = {}
         for number in range(start, self.count_batches(size, world)):
             batch = []
             for place in range(number * whole + rank * size, number * whole + (rank + 1) * size):
@@ -151,12 +151,13 @@ class SampleSource:
                     continue
                 group, member, end = (int(column[place]) for column in order)
                 ahead: tuple[Crop, ...] = ()
-                if group not in drawn:
-                    drawn[group] = self._group(epoch, group)
-                    ahead = tuple(s.crop for s in drawn[group][member + 1 : end])
-                batch.append(drawn[group][member]._replace(ahead=ahead))
+                read = group, end  # what is left of chains shares groups
+                if read not in drawn:
+                    drawn[read] = self._group(epoch, group)
+                    ahead = tuple(s.crop for s in drawn[read][member + 1 : end])
+                batch.append(drawn[read][member]._replace(ahead=ahead))
                 if member + 1 == end:
-                    del drawn[group]
+                    del drawn[read]
             yield batch
 
     def count_batches(self, size: int, world: int) -> int:

@@ -344,10 +344,10 @@ def _train(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("runs") / experiment.name
     try:
         result = train(TrainConfig(experiment=experiment, out=out, resume=arguments.resume))
-    except KeyboardInterrupt as interruption:
+    except KeyboardInterrupt:
         if not rank:
             raise
-        return explained(interruption)[1]  # rank 0 says it for all
+        return 0  # rank 0 says it for all; Lightning kills it where another one ends in error
     if not rank:
         loss = f"{result.best_val_loss:.4f}"
         print(f"{result.epochs} epochs, best validation loss {loss}: {result.best}")

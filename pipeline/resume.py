@@ -47,8 +47,14 @@ class Position:
             raise ConfigError(
                 f"{path}: is of another network ({found}); resume with the run's own config.yaml"
             )
-        loops = torch.load(path, map_location="cpu", weights_only=True)["loops"]
-        progress = loops["fit_loop"]["epoch_loop.batch_progress"]
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        averaged = "averaging_state" in checkpoint
+        if averaged != (experiment.trainer.ema_decay is not None):
+            raise ConfigError(
+                f"{path}: was written {'with' if averaged else 'without'} a moving average of the "
+                "weights; resume with the run's own trainer.ema_decay"
+            )
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         return cls(path, not progress["is_last_batch"], provenance)
 
 

@@ -17,10 +17,9 @@ import yaml
 from pytorch_lightning.callbacks import (
     EarlyStopping,
     LearningRateMonitor,
-    ModelCheckpoint,
     TQDMProgressBar,
 )
-from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -33,7 +32,15 @@ from pipeline.progress import shows_bars
 from pipeline.provenance import atomic_path, squall_version
 from pipeline.resume import Position, archives_of_run, check_order, with_snapshots_of
 from pipeline.trackers import trackers
-from pipeline.train_callbacks import EpochLines, MovingAverage, Pictures, RunEnds, Watch
+from pipeline.train_callbacks import (
+    AtomicCheckpoints,
+    EpochLines,
+    LastCheckpoint,
+    MovingAverage,
+    Pictures,
+    RunCheckpoint,
+    Watch,
+)
 
 log = logging.getLogger("squall.train")
 
@@ -85,14 +92,13 @@ def train(config: TrainConfig) -> TrainResult:
         sum(data.validation.counts),
     )
     pl.seed_everything(experiment.seed, workers=True, verbose=False)
-    best = ModelCheckpoint(
+    best = RunCheckpoint(
         dirpath=out, filename="best", monitor="val_loss", enable_version_counter=False
     )
-    ends = RunEnds()
+    watch = Watch(data, last, experiment.trainer)
     with _without_advice(), logging_redirect_tqdm():
         try:
-            watching = [Watch(data, last, ends), Pictures(data)]
-            trainer = _trainer(experiment, out, best, watching)
+            trainer = _trainer(experiment, out, [watch, Pictures(data), best])
         except MisconfigurationException as error:
             raise ConfigError(f"trainer: {error}") from error
         provenance = provenance_of(experiment, data, trainer.world_size)
@@ -111,10 +117,11 @@ def train(config: TrainConfig) -> TrainResult:
         if trainer.is_global_zero:
             _write_config(out, experiment, data)
         try:
-            trainer.fit(module, data, ckpt_path=last if before else None, weights_only=True)
-        except Exception:
-            if ends.interruption is not None:
-                raise ends.interruption from None
+            with watch.listening():
+                trainer.fit(module, data, ckpt_path=last if before else None, weights_only=True)
+        except (Exception, SystemExit):  # the latter is what Lightning makes of Ctrl-C
+            if watch.interruption is not None:
+                raise watch.interruption from None
             raise
         finally:
             data.close()
@@ -136,23 +143,24 @@ def _write_config(out: Path, experiment: ExperimentConfig, data: RainDataModule)
         part.write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
 
 
-def _trainer(
-    experiment: ExperimentConfig, out: Path, best: ModelCheckpoint, watching: list[pl.Callback]
-) -> pl.Trainer:
+def _trainer(experiment: ExperimentConfig, out: Path, watching: list[pl.Callback]) -> pl.Trainer:
     config = experiment.trainer
     # one callback writes either every epoch or every so many steps; both write one file
     written: dict[str, Any] = {"dirpath": out, "filename": "last", "enable_version_counter": False}
     average = [MovingAverage(config.ema_decay)] if config.ema_decay else []
+    plugins: list[Any] = [AtomicCheckpoints()]
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     distributed = config.num_nodes > 1 or device_count(config) > 1
     return pl.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
         num_nodes=config.num_nodes,
         strategy=DDPStrategy(gradient_as_bucket_view=True) if distributed else "auto",
-        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+        plugins=plugins,
         precision=precision(config),
         max_epochs=config.max_epochs,
-        max_time={"seconds": round(60 * config.max_minutes)} if config.max_minutes else None,
+        min_epochs=0,  # when the time is up, it is up
         gradient_clip_val=config.gradient_clip,
         accumulate_grad_batches=config.accumulate,
         logger=trackers(experiment.trackers, out, experiment.name),
@@ -164,9 +172,8 @@ def _trainer(
             LearningRateMonitor(logging_interval="step"),
             EpochLines(),
             *([TQDMProgressBar(refresh_rate=10)] if shows_bars() else []),  # each waits for a GPU
-            best,
-            ModelCheckpoint(**written),
-            ModelCheckpoint(**written, every_n_train_steps=config.save_every_steps),
+            LastCheckpoint(**written),
+            LastCheckpoint(**written, every_n_train_steps=config.save_every_steps),
         ],
         use_distributed_sampler=False,  # the loader shards itself
         num_sanity_val_steps=0,

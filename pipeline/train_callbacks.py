@@ -7,14 +7,16 @@ import math
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
@@ -22,34 +24,95 @@ from convgru import NowcastModule
 from datasets.datamodule import RainBatch, RainDataModule
 from datasets.errors import DataError
 from pipeline.cli_run import Terminated
+from pipeline.experiment import TrainerConfig
 from pipeline.forecast_picture import forecast_picture
+from pipeline.provenance import atomic_path
 from pipeline.trackers import log_picture
 
 log = logging.getLogger("squall.train")
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 NAMED_WINDOWS = 8  # of a batch, in an error
 
 
 class MovingAverage(WeightAveraging):
     """Exponential moving average of the weights: it validates and is saved.
 
-    Its decay begins short, ``(1 + n) / (10 + n)`` after n steps, so that the first weights are
-    soon forgotten.
+    Its decay begins short, ``n / (10 + n)`` after n steps, so that the first weights are soon
+    forgotten.
     """
 
     def __init__(self, decay: float) -> None:
-        def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-            steps = torch.as_tensor(count, dtype=torch.float32, device=averaged.device)
-            return averaged.lerp(current, 1 - ((1 + steps) / (10 + steps)).clamp(max=decay))
+        super().__init__()
+        self._decay = decay
 
-        super().__init__(avg_fn=average)
+    @torch.no_grad()
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """As Lightning's, in one operation that needs nothing from the device."""
+        if trainer.global_step <= self._latest_update_step:
+            return
+        self._latest_update_step = trainer.global_step
+        assert self._average_model is not None
+        averaged: list[Tensor] = list(self._average_model.module.parameters())
+        current: list[Tensor] = list(pl_module.parameters())
+        steps = trainer.global_step - 1
+        weight = 1 - min(self._decay, steps / (10 + steps))
+        torch._foreach_lerp_(averaged, current, weight)
+        self._average_model.n_averaged += 1
 
 
-@dataclass
-class RunEnds:
-    """Why a run ended before its time, for whoever called the trainer."""
+class RunCheckpoint(ModelCheckpoint):
+    """Remembers what it wrote, the best score above all, in a run folder that was moved, too."""
 
-    interruption: KeyboardInterrupt | None = None
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        assert self.dirpath is not None
+        folder = Path(self.dirpath)
+
+        def here(path: str) -> str:
+            return str(folder / Path(path).name) if path else path
+
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        moved: dict[str, Any] = {"dirpath": self.dirpath, "best_k_models": best}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            moved[name] = here(state_dict[name])
+        super().load_state_dict(state_dict | moved)
+
+
+class LastCheckpoint(RunCheckpoint):
+    """Writes last.ckpt so that a run goes on from it exactly where it was.
+
+    Not after an epoch's last step, whose validation is still to come; nor after the validation of
+    a run that stops within an epoch, which `Watch` has saved before it.
+    """
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, *args, **kwargs)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_last_batch:
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_last_batch:
+            super().on_train_epoch_end(trainer, pl_module)
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are there whole or not at all, whatever file system they lie on."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        with atomic_path(Path(path)) as part:
+            torch.save(checkpoint, part)
 
 
 class _OnHost:
@@ -79,29 +142,54 @@ class _Stopped(Exception):
 class Watch(pl.Callback):
     """Ends a run in good order, on all ranks with the same step.
 
-    SIGTERM and Ctrl-C let the step end, save and stop; a second Ctrl-C stops at once. A loss that
+    SIGTERM and Ctrl-C let the step end, save and stop; before the first step, or with a second
+    Ctrl-C, they stop at once. When the time is up, the run saves, validates and ends. A loss that
     is not finite stops without saving, and names the windows.
 
     Parameters
     ----------
     data : names windows.
     last : the checkpoint to write on a stop.
-    ends : is told why.
+    config : how long to train, and after which steps others save.
     """
 
-    def __init__(self, data: RainDataModule, last: Path, ends: RunEnds) -> None:
-        self._data, self._last, self._ends = data, last, ends
-        self._signal: int | None = None
+    def __init__(self, data: RainDataModule, last: Path, config: TrainerConfig) -> None:
+        self.interruption: KeyboardInterrupt | None = None
+        self._data, self._last, self._config = data, last, config
         self._module: NowcastModule | None = None
-        self._before: dict[int, Any] = {}
-        self._unchecked: _OnHost | None = None
+        self._unchecked: list[_OnHost] = []
+        self._until = math.inf
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGTERM and Ctrl-C; in the main thread, where alone signals can be taken."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._asked) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, NowcastModule)
         self._module = pl_module
+        if self._config.max_minutes:
+            self._until = time.monotonic() + 60 * self._config.max_minutes
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._asked)
+            for number in _SIGNALS:  # Lightning has put handlers of its own before them
+                signal.signal(number, self._asked)
+        # Lightning asks all ranks before each batch whether one got SIGTERM, and waits for the
+        # answer; here that goes with what they tell each other anyway
+        vars(trainer.fit_loop.epoch_loop)["_broadcast_sigterm_tensor"] = lambda: None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: RainBatch, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, NowcastModule)
+        pl_module.time_is_up = time.monotonic() > self._until
 
     def on_train_batch_end(
         self,
@@ -113,36 +201,38 @@ class Watch(pl.Callback):
     ) -> None:
         assert isinstance(pl_module, NowcastModule)
         now = _OnHost(pl_module.step_sums, batch.places)
-        # a GPU is asked about the step before, which it has done, and need not be waited for
-        asked, self._unchecked = (self._unchecked, now) if now.copied else (now, None)
-        if asked is None:
-            return
-        _, loss, stop = asked.read()
-        if not math.isfinite(loss):
-            raise DataError(self._not_finite(trainer, asked.places, loss))
+        # a GPU is asked about the step before, which it has done, and need not be waited for,
+        # unless others will look at or save what this step made
+        saves = trainer.is_last_batch or trainer.global_step % self._config.save_every_steps == 0
+        later = now.copied is not None and not saves
+        asked = [*self._unchecked, *([] if later else [now])]
+        self._unchecked = [now] if later else []
+        interrupted = time_is_up = False
+        for step in asked:
+            _, loss, told_to_stop, timed_out = step.read()
+            if not math.isfinite(loss):
+                raise DataError(self._not_finite(trainer, step.places, loss))
+            interrupted |= told_to_stop > 0
+            time_is_up |= timed_out > 0
         # the last step of an epoch is not done before its validation is
         batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         whole = batches % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch
-        if stop > 0 and whole:
+        if (interrupted or time_is_up) and whole:
             trainer.save_checkpoint(self._last)
             log.info("stopped after step %d, saved %s", trainer.global_step, self._last)
-            self._ends.interruption = (
-                KeyboardInterrupt() if self._signal == signal.SIGINT else Terminated()
-            )
-            raise _Stopped
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
+            if interrupted:
+                self.interruption = self.interruption or Terminated()
+                raise _Stopped
+            trainer.should_stop = True
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
         # schedulers may send SIGTERM twice, people press Ctrl-C again when they mean it
-        if self._signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self._signal = number
-        assert self._module is not None
-        self._module.stop_requested = True
+        again = self.interruption is not None and number == signal.SIGINT
+        if self.interruption is None:
+            self.interruption = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
+        if self._module is None or again:
+            raise self.interruption
+        self._module.interrupted = True
 
     def _not_finite(self, trainer: pl.Trainer, places: Tensor, loss: float) -> str:
         everywhere = trainer.strategy.all_gather(places.to(trainer.strategy.root_device))
@@ -152,8 +242,8 @@ class Watch(pl.Callback):
         kept = f"{self._last} is as it was" if self._last.exists() else "nothing was saved yet"
         return (
             f"the loss of step {trainer.global_step} is {loss}; its windows: {shown}{more}. "
-            f"{kept}; look at these windows, or resume with a lower optimiser.learning_rate or "
-            "trainer.gradient_clip"
+            f"{kept}; look at these windows, resume with a lower trainer.gradient_clip, or begin "
+            "anew with a lower optimiser.learning_rate"
         )
 
 
@@ -167,6 +257,9 @@ class EpochLines(pl.Callback):
     def __init__(self) -> None:
         self._samples, self._waited_s, self._took_s = 0, 0.0, 0.0
         self._ended_at = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.on_train_epoch_start(trainer, pl_module)  # which a run that goes on has had before
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._samples, self._waited_s, self._took_s = 0, 0.0, 0.0

@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from datasets.coding import RAIN_CODE
 from datasets.epoch_plan import SPAN
 from datasets.mlcast import MlcastArchive
 from datasets.samples import SampleSource, rain_blocks
-from datasets.window_reader import PADDING, CodeBatch, Sample, WindowReader
+from datasets.window_reader import IN_TURN, PADDING, CodeBatch, Sample, WindowReader
 from datasets.windows import Crop
 from pipeline.export import ExportConfig, export
 
@@ -67,6 +68,11 @@ def expected(archives: tuple[Archive, ...], sample: Sample) -> np.ndarray:
     return codes
 
 
+def cut(reader: WindowReader, *samples: Sample) -> CodeBatch:
+    """One batch, in the main process."""
+    return reader.received(reader.__getitems__(samples))
+
+
 def check(batch: CodeBatch, samples: list[Sample], *archives: Archive) -> None:
     assert batch.codes.shape == (len(samples), LENGTH, CROP, CROP)
     assert batch.codes.dtype == torch.uint8
@@ -106,7 +112,7 @@ def test_an_epoch_is_what_the_archive_holds(archive: Archive) -> None:
     reader = WindowReader([archive], LENGTH, CROP)
     for epoch in range(2):
         for samples in source(archive, drop_scan=0.3).batches(epoch, 6):
-            check(reader.__getitems__(samples), samples, archive)
+            check(cut(reader, *samples), samples, archive)
         assert not reader._held
 
 
@@ -115,9 +121,9 @@ def test_any_order_gives_the_same_windows(archive: Archive) -> None:
     samples = list(itertools.chain(*source(archive).batches(0, 6)))
     np.random.default_rng(0).shuffle(samples)  # type: ignore[arg-type]
     for sample in samples:
-        check(reader[sample], [sample], archive)
+        check(cut(reader, sample), [sample], archive)
     for sample in samples[:5]:  # once more, when nothing of them is held
-        check(reader[sample], [sample], archive)
+        check(cut(reader, sample), [sample], archive)
 
 
 def test_both_kinds_of_archives_give_the_same_codes(rain_archive: Path, exported: Path) -> None:
@@ -139,7 +145,7 @@ def test_archives_of_other_grids_in_one_batch(rain_archive: Path, dry_archive: P
         Sample(0, 1, archive=1, crop=Crop(5, 33 - CROP, 40 - CROP)),
         Sample(0, 2, archive=0, crop=Crop(0, 0, 0)),
     ]
-    batch = reader.__getitems__(corners)
+    batch = cut(reader, *corners)
     check(batch, corners, *archives)
     assert not batch.codes[1].any()
     assert batch.codes[0].any()
@@ -148,7 +154,7 @@ def test_archives_of_other_grids_in_one_batch(rain_archive: Path, dry_archive: P
 def test_padding_is_not_observed(rain_archive: Path) -> None:
     archive = Archive.open(rain_archive)
     there = Sample(0, 4, crop=Crop(10, 8, 8), turn=5)
-    batch = WindowReader([archive], LENGTH, CROP).__getitems__([there, Sample(0, PADDING)])
+    batch = cut(WindowReader([archive], LENGTH, CROP), there, Sample(0, PADDING))
     check(CodeBatch(*(part[:1] for part in batch)), [there], archive)
     assert (batch.codes[1] == RAIN_CODE.NOT_OBSERVED).all()
     assert batch.places[1].tolist()[0] == PADDING
@@ -165,7 +171,7 @@ def test_crops_ahead_are_read_at_once_and_given_once(counted: Archive) -> None:
         Sample(0, 8 + i, crop=crop, ahead=tuple(crops[i + 1 :])) for i, crop in enumerate(crops)
     ]
     reader = WindowReader([counted], LENGTH, CROP)
-    given = [reader[sample] for sample in samples]
+    given = [cut(reader, sample) for sample in samples]
     assert (codes.reads, codes.pixels) == (1, 12 * 44 * 54)  # the box around all four
     assert not reader._held
     for sample, batch in zip(samples, given, strict=True):
@@ -181,7 +187,7 @@ def test_a_scan_lost_to_one_sample_is_not_lost_to_the_next(rain_archive: Path) -
         Sample(0, 2, crop=crop),
     ]
     reader = WindowReader([archive], LENGTH, CROP)
-    check(reader.__getitems__(samples), samples, archive)
+    check(cut(reader, *samples), samples, archive)
 
 
 def test_a_long_epoch_reads_each_group_about_once(rain_archive: Path, counted: Archive) -> None:
@@ -190,7 +196,7 @@ def test_a_long_epoch_reads_each_group_about_once(rain_archive: Path, counted: A
     reader = WindowReader([counted], LENGTH, CROP)
     most = 0
     for samples in made.batches(0, 2):
-        reader.__getitems__(samples)
+        cut(reader, *samples)
         most = max(most, len(reader._held))
     assert codes.reads < 1.2 * 1600 / 4
     assert most <= SPAN * 2 * 3  # a span of groups at most
@@ -200,10 +206,10 @@ def test_a_long_epoch_reads_each_group_about_once(rain_archive: Path, counted: A
 def test_what_an_epoch_left_is_forgotten_in_the_next(rain_archive: Path) -> None:
     archive = Archive.open(rain_archive)
     reader = WindowReader([archive], LENGTH, CROP)
-    reader[Sample(0, 0, crop=Crop(0, 0, 0), ahead=(Crop(1, 1, 1), Crop(2, 2, 2)))]
+    cut(reader, Sample(0, 0, crop=Crop(0, 0, 0), ahead=(Crop(1, 1, 1), Crop(2, 2, 2))))
     assert len(reader._held) == 2
     other = Sample(1, 1, crop=Crop(60, 20, 30))  # the same number in another epoch
-    check(reader[other], [other], archive)
+    check(cut(reader, other), [other], archive)
     assert not reader._held
 
 
@@ -214,7 +220,7 @@ def test_epochs_do_not_grow_the_reader(rain_archive: Path) -> None:
     for epoch in range(4):
         held = []
         for samples in made.batches(epoch, 4):
-            reader.__getitems__(samples)
+            cut(reader, *samples)
             held.append(sum(cut.nbytes for cut in reader._held.values()))
             assert all(cut.base is None for cut in reader._held.values())  # not a view of a box
         peaks.append(max(held))
@@ -227,7 +233,7 @@ def test_epochs_do_not_grow_the_reader(rain_archive: Path) -> None:
 def test_a_reader_travels_to_worker_processes(archive: Archive) -> None:
     reader = pickle.loads(pickle.dumps(WindowReader([archive], LENGTH, CROP)))
     samples = next(source(archive).batches(0, 6))
-    check(reader.__getitems__(samples), samples, archive)
+    check(cut(reader, *samples), samples, archive)
 
 
 class _Fixed:
@@ -240,22 +246,27 @@ class _Fixed:
 
 @pytest.mark.slow
 def test_worker_processes_give_the_same(archive: Archive) -> None:
-    batches = list(source(archive, drop_scan=0.2).batches(0, 6))
+    """Also to one who is slow to take them, and who keeps them all."""
+    size = 6
+    batches = list(source(archive, drop_scan=0.2).batches(0, size))
+    reader = WindowReader([archive], LENGTH, CROP, batch_size=size, workers=2)
     loader = DataLoader(
-        WindowReader([archive], LENGTH, CROP),
+        reader,
         batch_sampler=_Fixed(batches),  # type: ignore[arg-type]
         num_workers=2,
-        collate_fn=as_it_is,
+        collate_fn=_as_it_is,
         multiprocessing_context="forkserver",
+        prefetch_factor=IN_TURN - 1,
     )
-    found = 0
-    for batch, samples in zip(loader, batches, strict=True):
-        assert batch.codes.is_shared()  # nothing was copied on its way
-        check(batch, samples, archive)
-        found += 1
-    assert found == 20
+    found = []
+    for batch in loader:
+        time.sleep(0.05)  # workers have gone on meanwhile as far as they may
+        found.append(reader.received(batch))
+    assert len(found) == 20
+    for received, samples in zip(found, batches, strict=True):
+        check(received, samples, archive)
 
 
-def as_it_is(batch: Any) -> Any:
+def _as_it_is(batch: Any) -> Any:
     """A batch is made whole by the reader."""
     return batch

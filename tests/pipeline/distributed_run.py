@@ -9,14 +9,13 @@ from pathlib import Path
 
 import torch
 
-from pipeline.config import load_config
-from pipeline.experiment import ExperimentConfig, TrainConfig
+from pipeline import cli
 
 torch.set_num_threads(1)
 stage = __import__("pipeline.train", fromlist=["train"])
 
 
-def main(config: Path, out: Path) -> None:
+def main(config: Path, out: Path, *more: str) -> int:
     class Seen(stage.EpochLines):
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
             seen = {"epoch": trainer.current_epoch, "places": batch.places.tolist()}
@@ -24,9 +23,8 @@ def main(config: Path, out: Path) -> None:
                 file.write(json.dumps(seen) + "\n")
 
     stage.EpochLines = Seen
-    experiment = load_config(config, ExperimentConfig)
-    stage.train(TrainConfig(experiment=experiment, out=out / "run"))
+    return cli.main(["train", str(config), "--out", str(out / "run"), *more])
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))

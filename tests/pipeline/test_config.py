@@ -97,7 +97,10 @@ def test_a_wrong_override_is_refused(tmp_path, override):
         ({"loss": {"mea": 1}}, "unknown key 'loss.mea'; did you mean 'mse'?"),
         ({"loss": {"kind": "crps", "mae": 1}}, "unknown key 'loss.mae'; known here: kind, alpha, "),
         ({"loss": {"kind": "crps", "alpha": 2}}, "loss.alpha: Input should be less than"),
-        ({"trackers": {"mlflow": {"uri": "x"}}}, "unknown key 'trackers.mlflow.uri'; known here: t"),
+        (
+            {"trackers": {"mlflow": {"uri": "x"}}},
+            "unknown key 'trackers.mlflow.uri'; known here: t",
+        ),
         ({"data": {"archives": [{"adress": "x"}]}}, "'data.archives.0.adress'; did you mean 'addr"),
         ({"data": {"archives": [{"weight": 1}]}}, "'data.archives.0.address' is missing"),
     ],

@@ -103,26 +103,108 @@ def test_gradients_that_add_up_are_not_cut_in_two(chain, make_experiment, monkey
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
-def test_a_killed_run_repeats_the_steps_since_the_last_save(
-    chain, make_experiment, monkeypatch, tmp_path
-):
-    class Killed(BaseException):
-        """What leaves the trainer without a chance to save."""
+class Killed(BaseException):
+    """What leaves the trainer without a chance to save."""
+
+
+def killed(monkeypatch, *, step, validating=False):
+    """Let a run die at the start of a step, or in the validation that follows so many steps."""
 
     class Kill(stage.EpochLines):
         def on_train_batch_start(self, trainer, *_):
-            if trainer.global_step == 7:
+            if trainer.global_step == step and not validating:
                 raise Killed
 
-    experiment = make_experiment(chain.archive, trainer__save_every_steps=3)
+        def on_validation_batch_start(self, trainer, *_):
+            if trainer.global_step == step and validating:
+                raise Killed
+
+    monkeypatch.setattr(stage, "EpochLines", Kill)
+
+
+@pytest.mark.parametrize("every", [1, 3, BATCHES])
+def test_a_killed_run_repeats_the_steps_since_the_last_save(
+    chain, make_experiment, monkeypatch, tmp_path, every
+):
+    """Twice: in the validation after an epoch's last step, and within the next epoch."""
+    experiment = make_experiment(
+        chain.archive, trainer__save_every_steps=every, trainer__max_epochs=3
+    )
     train(experiment, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr(stage, "EpochLines", Kill)
-        with pytest.raises(Killed):
-            train(experiment, tmp_path / "run")
-    assert checkpoint(tmp_path / "run")["global_step"] == 6
-    train(experiment, tmp_path / "run", resume=True)
-    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    run = tmp_path / "run"
+    for resume, death in ((False, (BATCHES, True)), (True, (2 * BATCHES - 1, False))):
+        with monkeypatch.context() as patch:
+            killed(patch, step=death[0], validating=death[1])
+            if not resume and every == BATCHES:  # nothing was saved before the validation
+                with pytest.raises(Killed):
+                    train(experiment, run)
+                assert not (run / "last.ckpt").exists()
+                continue
+            with pytest.raises(Killed):
+                train(experiment, run, resume=(run / "last.ckpt").exists())
+    assert checkpoint(run)["global_step"] == {1: 7, 3: 6, BATCHES: BATCHES}[every]
+    train(experiment, run, resume=True)
+    assert_same_run(run, tmp_path / "whole")
+
+
+def test_when_the_time_is_up_a_run_saves_validates_and_can_go_on(
+    chain, make_experiment, monkeypatch, tmp_path
+):
+    train(make_experiment(chain.archive), tmp_path / "whole")
+    run = tmp_path / "run"
+    result = train(make_experiment(chain.archive, trainer__max_minutes=1e-9), run)
+    assert checkpoint(run)["global_step"] == 1
+    assert result.best.is_file()
+    again = train(make_experiment(chain.archive), run, resume=True)
+    assert_same_run(run, tmp_path / "whole")
+    assert again.epochs == 2
+
+
+def test_sigterm_before_the_first_step_ends_at_once(chain, make_experiment, monkeypatch, tmp_path):
+    class Signals(stage.EpochLines):
+        def setup(self, *_, **__):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(stage, "EpochLines", Signals)
+    with pytest.raises(Terminated):
+        train(make_experiment(chain.archive), tmp_path / "run")
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_a_run_folder_that_was_moved_keeps_its_best_score(chain, make_experiment, tmp_path):
+    train(make_experiment(chain.archive, trainer__max_epochs=1), tmp_path / "run")
+    best = (tmp_path / "run" / "best.ckpt").read_bytes()
+    (tmp_path / "run").rename(tmp_path / "moved")
+    # with errors weighed a hundredfold the next loss is larger
+    worse = make_experiment(chain.archive, trainer__max_epochs=2, loss={"mse": 100})
+    result = train(worse, tmp_path / "moved", resume=True)
+    assert result.best_val_loss < 1
+    assert (tmp_path / "moved" / "best.ckpt").read_bytes() == best
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_moving_average_that_comes_or_goes_is_refused(chain, make_experiment, tmp_path):
+    train(make_experiment(chain.archive, trainer__max_epochs=1), tmp_path / "run")
+    without = make_experiment(chain.archive, trainer__ema_decay=None)
+    with pytest.raises(ConfigError, match="was written with a moving average"):
+        train(without, tmp_path / "run", resume=True)
+
+
+def test_a_save_that_fails_leaves_the_one_before(chain, make_experiment, monkeypatch, tmp_path):
+    train(make_experiment(chain.archive, trainer__max_epochs=1), tmp_path / "run")
+    before = (tmp_path / "run" / "last.ckpt").read_bytes()
+
+    def full(checkpoint, path):
+        path.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="no space left"):
+        train(make_experiment(chain.archive), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
+    assert sorted(path.name for path in (tmp_path / "run").glob("*.ckpt")) == [
+        "best.ckpt", "last.ckpt",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
