@@ -118,7 +118,8 @@ class SampleSource:
             raise DataError(
                 f"no {self.split} window in {', '.join(short)}: one takes {length} consecutive "
                 "scans (data.context + data.lead_times) in that part of the time axis; ingest "
-                "more scans, or change data.split, data.context or data.lead_times"
+                "more scans, or change data.split (days deals whole days: for single events name "
+                "periods), data.context or data.lead_times"
             )
         if self.split == "training" and rain_preference:
             dry = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from convgru import BalancedLossConfig, CrpsConfig, LossConfig, NetworkConfig, OptimiserConfig
 from datasets.datamodule import DataConfig
@@ -47,7 +47,16 @@ class TrainerConfig(BaseModel):
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
         default="auto", description="auto: bf16 on a GPU that has it, 32 bits elsewhere"
     )
-    compile: bool = Field(default=False, description="torch.compile the network")
+    compile: bool = Field(
+        default=False, description="torch.compile the network; takes minutes before the first step"
+    )
+
+    @field_validator("devices")
+    @classmethod
+    def _some(cls, devices: int | str) -> int | str:
+        if isinstance(devices, int) and devices < 1:
+            raise ValueError("must be 1 or more, or auto")
+        return devices
 
 
 class ExperimentConfig(BaseModel):

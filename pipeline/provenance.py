@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,6 +18,25 @@ def squall_version() -> str:
         return version("squall")
     except PackageNotFoundError:
         return "not installed"
+
+
+@cache
+def code_version() -> str:
+    """Version, and the commit where the project runs from a git checkout."""
+    git = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--exclude=*",
+    ]
+    try:
+        found = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return squall_version()
+    return f"{squall_version()}+{found.stdout.strip()}"
 
 
 def sha256_of(path: Path) -> str:

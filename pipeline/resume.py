@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from convgru import CheckpointError, load_nowcaster
-from datasets.errors import ConfigError
+from datasets.errors import ConfigError, DataError
 from pipeline.experiment import ExperimentConfig
 
 
@@ -33,13 +33,17 @@ class Position:
 
         Raises
         ------
+        DataError
+            If it cannot be read.
         ConfigError
-            If it cannot be read or is of another network.
+            If it is of another network, or of a run with or without a moving average.
         """
         try:
             nowcaster, provenance = load_nowcaster(path)
         except CheckpointError as error:
-            raise ConfigError(str(error)) from error
+            raise DataError(
+                f"{error}. To go on from the best epoch so far, copy best.ckpt to {path.name}"
+            ) from error
         stored = nowcaster.network.config.model_dump()
         changed = [k for k, v in experiment.network.model_dump().items() if stored[k] != v]
         if changed:

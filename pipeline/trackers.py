@@ -114,6 +114,9 @@ def log_picture(
 def _mlflow(config: MlflowConfig, out: Path, run_name: str) -> MLFlowLogger:
     # read when the package is imported: it reports its use to its makers unless told not to
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # a server that does not answer is found out before the run, not after minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     try:
         from mlflow.exceptions import MlflowException
     except ImportError as error:

@@ -29,7 +29,7 @@ from datasets.datamodule import RainDataModule
 from datasets.errors import ConfigError
 from pipeline.experiment import ExperimentConfig, TrainConfig, TrainerConfig
 from pipeline.progress import shows_bars
-from pipeline.provenance import atomic_path, squall_version
+from pipeline.provenance import atomic_path, code_version, now_utc
 from pipeline.resume import Position, archives_of_run, check_order, with_snapshots_of
 from pipeline.trackers import trackers
 from pipeline.train_callbacks import (
@@ -78,6 +78,8 @@ def train(config: TrainConfig) -> TrainResult:
     """
     experiment, out = config.experiment, config.out
     last = out / "last.ckpt"
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: is a file; --out names the run's folder")
     if config.resume and not last.is_file():
         raise ConfigError(f"{out}: no last.ckpt to resume from; leave --resume out to start anew")
     if not config.resume and last.is_file():
@@ -116,6 +118,15 @@ def train(config: TrainConfig) -> TrainResult:
             compile_network(module.network)
         if trainer.is_global_zero:
             _write_config(out, experiment, data)
+        log.info(
+            "%s %s: %s on %d %s, %s",
+            "goes on in" if before else "begins in",
+            out,
+            experiment.name,
+            trainer.world_size,
+            trainer.strategy.root_device.type,
+            trainer.precision,
+        )
         try:
             with watch.listening():
                 trainer.fit(module, data, ckpt_path=last if before else None, weights_only=True)
@@ -139,8 +150,9 @@ def _write_config(out: Path, experiment: ExperimentConfig, data: RainDataModule)
     resolved = experiment.model_dump(mode="json")
     for share, archive in zip(resolved["data"]["archives"], data.archives, strict=True):
         share["snapshot"] = archive.snapshot
+    text = f"# squall {code_version()}, {now_utc()}\n{yaml.safe_dump(resolved, sort_keys=False)}"
     with atomic_path(out / "config.yaml") as part:
-        part.write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
 
 
 def _trainer(experiment: ExperimentConfig, out: Path, watching: list[pl.Callback]) -> pl.Trainer:
@@ -207,7 +219,7 @@ def provenance_of(config: ExperimentConfig, data: RainDataModule, world: int) ->
     splits = zip(data.periods("training"), data.periods("validation"), strict=True)
     order = config.data.model_dump(mode="json", exclude={"archives", "workers", "batch_size"})
     return {
-        "squall_version": squall_version(),
+        "squall_version": code_version(),
         "name": config.name,
         "context": config.data.context,
         "lead_times": config.data.lead_times,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ from datasets.errors import DataError
 from pipeline.cli_run import Terminated
 from pipeline.experiment import TrainerConfig
 from pipeline.forecast_picture import forecast_picture
+from pipeline.progress import shows_bars
 from pipeline.provenance import atomic_path
 from pipeline.trackers import log_picture
 
@@ -232,6 +235,8 @@ class Watch(pl.Callback):
             self.interruption = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
         if self._module is None or again:
             raise self.interruption
+        if number == signal.SIGINT and sys.stderr.isatty():  # logging may be what was interrupted
+            os.write(2, b"\nstops after this step; Ctrl-C again stops at once and unsaved\n")
         self._module.interrupted = True
 
     def _not_finite(self, trainer: pl.Trainer, places: Tensor, loss: float) -> str:
@@ -282,6 +287,10 @@ class EpochLines(pl.Callback):
         self._took_s += now - self._ended_at
         self._ended_at = now
         self._samples += len(batch.places) * trainer.world_size
+        done, batches = batch_idx + 1, int(trainer.num_training_batches)
+        quarter = done < batches and 4 * done // batches > 4 * batch_idx // batches
+        if quarter and trainer.is_global_zero and not shows_bars():
+            log.info("epoch %d: %d of %d batches", trainer.current_epoch + 1, done, batches)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         speed = {

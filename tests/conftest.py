@@ -1,5 +1,6 @@
 """Shared fixtures: small radar files in the producers' conventions, and a small archive."""
 
+import sqlite3  # noqa: F401 - before eccodes, which brings an older one for the whole process
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -13,6 +13,7 @@ from datasets.errors import ConfigError, DataError
 from datasets.synthetic import synthetic_grid
 from pipeline.config import load_config
 from pipeline.experiment import ExperimentConfig, TrainConfig
+from pipeline.provenance import squall_version
 from pipeline.train_check import check_training
 
 stage = sys.modules["pipeline.train"]
@@ -41,6 +42,8 @@ def test_the_checkpoint_rebuilds_by_itself_and_names_its_data(chain):
     nowcaster, provenance = load_nowcaster(chain.model)
     assert not nowcaster.training
     assert provenance["name"] == "tiny"
+    assert provenance["squall_version"].startswith(squall_version())
+    assert provenance["squall_version"] in (chain.run / "config.yaml").read_text()
     (archive,) = provenance["archives"]
     assert archive["name"] == "synthetic"
     assert archive["training_periods"] == [["2024-06-01T00:00:00", "2024-06-01T03:00:00"]]
@@ -138,10 +141,19 @@ def test_a_resumed_run_remembers_what_it_was_trained_on(chain, make_experiment, 
 
 
 def test_a_device_that_is_not_there_is_an_error(chain, make_experiment, tmp_path):
-    experiment = make_experiment(chain.archive, trainer__devices=0)
-    with pytest.raises(ConfigError, match=r"trainer: .*devices"):
-        train(experiment, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match=r"trainer\.devices: must be 1 or more, or auto"):
+        make_experiment(chain.archive, trainer__devices=0)
+    experiment = make_experiment(chain.archive, trainer__accelerator="gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="trainer: "):
+            train(experiment, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_is_a_file_is_an_error(chain, make_experiment, tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(ConfigError, match="is a file; --out names"):
+        train(make_experiment(chain.archive), tmp_path / "run")
 
 
 def test_no_archive_is_an_error(make_experiment, tmp_path):

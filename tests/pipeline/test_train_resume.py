@@ -280,9 +280,22 @@ def test_a_corrupt_checkpoint_is_named_and_kept(chain, make_experiment, tmp_path
     last = tmp_path / "run" / "last.ckpt"
     content = last.read_bytes()[:-500] if content == "cut" else content
     last.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"last\.ckpt: cannot be read as a checkpoint"):
+    with pytest.raises(DataError, match=r"last\.ckpt: cannot be read as a .* copy best\.ckpt"):
         train(experiment, tmp_path / "run", resume=True)
     assert last.read_bytes() == content
+
+
+def test_a_run_goes_on_from_its_best_epoch_as_the_error_says(
+    chain, make_experiment, monkeypatch, tmp_path
+):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        signalled(patch, BATCHES + 1)
+        with pytest.raises(Terminated):
+            train(make_experiment(chain.archive), run)
+    (run / "last.ckpt").write_bytes((run / "best.ckpt").read_bytes())
+    train(make_experiment(chain.archive), run, resume=True)
+    assert_same_run(run, chain.run)
 
 
 def test_a_checkpoint_of_another_network_is_refused_and_kept(chain, make_experiment):
