@@ -39,6 +39,7 @@ from pipeline.train_callbacks import (
     MovingAverage,
     Pictures,
     RunCheckpoint,
+    Stopped,
     Watch,
 )
 
@@ -130,7 +131,7 @@ def train(config: TrainConfig) -> TrainResult:
         try:
             with watch.listening():
                 trainer.fit(module, data, ckpt_path=last if before else None, weights_only=True)
-        except (Exception, SystemExit):  # the latter is what Lightning makes of Ctrl-C
+        except (Stopped, SystemExit):  # the latter is what Lightning makes of Ctrl-C
             if watch.interruption is not None:
                 raise watch.interruption from None
             raise

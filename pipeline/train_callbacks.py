@@ -138,8 +138,8 @@ class _OnHost:
         return list(self._values.tolist())
 
 
-class _Stopped(Exception):
-    """Leaves the trainer after an orderly stop."""
+class Stopped(Exception):
+    """Leaves the trainer after an orderly stop, everything saved."""
 
 
 class Watch(pl.Callback):
@@ -225,7 +225,7 @@ class Watch(pl.Callback):
             log.info("stopped after step %d, saved %s", trainer.global_step, self._last)
             if interrupted:
                 self.interruption = self.interruption or Terminated()
-                raise _Stopped
+                raise Stopped
             trainer.should_stop = True
 
     def _asked(self, number: int, frame: FrameType | None) -> None:

@@ -190,7 +190,10 @@ def test_a_moving_average_that_comes_or_goes_is_refused(chain, make_experiment, 
         train(without, tmp_path / "run", resume=True)
 
 
-def test_a_save_that_fails_leaves_the_one_before(chain, make_experiment, monkeypatch, tmp_path):
+@pytest.mark.parametrize("told_to_stop", [False, True])
+def test_a_save_that_fails_says_so_and_leaves_the_one_before(
+    chain, make_experiment, monkeypatch, tmp_path, told_to_stop
+):
     train(make_experiment(chain.archive, trainer__max_epochs=1), tmp_path / "run")
     before = (tmp_path / "run" / "last.ckpt").read_bytes()
 
@@ -198,6 +201,8 @@ def test_a_save_that_fails_leaves_the_one_before(chain, make_experiment, monkeyp
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
+    if told_to_stop:
+        signalled(monkeypatch, BATCHES + 1)
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="no space left"):
         train(make_experiment(chain.archive), tmp_path / "run", resume=True)
