@@ -5,29 +5,23 @@ Windows travel as one byte a pixel and are turned and decoded on the device.
 
 from __future__ import annotations
 
-import atexit
-import signal
-import threading
-import weakref
-from collections.abc import Iterator, Sequence
-from multiprocessing import forkserver, get_context
+from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from datasets.archive import OK, Archive
+from datasets.batch_loader import BatchLoader
 from datasets.coding import RAIN_CODE
 from datasets.epoch_plan import SPAN
 from datasets.errors import ConfigError
 from datasets.repository import Address
 from datasets.samples import SampleSource, rain_blocks
 from datasets.splits import SplitConfig
-from datasets.window_reader import IN_TURN, PADDING, CodeBatch, Sample, SlotBatch, WindowReader
+from datasets.window_reader import PADDING, CodeBatch, WindowReader
 from datasets.windows import runs
 
 
@@ -117,131 +111,6 @@ class RainBatch(NamedTuple):
     def keys(self) -> Tensor:
         """(B,) a number for each sample of the epoch, the same on any rank."""
         return self.places[:, 0]
-
-
-class BatchLoader:
-    """Iterates the batches of this rank; knows where in an epoch it goes on.
-
-    Parameters
-    ----------
-    source, reader : which samples, and who cuts them.
-    config : batch size and workers.
-    trainer : says which rank this is, which epoch comes and which batch of it; without one, rank
-        0 of 1 from the start.
-    same_every_epoch : for validation.
-    """
-
-    def __init__(
-        self,
-        source: SampleSource,
-        reader: WindowReader,
-        config: DataConfig,
-        trainer: pl.Trainer | None,
-        *,
-        same_every_epoch: bool,
-    ) -> None:
-        self._source, self._reader = source, reader
-        self._config, self._trainer = config, trainer
-        self._same = same_every_epoch
-        self._batches = _Batches()
-        self._closes_at_exit = False
-        if config.workers:
-            _start_forkserver()
-        self._loader: DataLoader[CodeBatch | SlotBatch] = DataLoader(
-            reader,
-            batch_sampler=self._batches,
-            num_workers=config.workers,
-            collate_fn=_as_is,
-            # Zarr's event loop and fork do not mix
-            multiprocessing_context="forkserver" if config.workers else None,
-            persistent_workers=config.workers > 0,
-            worker_init_fn=_left_to_the_parent,
-            prefetch_factor=IN_TURN - 1 if config.workers else None,
-        )
-
-    def __len__(self) -> int:
-        return self._source.count_batches(self._config.batch_size, self._world)
-
-    def __iter__(self) -> Iterator[CodeBatch]:
-        epoch, start = self._position()
-        self._batches.samples = self._source.batches(
-            epoch, self._config.batch_size, rank=self._rank, world=self._world, start=start
-        )
-        iterator = iter(self._loader)
-        if not self._closes_at_exit:  # last registered, first to run: before torch ends workers
-            atexit.register(_close, weakref.ref(self))
-            self._closes_at_exit = True
-        for batch in iterator:
-            yield self._reader.received(batch)
-
-    def close(self) -> None:
-        """End the worker processes; they take no notice of signals."""
-        iterator = self._loader._iterator
-        if isinstance(iterator, _MultiProcessingDataLoaderIter):
-            iterator._shutdown_workers()
-            self._loader._iterator = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: the trainer's own progress says where to go on."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """For Lightning to know that this loader can go on within an epoch."""
-
-    def _position(self) -> tuple[int, int]:
-        if self._trainer is None or self._same:
-            return 0, 0
-        loop: Any = self._trainer.fit_loop
-        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
-
-    @property
-    def _rank(self) -> int:
-        return self._trainer.global_rank if self._trainer else 0
-
-    @property
-    def _world(self) -> int:
-        return self._trainer.world_size if self._trainer else 1
-
-
-class _Batches:
-    """What the torch loader takes its batches of samples from, new for each epoch."""
-
-    samples: Iterator[list[Sample]] = iter(())
-
-    def __iter__(self) -> Iterator[list[Sample]]:
-        return self.samples
-
-
-def _close(loader: weakref.ref[BatchLoader]) -> None:
-    """End a loader's workers when Python ends, if the loader is still there."""
-    found = loader()
-    if found is not None:
-        found.close()
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
-
-
-def _start_forkserver() -> None:
-    """Start the process that workers are forked from, which has imported all that they need.
-
-    It takes no notice of SIGTERM, which reaches whole process groups: without it the workers end.
-    """
-    get_context("forkserver").set_forkserver_preload([WindowReader.__module__])
-    if threading.current_thread() is not threading.main_thread():
-        return  # it starts with the first worker
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _left_to_the_parent(worker: int) -> None:
-    """Signals reach whole process groups; a worker must not die before the last step is saved."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
 
 
 class RainDataModule(pl.LightningDataModule):
@@ -382,7 +251,12 @@ class RainDataModule(pl.LightningDataModule):
             workers=config.workers,
         )
         loader = BatchLoader(
-            source, reader, config, self.trainer, same_every_epoch=same_every_epoch
+            source,
+            reader,
+            self.trainer,
+            batch_size=config.batch_size,
+            workers=config.workers,
+            same_every_epoch=same_every_epoch,
         )
         self._loaders.append(loader)
         return loader

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from datasets.archive import Archive
 from datasets.archive_writer import ArchiveWriter, StoredScan
+from datasets.batch_loader import BatchLoader
 from datasets.coding import RAIN_CODE
-from datasets.datamodule import ArchiveShare, BatchLoader, DataConfig, RainBatch, RainDataModule
+from datasets.datamodule import ArchiveShare, DataConfig, RainBatch, RainDataModule
 from datasets.epoch_plan import SPAN
 from datasets.errors import ConfigError, DataError
 from datasets.grid import Grid
