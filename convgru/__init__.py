@@ -1,7 +1,14 @@
 """The model, nothing but PyTorch: cells, encoder–forecaster, losses, Lightning module."""
 
 from convgru.cell import ConvGRUCell, RecurrentCell
-from convgru.checkpoint import CheckpointError, Nowcaster, draw_noise, load_nowcaster
+from convgru.checkpoint import (
+    CHECKPOINT_KEY,
+    CheckpointError,
+    Nowcaster,
+    draw_noise,
+    load_nowcaster,
+    read_checkpoint,
+)
 from convgru.compiling import compile_network
 from convgru.loss import (
     BalancedLossConfig,
@@ -11,12 +18,13 @@ from convgru.loss import (
     MaskedL1Config,
     loss_sums,
 )
-from convgru.module import NowcastModule, OptimiserConfig
+from convgru.module import NowcastModule, OptimiserConfig, forecast_loss
 from convgru.network import EncoderForecaster, NetworkConfig
 from convgru.scaling import RainScaling
 from convgru.trajgru import TrajGRUCell
 
 __all__ = [
+    "CHECKPOINT_KEY",
     "BalancedLossConfig",
     "CheckpointError",
     "ConvGRUCell",
@@ -34,6 +42,8 @@ __all__ = [
     "TrajGRUCell",
     "compile_network",
     "draw_noise",
+    "forecast_loss",
     "load_nowcaster",
     "loss_sums",
+    "read_checkpoint",
 ]

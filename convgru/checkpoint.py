@@ -108,6 +108,18 @@ def load_nowcaster(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
     Raises
     ------
     CheckpointError
+        As `read_checkpoint`.
+    """
+    nowcaster, checkpoint = read_checkpoint(path)
+    return nowcaster, checkpoint[CHECKPOINT_KEY]["provenance"]
+
+
+def read_checkpoint(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
+    """A checkpoint's network, in evaluation mode on the CPU, and all else that it holds.
+
+    Raises
+    ------
+    CheckpointError
         If the file is missing, unreadable, or no checkpoint of this project.
     """
     if not path.is_file():
@@ -126,7 +138,7 @@ def load_nowcaster(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
             f"{path}: is not a checkpoint of `squall train` (no '{CHECKPOINT_KEY}' entry)"
         )
     try:
-        return _rebuild(checkpoint)
+        return _rebuild(checkpoint), checkpoint
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: does not fit this version of Squall ({type(error).__name__}: {error}); "
@@ -134,7 +146,7 @@ def load_nowcaster(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
         ) from error
 
 
-def _rebuild(checkpoint: dict[str, Any]) -> tuple[Nowcaster, dict[str, Any]]:
+def _rebuild(checkpoint: dict[str, Any]) -> Nowcaster:
     saved = checkpoint[CHECKPOINT_KEY]
     network = EncoderForecaster(NetworkConfig.model_validate(saved["network"]))
     weights = {
@@ -143,5 +155,6 @@ def _rebuild(checkpoint: dict[str, Any]) -> tuple[Nowcaster, dict[str, Any]]:
         if name.startswith("network.")
     }
     network.load_state_dict(weights)
-    nowcaster = Nowcaster(network, RainScaling(**saved["scaling"]))
-    return nowcaster.eval(), saved["provenance"]
+    if not isinstance(saved["provenance"], dict):
+        raise TypeError("provenance is no mapping")
+    return Nowcaster(network, RainScaling(**saved["scaling"])).eval()

@@ -6,6 +6,7 @@ Owns what is summed over ranks; plots, files and forecasts live in `pipeline`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -48,6 +49,31 @@ class OptimiserConfig(BaseModel):
     warmup_fraction: float = Field(
         default=0.05, ge=0, lt=1, description="share of all steps over which the rate rises"
     )
+
+
+def forecast_loss(
+    network: EncoderForecaster,
+    scaling: RainScaling,
+    config: LossConfig,
+    context: Tensor,
+    target: Tensor,
+    noise: Sequence[Tensor] | None,
+) -> tuple[LossSums, Tensor]:
+    """The loss of a network's forecast, and the forecast.
+
+    Parameters
+    ----------
+    context, target : (B, T, 1, H, W) and (B, L, 1, H, W) rain rate, mm/h, NaN = not observed.
+    noise : for an ensemble network, see `draw_noise`.
+
+    Returns
+    -------
+    The sums, and normalised dB as `EncoderForecaster.forward` gives them.
+    """
+    rain, observed = scaling.normalise(context)
+    expected, counts = scaling.normalise(target)
+    predicted = network(rain, observed, target.shape[1], noise)
+    return loss_sums(predicted, expected, target, counts, config), predicted
 
 
 class NowcastModule(pl.LightningModule):
@@ -183,17 +209,16 @@ class NowcastModule(pl.LightningModule):
         checkpoint[CHECKPOINT_KEY] = description(self.network, self.scaling, self.provenance)
 
     def _loss(self, batch: Batch, epoch: int) -> tuple[LossSums, Tensor]:
-        rain, observed = self.scaling.normalise(batch.context)
-        target, counts = self.scaling.normalise(batch.target)
         noise = None
         if isinstance(self.loss_config, CrpsConfig):
             first = (self._seed * 2**10 + epoch) * NOISE_SEEDS
             seeds = [(first + key) % 2**63 for key in batch.keys.tolist()]
-            height, width = rain.shape[-2:]
+            height, width = batch.context.shape[-2:]
             members = self.loss_config.members
             noise = draw_noise(self.network, seeds, members, (height, width), self.device)
-        predicted = self.network(rain, observed, batch.target.shape[1], noise)
-        return loss_sums(predicted, target, batch.target, counts, self.loss_config), predicted
+        return forecast_loss(
+            self.network, self.scaling, self.loss_config, batch.context, batch.target, noise
+        )
 
 
 def _csi(counts: Tensor) -> Tensor:

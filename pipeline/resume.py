@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from convgru import CheckpointError, load_nowcaster
+from convgru import CHECKPOINT_KEY, CheckpointError, read_checkpoint
 from datasets.errors import ConfigError, DataError
 from pipeline.experiment import ExperimentConfig
 
@@ -39,7 +37,7 @@ class Position:
             If it is of another network, or of a run with or without a moving average.
         """
         try:
-            nowcaster, provenance = load_nowcaster(path)
+            nowcaster, checkpoint = read_checkpoint(path)
         except CheckpointError as error:
             raise DataError(
                 f"{error}. To go on from the best epoch so far, copy best.ckpt to {path.name}"
@@ -51,7 +49,6 @@ class Position:
             raise ConfigError(
                 f"{path}: is of another network ({found}); resume with the run's own config.yaml"
             )
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         averaged = "averaging_state" in checkpoint
         if averaged != (experiment.trainer.ema_decay is not None):
             raise ConfigError(
@@ -59,6 +56,7 @@ class Position:
                 "weights; resume with the run's own trainer.ema_decay"
             )
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        provenance = checkpoint[CHECKPOINT_KEY]["provenance"]
         return cls(path, not progress["is_last_batch"], provenance)
 
 

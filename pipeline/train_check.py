@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convgru import CrpsConfig, EncoderForecaster, RainScaling, loss_sums
+from convgru import CrpsConfig, EncoderForecaster, RainScaling, forecast_loss
 from datasets.archive import OK
 from datasets.datamodule import RainDataModule
 from datasets.windows import window_starts
@@ -60,7 +60,7 @@ def check_training(experiment: ExperimentConfig) -> str:
             else ""
         ),
     ]
-    memory = step_memory(experiment)
+    memory = step_memory(experiment, network)
     lines.append(
         f"memory      about {_size(memory.total)} on each device, {precision(trainer)}: "
         f"activations {_size(memory.activations)}, batch {_size(memory.batch)}, weights and what "
@@ -69,11 +69,11 @@ def check_training(experiment: ExperimentConfig) -> str:
     return "\n".join(lines)
 
 
-def step_memory(experiment: ExperimentConfig) -> MemoryEstimate:
-    """What one training step of an experiment needs on each device."""
+def step_memory(experiment: ExperimentConfig, network: EncoderForecaster) -> MemoryEstimate:
+    """What one training step of an experiment with its network needs on each device."""
     config, trainer = experiment.data, experiment.trainer
     return training_memory(
-        EncoderForecaster(experiment.network),
+        network,
         lambda network, context, target: _loss(network, context, target, experiment),
         batch_size=config.batch_size,
         context=config.context,
@@ -88,17 +88,14 @@ def _loss(
     network: nn.Module, context: Tensor, target: Tensor, experiment: ExperimentConfig
 ) -> Tensor:
     assert isinstance(network, EncoderForecaster)
-    scaling, config = RainScaling(), experiment.loss
-    rain, observed = scaling.normalise(context)
-    normalised, counts = scaling.normalise(target)
     noise = None
-    if isinstance(config, CrpsConfig):
+    if isinstance(experiment.loss, CrpsConfig):
         noise = [
-            torch.empty(context.shape[0], config.members, *shape)
+            torch.empty(context.shape[0], experiment.loss.members, *shape)
             for shape in network.noise_shapes(*context.shape[-2:])
         ]
-    predicted = network(rain, observed, target.shape[1], noise)
-    return loss_sums(predicted, normalised, target, counts, config).total
+    sums, _ = forecast_loss(network, RainScaling(), experiment.loss, context, target, noise)
+    return sums.total
 
 
 def _size(bytes: int) -> str:

@@ -18,7 +18,8 @@ EXPERIMENTS = sorted((Path(__file__).parents[2] / "configs" / "experiments").glo
 def test_the_experiments_here_are_valid_and_build(path):
     experiment = load_config(path, ExperimentConfig)
     assert experiment.name == path.stem
-    memory = step_memory(experiment)  # goes through the network and its loss, without arithmetic
+    # goes through the network and its loss, without arithmetic
+    memory = step_memory(experiment, EncoderForecaster(experiment.network))
     assert memory.weights > 1e6
     assert memory.activations > memory.batch
 
