@@ -48,11 +48,11 @@ def rates(
         rate = values * {"mm h-1": 1.0, "mm s-1": 3600.0}[units]
     dry = np.isin(numbers, packing.dry)
     for value in settings.dry_values:
-        dry |= np.isclose(values, value)
+        dry |= np.isclose(values, value, rtol=1e-6)
     rate = np.where(dry, 0.0, rate)
     lost = np.isin(numbers, packing.missing)
     for value in settings.missing_values:
-        lost |= np.isclose(values, value)
+        lost |= np.isclose(values, value, rtol=1e-6)
     if packing.lowest is not None:
         lost |= numbers < packing.lowest
     if packing.highest is not None:
