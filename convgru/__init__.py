@@ -19,6 +19,7 @@ from convgru.loss import (
     loss_sums,
 )
 from convgru.module import NowcastModule, OptimiserConfig, forecast_loss
+from convgru.motion import extrapolate, motion_field
 from convgru.network import EncoderForecaster, NetworkConfig
 from convgru.scaling import RainScaling
 from convgru.trajgru import TrajGRUCell
@@ -42,8 +43,10 @@ __all__ = [
     "TrajGRUCell",
     "compile_network",
     "draw_noise",
+    "extrapolate",
     "forecast_loss",
     "load_nowcaster",
     "loss_sums",
+    "motion_field",
     "read_checkpoint",
 ]

@@ -8,6 +8,7 @@ Knows nothing of devices, ranks, files, rain rate or Lightning.
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
+from math import lcm
 from operator import mul
 from typing import Literal
 
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from torch.utils.checkpoint import checkpoint
 
+from convgru.advection import AdvectionHead, lagrangian
 from convgru.cell import ConvGRUCell, RecurrentCell
+from convgru.motion import COARSE, pad_to
 from convgru.trajgru import TrajGRUCell
 
 
@@ -34,6 +37,11 @@ class NetworkConfig(BaseModel):
     strides: tuple[int, ...] = Field(
         default=(2, 2, 2),
         description="by how much the resolution falls before each layer",
+    )
+    head: Literal["direct", "advection"] = Field(
+        default="direct",
+        description="direct: rain from the features; advection: changes of the last scan in the "
+        "frame that moves with the rain, then transported",
     )
     cell: Literal["convgru", "trajgru"] = Field(
         default="convgru", description="the recurrent cell of every layer"
@@ -109,11 +117,10 @@ class EncoderForecaster(nn.Module):
             _upsampling(coarse, fine, stride)
             for (fine, coarse), stride in zip(pairwise(channels), strides[1:], strict=True)
         )
-        fine = max(1, channels[0] // 2)  # at full resolution every channel costs most
-        self.head_up = _upsampling(channels[0], fine, strides[0])
-        self.head = nn.Conv2d(fine + 2, 2, kernel_size=3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        if config.head == "advection":
+            self.head: nn.Module = AdvectionHead(channels[0])
+        else:
+            self.head = DirectHead(channels[0], strides[0], config)
         if config.noise_channels:
             self.noise_maps = nn.ModuleList(_noise_map(config.noise_channels, c) for c in channels)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -138,7 +145,8 @@ class EncoderForecaster(nn.Module):
         Returns
         -------
         (B, L, 1, H, W) normalised dB, with ``noise_channels`` (B, M, L, 1, H, W); 0 and below
-        mean dry.
+        mean dry, -inf that no forecast can be: the advection head's trajectory comes from where
+        the last scan observed nothing.
 
         Raises
         ------
@@ -147,14 +155,23 @@ class EncoderForecaster(nn.Module):
         """
         batch, _, _, height, width = rain_BT1HW.shape
         members = self._members(noise, batch, height, width)
-        x_TBCHW = torch.cat([rain_BT1HW, observed_BT1HW], dim=2).transpose(0, 1)
-        stride = self.config.total_stride  # pad to whole pixels of the coarsest layer: unobserved
-        x_TBCHW = nn.functional.pad(x_TBCHW, (0, -width % stride, 0, -height % stride))
+        # whole pixels of the coarsest layer; what is added is not observed
+        context = None
+        if self.config.head == "advection":
+            context = lagrangian(rain_BT1HW, observed_BT1HW, self._multiple)
+            rain, observed = context.rain_BT1HW, context.known_BT1HW
+        else:
+            rain, observed = (pad_to(x, self._multiple) for x in (rain_BT1HW, observed_BT1HW))
+        x_TBCHW = torch.cat([rain, observed], dim=2).transpose(0, 1)
         states = self._encode(x_TBCHW)
         if noise is not None:
             states = self._perturb(states, noise)
         features = self._unroll(states, lead_times)
-        forecast_LBMCHW = self._head(features, _latest(x_TBCHW), lead_times, members)
+        if isinstance(self.head, AdvectionHead):
+            assert context is not None
+            forecast_LBMCHW = self.head(features, context, lead_times, members)
+        else:
+            forecast_LBMCHW = self.head(features, _latest(x_TBCHW), lead_times, members)
         forecast_BMLCHW = forecast_LBMCHW.permute(1, 2, 0, 3, 4, 5)[..., :height, :width]
         if noise is None:
             return forecast_BMLCHW[:, 0].contiguous()
@@ -162,12 +179,17 @@ class EncoderForecaster(nn.Module):
 
     def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """(channels, rows, columns) of the noise at each layer for a domain of any size."""
-        total = self.config.total_stride
-        rows, columns = -(-height // total) * total, -(-width // total) * total
+        rows, columns = (-(-side // self._multiple) * self._multiple for side in (height, width))
         return [
             (self.config.noise_channels, rows // stride, columns // stride)
             for stride in self.config.layer_strides
         ]
+
+    @property
+    def _multiple(self) -> int:
+        """Rows and columns are padded to a multiple of this."""
+        stride = self.config.total_stride
+        return lcm(stride, COARSE) if self.config.head == "advection" else stride
 
     def _members(self, noise: Sequence[Tensor] | None, batch: int, height: int, width: int) -> int:
         """How many members the noise is for; 1 without noise."""
@@ -240,16 +262,32 @@ class EncoderForecaster(nn.Module):
             outputs.append(h)
         return outputs
 
-    def _head(self, features: Tensor, last_BCHW: Tensor, steps: int, members: int) -> Tensor:
+
+class DirectHead(nn.Module):
+    """Rain from the features: a gain on the last observation of each pixel and a field, added up.
+
+    At the start gain 1 and field 0, so an untrained network is persistence.
+    """
+
+    def __init__(self, features: int, stride: int, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        fine = max(1, features // 2)  # at full resolution every channel costs most
+        self.up = _upsampling(features, fine, stride)
+        self.out = nn.Conv2d(fine + 2, 2, kernel_size=3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor, last_BCHW: Tensor, steps: int, members: int) -> Tensor:
         """(L, B, M, 1, H, W) from the forecaster's features and the last observation."""
-        # Of what the head's convolution sees, the last observation is the same for every lead.
+        # Of what the convolution sees, the last observation is the same for every lead.
         known = last_BCHW.shape[1]
-        weights = self.head.weight.split([self.head.in_channels - known, known], dim=1)
+        weights = self.out.weight.split([self.out.in_channels - known, known], dim=1)
         of_features, of_last = map(_channels_last, weights)
-        shared_BCHW = conv2d(_channels_last(last_BCHW), of_last, self.head.bias, padding=1)
+        shared_BCHW = conv2d(_channels_last(last_BCHW), of_last, self.out.bias, padding=1)
 
         def decode(features: Tensor) -> Tensor:
-            return conv2d(_channels_last(self.head_up(features)), of_features, padding=1)
+            return conv2d(_channels_last(self.up(features)), of_features, padding=1)
 
         if not torch.is_grad_enabled():  # full resolution for one lead at a time: it stays in cache
             decoded = torch.cat([decode(part) for part in features.chunk(steps)])

@@ -3,10 +3,14 @@
 The only place where normalised values begin and end; the constants travel in the checkpoint.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+# A forecast this little above the floor (0.1 mm/h) is dry: drizzle everywhere is no forecast.
+DRY_DB = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,19 @@ class RainScaling:
     def denormalise(self, normalised: Tensor) -> Tensor:
         """Rain rate in mm/h of normalised decibels of any shape.
 
-        0 and below give exactly 0; NaN stays NaN, for a network that fails must not say dry.
+        What is less than `DRY_DB` above the floor gives exactly 0; -inf, for no forecast, gives
+        NaN; NaN stays NaN, for a network that fails must not say dry.
         """
         rate = self.floor_mm_h * torch.exp(normalised.clamp(max=1.0).float() * self._log_span)
-        return torch.where(normalised <= 0, torch.zeros_like(rate), rate)
+        dry = normalised * self.span_db < DRY_DB
+        rate = torch.where(dry, torch.zeros_like(rate), rate)
+        return torch.where(torch.isneginf(normalised), torch.full_like(rate, torch.nan), rate)
+
+    @property
+    def span_db(self) -> float:
+        """Decibels from floor to ceiling, which are 1 of the network's numbers."""
+        return 10 / math.log(10) * self._log_span
 
     @property
     def _log_span(self) -> float:
-        return float(
-            torch.log(torch.tensor(self.ceiling_mm_h / self.floor_mm_h, dtype=torch.float64))
-        )
+        return math.log(self.ceiling_mm_h / self.floor_mm_h)

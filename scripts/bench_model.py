@@ -48,7 +48,7 @@ class PlainNetwork(EncoderForecaster):
         super().__init__(config)
         self.encoders = nn.ModuleList(PlainCell(c) for c in config.channels)
         self.forecasters = nn.ModuleList(PlainCell(c) for c in config.channels)
-        nn.init.normal_(self.head.weight, std=0.1)  # an untrained head hides all differences
+        nn.init.normal_(self.head.out.weight, std=0.1)  # an untrained head hides all differences
         self.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
     def forward(
@@ -71,7 +71,7 @@ class PlainNetwork(EncoderForecaster):
                 if level < len(states) - 1:
                     x = self.ups[level](x)
                 states[level] = x = self.forecasters[level](x, states[level])
-            gain, field = self.head(torch.cat([self.head_up(x), latest], dim=1)).chunk(2, dim=1)
+            gain, field = self.head.out(torch.cat([self.head.up(x), latest], dim=1)).chunk(2, dim=1)
             outputs.append(latest[:, :1] * (1 + gain) + field)
         return torch.stack(outputs, dim=1)
 

@@ -25,7 +25,12 @@ def test_every_dependency_is_pinned_exactly():
 
 
 def test_what_is_imported_is_pinned_and_the_other_way_round():
-    names = {"PIL": "pillow", "yaml": "pyyaml", "pythonjsonlogger": "python-json-logger"}
+    names = {
+        "PIL": "pillow",
+        "cv2": "opencv-python-headless",
+        "yaml": "pyyaml",
+        "pythonjsonlogger": "python-json-logger",
+    }
     imported = {
         names.get(found, found.replace("_", "-")).lower()
         for package in ("convgru", "datasets", "pipeline")
@@ -41,7 +46,7 @@ def test_what_is_imported_is_pinned_and_the_other_way_round():
         if found not in sys.stdlib_module_names
     } - {"convgru", "datasets", "pipeline"}
     pinned = {d.split("==")[0].lower() for d in project()["dependencies"]}
-    extras = {"eccodes", "mlflow", "wandb"}
+    extras = {"eccodes", "mlflow", "pysteps", "wandb"}
     assert imported - extras | NOT_IMPORTED == pinned
 
 

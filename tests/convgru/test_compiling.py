@@ -27,7 +27,7 @@ def _nothing_compiled_before() -> None:
 def network() -> EncoderForecaster:
     torch.manual_seed(3)
     made = EncoderForecaster(NetworkConfig(channels=(4, 6, 8), strides=(2, 1, 2)))
-    torch.nn.init.normal_(made.head.weight, std=0.3)
+    torch.nn.init.normal_(made.head.out.weight, std=0.3)
     return made
 
 
@@ -53,6 +53,31 @@ def test_a_compiled_network_is_the_same(caplog: pytest.LogCaptureFixture) -> Non
     compile_network(compiled)
     assert list(compiled.state_dict()) == list(plain.state_dict())
     torch.testing.assert_close(gradients(compiled), gradients(plain), atol=1e-4, rtol=1e-4)
+    assert compiled._compiled_call_impl is not None
+    assert not warnings_in(caplog)
+
+
+@needs_compiler
+def test_a_compiled_advection_network_is_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """Its optical flow is no torch code, and runs as it is."""
+    torch.manual_seed(3)
+    plain = EncoderForecaster(
+        NetworkConfig(channels=(4, 6, 8), strides=(2, 1, 2), head="advection")
+    )
+    for layer in (plain.head.maps, plain.head.correction):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    compiled = copy.deepcopy(plain)
+    compile_network(compiled)
+    rain = torch.rand(2, 2, 1, 32, 32)
+    forecasts = []
+    for net in (plain, compiled):
+        forecast = net(rain, torch.ones_like(rain), 1)
+        reached = ~torch.isneginf(forecast)
+        forecast[reached].square().sum().backward()
+        forecasts.append(torch.where(reached, forecast, 0.0).detach())
+    torch.testing.assert_close(forecasts[1], forecasts[0], atol=1e-4, rtol=1e-4)
+    for a, b in zip(compiled.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, atol=1e-3, rtol=1e-3)
     assert compiled._compiled_call_impl is not None
     assert not warnings_in(caplog)
 

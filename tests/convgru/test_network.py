@@ -20,8 +20,8 @@ def network(config: NetworkConfig = SMALL, *, trained: bool = True) -> EncoderFo
     torch.manual_seed(11)
     made = EncoderForecaster(config)
     if trained:
-        torch.nn.init.normal_(made.head.weight, std=0.3)
-        torch.nn.init.normal_(made.head.bias, std=0.3)
+        torch.nn.init.normal_(made.head.out.weight, std=0.3)
+        torch.nn.init.normal_(made.head.out.bias, std=0.3)
     return made
 
 
@@ -133,7 +133,7 @@ def test_gradients_reach_every_parameter(config: NetworkConfig) -> None:
 def test_an_untrained_network_can_begin_to_learn() -> None:
     net = network(trained=False)
     net(*fields(), 3).sum().backward()
-    assert net.head.weight.grad.abs().max() > 0
+    assert net.head.out.weight.grad.abs().max() > 0
 
 
 def test_members_of_a_batch_do_not_see_each_other() -> None:
@@ -209,7 +209,7 @@ def test_the_forecaster_starts_from_the_states_of_the_context() -> None:
         states[2] = x = top.step(top.project_no_input(states[2]), states[2])
         for level in (1, 0):
             states[level] = x = net.forecasters[level](net.ups[level](x), states[level])
-        gain, field = net.head(torch.cat([net.head_up(x), last], dim=1)).chunk(2, dim=1)
+        gain, field = net.head.out(torch.cat([net.head.up(x), last], dim=1)).chunk(2, dim=1)
         expected.append(last[:, :1] * (1 + gain) + field)
     torch.testing.assert_close(
         net(rain, observed, 3), torch.stack(expected, dim=1), atol=1e-5, rtol=1e-5
@@ -266,7 +266,7 @@ def test_convolutions_see_channels_last_only(config: NetworkConfig) -> None:
     with ConvolutionLayouts() as layouts:
         net(rain, observed, 3, noise)
     assert layouts.counts[12, 4, 3, 3] == 2  # the finest layers' inputs: once for all steps
-    assert layouts.counts[8, 4, 3, 3] == 4 + 3 + 1  # their gates: each step; head_up is alike
+    assert layouts.counts[8, 4, 3, 3] == 4 + 3 + 1  # their gates: each step; head.up is alike
     assert layouts.counts[24, 8, 3, 3] == 1 + 1  # the encoder's top alone has an input; ups[1]
 
 

@@ -12,7 +12,7 @@ from convgru import RainScaling
 SCALING = RainScaling()
 
 
-@given(st.lists(st.floats(0.0801, 204.9), min_size=1, max_size=50))
+@given(st.lists(st.floats(0.101, 204.9), min_size=1, max_size=50))
 def test_rain_survives_the_round_trip(rates: list[float]) -> None:
     rate = torch.tensor(rates)
     normalised, observed = SCALING.normalise(rate)
@@ -26,6 +26,12 @@ def test_dry_comes_back_exactly_dry() -> None:
     assert torch.equal(observed, torch.ones(4))
     assert torch.equal(normalised, torch.zeros(4))
     assert torch.equal(SCALING.denormalise(normalised), torch.zeros(4))
+
+
+def test_drizzle_of_less_than_a_tenth_is_dry() -> None:
+    normalised, _ = SCALING.normalise(torch.tensor([0.081, 0.099, 0.102]))
+    assert (normalised > 0).all()
+    assert (SCALING.denormalise(normalised) > 0).tolist() == [False, False, True]
 
 
 def test_not_observed_is_zero_with_mask_zero() -> None:
@@ -49,6 +55,10 @@ def test_what_a_network_makes_up_is_clamped() -> None:
 
 def test_a_network_that_fails_does_not_say_dry() -> None:
     assert SCALING.denormalise(torch.tensor([math.nan])).isnan().all()
+
+
+def test_no_forecast_is_not_observed() -> None:
+    assert SCALING.denormalise(torch.tensor([-math.inf])).isnan().all()
 
 
 def test_other_constants_are_used() -> None:

@@ -1,0 +1,208 @@
+"""The motion of rain: optical flow, trajectories, and transport along them.
+
+Public: `motion_field`, `trajectories`, `transport`, `extrapolate`.
+
+Fields move with the rain by semi-Lagrangian transport: a pixel's value comes from where its
+trajectory started. Dims: B batch, T context steps, L lead steps, C channels, H rows, W columns,
+h and w those of the coarse grid. Vectors are (columns to the right, rows down) in pixels.
+"""
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample, interpolate, pad
+
+from convgru.scaling import RainScaling
+
+COARSE = 8  # pixels to a side of the cells that motion is kept on: it is smooth
+SMOOTHING_PX = 20.0  # standard deviation of the Gaussian that smooths motion
+NARROW = 64  # pixels, below which images are padded
+FLOW_SCANS = 4  # the newest scans tell the motion
+
+
+def motion_field(context: Tensor) -> Tensor:
+    """How far rain moves in one step, everywhere.
+
+    Dense inverse search optical flow (Kroeger et al. 2016, arXiv:1603.03590) between consecutive
+    scans of logarithmic rain rate; the flows of all pairs are averaged with the rain as weight
+    under a Gaussian window. Where no rain is near, the field tends to its mean; without any
+    rain it is 0.
+
+    Parameters
+    ----------
+    context : (B, T, 1, H, W) rain rate, mm/h, NaN = not observed, oldest first.
+
+    Returns
+    -------
+    (B, 2, H, W) pixels per step, float32, on the context's device, without gradient.
+    """
+    height, width = context.shape[-2:]
+    rain, _ = RainScaling().normalise(context)
+    return _upsampled(coarse_motion(rain))[..., :height, :width]
+
+
+@torch.library.custom_op("squall::coarse_motion", mutates_args=())
+def coarse_motion(rain_BT1HW: Tensor) -> Tensor:
+    """`motion_field` as means over cells of `COARSE` × `COARSE` pixels.
+
+    Parameters
+    ----------
+    rain_BT1HW : normalised dB, 0 where dry or not observed.
+
+    Returns
+    -------
+    (B, 2, h, w) pixels per step, float32, on the rain's device, without gradient. The last row
+    and column of cells may reach over the domain's edge.
+    """
+    levels = rain_BT1HW[:, -FLOW_SCANS:, 0].detach().float().clamp(0, 1) * 255
+    images = levels.round().to(torch.uint8).cpu().numpy()
+    fields = np.stack([_smoothed_flow(sample) for sample in images])
+    return torch.from_numpy(fields).to(rain_BT1HW.device)
+
+
+@coarse_motion.register_fake
+def _(rain_BT1HW: Tensor) -> Tensor:
+    batch, _, _, height, width = rain_BT1HW.shape
+    shape = (batch, 2, -(-height // COARSE), -(-width // COARSE))
+    return rain_BT1HW.new_empty(shape, dtype=torch.float32)
+
+
+def _smoothed_flow(images_THW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """(2, h, w) pixels per step from the 8-bit images of consecutive scans."""
+    height, width = images_THW.shape[1:]
+    # optical flow crashes on narrow images
+    around = (0, max(0, NARROW - height)), (0, max(0, NARROW - width))
+    images_THW = np.pad(images_THW, ((0, 0), *around))
+    rows, columns = -(-height // COARSE), -(-width // COARSE)
+    total = np.zeros((rows, columns, 2), np.float32)
+    weight = np.zeros((rows, columns), np.float32)
+    flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow_of.setFinestScale(2)  # a quarter of the resolution: as good and faster
+    for before, after in pairwise(images_THW):
+        if not (before.any() and after.any()):
+            continue
+        flow = flow_of.calc(before, after, None)  # type: ignore[call-overload]
+        # a trajectory's rain is at its start in one scan and at its end in the other
+        rain = np.sqrt(before.astype(np.float32) * cv2.blur(after, (15, 15)))[:height, :width]
+        flow = flow[:height, :width]
+        total += _cell_means(flow * rain[..., None], rows, columns)
+        weight += _cell_means(rain, rows, columns)
+    if not weight.any():
+        return np.zeros((2, rows, columns), np.float32)
+    mean = total.sum(axis=(0, 1)) / weight.sum()
+    sigma = SMOOTHING_PX / COARSE
+    total, smooth = (
+        cv2.GaussianBlur(x, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT) for x in (total, weight)
+    )
+    little = 0.02 * float(weight.mean()) + 1e-6
+    field = (total + little * mean) / (smooth + little)[..., None]
+    return np.ascontiguousarray(field.transpose(2, 0, 1), dtype=np.float32)
+
+
+def _cell_means(field: npt.NDArray[np.float32], rows: int, columns: int) -> npt.NDArray[np.float32]:
+    """Means over cells; those that reach over the edge count nothing there."""
+    height, width = field.shape[:2]
+    padded = cv2.copyMakeBorder(
+        field, 0, rows * COARSE - height, 0, columns * COARSE - width, cv2.BORDER_CONSTANT
+    )
+    return np.asarray(cv2.resize(padded, (columns, rows), interpolation=cv2.INTER_AREA))
+
+
+def trajectories(motion_B2hw: Tensor, steps: int) -> Tensor:
+    """Displacements along trajectories that end in each cell, of 1, 2, … ``steps`` steps.
+
+    Parameters
+    ----------
+    motion_B2hw : pixels per step on the coarse grid, kept for all steps.
+
+    Returns
+    -------
+    (L, B, 2, h, w) pixels: a trajectory ending in x started in x minus its displacement.
+    """
+    here = torch.zeros_like(motion_B2hw)
+    found = []
+    for _ in range(steps):
+        # the motion of half a step earlier on the way back (midpoint rule)
+        middle = here + 0.5 * _sampled(motion_B2hw, here / COARSE, border=True)
+        here = here + _sampled(motion_B2hw, middle / COARSE, border=True)
+        found.append(here)
+    return torch.stack(found) if found else motion_B2hw.new_zeros((0, *motion_B2hw.shape))
+
+
+def transport(
+    field_BCHW: Tensor, known_B1HW: Tensor, displacement_B2hw: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Move fields along trajectories; differentiable in field and displacement.
+
+    Parameters
+    ----------
+    field_BCHW : H and W multiples of `COARSE`.
+    known_B1HW : 1 where the field is known, 0 where not; such pixels enter nothing.
+    displacement_B2hw : pixels, on the coarse grid.
+
+    Returns
+    -------
+    The field (B, C, H, W), 0 where not known, and where it is known (B, 1, H, W), bool: where the
+    trajectory starts inside the domain, mostly on known pixels.
+    """
+    displacement = _upsampled(displacement_B2hw)
+    stacked = torch.cat([field_BCHW * known_B1HW, known_B1HW.to(field_BCHW.dtype)], dim=1)
+    moved = _sampled(stacked, displacement, border=False)
+    share = moved[:, -1:]
+    known = share > 0.5
+    return torch.where(known, moved[:, :-1] / share.clamp(min=0.5), 0.0), known
+
+
+def extrapolate(context: Tensor, lead_times: int) -> Tensor:
+    """Move the last scan on along the motion of the context: optical-flow nowcasting.
+
+    Parameters
+    ----------
+    context : (B, T, 1, H, W) rain rate, mm/h, NaN = not observed, oldest first.
+
+    Returns
+    -------
+    (B, L, 1, H, W) rain rate, mm/h; NaN where no trajectory comes from what was observed in the
+    last scan.
+    """
+    height, width = context.shape[-2:]
+    rain, observed = RainScaling().normalise(context)
+    known = pad_to(observed[:, -1], COARSE)
+    last = pad_to(rain[:, -1], COARSE)
+    leads = []
+    for displacement in trajectories(coarse_motion(rain), lead_times):
+        moved, there = transport(last, known, displacement)
+        leads.append(torch.where(there, moved, -torch.inf)[..., :height, :width])
+    return RainScaling().denormalise(torch.stack(leads, dim=1))
+
+
+def pad_to(x: Tensor, multiple: int, value: float = 0.0) -> Tensor:
+    """With rows and columns added at the end up to a multiple."""
+    height, width = x.shape[-2:]
+    return pad(x, (0, -width % multiple, 0, -height % multiple), value=value)
+
+
+def _upsampled(x_BChw: Tensor) -> Tensor:
+    return interpolate(x_BChw, scale_factor=COARSE, mode="bilinear", align_corners=False)
+
+
+def _sampled(field_BCHW: Tensor, displacement_B2HW: Tensor, *, border: bool) -> Tensor:
+    """The field at each pixel minus its displacement [px], bilinear; beyond the edge as asked."""
+    height, width = field_BCHW.shape[-2:]
+    rows, columns = (
+        torch.arange(side, device=field_BCHW.device, dtype=displacement_B2HW.dtype)
+        for side in (height, width)
+    )
+    rows, columns = rows[:, None] - displacement_B2HW[:, 1], columns - displacement_B2HW[:, 0]
+    grid = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)
+    return grid_sample(
+        field_BCHW,
+        grid.to(field_BCHW.dtype),
+        mode="bilinear",
+        padding_mode="border" if border else "zeros",
+        align_corners=False,
+    )

@@ -1,0 +1,1 @@
+"""Trained weights as safetensors, with their digests in SHA256SUMS; see `convgru.pretrained`."""

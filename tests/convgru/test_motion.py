@@ -1,0 +1,120 @@
+"""Motion, trajectories and transport against fields that are known to move."""
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+
+from convgru.motion import COARSE, coarse_motion, extrapolate, motion_field, trajectories, transport
+from convgru.scaling import RainScaling
+
+
+def texture(side: int, seed: int = 0) -> torch.Tensor:
+    """Smooth random rain, mm/h, (side, side), periodic."""
+    noise = np.random.default_rng(seed).standard_normal((side, side))
+    smooth = scipy.ndimage.gaussian_filter(noise, 4, mode="wrap")
+    return torch.from_numpy(np.exp(2 * smooth / smooth.std())).float()
+
+
+def moving(rows: int, columns: int, scans: int, side: int = 160) -> torch.Tensor:
+    """(1, T, 1, H, W): a texture that moves by so many pixels a step."""
+    field = texture(side)
+    return torch.stack([field.roll((rows * t, columns * t), (0, 1)) for t in range(scans)])[
+        None, :, None
+    ]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (3, -2), (-6, 5), (0, 9)])
+def test_the_motion_of_a_moving_field_is_found(rows, columns):
+    found = motion_field(moving(rows, columns, 4))
+    assert found.shape == (1, 2, 160, 160)
+    inner = found[0, :, 32:-32, 32:-32].mean(dim=(1, 2))
+    assert inner.tolist() == pytest.approx([columns, rows], abs=0.35)
+
+
+def test_extrapolation_brings_rain_to_where_it_will_be():
+    scans = moving(2, -3, 8)
+    forecast = extrapolate(scans[:, :4], 4)
+    truth = scans[:, 4:]
+    persistence = scans[:, 3:4].expand_as(truth)
+    inner = (..., slice(40, -40), slice(40, -40))
+    error = (forecast - truth)[inner].abs().mean()
+    assert error < 0.15 * (persistence - truth)[inner].abs().mean()
+    # what comes in from the right edge is not known
+    assert torch.isnan(forecast[0, 3, 0, 80, -6:]).all()
+    assert not torch.isnan(forecast[0, 3, 0, 80, :-20]).any()
+
+
+def test_without_rain_or_with_one_scan_nothing_moves():
+    assert not motion_field(torch.zeros(2, 4, 1, 40, 48)).any()
+    assert not motion_field(torch.full((1, 4, 1, 40, 48), torch.nan)).any()
+    one = moving(2, 2, 1)
+    rain = RainScaling()
+    last = rain.denormalise(rain.normalise(one[:, -1])[0])
+    clear = (last > 0.11) | (last == 0)
+    for lead in extrapolate(one, 2)[0]:
+        assert torch.allclose(lead[clear[0]], last[0][clear[0]], rtol=1e-4, atol=0.11)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 200), (13, 200), (200, 13), (31, 33)])
+def test_domains_of_any_size_have_a_motion(shape):
+    rain = torch.rand(1, 3, 1, *shape)
+    found = coarse_motion(rain)
+    assert found.shape == (1, 2, *(-(-side // COARSE) for side in shape))
+    assert torch.isfinite(found).all()
+
+
+def test_a_gap_is_carried_along_and_enters_nothing():
+    scans = moving(0, 4, 4)
+    scans[..., 60:90, 60:90] = torch.nan
+    forecast = extrapolate(scans, 3)
+    whole = extrapolate(moving(0, 4, 4), 3)
+    gone = torch.isnan(forecast[0, 2, 0])
+    assert gone[70, 86:95].all()  # the gap, 12 pixels further
+    assert not gone[70, 62:66].any()
+    far = ~gone & ~torch.isnan(whole[0, 2, 0])
+    far[20:130, 20:150] = False  # near the gap the motion differs a little
+    assert far.sum() > 2000
+    assert (forecast[0, 2, 0] - whole[0, 2, 0])[far].abs().mean() < 0.05
+
+
+def test_transport_by_whole_pixels_copies():
+    field = torch.rand(1, 2, 32, 32)
+    known = torch.ones(1, 1, 32, 32)
+    known[..., 10, 10] = 0
+    displacement = torch.zeros(1, 2, 4, 4)
+    displacement[:, 0], displacement[:, 1] = 3.0, -2.0
+    moved, there = transport(field, known, displacement)
+    assert torch.allclose(
+        moved[..., :-2, 3:][there[..., :-2, 3:].expand_as(moved[..., :-2, 3:])],
+        field[..., 2:, :-3][there[..., :-2, 3:].expand_as(moved[..., :-2, 3:])],
+        atol=1e-5,
+    )
+    assert not there[..., 8, 13].any()
+    assert not there[..., :3].any()
+    assert not there[..., -2:, :].any()
+    assert there[..., :-2, 3:].sum() == 30 * 29 - 1
+    assert not moved[~there.expand_as(moved)].any()
+
+
+def test_transport_has_gradients_in_field_and_displacement():
+    torch.manual_seed(0)
+    field = torch.rand(1, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+    displacement = (0.3 + 0.2 * torch.rand(1, 2, 1, 1, dtype=torch.float64)).requires_grad_()
+    known = torch.ones(1, 1, 8, 8, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda f, d: transport(f, known, d)[0], (field, displacement))
+
+
+def test_trajectories_follow_a_rotation():
+    side, turn = 16, 0.05  # cells; radians a step
+    axis = (torch.arange(side) - (side - 1) / 2) * COARSE
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    motion = torch.stack([-turn * y, turn * x])[None]
+    steps = 8
+    path = trajectories(motion, steps)[-1, 0]
+    angle = -turn * steps  # backwards
+    start_x = x * np.cos(angle) - y * np.sin(angle)
+    start_y = x * np.sin(angle) + y * np.cos(angle)
+    inner = slice(4, -4)
+    assert torch.allclose((x - path[0])[inner, inner], start_x[inner, inner], atol=0.3)
+    assert torch.allclose((y - path[1])[inner, inner], start_y[inner, inner], atol=0.3)
