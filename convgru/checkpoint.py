@@ -1,18 +1,26 @@
-"""A network with its scaling, and checkpoints that rebuild it without the code that trained it."""
+"""A network with its scaling, and files that rebuild it without the code that trained it.
+
+Two kinds of files: a checkpoint (``.ckpt``), from which training can go on, and weights alone
+(``.safetensors``), a tenth of its size, with the description as JSON in the header.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from convgru.network import EncoderForecaster, NetworkConfig
 from convgru.scaling import RainScaling
 
 CHECKPOINT_KEY = "squall"
+WEIGHTS_SUFFIX = ".safetensors"
 
 
 class CheckpointError(ValueError):
@@ -99,7 +107,7 @@ def description(
 
 
 def load_nowcaster(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
-    """Rebuild a trained network from its checkpoint alone.
+    """Rebuild a trained network from its checkpoint or weights alone.
 
     Returns
     -------
@@ -108,8 +116,11 @@ def load_nowcaster(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
     Raises
     ------
     CheckpointError
-        As `read_checkpoint`.
+        If the file is missing, unreadable, or neither of this project.
     """
+    if path.suffix == WEIGHTS_SUFFIX:
+        saved, weights = _read_weights(path)
+        return _rebuild(path, saved, weights), saved["provenance"]
     nowcaster, checkpoint = read_checkpoint(path)
     return nowcaster, checkpoint[CHECKPOINT_KEY]["provenance"]
 
@@ -122,10 +133,7 @@ def read_checkpoint(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
     CheckpointError
         If the file is missing, unreadable, or no checkpoint of this project.
     """
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such checkpoint; give the best.ckpt or last.ckpt of a `squall train` run"
-        )
+    _check_exists(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -137,24 +145,73 @@ def read_checkpoint(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
         raise CheckpointError(
             f"{path}: is not a checkpoint of `squall train` (no '{CHECKPOINT_KEY}' entry)"
         )
+    weights = {
+        name.removeprefix("network."): value
+        for name, value in checkpoint.get("state_dict", {}).items()
+        if name.startswith("network.")
+    }
+    return _rebuild(path, checkpoint[CHECKPOINT_KEY], weights), checkpoint
+
+
+def write_weights(
+    path: Path, nowcaster: Nowcaster, provenance: dict[str, Any], dtype: torch.dtype
+) -> None:
+    """Write a network's weights and description; the same network gives the same bytes.
+
+    Parameters
+    ----------
+    path : ends in ``.safetensors``.
+    provenance : plain JSON values.
+    dtype : of the weights in the file: float32 or float16.
+    """
+    weights = {
+        name: value.to(dtype).contiguous() if value.is_floating_point() else value
+        for name, value in nowcaster.network.state_dict().items()
+    }
+    saved = description(nowcaster.network, nowcaster.scaling, provenance)
+    header = {CHECKPOINT_KEY: json.dumps(saved, sort_keys=True)}
+    path.write_bytes(save(weights, metadata=header))  # save_file lets only the owner read
+
+
+def _read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The description and the network's weights."""
+    _check_exists(path)
     try:
-        return _rebuild(checkpoint), checkpoint
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as weights ({error}); give a file that `squall export` wrote"
+        ) from error
+    if CHECKPOINT_KEY not in header:
+        raise CheckpointError(
+            f"{path}: holds no weights of Squall (no '{CHECKPOINT_KEY}' in its header); "
+            "give a file that `squall export` wrote"
+        )
+    try:
+        saved = json.loads(header[CHECKPOINT_KEY])
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its header is no JSON ({error}); write it anew") from error
+    return saved, weights
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such checkpoint; give the best.ckpt or last.ckpt of a `squall train` run"
+        )
+
+
+def _rebuild(path: Path, saved: Mapping[str, Any], weights: dict[str, Tensor]) -> Nowcaster:
+    try:
+        network = EncoderForecaster(NetworkConfig.model_validate(saved["network"]))
+        network.load_state_dict(weights)
+        if not isinstance(saved["provenance"], dict):
+            raise TypeError("provenance is no mapping")
+        return Nowcaster(network, RainScaling(**saved["scaling"])).eval()
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: does not fit this version of Squall ({type(error).__name__}: {error}); "
             "train anew, or forecast with the version that trained it"
         ) from error
-
-
-def _rebuild(checkpoint: dict[str, Any]) -> Nowcaster:
-    saved = checkpoint[CHECKPOINT_KEY]
-    network = EncoderForecaster(NetworkConfig.model_validate(saved["network"]))
-    weights = {
-        name.removeprefix("network."): value
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith("network.")
-    }
-    network.load_state_dict(weights)
-    if not isinstance(saved["provenance"], dict):
-        raise TypeError("provenance is no mapping")
-    return Nowcaster(network, RainScaling(**saved["scaling"])).eval()

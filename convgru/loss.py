@@ -1,6 +1,6 @@
 """The training losses: sums over observed pixels, so that a mean over several ranks is exact.
 
-Public: `LossConfig` and its three kinds, `LossSums`, `loss_sums`.
+Public: `LossConfig` and its four kinds, `LossSums`, `loss_sums`.
 
 Dims: B batch, M members, L lead steps, H rows, W columns.
 """
@@ -11,6 +11,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
+
+from convgru.skill_loss import SkillLossConfig, skill_terms
 
 
 class BalancedLossConfig(BaseModel):
@@ -78,20 +80,25 @@ def _kind(value: Any) -> Any:
 LossConfig = Annotated[
     Annotated[BalancedLossConfig, Tag("balanced")]
     | Annotated[MaskedL1Config, Tag("masked_l1")]
-    | Annotated[CrpsConfig, Tag("crps")],
+    | Annotated[CrpsConfig, Tag("crps")]
+    | Annotated[SkillLossConfig, Tag("skill")],
     Discriminator(
         _kind,
         custom_error_type="loss_kind",
-        custom_error_message="kind must be balanced, masked_l1 or crps",
+        custom_error_message="kind must be balanced, masked_l1, crps or skill",
     ),
 ]
 
 
 class LossSums(NamedTuple):
-    """A loss as two numbers that add up over batches and ranks; the mean is total / count."""
+    """A loss as sums that add up over batches and ranks: its value is the sum of their ratios."""
 
-    total: Tensor  # sum over observed pixels, float32, with gradient
-    count: Tensor  # type: ignore[assignment]  # observed pixels, int64; hides tuple.count
+    totals: Tensor  # (n,) of each term, float32 at least, with gradient
+    counts: Tensor  # (n,) what each is divided by: observed pixels or a soft measure, with gradient
+
+    def value(self) -> Tensor:
+        """The loss; a term that nothing was counted for is 0."""
+        return (self.totals / self.counts.clamp(min=1 / 1024)).sum()
 
 
 def loss_sums(
@@ -100,12 +107,13 @@ def loss_sums(
     """Sum of the loss over observed pixels, and how many they are.
 
     What is predicted or given where nothing was observed, NaN and infinity included, enters
-    neither the sum nor a gradient. Arithmetic is in float32 at least, under autocast too.
+    neither the sum nor a gradient; nor do pixels with the forecast -inf, that is none. Arithmetic
+    is in float32 at least, under autocast too.
 
     Parameters
     ----------
-    predicted : normalised dB. (B, L, 1, H, W); for the CRPS (B, M, L, 1, H, W) with M members, of
-        which one alone gives the absolute error.
+    predicted : normalised dB, -inf where no forecast can be. (B, L, 1, H, W); for the CRPS
+        (B, M, L, 1, H, W) with M members, of which one alone gives the absolute error.
     target : (B, L, 1, H, W) normalised dB.
     target_mm_h : the same target as rain rate in mm/h, which chooses the balanced loss's weight;
         may be NaN where not observed.
@@ -122,20 +130,24 @@ def loss_sums(
     al. 2024, arXiv:2412.15832, equation 4.
     """
     _check_shapes(predicted, target, target_mm_h, observed, config)
-    counts = observed.bool()
+    reached = ~torch.isneginf(predicted)
+    # each member is moved a little differently: what one cannot forecast counts for none
+    counts = observed.bool() & (reached.all(dim=1) if isinstance(config, CrpsConfig) else reached)
     predicted, target = (
         x.to(torch.promote_types(x.dtype, torch.float32)) for x in (predicted, target)
     )
+    if isinstance(config, SkillLossConfig):
+        return LossSums(*skill_terms(predicted, target, target_mm_h, counts, config))
     if isinstance(config, CrpsConfig):
         members = torch.where(counts[:, None], predicted, 0.0)
         crps = _AlmostFairCrps.apply(members, torch.where(counts, target, 0.0), config.alpha)
-        return LossSums(crps.sum(), counts.sum())
+        return LossSums(crps.sum()[None], counts.sum()[None])
     error = torch.where(counts, predicted - target, 0.0)
     if isinstance(config, MaskedL1Config):
-        return LossSums(error.abs().sum(), counts.sum())
+        return LossSums(error.abs().sum()[None], counts.sum()[None])
     weight = _balanced_weight(torch.where(counts, target_mm_h, 0.0), config)
     total = (weight * (config.mse * error.square() + config.mae * error.abs())).sum()
-    return LossSums(total, counts.sum())
+    return LossSums(total[None], counts.sum()[None])
 
 
 def _check_shapes(

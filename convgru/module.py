@@ -92,8 +92,8 @@ class NowcastModule(pl.LightningModule):
     Attributes
     ----------
     interrupted, time_is_up : set one to let all ranks know with the next step.
-    step_sums : (4,) of the last training step, means over the ranks: observed pixels, loss summed
-        over them, shares of ranks that were interrupted and whose time is up.
+    step_sums : (3,) of the last training step, over all ranks: the loss, shares of ranks that
+        were interrupted and whose time is up.
     """
 
     step_sums: Tensor
@@ -123,50 +123,58 @@ class NowcastModule(pl.LightningModule):
         sums, _ = self._loss(batch, epoch=self.trainer.current_epoch + 1)
         ends = torch.tensor([float(self.interrupted), float(self.time_is_up)])
         ends = ends.to(self.device, non_blocking=True)
-        self.step_sums = torch.cat([torch.stack([sums.count, sums.total.detach()]), ends])
+        mine = torch.cat(sums).float()
+        every = torch.cat([mine.detach(), ends])
         if self.trainer.world_size > 1:  # the strategy's own reduction waits at a barrier first
-            torch.distributed.all_reduce(self.step_sums)
-            self.step_sums /= self.trainer.world_size
-        count = self.step_sums[0].clamp(min=1 / 1024)  # nothing observed: the loss is 0
-        mean = self.step_sums[1] / count
-        self.log("train_loss", mean, prog_bar=True, batch_size=len(batch.context))
-        return sums.total / count
+            torch.distributed.all_reduce(every)
+            every /= self.trainer.world_size
+        # The loss is a function of means over all ranks; its gradient there, times what this
+        # rank's sums add, is this rank's share of the whole gradient.
+        means = every[: mine.numel()].requires_grad_()
+        with torch.enable_grad():
+            loss = LossSums(*means.chunk(2)).value()
+            (slope,) = torch.autograd.grad(loss, means)
+        self.step_sums = torch.cat([loss.detach()[None], every[mine.numel() :]])
+        self.log("train_loss", loss.detach(), prog_bar=True, batch_size=len(batch.context))
+        return (slope * mine).sum()
 
     def on_validation_epoch_start(self) -> None:
-        self._loss_sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self._loss_sums: Tensor | None = None
         self._csi_counts: Tensor | None = None
 
     def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Add up loss and the counts behind the CSI; returns the forecast, (B, L, 1, H, W) mm/h.
 
-        An ensemble counts by its mean.
+        NaN = no forecast can be. An ensemble counts by its mean.
         """
         sums, predicted = self._loss(batch, epoch=0)
-        self._loss_sums += torch.stack([sums.total, sums.count])
-        last = batch.context[:, -1:].expand_as(batch.target)
-        known = ~(torch.isnan(batch.target) | torch.isnan(last))
-        event = (batch.target >= self.csi_threshold_mm_h) & known
-        forecast = self.scaling.denormalise(predicted)
+        found = torch.cat(sums).double()
+        self._loss_sums = found if self._loss_sums is None else self._loss_sums + found
+        forecast, reached = self.scaling.denormalise(predicted), ~torch.isneginf(predicted)
         if forecast.dim() > batch.target.dim():
-            forecast = forecast.mean(dim=1)
+            forecast, reached = forecast.mean(dim=1), reached.all(dim=1)
+        last = batch.context[:, -1:].expand_as(batch.target)
+        known = ~torch.isnan(batch.target + last) & reached
+        event = (batch.target >= self.csi_threshold_mm_h) & known
         counts = []
         for method in (forecast, last):
             warned = (method >= self.csi_threshold_mm_h) & known
             both = torch.stack([warned & event, warned | event])
             counts.append(both.sum(dim=(1, 3, 4, 5)))
-        found = torch.stack(counts).double()
-        self._csi_counts = found if self._csi_counts is None else self._csi_counts + found
+        csi_counts = torch.stack(counts).double()
+        self._csi_counts = csi_counts if self._csi_counts is None else self._csi_counts + csi_counts
         return forecast
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and CSI of all ranks and batches together."""
         # (method, hits and what counts for CSI, lead time); methods: model, persistence
+        assert self._loss_sums is not None
         assert self._csi_counts is not None
-        total, count = self.trainer.strategy.reduce(self._loss_sums, reduce_op="sum")
+        sums = self.trainer.strategy.reduce(self._loss_sums, reduce_op="sum")
         counts = self.trainer.strategy.reduce(self._csi_counts, reduce_op="sum")
         overall = _csi(counts.sum(dim=2))
         scores = {
-            "val_loss": total / count.clamp(min=1),
+            "val_loss": LossSums(*sums.chunk(2)).value(),
             "val_csi": overall[0],
             "val_csi_persistence": overall[1],
         }

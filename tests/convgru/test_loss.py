@@ -40,8 +40,7 @@ def mean(
     config: LossConfig = CONFIG,
 ) -> Tensor:
     """The loss as it is trained with."""
-    total, count = loss_sums(predicted, target, rate, observed, config)
-    return total / count.clamp(min=1)
+    return loss_sums(predicted, target, rate, observed, config).value()
 
 
 def loss(predicted: Tensor, rate: Tensor, config: LossConfig = CONFIG) -> Tensor:
@@ -112,7 +111,7 @@ def test_sums_of_parts_add_up_to_the_whole(seed: int, cut: int, kind: str) -> No
 
     def sums(part: slice) -> tuple[float, int]:
         found = loss_sums(predicted[part], target[part], rate[part], observed[part], config)
-        return found.total.item(), int(found.count)
+        return found.totals.item(), int(found.counts)
 
     parts = [sums(slice(0, cut)), sums(slice(cut, None))]
     whole = sums(slice(None))
@@ -137,7 +136,7 @@ def test_half_precision_predictions_are_compared_in_full() -> None:
         ({"mse": 0.0, "mae": 0.0}, "nothing would be learnt"),
         ({"mse": -1.0}, "greater than or equal to 0"),
         ({"mea": 1.0}, "mea"),
-        ({"kind": "mse"}, "kind must be balanced, masked_l1 or crps"),
+        ({"kind": "mse"}, "kind must be balanced, masked_l1, crps or skill"),
         ({"kind": "masked_l1", "mse": 1.0}, "mse"),
         ({"kind": "crps", "alpha": 0.0}, "greater than 0"),
         ({"kind": "crps", "alpha": 1.1}, "less than or equal to 1"),
@@ -160,8 +159,8 @@ def test_one_weight_for_all_needs_no_threshold() -> None:
 
 def test_masked_l1_is_the_mean_absolute_error_where_observed() -> None:
     found = loss_sums(PREDICTED, TARGET, RATE, OBSERVED, MaskedL1Config())
-    assert found.total.item() == 0.25 + 0.25 + 0.5
-    assert found.count.item() == 3
+    assert found.totals.item() == 0.25 + 0.25 + 0.5
+    assert found.counts.item() == 3
 
 
 @pytest.mark.parametrize(
@@ -220,9 +219,9 @@ def test_crps_is_that_of_the_definition_with_its_gradients(
     config = CrpsConfig(alpha=alpha)
     found = loss_sums(fast, target, target, observed.double(), config)
     expected = (by_definition(slow, target, alpha) * observed).sum()
-    assert found.total.item() == pytest.approx(expected.item(), rel=1e-10, abs=1e-10)
-    assert found.count.item() == observed.sum()
-    found.total.backward()
+    assert found.totals.item() == pytest.approx(expected.item(), rel=1e-10, abs=1e-10)
+    assert found.counts.item() == observed.sum()
+    found.totals.backward()
     expected.backward()
     torch.testing.assert_close(fast.grad, slow.grad, rtol=0, atol=1e-10)
 
@@ -231,7 +230,7 @@ def test_crps_of_one_member_is_its_absolute_error() -> None:
     members, target, observed = ensemble(1, 1)
     crps = loss_sums(members, target, target, observed, CrpsConfig())
     error = loss_sums(members[:, 0], target, target, observed, MaskedL1Config())
-    assert crps.total.item() == pytest.approx(error.total.item(), rel=1e-12)
+    assert crps.totals.item() == pytest.approx(error.totals.item(), rel=1e-12)
 
 
 def test_crps_of_many_members_of_a_normal_distribution() -> None:
@@ -246,7 +245,7 @@ def test_crps_of_many_members_of_a_normal_distribution() -> None:
     for pixel in range(4):
         only = torch.arange(4)[None] == pixel
         found = loss_sums(members, y[None], y[None], only, CrpsConfig(alpha=1.0))
-        assert found.total.item() == pytest.approx(closed[pixel].item(), rel=2e-4)
+        assert found.totals.item() == pytest.approx(closed[pixel].item(), rel=2e-4)
 
 
 def test_the_fair_crps_of_few_members_is_unbiased_and_the_almost_fair_one_nearly() -> None:
@@ -259,7 +258,7 @@ def test_the_fair_crps_of_few_members_is_unbiased_and_the_almost_fair_one_nearly
     def score(alpha: float) -> float:
         everywhere = torch.ones_like(y)
         found = loss_sums(members, y, y, everywhere, CrpsConfig(alpha=alpha))
-        return found.total.item() / draws
+        return found.totals.item() / draws
 
     expected = 1 / math.sqrt(math.pi)  # E|X - Y| - E|X - X'| / 2 with E|X - X'| = 2 / sqrt(pi)
     bias = expected / 3  # of the usual CRPS: E|X - X'| / (2 M)
@@ -271,7 +270,7 @@ def test_the_fair_crps_of_few_members_is_unbiased_and_the_almost_fair_one_nearly
 def test_tied_members_are_moved_alike() -> None:
     members = torch.zeros(1, 4, 1, 1, 2, 2, requires_grad=True)
     target = torch.tensor([-1.0, 0.0, 1.0, 2.0]).reshape(1, 1, 1, 2, 2)
-    loss_sums(members, target, target, torch.ones_like(target), CrpsConfig()).total.backward()
+    loss_sums(members, target, target, torch.ones_like(target), CrpsConfig()).totals.backward()
     expected = torch.tensor([0.25, 0.0, -0.25, -0.25]).reshape(2, 2).expand_as(members)
     torch.testing.assert_close(members.grad, expected)
 
@@ -283,10 +282,10 @@ def test_crps_is_in_full_precision_where_the_two_sums_nearly_cancel() -> None:
     target = torch.full((1, 1), 1000 + step)
     found = loss_sums(members, target, target, torch.ones(1, 1), CrpsConfig(alpha=1.0))
     # |x - y|: mean 2/4 steps; pairs: sum over j, k of |x_j - x_k| = 12 steps, / (2 * 4 * 3) = 1/2
-    assert found.total.item() == pytest.approx(0.0, abs=1e-9 * step)
+    assert found.totals.item() == pytest.approx(0.0, abs=1e-9 * step)
     almost = loss_sums(members, target, target, torch.ones(1, 1), CrpsConfig(alpha=0.95))
     # e = 0.0125 of these 1/2 steps stays
-    assert almost.total.item() == pytest.approx(0.0125 * 0.5 * step, rel=1e-5)
+    assert almost.totals.item() == pytest.approx(0.0125 * 0.5 * step, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["balanced", "masked_l1", "crps"])
@@ -307,9 +306,9 @@ def test_whatever_is_not_observed_enters_neither_value_nor_gradient(kind: str) -
     whole = loss_sums(clean, target, target, observed, config)
     gaps = torch.where(observed, target, NAN)
     found = loss_sums(spoilt, gaps, gaps, observed, config)
-    assert found.total.item() == whole.total.item()
-    whole.total.backward()
-    found.total.backward()
+    assert found.totals.item() == whole.totals.item()
+    whole.totals.backward()
+    found.totals.backward()
     assert torch.equal(spoilt.grad, clean.grad)
     assert (spoilt.grad[~mask.expand_as(spoilt)] == 0).all()
 
@@ -318,8 +317,8 @@ def test_crps_with_nothing_observed_is_0_with_zero_gradients() -> None:
     members = torch.full((2, 3, 1, 1, 4, 4), NAN, requires_grad=True)
     target = torch.full((2, 1, 1, 4, 4), NAN)
     found = loss_sums(members, target, target, torch.zeros_like(target), CrpsConfig())
-    found.total.backward()
-    assert found.total.item() == found.count.item() == 0
+    found.totals.backward()
+    assert found.totals.item() == found.counts.item() == 0
     assert torch.equal(members.grad, torch.zeros_like(members))
 
 
@@ -330,7 +329,7 @@ def test_a_forecast_of_nan_where_observed_is_no_small_loss(kind: str) -> None:
     predicted = members if kind == "crps" else members[:, 0]
     config = LOSS.validate_python({"kind": kind})
     found = loss_sums(predicted, target, target, torch.ones_like(target), config)
-    assert math.isnan(found.total.item())
+    assert math.isnan(found.totals.item())
 
 
 def test_crps_under_autocast_is_that_in_float32() -> None:
@@ -340,9 +339,9 @@ def test_crps_under_autocast_is_that_in_float32() -> None:
     plain = loss_sums(members.bfloat16().float(), target, target, observed, CrpsConfig())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = loss_sums(halves, target, target, observed, CrpsConfig())
-    found.total.backward()
-    assert found.total.dtype == torch.float32
-    assert found.total.item() == plain.total.item()
+    found.totals.backward()
+    assert found.totals.dtype == torch.float32
+    assert found.totals.item() == plain.totals.item()
     assert halves.grad.dtype == torch.bfloat16
 
 
@@ -358,7 +357,7 @@ def saved_bytes(size: int) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
         found = loss_sums(members, target, target, torch.ones_like(target), CrpsConfig())
-    found.total.backward()
+    found.totals.backward()
     return sum(saved.untyped_storage().nbytes() for saved in kept.values())
 
 

@@ -1,0 +1,177 @@
+import hashlib
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from convgru import (
+    CheckpointError,
+    EncoderForecaster,
+    NetworkConfig,
+    Nowcaster,
+    RainScaling,
+    load_nowcaster,
+)
+from convgru.checkpoint import write_weights
+from convgru.pretrained import DIGESTS, FOLDER, find_model, packaged_models, record_digest
+from convgru.pretrained import UnknownModelError as Unknown
+
+PROVENANCE = {"name": "small", "steps_s": [300], "archives": []}
+MOST_BYTES = 15_000_000
+
+
+@pytest.fixture(scope="module")
+def nowcaster():
+    torch.manual_seed(1)
+    network = EncoderForecaster(NetworkConfig(channels=(4, 6, 8)))
+    for weights in network.parameters():  # the head's are 0: it would forecast persistence
+        torch.nn.init.normal_(weights, std=0.1)
+    return Nowcaster(network, RainScaling(floor_mm_h=0.1)).eval()
+
+
+@pytest.fixture
+def folder(nowcaster, tmp_path):
+    """Two packaged models."""
+    for name in ("small", "another"):
+        path = tmp_path / f"{name}.safetensors"
+        write_weights(path, nowcaster, PROVENANCE | {"name": name}, torch.float32)
+        record_digest(path)
+    return tmp_path
+
+
+def rain():
+    generator = torch.Generator().manual_seed(2)
+    context = torch.rand((1, 3, 1, 30, 35), generator=generator) * 20
+    context[..., :5] = torch.nan
+    return context
+
+
+def test_weights_give_the_network_back(nowcaster, folder):
+    loaded, provenance = load_nowcaster(folder / "small.safetensors")
+    assert provenance == PROVENANCE
+    assert loaded.network.config == nowcaster.network.config
+    assert loaded.scaling == nowcaster.scaling
+    assert not loaded.training
+    expected = nowcaster(rain(), 4)
+    assert not torch.equal(expected[:, 0], rain()[:, -1])
+    torch.testing.assert_close(loaded(rain(), 4), expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_half_precision_halves_the_file_and_forecasts_in_single(nowcaster, folder):
+    half = folder / "half.safetensors"
+    write_weights(half, nowcaster, PROVENANCE, torch.float16)
+    whole = (folder / "small.safetensors").stat().st_size
+    tensors = 4 * sum(weights.numel() for weights in nowcaster.network.parameters())
+    assert whole - half.stat().st_size == pytest.approx(tensors / 2, abs=16)
+    loaded, _ = load_nowcaster(half)
+    assert {weights.dtype for weights in loaded.network.parameters()} == {torch.float32}
+    torch.testing.assert_close(
+        loaded(rain(), 4), nowcaster(rain(), 4), rtol=0.02, atol=0.02, equal_nan=True
+    )
+
+
+def test_the_same_network_gives_the_same_bytes(nowcaster, folder):
+    again = folder / "again.safetensors"
+    write_weights(again, nowcaster, PROVENANCE, torch.float32)
+    assert again.read_bytes() == (folder / "small.safetensors").read_bytes()
+
+
+def test_the_description_is_json_in_the_header(folder):
+    with safe_open(folder / "small.safetensors", framework="pt") as file:
+        saved = json.loads(file.metadata()["squall"])
+    assert saved["scaling"]["floor_mm_h"] == 0.1
+    assert saved["network"]["channels"] == [4, 6, 8]
+
+
+def test_a_name_finds_its_file(folder):
+    assert packaged_models(folder) == ("another", "small")
+    assert find_model("small", folder) == folder / "small.safetensors"
+
+
+def test_digests_are_those_that_sha256sum_reads(folder):
+    lines = (folder / DIGESTS).read_text().splitlines()
+    content = (folder / "another.safetensors").read_bytes()
+    assert lines[0] == f"{hashlib.sha256(content).hexdigest()}  another.safetensors"
+    assert len(lines) == 2
+
+
+def test_a_file_wins_over_a_name(folder, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(Unknown, match=r"\./small: neither a file"):
+        find_model("./small", folder)
+    (tmp_path / "elsewhere" / "small").write_bytes(b"a checkpoint")
+    assert find_model("small", folder).read_bytes() == b"a checkpoint"
+    assert find_model("./small", folder).read_bytes() == b"a checkpoint"
+
+
+def test_a_folder_of_that_name_is_no_model(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").mkdir()
+    assert find_model("small", folder) == folder / "small.safetensors"
+
+
+def test_an_unknown_name_lists_those_there_are(folder):
+    with pytest.raises(Unknown, match=r"smal: neither a file .*\(another, small\)"):
+        find_model("smal", folder)
+
+
+def test_without_packaged_weights_the_message_says_so(tmp_path):
+    assert packaged_models(tmp_path) == ()
+    with pytest.raises(Unknown, match="none in this installation"):
+        find_model("squall-base", tmp_path)
+
+
+def test_a_wrong_digest_is_refused(folder):
+    path = folder / "small.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    found = hashlib.sha256(content).hexdigest()
+    with pytest.raises(CheckpointError, match=rf"has SHA-256 {found}, SHA256SUMS says .*damaged"):
+        find_model("small", folder)
+    record_digest(path)
+    assert find_model("small", folder) == path
+
+
+def test_a_missing_file_is_named(folder):
+    (folder / "small.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"small\.safetensors: is missing from the instal"):
+        find_model("small", folder)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 1000, -1])
+def test_a_file_cut_short_is_refused(folder, keep):
+    path = folder / "small.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"small\.safetensors: cannot be read as weights"):
+        load_nowcaster(path)
+
+
+def test_other_peoples_weights_are_refused(tmp_path):
+    path = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match="holds no weights of Squall"):
+        load_nowcaster(path)
+    save_file({"a": torch.zeros(2)}, path, metadata={"squall": "{"})
+    with pytest.raises(CheckpointError, match="its header is no JSON"):
+        load_nowcaster(path)
+    save_file({"a": torch.zeros(2)}, path, metadata={"squall": "{}"})
+    with pytest.raises(CheckpointError, match="does not fit this version of Squall"):
+        load_nowcaster(path)
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_nowcaster(tmp_path / "absent.safetensors")
+
+
+def test_what_is_packaged_is_whole_small_and_named():
+    files = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+    assert files == list(packaged_models())
+    for name in files:
+        path = find_model(name)
+        assert path.stat().st_size <= MOST_BYTES
+        _, provenance = load_nowcaster(path)
+        assert provenance["name"] == name
+        assert provenance["steps_s"]
+        assert provenance["spacings_m"]

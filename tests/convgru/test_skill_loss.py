@@ -1,0 +1,105 @@
+"""The skill loss: its terms by hand, what it adds up to, what never enters it."""
+
+import pytest
+import torch
+
+from convgru import RainScaling, loss_sums
+from convgru.loss import LossSums
+from convgru.skill_loss import FEW_PIXELS, LITTLE_MM_H, SkillLossConfig
+
+SCALING = RainScaling()
+
+
+def fields(seed: int = 0, batch: int = 2):
+    torch.manual_seed(seed)
+    rate = torch.exp(1.5 * torch.randn(batch, 3, 1, 24, 24))
+    target, observed = SCALING.normalise(rate)
+    return (target + 0.1 * torch.randn_like(target)).requires_grad_(), target, rate, observed
+
+
+def config(**weights: float) -> SkillLossConfig:
+    return SkillLossConfig(**{"l1": 0, "csi": 0, "mae": 0, "spectrum": 0} | weights)
+
+
+def test_a_hard_sigmoid_gives_the_csi():
+    predicted, target, rate, observed = fields()
+    asked = config(csi=1, thresholds_mm_h=(2.0,), softness_db=1e-4)
+    found = loss_sums(predicted, target, rate, observed, asked).value()
+    expected = []
+    for lead in range(3):
+        warned, event = SCALING.denormalise(predicted)[:, lead] >= 2, rate[:, lead] >= 2
+        either = (warned | event).sum()
+        expected.append((either - (warned & event).sum()) / (either + 2 * FEW_PIXELS))
+    assert found.item() == pytest.approx(torch.stack(expected).mean().item(), abs=1e-3)
+
+
+def test_errors_by_hand():
+    target = torch.tensor([0.0, 0.5]).view(1, 1, 1, 1, 2)
+    predicted = torch.tensor([0.1, 0.3]).view(1, 1, 1, 1, 2)
+    rate, everywhere = SCALING.denormalise(target), torch.ones(1, 1, 1, 1, 2)
+    found = loss_sums(predicted, target, rate, everywhere, config(l1=1, intensity=4)).value()
+    tens = SCALING.span_db / 10
+    assert found.item() == pytest.approx(tens * (0.1 * 1 + 0.2 * 3) / (1 + 3), rel=1e-5)
+    found = loss_sums(predicted, target, rate, everywhere, config(mae=1)).value()
+    error = (SCALING.denormalise(predicted) - rate).abs().sum() / (rate.sum() + LITTLE_MM_H)
+    assert found.item() == pytest.approx(error.item(), rel=1e-5)
+
+
+def test_a_smooth_forecast_pays_for_its_spectrum_and_a_rough_one_does_not():
+    _, target, rate, observed = fields()
+    smooth = torch.nn.functional.avg_pool2d(target.flatten(0, 1), 5, 1, 2).view_as(target)
+    shifted = target.roll(7, dims=-1)
+    price = [
+        loss_sums(x, target, rate, observed, config(spectrum=1)).value() for x in (smooth, shifted)
+    ]
+    assert price[0] > 3 * price[1] > 0
+    assert loss_sums(target, target, rate, observed, config(spectrum=1)).value() == 0
+
+
+def test_sums_of_parts_have_the_value_and_the_gradient_of_the_whole():
+    whole = SkillLossConfig()
+    predicted, target, rate, observed = fields(batch=4)
+    found = loss_sums(predicted, target, rate, observed, whole)
+    found.value().backward()
+    expected, predicted.grad = predicted.grad, None
+    parts = [
+        loss_sums(*(x[i : i + 1] for x in (predicted, target, rate, observed)), whole)
+        for i in range(4)
+    ]
+    # ranks take the means of their sums
+    means = LossSums(*(torch.stack([part[k] for part in parts]).mean(dim=0) for k in range(2)))
+    assert means.value().item() == pytest.approx(found.value().item(), rel=1e-5)
+    means.value().backward()
+    assert torch.allclose(predicted.grad, expected, atol=1e-7, rtol=1e-3)
+
+
+def test_what_is_not_observed_or_not_reached_enters_nothing():
+    predicted, target, rate, observed = fields()
+    observed = observed.clone()
+    observed[..., :5, :] = 0
+    with torch.no_grad():
+        predicted[..., :, :4] = -torch.inf
+    found = loss_sums(predicted, target, rate, observed, SkillLossConfig())
+    spoilt = [x.detach().clone() for x in (predicted, target, rate)]
+    for x in spoilt:
+        x[..., :5, :] = torch.nan
+    spoilt[1][..., :, :4] = torch.nan
+    spoilt[0].requires_grad_()
+    again = loss_sums(*spoilt, observed, SkillLossConfig())
+    assert torch.equal(found.totals, again.totals)
+    again.value().backward()
+    assert torch.isfinite(spoilt[0].grad).all()
+    assert not spoilt[0].grad[..., :5, :].any()
+    assert not spoilt[0].grad[..., :4].any()
+
+
+def test_a_failed_network_has_no_finite_loss():
+    predicted, target, rate, observed = fields()
+    broken = predicted.detach().clone()
+    broken[0, 0, 0, 3, 3] = torch.nan
+    assert torch.isnan(loss_sums(broken, target, rate, observed, SkillLossConfig()).value())
+
+
+def test_a_loss_without_terms_is_refused():
+    with pytest.raises(ValueError, match="nothing would be learnt"):
+        config()
