@@ -6,6 +6,7 @@ Windows travel as one byte a pixel and are turned and decoded on the device.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Annotated, Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -24,6 +25,8 @@ from datasets.splits import SplitConfig
 from datasets.window_reader import PADDING, CodeBatch, WindowReader
 from datasets.windows import runs
 
+Factors = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
+
 
 class ArchiveShare(BaseModel):
     """An archive to train on, in YAML by its address alone or with more to say."""
@@ -39,6 +42,8 @@ class ArchiveShare(BaseModel):
         "windows where none has a weight",
     )
     snapshot: str | None = Field(default=None, description="the newest where not given")
+    speeds: Factors | None = Field(default=None, description="in place of data.speeds")
+    coarsen: Factors | None = Field(default=None, description="in place of data.coarsen")
 
 
 def _share(value: Any) -> Any:
@@ -69,6 +74,24 @@ class DataConfig(BaseModel):
         default=8, gt=0, description="training crops cut from the chunks that are read for one"
     )
     augment: bool = Field(default=True, description="rotate and flip training crops")
+    speeds: Factors = Field(
+        default=(1,),
+        description="training windows take every so many scans: 1 is the archive's own step, 2 "
+        "twice as long; drawn for each read, a number that is named twice twice as often, one for "
+        "which an archive is too short never. The first one is validated on",
+    )
+    coarsen: Factors = Field(
+        default=(1,),
+        description="training crops are means over squares of so many pixels' side, drawn as "
+        "speeds are",
+    )
+    intensity: float = Field(
+        default=1.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="the rain rates of a training sample are multiplied by one factor between 1 / "
+        "intensity and intensity",
+    )
     drop_scan: float = Field(
         default=0.02,
         ge=0,
@@ -105,7 +128,7 @@ class RainBatch(NamedTuple):
     target: Tensor
     """(B, L, 1, H, W)"""
     places: Tensor
-    """(B, 5) int64 on the host, see `CodeBatch`"""
+    """(B, 7) int64 on the host, see `CodeBatch`"""
 
     @property
     def keys(self) -> Tensor:
@@ -150,6 +173,8 @@ class RainDataModule(pl.LightningDataModule):
             "rain_preference": config.rain_preference,
             "weights": weights or None,
         }
+        speeds = [share.speeds or config.speeds for share in config.archives]
+        coarsen = [share.coarsen or config.coarsen for share in config.archives]
         self.training = SampleSource(
             self.archives,
             blocks,
@@ -157,7 +182,9 @@ class RainDataModule(pl.LightningDataModule):
             split="training",
             samples=config.samples_per_epoch,
             per_read=config.crops_per_read,
+            seen_as=[list(product(*both)) for both in zip(speeds, coarsen, strict=True)],
             augment=config.augment,
+            intensity=config.intensity,
             older=config.context - 1,
             drop_scan=config.drop_scan,
             **common,
@@ -167,8 +194,9 @@ class RainDataModule(pl.LightningDataModule):
             blocks,
             [region.validation for region in self.regions],
             split="validation",
-            samples=config.validation_samples,
+            samples=config.validation_samples if config.split.validates else 0,
             per_read=1,  # few samples ought to be of many places
+            seen_as=[[(s[0], c[0])] for s, c in zip(speeds, coarsen, strict=True)],
             **common,
         )
 
@@ -184,6 +212,18 @@ class RainDataModule(pl.LightningDataModule):
         """End all loaders' worker processes."""
         for loader in self._loaders:
             loader.close()
+
+    @property
+    def steps_s(self) -> list[int]:
+        """Steps of the windows that are trained on, seconds."""
+        own = [int(archive.step.total_seconds()) for archive in self.archives]
+        return sorted({own[v.archive] * v.speed for v in self.training.variants})
+
+    @property
+    def spacings_m(self) -> list[float]:
+        """Grid spacings that are trained on, metres."""
+        own = [round(archive.grid.pixel_size_m) for archive in self.archives]
+        return sorted({float(own[v.archive] * v.coarsen) for v in self.training.variants})
 
     def periods(self, split: str) -> list[list[tuple[str, str]]]:
         """Valid times of each archive that a split may use, as [start, end) in ISO format, UTC."""
@@ -203,15 +243,17 @@ class RainDataModule(pl.LightningDataModule):
 
         Parameters
         ----------
-        places : (B, 5), see `CodeBatch`.
+        places : (B, 7), see `CodeBatch`.
         """
         words = []
-        for index, which, scan, row, column in places.tolist():
+        for index, which, scan, row, column, speed, coarsen in places.tolist():
             if index != PADDING:
-                archive, side = self.archives[which], self.config.crop
+                archive, side = self.archives[which], self.config.crop * coarsen
+                thinned = f", 1 of {speed} scans" if speed > 1 else ""
+                coarser = f", means of {coarsen} × {coarsen} pixels" if coarsen > 1 else ""
                 words.append(
                     f"{archive.name} {archive.times[scan]:%Y-%m-%dT%H:%M} rows {row} to "
-                    f"{row + side - 1} columns {column} to {column + side - 1}"
+                    f"{row + side - 1} columns {column} to {column + side - 1}{thinned}{coarser}"
                 )
         return words
 
@@ -219,6 +261,7 @@ class RainDataModule(pl.LightningDataModule):
         return self._loader(self.training, same_every_epoch=False)
 
     def val_dataloader(self) -> BatchLoader:
+        """Of no batch where the split is not to validate: a trainer needs limit_val_batches=0."""
         return self._loader(self.validation, same_every_epoch=True)
 
     def transfer_batch_to_device(
@@ -228,7 +271,7 @@ class RainDataModule(pl.LightningDataModule):
         return batch._replace(codes=batch.codes.to(device, non_blocking=True))
 
     def on_after_batch_transfer(self, batch: CodeBatch, dataloader_idx: int) -> RainBatch:
-        """Turn and decode on the device: (B, T + L, H, W) uint8 to rain rate."""
+        """Turn, decode and intensify on the device: (B, T + L, H, W) uint8 to rain rate."""
         codes = torch.stack(
             [
                 _turned(sample, turn)
@@ -238,6 +281,8 @@ class RainDataModule(pl.LightningDataModule):
         self._table = self._table.to(codes.device)
         # several times faster than indexing the table
         rate = self._table.index_select(0, codes.flatten().int()).view(codes.shape).unsqueeze(2)
+        if (batch.gains != 1).any():
+            rate *= batch.gains.to(rate.device, non_blocking=True)[:, None, None, None, None]
         context = self.config.context
         return RainBatch(rate[:, :context], rate[:, context:], batch.places)
 

@@ -55,7 +55,7 @@ class DayBlocks(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     days: int = Field(default=1, gt=0, description="days of a block, from 00:00 UTC")
-    validation: float = Field(default=0.1, gt=0, lt=1, description="share of blocks to validate on")
+    validation: float = Field(default=0.1, ge=0, lt=1, description="share of blocks to validate on")
     test: float = Field(default=0.1, ge=0, lt=1, description="share of blocks kept for verify")
 
     @model_validator(mode="after")
@@ -95,10 +95,11 @@ class SplitConfig(BaseModel):
     )
     validation_fraction: float = Field(
         default=0.2,
-        gt=0,
+        ge=0,
         lt=1,
         description="the last share of an archive's scans validates, where no period above lies "
-        "in the archive and no blocks of days are dealt",
+        "in the archive and no blocks of days are dealt; 0, and no period: trains without "
+        "validation on all that is not test",
     )
     guard_minutes: float = Field(
         default=30.0,
@@ -113,6 +114,13 @@ class SplitConfig(BaseModel):
         if self.days and (self.validation or self.test):
             raise ValueError("give either days or periods of validation and test, not both")
         return self
+
+    @property
+    def validates(self) -> bool:
+        """Whether anything is to be validated on, in archives that have it."""
+        if self.days:
+            return self.days.validation > 0
+        return bool(self.validation) or self.validation_fraction > 0
 
     def regions(self, times: pd.DatetimeIndex, ok: Bools) -> Regions:
         """Parts of a regular time axis for training, validation and test.

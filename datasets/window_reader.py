@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from datasets.archive import Archive
 from datasets.coding import RAIN_CODE
-from datasets.windows import Crop
+from datasets.windows import Crop, window_span
 
 IN_TURN = 3  # batches that a worker keeps apart
 PADDING = -1  # number of a sample that only fills a batch up: nothing observed
@@ -31,7 +31,10 @@ class Sample(NamedTuple):
     epoch, number : the sample's address: which epoch, and its number in it.
     archive : number of the archive.
     crop : where it lies.
+    speed : it takes every ``speed``-th scan.
+    coarsen : its pixels are means over squares of ``coarsen`` × ``coarsen``.
     turn : quarter turns, and 4 more where it is mirrored after them; done on the device.
+    gain : factor of its rain rates; applied on the device.
     lost : time steps to blank.
     ahead : crops of the samples ``number + 1, number + 2, …``, to be asked for later: read now.
     """
@@ -40,7 +43,10 @@ class Sample(NamedTuple):
     number: int
     archive: int = 0
     crop: Crop = Crop(0, 0, 0)
+    speed: int = 1
+    coarsen: int = 1
     turn: int = 0
+    gain: float = 1.0
     lost: tuple[int, ...] = ()
     ahead: tuple[Crop, ...] = ()
 
@@ -52,8 +58,11 @@ class CodeBatch(NamedTuple):
     """(B, T + L, crop, crop) uint8"""
     turns: Tensor
     """(B,) int64, see `Sample.turn`"""
+    gains: Tensor
+    """(B,) float32, see `Sample.gain`"""
     places: Tensor
-    """(B, 5) int64: sample number (`PADDING` for none), archive, time index, row, column"""
+    """(B, 7) int64: sample number (`PADDING` for none), archive, time index, row, column, speed,
+    coarsen"""
 
 
 class SlotBatch(NamedTuple):
@@ -62,6 +71,7 @@ class SlotBatch(NamedTuple):
     worker: int
     slot: int
     turns: Tensor
+    gains: Tensor
     places: Tensor
 
 
@@ -105,19 +115,18 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
     def __getitems__(self, samples: Sequence[Sample]) -> CodeBatch | SlotBatch:
         """One batch; of the configured size in a worker."""
         turns = torch.tensor([s.turn for s in samples])
-        places = torch.tensor(
-            [(s.number, s.archive, s.crop.scan, s.crop.row, s.crop.column) for s in samples]
-        )
+        gains = torch.tensor([s.gain for s in samples])
+        places = torch.tensor([(s.number, s.archive, *s.crop, s.speed, s.coarsen) for s in samples])
         worker = get_worker_info()
         if worker is None:
             shape = (len(samples), self._length, self._crop, self._crop)
             codes = torch.empty(shape, dtype=torch.uint8)
             self._fill_all(codes, samples)
-            return CodeBatch(codes, turns, places)
+            return CodeBatch(codes, turns, gains, places)
         slot = self._made % IN_TURN
         self._made += 1
         self._fill_all(self._slots[worker.id, slot], samples)
-        return SlotBatch(worker.id, slot, turns, places)
+        return SlotBatch(worker.id, slot, turns, gains, places)
 
     def received(self, batch: CodeBatch | SlotBatch) -> CodeBatch:
         """A batch as the main process hands it on; to be called before the next one is taken.
@@ -129,7 +138,7 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
             return batch._replace(codes=batch.codes.pin_memory()) if pinned else batch
         codes = self._slots[batch.worker, batch.slot]
         copy = torch.empty_like(codes, pin_memory=pinned).copy_(codes)
-        return CodeBatch(copy, batch.turns, batch.places)
+        return CodeBatch(copy, batch.turns, batch.gains, batch.places)
 
     def _fill_all(self, codes: Tensor, samples: Sequence[Sample]) -> None:
         for out, sample in zip(codes.numpy(), samples, strict=True):
@@ -155,21 +164,53 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
     def _read(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """Read the box around a sample's crop and those ahead of it, and hold the latter."""
         crops = (sample.crop, *sample.ahead)
+        span, side = window_span(self._length, sample.speed), self._crop * sample.coarsen
         scan, row, column = (min(values) for values in zip(*crops, strict=True))
         end, low, right = (max(values) for values in zip(*crops, strict=True))
         box = np.asarray(
             self._archives[sample.archive].codes[
-                scan : end + self._length,
-                row : low + self._crop,
-                column : right + self._crop,
+                scan : end + span,
+                row : low + side,
+                column : right + side,
             ]
         )
         cuts = []
         for crop in crops:
             t, y, x = crop.scan - scan, crop.row - row, crop.column - column
-            cuts.append(box[t : t + self._length, y : y + self._crop, x : x + self._crop])
+            cut = box[t : t + span : sample.speed, y : y + side, x : x + side]
+            cuts.append(cut if sample.coarsen == 1 else coarsened(cut, sample.coarsen))
         for number, cut in enumerate(cuts[1:], start=1):
             held = self._spare.pop() if self._spare else np.empty(cut.shape, dtype=np.uint8)
             held[:] = cut
             self._held[sample.number + number] = held
         return cuts[0]
+
+
+def coarsened(codes: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8]:
+    """Codes of the mean rain rates over squares of pixels.
+
+    Parameters
+    ----------
+    codes : (time, y, x), both sides multiples of ``factor``.
+    factor : pixels of a square's side.
+
+    Returns
+    -------
+    (time, y / factor, x / factor): means of the observed pixels; not observed where fewer than
+    half of a square's pixels are.
+    """
+    time, height, width = codes.shape
+    # with sums of 32 bits the mean of nothing but code 1 could be dry
+    total = np.zeros((time, height // factor, width // factor), dtype=np.float64)
+    observed = np.zeros(total.shape, dtype=np.uint16)
+    for row in range(factor):
+        for column in range(factor):
+            part = codes[:, row::factor, column::factor]
+            total += _RATE_OR_ZERO.take(part)
+            observed += part != RAIN_CODE.NOT_OBSERVED
+    total /= np.maximum(observed, 1)
+    total[2 * observed < factor**2] = np.nan
+    return RAIN_CODE.encode(total)
+
+
+_RATE_OR_ZERO = np.nan_to_num(RAIN_CODE.table)

@@ -31,6 +31,11 @@ def window_starts(usable: Bools, length: int) -> Integers:
     return np.flatnonzero(broken[length:] == broken[:-length])
 
 
+def window_span(length: int, speed: int) -> int:
+    """Time steps from a window's first scan to its last, where it takes every ``speed``-th."""
+    return (length - 1) * speed + 1
+
+
 class Crop(NamedTuple):
     """Where a sample lies: the time index of its first scan and its upper left pixel."""
 

@@ -23,7 +23,7 @@ from datasets.epoch_plan import SPAN
 from datasets.errors import ConfigError, DataError
 from datasets.grid import Grid
 from datasets.splits import Period, SplitConfig
-from datasets.window_reader import PADDING, CodeBatch
+from datasets.window_reader import PADDING, CodeBatch, coarsened
 
 STEP = pd.Timedelta("5min")
 T_IN, T_OUT, CROP = 3, 2, 32
@@ -55,8 +55,8 @@ def check(data: RainDataModule, codes: CodeBatch) -> RainBatch:
     assert batch.target.shape == (size, T_OUT, 1, CROP, CROP)
     assert torch.equal(batch.keys, batch.places[:, 0])
     rain = torch.cat([batch.context, batch.target], dim=1)[:, :, 0].numpy()
-    for sample, turn, (number, which, scan, row, column) in zip(
-        rain, codes.turns.tolist(), batch.places.tolist(), strict=True
+    for sample, turn, gain, (number, which, scan, row, column, speed, coarsen) in zip(
+        rain, codes.turns.tolist(), codes.gains.numpy(), batch.places.tolist(), strict=True
     ):
         if number == PADDING:
             assert np.isnan(sample).all()
@@ -64,11 +64,14 @@ def check(data: RainDataModule, codes: CodeBatch) -> RainBatch:
         if turn >= 4:  # undo the mirror first, and then the quarter turns
             sample = sample[..., ::-1]
         sample = np.rot90(sample, -(turn % 4), (-2, -1))
-        expected = data.archives[which].read(scan, T_IN + T_OUT).values
-        expected = expected[:, row : row + CROP, column : column + CROP]
+        scans, side = (T_IN + T_OUT - 1) * speed + 1, CROP * coarsen
+        expected = data.archives[which].read(scan, scans).values[::speed]
+        expected = expected[:, row : row + side, column : column + side]
+        if coarsen > 1:
+            expected = RAIN_CODE.decode(coarsened(RAIN_CODE.encode(expected), coarsen))
         lost = np.isnan(sample).all(axis=(1, 2))
         assert not lost[T_IN - 1 :].any()
-        np.testing.assert_array_equal(sample[~lost], expected[~lost])
+        np.testing.assert_array_equal(sample[~lost], expected[~lost] * gain)
     return batch
 
 
@@ -113,9 +116,59 @@ def test_older_scans_of_the_context_are_lost(rain_archive: Path) -> None:
     assert not torch.cat([batch.target.isnan().all(dim=(2, 3, 4)) for batch in decoded])[:400].any()
 
 
+def test_training_varies_speed_grid_spacing_and_intensity(rain_archive: Path) -> None:
+    data = module(
+        rain_archive,
+        samples_per_epoch=400,
+        crop=CROP,
+        speeds=[1, 2],
+        coarsen=[1, 2],
+        intensity=1.5,
+    )
+    batches = list(data.train_dataloader())
+    places = torch.cat([check(data, batch).places for batch in batches])[:400]
+    # the grid of 48 × 64 pixels has no room for 64 × 64
+    assert {tuple(p) for p in places[:, 5:].tolist()} == {(1, 1), (2, 1)}
+    gains = torch.cat([batch.gains for batch in batches])[:400].log()
+    assert gains.abs().max() <= np.log(1.5) + 1e-6
+    assert gains.mean().abs() < 0.05
+    assert gains.std() == pytest.approx(2 * np.log(1.5) / 12**0.5, abs=0.03)
+    assert data.steps_s == [300, 600]
+    for batch in data.val_dataloader():
+        assert check(data, batch).places[:, 5:].unique().tolist() == [1]
+        assert (batch.gains == 1).all()
+
+
+def test_larger_pixels_where_there_is_room(rain_archive: Path, dry_archive: Path) -> None:
+    shares = [rain_archive, {"address": dry_archive, "coarsen": [1], "speeds": [1]}]
+    settings: dict[str, Any] = {"coarsen": [2], "speeds": [2], "rain_preference": 0}
+    data = RainDataModule(config(*shares, crop=16, context=2, **settings), seed=1)
+    for sources in (data.training, data.validation):
+        assert {tuple(variant) for variant in sources.variants} <= {(0, 2, 2), (1, 1, 1)}
+    assert data.steps_s == [300, 600]
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        for batch in loader:
+            decoded = data.on_after_batch_transfer(batch, 0)
+            assert decoded.context.shape[-2:] == (16, 16)
+
+
+def test_dry_stays_dry_and_unknown_unknown(rain_archive: Path) -> None:
+    data = module(rain_archive)
+    codes = torch.tensor([0, 1, 100, 255], dtype=torch.uint8).repeat(2, T_IN + T_OUT, 2, 2)
+    batch = CodeBatch(
+        codes, torch.zeros(2, dtype=torch.int64), torch.tensor([1.0, 0.5]), torch.ones((2, 7))
+    )
+    plain, half = data.on_after_batch_transfer(batch, 0).target
+    torch.testing.assert_close(half, 0.5 * plain, rtol=0, atol=0, equal_nan=True)
+    assert (half[..., 0] == 0).all()
+    assert half[..., 3].isnan().all()
+    assert (half[..., 1:3] > 0).all()
+
+
 def test_decoding_keeps_every_code(rain_archive: Path) -> None:
     codes = torch.arange(256, dtype=torch.uint8).reshape(1, 4, 8, 8)
-    batch = CodeBatch(codes, torch.zeros(1, dtype=torch.int64), torch.zeros((1, 5)))
+    ones, places = torch.ones(1), torch.zeros((1, 7))
+    batch = CodeBatch(codes, torch.zeros(1, dtype=torch.int64), ones, places)
     decoded = module(rain_archive).on_after_batch_transfer(batch, 0)
     rain = torch.cat([decoded.context, decoded.target], dim=1).flatten().numpy()
     np.testing.assert_array_equal(rain, RAIN_CODE.table)
@@ -158,10 +211,12 @@ def test_what_the_host_asks_of_a_batch_stays_there(rain_archive: Path) -> None:
 
 def test_windows_in_words(rain_archive: Path) -> None:
     data = module(rain_archive)
-    places = torch.tensor([[7, 0, 51, 3, 20], [PADDING, 0, 0, 0, 0], [8, 0, 0, 16, 32]])
+    places = torch.tensor(
+        [[7, 0, 51, 3, 20, 1, 1], [PADDING, 0, 0, 0, 0, 1, 1], [8, 0, 0, 16, 0, 3, 2]]
+    )
     assert data.describe(places) == [
         "rain 2024-06-01T04:15 rows 3 to 34 columns 20 to 51",
-        "rain 2024-06-01T00:00 rows 16 to 47 columns 32 to 63",
+        "rain 2024-06-01T00:00 rows 16 to 79 columns 0 to 63, 1 of 3 scans, means of 2 × 2 pixels",
     ]
 
 
@@ -206,6 +261,10 @@ def test_an_archive_is_an_address_or_says_more() -> None:
         {"samples_per_epoch": 0},
         {"crops_per_read": 0},
         {"drop_scan": 1.0},
+        {"speeds": []},
+        {"speeds": [1, 0]},
+        {"coarsen": [-1]},
+        {"intensity": 0.9},
         {"rain_preference": -1},
         {"rain_preference": float("inf")},
         {"workers": -1},
@@ -384,9 +443,27 @@ def test_a_trainer_goes_on_within_the_epoch(rain_archive: Path, tmp_path: Path, 
     assert_same(resumed.train_seen, whole.train_seen[steps:])
 
 
+@pytest.mark.parametrize("days", [None, {"validation": 0, "test": 0}])
+def test_training_without_validation(rain_archive: Path, tmp_path: Path, days: Any) -> None:
+    split = SplitConfig(days=days, validation_fraction=0, guard_minutes=0)
+    data = module(rain_archive, split=split, samples_per_epoch=10)
+    assert data.validation.counts == [0]
+    assert data.periods("validation") == [[]]
+    assert data.training.counts == [26 + 12 + 25]
+    assert len(data.val_dataloader()) == 0
+    assert not list(data.val_dataloader())
+    listener = fit(data, tmp_path, limit_val_batches=0)
+    assert (len(listener.train_seen), len(listener.val_seen)) == (6, 0)
+
+
 @pytest.mark.slow
 def test_worker_processes_change_nothing(rain_archive: Path, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"samples_per_epoch": 60, "validation_samples": 6}
+    settings: dict[str, Any] = {
+        "samples_per_epoch": 60,
+        "validation_samples": 6,
+        "speeds": [1, 2],
+        "intensity": 1.5,
+    }
     alone = fit(module(rain_archive, **settings), tmp_path, val_check_interval=7)
     helped = fit(module(rain_archive, workers=2, **settings), tmp_path, val_check_interval=7)
     assert_same(helped.train_seen, alone.train_seen)

@@ -15,7 +15,7 @@ from datasets.archive_writer import ArchiveWriter, StoredScan
 from datasets.errors import DataError
 from datasets.samples import TURNS, SampleSource, rain_blocks
 from datasets.window_reader import PADDING, Sample
-from datasets.windows import window_starts
+from datasets.windows import runs, window_starts
 
 STEP = pd.Timedelta("5min")
 LENGTH = 5
@@ -207,6 +207,70 @@ def test_an_archive_without_a_validation_window_is_left_out(
     assert {sample.archive for sample in epoch(made)} == {1}
 
 
+# --- speed, grid spacing and intensity ---------------------------------------------------------
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.integers(1, 3)), min_size=1, max_size=4),
+    st.integers(0, 40),
+    st.integers(41, 80),
+    st.integers(0, 1000),
+)
+def test_windows_that_skip_scans_stay_in_their_region(
+    archive: Archive, seen_as: list[tuple[int, int]], first: int, end: int, seed: int
+) -> None:
+    region = (np.arange(80) >= first) & (np.arange(80) < end)
+    allowed = region & (archive.status == OK)
+    longest = max((b - a for a, b in runs(allowed)), default=0)
+    settings: dict[str, Any] = {"regions": [region], "seen_as": [seen_as], "crop": 12}
+    settings |= {"rain_preference": 0, "seed": seed}
+    if longest < 4 * min(speed for speed, _ in seen_as) + 1:
+        with pytest.raises(DataError, match="no training window"):
+            source(archive, **settings)
+        return
+    for sample in epoch(source(archive, **settings)):
+        assert (sample.speed, sample.coarsen) in seen_as
+        assert allowed[sample.crop.scan : sample.crop.scan + 4 * sample.speed + 1].all()
+        side = 12 * sample.coarsen
+        assert 0 <= sample.crop.row <= 48 - side
+        assert 0 <= sample.crop.column <= 64 - side
+
+
+def test_speeds_have_equal_chances_or_those_given(archive: Archive, dry: Archive) -> None:
+    seen_as = [[(1, 1), (2, 1), (2, 1), (4, 1)], [(1, 1), (5, 1), (1, 2)]]
+    settings: dict[str, Any] = {"rain_preference": 0, "weights": [3, 1], "crop": 20}
+    made = source(archive, dry, seen_as=seen_as, samples=8000, **settings)
+    # ten scans are too few for five that are five apart, 33 pixels for 40
+    assert made.variants == [(0, 1, 1), (0, 2, 1), (0, 4, 1), (1, 1, 1)]
+    assert made.counts == [26 + 12 + 25, 6]
+    found = [(s.archive, s.speed, s.coarsen) for s in epoch(made)]
+    for variant, share in zip(made.variants, (3 / 16, 6 / 16, 3 / 16, 4 / 16), strict=True):
+        assert np.mean([tuple(variant) == of for of in found]) == pytest.approx(share, abs=0.04)
+
+
+def test_crops_of_one_read_are_seen_alike(archive: Archive) -> None:
+    seen_as = [[(1, 1), (2, 1), (1, 2)]]
+    for sample in epoch(made := source(archive, seen_as=seen_as, crop=16, samples=800)):
+        for later in range(1, len(sample.ahead) + 1):
+            after = by_number(epoch(made))[sample.number + later] if sample.number < 8 else sample
+            assert (after.speed, after.coarsen) == (sample.speed, sample.coarsen)
+
+
+def test_gains_are_log_uniform_and_change_nothing_else(archive: Archive) -> None:
+    settings: dict[str, Any] = {"augment": True, "older": 3, "drop_scan": 0.3, "samples": 2000}
+    plain = epoch(source(archive, **settings))
+    varied = epoch(source(archive, intensity=2.0, **settings))
+    assert {sample.gain for sample in plain} == {1.0}
+    assert [sample._replace(gain=1.0) for sample in varied] == plain
+    share = np.histogram([np.log2(s.gain) for s in varied], bins=4, range=(-1, 1))[0] / 2000
+    np.testing.assert_allclose(share, 0.25, atol=0.05)
+
+
+def test_no_sample_is_drawn_from_an_empty_source(archive: Archive) -> None:
+    nothing = source(archive, samples=0, regions=[np.zeros(80, dtype=bool)], split="validation")
+    assert (nothing.counts, epoch(nothing), nothing.count_batches(4, 2)) == ([0], [], 0)
+
+
 # --- borders -----------------------------------------------------------------------------------
 
 
@@ -216,6 +280,10 @@ def test_a_crop_larger_than_the_grid(archive: Archive, dry: Archive) -> None:
     assert str(caught.value).startswith(dry.address)
     assert "choose a smaller crop or leave the archive out" in str(caught.value)
     assert len(epoch(source(archive, crop=48))) == 40  # as large as the grid is well
+    with pytest.raises(
+        DataError, match=r"48 × 64 pixels, too few for data.crop 25 at data.coarsen 2"
+    ):
+        source(archive, crop=25, seen_as=[[(1, 2), (1, 3)]])
 
 
 @pytest.mark.parametrize("split", ["training", "validation"])
@@ -224,7 +292,7 @@ def test_too_few_scans(archive: Archive, split: str) -> None:
         source(archive, length=31, split=split)
     message = str(caught.value)
     assert archive.address in message
-    assert "one takes 31 consecutive scans (data.context + data.lead_times)" in message
+    assert "one takes 31 consecutive scans (data.context + data.lead_times" in message
     assert "ingest more scans, or change data.split" in message
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from datasets.splits import DayBlocks, Period, Regions, SplitConfig
-from datasets.windows import window_starts
+from datasets.windows import window_span, window_starts
 
 
 def times(count: int, step: str = "5min", start: str = "2024-06-01") -> pd.DatetimeIndex:
@@ -95,18 +95,19 @@ def splits(draw: st.DrawFn) -> SplitConfig:
     )
 
 
-@given(archives(), splits(), st.integers(1, 20))
+@given(archives(), splits(), st.integers(1, 20), st.integers(1, 4))
 def test_no_window_of_a_split_touches_one_of_another(
-    archive: tuple[pd.DatetimeIndex, np.ndarray], split: SplitConfig, length: int
+    archive: tuple[pd.DatetimeIndex, np.ndarray], split: SplitConfig, length: int, speed: int
 ) -> None:
+    """Nor does the time between the scans of a window that skips some."""
     axis, ok = archive
     regions = split.regions(axis, ok)
     held: dict[str, set[pd.Timestamp]] = {}
     for name, region in regions._asdict().items():
         held[name] = {
             axis[start + step]
-            for start in window_starts(region & ok, length).tolist()
-            for step in range(length)
+            for start in window_starts(region & ok, window_span(length, speed)).tolist()
+            for step in range(window_span(length, speed))
         }
         assert all(ok[axis.get_indexer(list(held[name]))])
     assert not held["training"] & held["validation"]
@@ -193,6 +194,28 @@ def test_a_split_of_no_scan(split: SplitConfig, count: int) -> None:
         assert not regions.validation.any()
 
 
+@pytest.mark.parametrize(
+    ("split", "validates"),
+    [
+        (SplitConfig(), True),
+        (periods_only(validation_fraction=0), False),
+        (periods_only(validation_fraction=0, test=(Period(start="2024-06", end="2025"),)), False),
+        (
+            periods_only(validation_fraction=0, validation=(Period(start="1999", end="2000"),)),
+            True,
+        ),
+        (SplitConfig(days=DayBlocks(validation=0)), False),
+        (SplitConfig(days=DayBlocks()), True),
+    ],
+)
+def test_what_a_split_validates_on(split: SplitConfig, validates: bool) -> None:
+    assert split.validates == validates
+    if not validates:
+        training, validation, test = split.regions(times(600), all_of(times(600)))
+        assert not validation.any()
+        assert (training | split._near(test, times(600))).all()  # nothing else is kept from it
+
+
 # --- blocks of days ----------------------------------------------------------------------------
 
 
@@ -251,13 +274,13 @@ def test_archives_of_other_steps_share_their_days() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"validation_fraction": 0}, "validation_fraction"),
+        ({"validation_fraction": -0.1}, "validation_fraction"),
         ({"validation_fraction": 1}, "validation_fraction"),
         ({"guard_minutes": -1}, "guard_minutes"),
         ({"guard_minutes": float("inf")}, "guard_minutes"),
         ({"guard_minutes": 1e300}, "guard_minutes"),
         ({"days": {"days": 0}}, "days.days"),
-        ({"days": {"validation": 0}}, "days.validation"),
+        ({"days": {"validation": -0.1}}, "days.validation"),
         (
             {"days": {"validation": 0.6, "test": 0.5}},
             "validation 0.6 and test 0.5 leave nothing to train on",

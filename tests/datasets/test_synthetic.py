@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from datasets import synthetic
+from datasets import synthetic_weather
 from datasets.coding import RAIN_CODE
 from datasets.grid import Grid
 from datasets.synthetic import (
@@ -116,6 +116,8 @@ def test_the_grid_fits_the_scans(size: int) -> None:
         {"seed": -1},
         {"step_minutes": 0},
         {"missing_fraction": 1.0},
+        {"episode_hours": 0},
+        {"episode_hours": 0.1},
         {"sise": 64},
     ],
 )
@@ -177,46 +179,19 @@ def test_larger_scales_have_more_power(films: list[np.ndarray]) -> None:
     assert bands[0] > 2.5 * bands[1] > 2.5 * 2.5 * bands[2] > 2.5 * 2.5 * bands[3]
 
 
-def test_small_scales_live_shorter() -> None:
-    cascade = synthetic._Cascade(64, 5.0, np.random.default_rng(0))
-    first = cascade._levels.copy()
-    still = np.zeros((2, 64, 64))
-    for _ in range(6):
-        cascade.step(still)
-    kept = [
-        float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
-        for a, b in zip(first, cascade._levels, strict=True)
-    ]
-    assert kept[0] < 0.2
-    assert kept[3] > kept[0] + 0.2
-    assert np.mean(kept[-2:]) > 0.7
-
-
-# --- motion ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("motion", [(0, 0), (3, -2), (-4, 1)])
-def test_the_field_is_displaced_by_the_flow(motion: tuple[int, int]) -> None:
-    cascade = synthetic._Cascade(SIZE, 5.0, np.random.default_rng(0))
-    flow = np.broadcast_to(np.array(motion, dtype=float)[:, None, None], (2, SIZE, SIZE))
-    fields = np.fft.rfft2(np.stack([cascade.step(flow) for _ in range(6)]))
-    for before, after in pairwise(fields):
-        # the field is periodic, and so is its cross-correlation
-        correlation = np.fft.irfft2(np.conj(before) * after, s=(SIZE, SIZE))
-        peak = np.unravel_index(np.argmax(correlation), correlation.shape)
-        assert peak == (motion[0] % SIZE, motion[1] % SIZE)
+# --- motion --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", [1, 5, 6])
 def test_rain_follows_its_own_changing_flow(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     flows: list[np.ndarray] = []
-    step = synthetic._Flow.step
+    step = synthetic_weather._Flow.step
 
-    def spy(self: synthetic._Flow) -> np.ndarray:
+    def spy(self: synthetic_weather._Flow) -> np.ndarray:
         flows.append(step(self))
         return flows[-1]
 
-    monkeypatch.setattr(synthetic._Flow, "step", spy)
+    monkeypatch.setattr(synthetic_weather._Flow, "step", spy)
     film = rain_of(scans_of(size=SIZE, hours=1.5, seed=seed))
     margin = (flows[0].shape[-1] - SIZE) // 2
     off = []
@@ -229,27 +204,37 @@ def test_rain_follows_its_own_changing_flow(monkeypatch: pytest.MonkeyPatch, see
     assert np.median(off) < 1.2
 
 
-def test_the_flow_is_as_fast_as_weather() -> None:
-    means = []
-    for seed in range(20):
-        flow = synthetic._Flow(64, 5.0, np.random.default_rng(seed))
-        means.append([flow.step().mean(axis=(1, 2)) for _ in range(12)])
-    speed_m_s = np.hypot(*np.moveaxis(np.array(means), -1, 0)) * 1000 / 300
-    assert 8 < speed_m_s.mean() < 15
-    assert speed_m_s.min() > 3
-    assert speed_m_s.max() < 35
-    # within an hour the wind turns little, and it comes from everywhere
-    first, last = np.array(means)[:, 0], np.array(means)[:, -1]
-    cosine = (first * last).sum(-1) / np.linalg.norm(first, axis=-1) / np.linalg.norm(last, axis=-1)
-    assert np.median(cosine) > 0.8
-    assert np.linalg.norm(first.mean(axis=0)) < 0.6 * np.linalg.norm(first, axis=-1).mean()
+# --- episodes ----------------------------------------------------------------------------------
 
 
-def test_the_flow_neither_gathers_nor_spreads() -> None:
-    flow = synthetic._Flow(64, 5.0, np.random.default_rng(3))
-    for _ in range(5):
-        rows, columns = flow.step()
-        divergence = np.gradient(rows, axis=0) + np.gradient(columns, axis=1)
-        inner = slice(2, -2)
-        assert np.abs(divergence[inner, inner]).max() < 0.01
-        assert np.hypot(rows, columns).std() > 0.05  # and yet it is not the same everywhere
+def test_episodes_are_of_their_own_weather_and_apart() -> None:
+    film = scans_of(hours=3.0, episode_hours=1.0, seed=7, missing_fraction=0)
+    assert [number for number, scan in enumerate(film) if scan.missing] == [11, 23, 35]
+    assert [scan.time for scan in film] == list(SyntheticConfig(hours=3.0).times)
+    rain = rain_of(film)
+    within = [correlation_at(rain[first : first + 12], 1) for first in (0, 12, 24)]
+    across = [correlation_at(rain[first : first + 2], 1) for first in (11, 23)]
+    assert np.mean(within) > 0.7
+    assert max(across) < 0.4
+    # an episode depends on its number, not on how long the others are or how many come
+    longer = rain_of(scans_of(hours=1.5, episode_hours=1.0, seed=7))
+    np.testing.assert_array_equal(rain[:18], longer)
+    other = rain_of(scans_of(hours=1.0, episode_hours=1.0, seed=8))
+    assert np.nanmean(other != rain[:12]) > 0.05
+
+
+def test_a_last_episode_may_be_cut_short() -> None:
+    film = scans_of(hours=1.5, episode_hours=1.0, missing_fraction=0)
+    assert [number for number, scan in enumerate(film) if scan.missing] == [11]
+
+
+def test_episodes_can_be_stored_and_are_rain() -> None:
+    film = rain_of(scans_of(hours=4.0, episode_hours=1 / 6, size=SIZE))[::2]
+    seen = film[np.isfinite(film)]
+    assert 0 <= seen.min() <= seen.max() <= 200
+    wet = seen[seen >= 0.1]
+    assert 0.1 < wet.size / seen.size < 0.5
+    assert 0.3 < np.median(wet) < 1.5
+    assert 4 < np.quantile(wet, 0.99) < 40
+    fractions = [np.nanmean(scan >= 0.1) for scan in film]
+    assert min(fractions) < 0.15 < 0.4 < max(fractions)

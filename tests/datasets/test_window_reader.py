@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from datasets.archive import Archive
@@ -17,7 +19,14 @@ from datasets.coding import RAIN_CODE
 from datasets.epoch_plan import SPAN
 from datasets.mlcast import MlcastArchive
 from datasets.samples import SampleSource, rain_blocks
-from datasets.window_reader import IN_TURN, PADDING, CodeBatch, Sample, WindowReader
+from datasets.window_reader import (
+    IN_TURN,
+    PADDING,
+    CodeBatch,
+    Sample,
+    WindowReader,
+    coarsened,
+)
 from datasets.windows import Crop
 from pipeline.export import ExportConfig, export
 
@@ -57,13 +66,18 @@ def source(*archives: Archive, **changes: Any) -> SampleSource:
 
 
 def expected(archives: tuple[Archive, ...], sample: Sample) -> np.ndarray:
-    crop = sample.crop
-    codes = archives[sample.archive].codes[
-        crop.scan : crop.scan + LENGTH,
-        crop.row : crop.row + CROP,
-        crop.column : crop.column + CROP,
-    ]
-    codes = np.array(codes)
+    (scan, row, column), side = sample.crop, CROP * sample.coarsen
+    scans = [scan + step * sample.speed for step in range(LENGTH)]
+    whole = archives[sample.archive].codes[scan : scans[-1] + 1]
+    codes = whole[:: sample.speed, row : row + side, column : column + side].copy()
+    assert len(codes) == LENGTH
+    if sample.coarsen > 1:
+        squares = [
+            RAIN_CODE.decode(codes[:, i :: sample.coarsen, j :: sample.coarsen])
+            for i, j in itertools.product(range(sample.coarsen), repeat=2)
+        ]
+        rate = np.where(np.isnan(squares).mean(axis=0) > 0.5, np.nan, np.nan_to_num(squares).sum(0))
+        codes = RAIN_CODE.encode(rate / np.maximum(np.isfinite(squares).sum(axis=0), 1))
     codes[list(sample.lost)] = RAIN_CODE.NOT_OBSERVED
     return codes
 
@@ -82,7 +96,9 @@ def check(batch: CodeBatch, samples: list[Sample], *archives: Archive) -> None:
         np.testing.assert_array_equal(codes, expected(archives, sample))
         assert turn == sample.turn
         crop = sample.crop
-        assert place == [sample.number, sample.archive, crop.scan, crop.row, crop.column]
+        how = [sample.speed, sample.coarsen]
+        assert place == [sample.number, sample.archive, crop.scan, crop.row, crop.column, *how]
+    assert batch.gains.tolist() == pytest.approx([sample.gain for sample in samples])
 
 
 class CountingCodes:
@@ -227,6 +243,41 @@ def test_epochs_do_not_grow_the_reader(rain_archive: Path) -> None:
     assert peaks == [peaks[0]] * 4
 
 
+# --- speed and grid spacing --------------------------------------------------------------------
+
+
+def test_windows_with_longer_steps_and_larger_pixels(rain_archive: Path) -> None:
+    archive = Archive.open(rain_archive)
+    made = source(archive, seen_as=[[(1, 1), (3, 1), (2, 2), (1, 2)]], intensity=2.0)
+    reader = WindowReader([archive], LENGTH, CROP)
+    seen = set()
+    for samples in made.batches(0, 6):
+        check(cut(reader, *samples), samples, archive)
+        seen |= {(sample.speed, sample.coarsen) for sample in samples}
+    assert seen == {(1, 1), (3, 1), (2, 2), (1, 2)}
+    assert not reader._held
+
+
+def test_means_by_hand() -> None:
+    nan = np.nan
+    rate = [
+        [[2.0, 4.0, 0.0, 0.0, 3.0, nan], [6.0, 8.0, 0.0, 0.2, nan, 9.0]],
+        [[nan, nan, nan, nan, 0.0, nan], [nan, 5.0, nan, nan, 0.0, 0.0]],
+    ]
+    # a quarter of 0.2 is less than the lowest rate that has a code, and so dry
+    means = np.array([[[5.0, 0.0, 6.0]], [[nan, nan, 0.0]]])
+    found = RAIN_CODE.decode(coarsened(RAIN_CODE.encode(np.array(rate)), 2))
+    np.testing.assert_allclose(found, means, rtol=0.032)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4))
+def test_means_of_even_rain_are_that_rain(seed: int, factor: int) -> None:
+    codes = np.random.default_rng(seed).integers(0, 256, (2, 3, 4)).astype(np.uint8)
+    np.testing.assert_array_equal(
+        coarsened(codes.repeat(factor, axis=1).repeat(factor, axis=2), factor), codes
+    )
+
+
 # --- in worker processes -----------------------------------------------------------------------
 
 
@@ -248,7 +299,8 @@ class _Fixed:
 def test_worker_processes_give_the_same(archive: Archive) -> None:
     """Also to one who is slow to take them, and who keeps them all."""
     size = 6
-    batches = list(source(archive, drop_scan=0.2).batches(0, size))
+    changes: dict[str, Any] = {"seen_as": [[(1, 1), (2, 2)]], "intensity": 3.0}
+    batches = list(source(archive, drop_scan=0.2, **changes).batches(0, size))
     reader = WindowReader([archive], LENGTH, CROP, batch_size=size, workers=2)
     loader = DataLoader(
         reader,

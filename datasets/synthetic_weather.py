@@ -1,0 +1,336 @@
+"""The weather of synthetic radar: what rain there is, how it moves, grows and dies.
+
+A Gaussian random field with a power-law spectrum is kept as a cascade of scales, each of which
+forgets at its own rate (S-PROG and STEPS: Seed 2003; Bowler et al. 2006,
+doi:10.1256/qj.04.100) while a smooth flow that varies in space and time carries it. Areas whose
+rain rises and falls along its way, and cells that are born and die, move with the same flow. The
+field's ranks become rain rates with the wet fraction and intensities of real composites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+import torch
+from scipy.special import ndtr, ndtri
+
+Field2D = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Weather:
+    """What kind of rain falls; as it stands, a day of mixed rain without growth and cells.
+
+    Parameters
+    ----------
+    wet_fraction : least and greatest share of the domain where it rains.
+    convective : least and greatest place between stratiform (0) and convective (1) rates.
+    intensity : factor of all rates.
+    tail : how much of a rank counts beyond two standard deviations: below 1, wide areas of heavy
+        rain have less of it.
+    slope : of the radially averaged (1-D) power spectrum of log rain rate.
+    aspect, orientation : of rain bands, how many times longer than wide, and the angle of their
+        length against the rows, radians.
+    lifetime_min : of the 2 px scale, minutes.
+    speed_m_s, eddy_m_s : of the mean wind, and of the shear and the eddies in it.
+    growth : standard deviation of what grows and decays, beside that of the field, 1.
+    growth_min : how long growth or decay goes on, minutes.
+    cells : births in an hour on 100 × 100 pixels.
+    cell_drift_m_s : how fast cells leave the wind, southward and eastward.
+    """
+
+    wet_fraction: tuple[float, float] = (0.06, 0.46)
+    convective: tuple[float, float] = (0.0, 1.0)
+    intensity: float = 1.0
+    tail: float = 1.0
+    slope: float = 2.1
+    aspect: float = 1.0
+    orientation: float = 0.0
+    lifetime_min: float = 10.0
+    speed_m_s: float = 11.0
+    eddy_m_s: float = 2.75
+    growth: float = 0.0
+    growth_min: float = 40.0
+    cells: float = 0.0
+    cell_drift_m_s: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator) -> Weather:
+        """Any weather, from wide stratiform rain to scattered showers, in calm or in gale."""
+        kind = rng.random()  # 0 stratiform, 1 convective
+        wet = np.exp(rng.normal(np.log(0.45 - 0.33 * kind), 0.4))
+        convective = 0.8 * kind + 0.2 * rng.random()
+        return cls(
+            wet_fraction=(max(0.02, 0.7 * wet), min(0.75, 1.4 * wet)),
+            convective=(max(0.0, convective - 0.2), min(1.0, convective + 0.2)),
+            intensity=np.exp(rng.normal(0.35 * kind - 0.4, 0.35)),
+            tail=rng.uniform(0.5, 0.8),
+            slope=rng.normal(2.6 - 0.6 * kind, 0.15),
+            aspect=1 + rng.gamma(1.5, 0.6),
+            orientation=rng.uniform(0, np.pi),
+            lifetime_min=rng.lognormal(np.log(14 - 5 * kind), 0.3),
+            speed_m_s=rng.uniform(0, 25),
+            eddy_m_s=rng.gamma(3, 1.0),
+            growth=rng.uniform(0.3, 1.0),
+            growth_min=rng.uniform(20, 60),
+            cells=rng.gamma(2, 4.0) * kind,
+            cell_drift_m_s=(rng.normal(0, 2), rng.normal(0, 2)),
+        )
+
+
+def rain_rates(
+    weather: Weather, size: int, minutes: float, rng: np.random.Generator
+) -> Iterator[Field2D]:
+    """Rain rate (y, x) in mm/h of one scan after the other, on a periodic square, without end.
+
+    Parameters
+    ----------
+    size : pixels of 1 km of a side.
+    minutes : between two scans.
+    """
+    cascade = _Cascade(weather, size, minutes, rng)
+    flow = _Flow(weather, size, minutes, rng)
+    wetness = _slow_process(rng, minutes, hours=4.0)
+    convection = _slow_process(rng, minutes, hours=6.0)
+    growth = _Growth(weather, size, minutes, rng) if weather.growth else None
+    cells = _Cells(weather, size, minutes, rng) if weather.cells else None
+    while True:
+        displacement = flow.step()
+        field = cascade.step(displacement)
+        if growth:
+            field = (field + weather.growth * growth.step(displacement)) / np.hypot(
+                1, weather.growth
+            )
+        if cells:
+            field += cells.step(displacement, field)
+        low, high = weather.wet_fraction
+        wet_fraction = low + (high - low) * ndtr(next(wetness))
+        low, high = weather.convective
+        share = low + (high - low) * ndtr(next(convection))
+        yield np.minimum(
+            weather.intensity * _rain_rate(field, wet_fraction, share, weather.tail), 200.0
+        )
+
+
+def _rain_rate(field: Field2D, wet_fraction: float, share: float, tail: float) -> Field2D:
+    """Ranks of a standard Gaussian field as rain rate, mm/h.
+
+    The wettest share becomes log-normal rain: from drizzle (median 0.5 mm/h) to convection
+    (median 1.1 mm/h, long tail), as the wet pixels of Dutch, Finnish and Australian composites.
+    """
+    threshold = ndtri(1 - wet_fraction)
+    rank = np.clip((ndtr(field) - (1 - wet_fraction)) / wet_fraction, 0, 1 - 1e-6)
+    score = ndtri(np.maximum(rank, 1e-9))
+    score -= (1 - tail) * np.maximum(score - 2, 0)
+    log_rate = np.log(0.5 + 0.6 * share) + (1.0 + 0.2 * share) * score
+    return np.where(field > threshold, np.exp(log_rate), 0.0)
+
+
+def _slow_process(rng: np.random.Generator, minutes: float, hours: float) -> Iterator[float]:
+    """A standard Gaussian number that forgets itself in so many hours."""
+    memory = np.exp(-minutes / (60 * hours))
+    value = float(rng.standard_normal())
+    while True:
+        yield value
+        value = memory * value + np.sqrt(1 - memory**2) * float(rng.standard_normal())
+
+
+class _Cascade:
+    """A unit-variance Gaussian field as a sum of scales with a memory each."""
+
+    LIFETIME_GROWTH = 0.9  # the power of scale that lifetimes grow with
+
+    def __init__(
+        self, weather: Weather, size: int, minutes: float, rng: np.random.Generator
+    ) -> None:
+        self._size, self._rng = size, rng
+        frequency = _frequency(size, weather.aspect, weather.orientation)
+        frequency[0, 0] = 1 / size
+        scales = 2.0 ** np.arange(1, int(np.log2(size)))  # the largest a third of the domain
+        octaves = np.log2(frequency[None] * scales[:, None, None])
+        bands = np.maximum(0, 1 - np.abs(octaves))  # triangular: the bands of all scales add to 1
+        self._bands = bands > 0
+        self._filters = bands * frequency ** (-(weather.slope + 1) / 2)
+        self._filters[:, 0, 0] = 0
+        power = (self._filters**2).sum(axis=(1, 2))
+        self._weights = np.sqrt(power / power.sum())
+        lifetimes = weather.lifetime_min * (scales / 2) ** self.LIFETIME_GROWTH
+        self._memory = np.exp(-minutes / lifetimes)[:, None, None]
+        self._levels = self._noise()
+
+    def step(self, displacement_px: Field2D) -> Field2D:
+        """Carry, forget and renew every scale once; returns the sum, variance 1."""
+        moved = scipy.fft.rfft2(_carry(self._levels, displacement_px))
+        # a flow with shear draws large scales out into filaments; evaporation and growth do not
+        # let rain do so: what has left its band of scales is dropped
+        shape = (self._size, self._size)
+        moved = _standardised(scipy.fft.irfft2(self._bands * moved, s=shape))
+        self._levels = self._memory * moved + np.sqrt(1 - self._memory**2) * self._noise()
+        field = (self._weights[:, None, None] * self._levels).sum(axis=0)
+        return np.asarray(field)
+
+    def _noise(self) -> Field2D:
+        white = scipy.fft.rfft2(self._rng.standard_normal((self._size, self._size)))
+        return _standardised(scipy.fft.irfft2(self._filters * white, s=(self._size, self._size)))
+
+
+class _Growth:
+    """A unit-variance field of what rain gains or loses on its way, in wide areas.
+
+    Growth and decay are themselves such a field, which lasts for a while: an area whose rain grew
+    goes on growing. Their sum along the way, which is forgotten slowly, is what counts.
+    """
+
+    MEMORY = 1.5  # of the sum, in lifetimes of growth
+
+    def __init__(
+        self, weather: Weather, size: int, minutes: float, rng: np.random.Generator
+    ) -> None:
+        self._size, self._rng = size, rng
+        scale = 1 / np.maximum(_frequency(size), 1 / size)  # px
+        self._filter = np.exp(-0.5 * (np.log(scale / 60) / 0.4) ** 2) * scale
+        tendency = np.exp(-minutes / weather.growth_min)
+        total = np.exp(-minutes / (self.MEMORY * weather.growth_min))
+        self._memory = np.array([tendency, total])
+        # so that the variance of the sum is 1
+        self._gain = np.sqrt((1 - total**2) * (1 - total * tendency) / (1 + total * tendency))
+        self._fields = np.stack([self._noise()] * 2)
+
+    def step(self, displacement_px: Field2D) -> Field2D:
+        """Carry, forget and renew once; returns the sum."""
+        tendency, total = _carry(self._fields, displacement_px)
+        keeps, keeps_total = self._memory
+        tendency = keeps * tendency + np.sqrt(1 - keeps**2) * self._noise()
+        total = keeps_total * total + self._gain * tendency
+        self._fields = np.stack([tendency, total])
+        return total
+
+    def _noise(self) -> Field2D:
+        white = scipy.fft.rfft2(self._rng.standard_normal((self._size, self._size)))
+        return _standardised(scipy.fft.irfft2(self._filter * white, s=(self._size, self._size)))
+
+
+class _Cells:
+    """Convective cells: round or long, born where it rains or nearly does, gone within the hour."""
+
+    REACH = 3.0  # radii up to which a cell counts
+
+    def __init__(
+        self, weather: Weather, size: int, minutes: float, rng: np.random.Generator
+    ) -> None:
+        self._size, self._rng, self._minutes = size, rng, minutes
+        self._births_per_min = weather.cells / 60 * (size / 100) ** 2
+        self._drift_px = np.array(weather.cell_drift_m_s) * minutes * 60 / 1000
+        names = ("row", "column", "age_min", "life_min", "peak", "radius_px", "aspect", "angle")
+        self._cells = np.zeros(0, dtype=[(name, np.float64) for name in names])
+        self._since_min = 90.0  # at first, those that are there already
+
+    def step(self, displacement_px: Field2D, field: Field2D) -> Field2D:
+        """Move, age, bear and bury; returns what they add to the standard Gaussian field."""
+        cells = self._cells
+        here = cells["row"].astype(int) % self._size, cells["column"].astype(int) % self._size
+        cells["row"] += displacement_px[0][here] + self._drift_px[0]
+        cells["column"] += displacement_px[1][here] + self._drift_px[1]
+        cells["age_min"] += self._minutes
+        alive = cells[cells["age_min"] < cells["life_min"]]
+        born = self._born(field)
+        self._cells = np.concatenate([alive, born[born["age_min"] < born["life_min"]]])
+        self._since_min = self._minutes
+        added = np.zeros_like(field)
+        for cell in self._cells:
+            self._add(added, cell)
+        return added * (1 - np.clip(field, 0, 3) / 4)  # less where rain is heavy anyway
+
+    def _born(self, field: Field2D) -> npt.NDArray[np.void]:
+        count = self._rng.poisson(3 * self._births_per_min * self._since_min)
+        born = np.zeros(count, dtype=self._cells.dtype)
+        for name, values in {
+            "row": self._rng.uniform(0, self._size, count),
+            "column": self._rng.uniform(0, self._size, count),
+            "age_min": self._rng.uniform(0, self._since_min, count),
+            "life_min": self._rng.lognormal(np.log(40), 0.4, count),
+            "peak": self._rng.uniform(1.0, 3.2, count),
+            "radius_px": self._rng.lognormal(np.log(3.5), 0.35, count),
+            "aspect": self._rng.uniform(1, 2.2, count),
+            "angle": self._rng.uniform(0, np.pi, count),
+        }.items():
+            born[name] = values
+        there = field[born["row"].astype(int), born["column"].astype(int)]
+        return born[self._rng.random(count) < ndtr(there - 0.43)]  # a third of them on average
+
+    def _add(self, field: Field2D, cell: np.void) -> None:
+        age = cell["age_min"] / cell["life_min"]
+        radius = cell["radius_px"] * (0.6 + 0.6 * age)  # cells widen
+        strength = cell["peak"] * np.sin(np.pi * age**0.7)  # and grow faster than they decay
+        reach = int(np.ceil(self.REACH * radius * cell["aspect"]))
+        first = int(cell["row"]) - reach, int(cell["column"]) - reach
+        rows, columns = (np.arange(start, start + 2 * reach + 1) for start in first)
+        away = np.meshgrid(rows - cell["row"], columns - cell["column"], indexing="ij")
+        along = np.cos(cell["angle"]) * away[1] + np.sin(cell["angle"]) * away[0]
+        across = np.cos(cell["angle"]) * away[0] - np.sin(cell["angle"]) * away[1]
+        square = (along / cell["aspect"]) ** 2 + across**2
+        # np.add.at: a long cell may reach around the whole of a small domain
+        np.add.at(
+            field,
+            np.ix_(rows % self._size, columns % self._size),
+            strength * np.exp(-0.5 * square / radius**2),
+        )
+
+
+class _Flow:
+    """A wind that turns and changes slowly, with eddies that drift (non-divergent)."""
+
+    def __init__(
+        self, weather: Weather, size: int, minutes: float, rng: np.random.Generator
+    ) -> None:
+        self._speed_m_s, self._eddy_m_s = weather.speed_m_s, weather.eddy_m_s
+        self._px_per_m_s = minutes * 60 / 1000.0
+        self._direction = rng.uniform(0, 2 * np.pi)
+        self._turn = _slow_process(rng, minutes, hours=5.0)
+        self._gust = _slow_process(rng, minutes, hours=3.0)
+        self._phase_speed = rng.uniform(-1, 1, size=4) * 2 * np.pi * minutes / 180
+        self._phases = rng.uniform(0, 2 * np.pi, size=4)
+        self._grid = 2 * np.pi * np.mgrid[:size, :size] / size
+        self._waves = ((1, 0), (0, 1), (1, 1), (1, -1))
+
+    def step(self) -> Field2D:
+        """(2, y, x) displacement in one step, pixels: rows (southward), columns (eastward)."""
+        gust = np.exp(0.25 * next(self._gust))
+        angle = self._direction + 0.5 * next(self._turn)
+        self._phases = self._phases + self._phase_speed
+        rows = np.full(self._grid.shape[1:], self._speed_m_s * np.sin(angle))
+        columns = np.full(self._grid.shape[1:], self._speed_m_s * np.cos(angle))
+        for (ky, kx), phase in zip(self._waves, self._phases, strict=True):
+            eddy = np.cos(ky * self._grid[0] + kx * self._grid[1] + phase) / np.hypot(ky, kx)
+            rows += self._eddy_m_s * kx * eddy
+            columns -= self._eddy_m_s * ky * eddy
+        return gust * self._px_per_m_s * np.stack([rows, columns])
+
+
+def _frequency(size: int, aspect: float = 1.0, orientation: float = 0.0) -> Field2D:
+    """(size, size // 2 + 1) of a real transform, 1 / px; of bands that are longer than wide."""
+    rows, columns = scipy.fft.fftfreq(size)[:, None], scipy.fft.rfftfreq(size)[None, :]
+    along = np.cos(orientation) * columns + np.sin(orientation) * rows
+    across = np.cos(orientation) * rows - np.sin(orientation) * columns
+    return np.asarray(np.hypot(across / aspect**0.5, along * aspect**0.5))
+
+
+def _carry(levels: Field2D, displacement_px: Field2D) -> Field2D:
+    """Semi-Lagrangian transport on the periodic domain: each pixel takes what was upstream."""
+    size = levels.shape[-1]
+    pad = int(np.ceil(np.abs(displacement_px).max())) + 3
+    padded = torch.nn.functional.pad(torch.from_numpy(levels)[None], (pad,) * 4, mode="circular")
+    position = np.mgrid[:size, :size] + pad - displacement_px
+    unit = 2 * position / (size + 2 * pad - 1) - 1
+    grid = torch.from_numpy(np.stack([unit[1], unit[0]], axis=-1))[None]
+    carried = torch.nn.functional.grid_sample(padded, grid, mode="bicubic", align_corners=True)
+    return carried[0].numpy()
+
+
+def _standardised(levels: Field2D) -> Field2D:
+    levels = levels - levels.mean(axis=(-2, -1), keepdims=True)
+    return np.asarray(levels / levels.std(axis=(-2, -1), keepdims=True))
