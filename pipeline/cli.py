@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from datasets.errors import ConfigError, DataError
-from pipeline import cli_export, cli_ingest
+from pipeline import cli_export, cli_ingest, cli_verify
 from pipeline.cli_archive import add_archive_parser
 from pipeline.cli_run import explained, set_up_logging, sigterm_raises
 from pipeline.provenance import squall_version
@@ -31,9 +31,10 @@ Precipitation nowcasting: from radar netCDF files to forecast maps.
   status     what an archive holds
   archive    history, tags, expiry and check of an archive
   export     archive                 -> plain Zarr store (MLCast convention)
+             checkpoint              -> weights to publish
   train      archive                 -> checkpoint
-  forecast   archive + checkpoint    -> forecast (CF netCDF)
-  verify     archive + checkpoint    -> scores beside persistence
+  forecast   archive + method        -> forecast (CF netCDF)
+  verify     archives + methods      -> scores side by side
   maps       forecast                -> maps (PNG, animation)
 
 'squall COMMAND --help' explains each. All times are UTC.
@@ -127,6 +128,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     synth.add_argument("--hours", type=float, default=24.0, metavar="H", help="length (default 24)")
     synth.add_argument("--seed", type=int, default=1, metavar="S", help="another seed, other rain")
+    synth.add_argument(
+        "--episode-hours",
+        type=float,
+        metavar="H",
+        help="new weather every so many hours, to train on (default: one weather, the demo's)",
+    )
+    synth.add_argument(
+        "--size", type=int, default=256, metavar="PX", help="side of the domain (default 256)"
+    )
 
     ingest = command(
         "ingest",
@@ -154,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     export = command(
         "export",
         cli_export.run,
-        "write an archive as a plain Zarr store of the MLCast convention",
+        "write an archive as a plain Zarr store, or a checkpoint as weights",
         cli_export.EXAMPLES,
     )
     cli_export.add_arguments(export)
@@ -202,8 +212,20 @@ def _parser() -> argparse.ArgumentParser:
         "squall forecast --archive archives/knmi.icechunk --model runs/knmi/best.ckpt "
         "--out forecast.nc",
     )
-    _archive_argument(forecast, "where the observed scans are")
-    _model_argument(forecast)
+    forecast.add_argument(
+        "--archive",
+        type=_archive_address,
+        required=True,
+        metavar="ADDRESS",
+        help="where the observed scans are",
+    )
+    forecast.add_argument(
+        "--model",
+        required=True,
+        metavar="METHOD",
+        help="checkpoint of a `squall train` run, a model of the package like squall-base, or "
+        "extrapolation, persistence and other methods without training",
+    )
     forecast.add_argument(
         "--out", type=Path, required=True, metavar="FILE.nc", help="what to write"
     )
@@ -213,29 +235,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TIME",
         help="time of the last scan to use, like 2010-08-26T06:00 (default: latest)",
     )
-    _lead_times_argument(forecast)
+    forecast.add_argument(
+        "--lead-times",
+        type=int,
+        metavar="N",
+        help="steps to forecast (default: as trained; an hour without a model)",
+    )
 
     verify = command(
         "verify",
-        _verify,
-        "score many forecasts against what came, beside persistence",
-        "squall verify --archive archives/knmi.icechunk --model runs/knmi/best.ckpt "
-        "--out scores --every 15",
+        cli_verify.run,
+        "score many forecasts of several methods against what came",
+        cli_verify.EXAMPLES,
     )
-    _archive_argument(verify, "where the scans are")
-    _model_argument(verify)
-    verify.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for scores")
-    verify.add_argument("--start", metavar="T", help="first reference time (default: the first)")
-    verify.add_argument("--end", metavar="T", help="last reference time (default: the last)")
-    verify.add_argument(
-        "--every", type=float, metavar="MIN", help="minutes between reference times (default: all)"
-    )
-    verify.add_argument(
-        "--include-training",
-        action="store_true",
-        help="score times that the model was trained or validated on, too",
-    )
-    _lead_times_argument(verify)
+    cli_verify.add_arguments(verify, _archive_address)
 
     maps = command(
         "maps", _maps, "draw maps of a forecast", "squall maps forecast.nc --out maps --animate"
@@ -274,28 +287,6 @@ def _archive_address(text: str) -> str:
     return text if "://" in text else str(_existing(text))
 
 
-def _archive_argument(parser: argparse.ArgumentParser, help: str) -> None:
-    parser.add_argument(
-        "--archive", type=_archive_address, required=True, metavar="ADDRESS", help=help
-    )
-
-
-def _model_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model",
-        type=_existing,
-        required=True,
-        metavar="CKPT",
-        help="checkpoint of a `squall train` run",
-    )
-
-
-def _lead_times_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--lead-times", type=int, metavar="N", help="steps to forecast (default: as trained)"
-    )
-
-
 # The stages are imported where they run: `squall --help` must not wait for torch.
 
 
@@ -303,7 +294,7 @@ def _synth(arguments: argparse.Namespace) -> int:
     from pipeline.config import validated
     from pipeline.synth import SynthConfig, synth
 
-    radar = {"hours": arguments.hours, "seed": arguments.seed}
+    radar = {name: getattr(arguments, name) for name in ("hours", "seed", "episode_hours", "size")}
     config = validated(SynthConfig, {"out": arguments.out, "radar": radar}, "squall synth")
     written = synth(config)
     print(f"{len(written)} scans in {arguments.out}, one every {config.radar.step_minutes} minutes")
@@ -349,8 +340,10 @@ def _train(arguments: argparse.Namespace) -> int:
             raise
         return 0  # rank 0 says it for all; Lightning kills it where another one ends in error
     if not rank:
-        loss = f"{result.best_val_loss:.4f}"
-        print(f"{result.epochs} epochs, best validation loss {loss}: {result.best}")
+        loss = f"best validation loss {result.best_val_loss:.4f}"
+        if result.best == result.last:
+            loss = "no validation"
+        print(f"{result.epochs} epochs, {loss}: {result.best}")
     return 0
 
 
@@ -365,17 +358,6 @@ def _forecast(arguments: argparse.Namespace) -> int:
         f"{arguments.out}: {times.size} lead times, {times[0]} to {times[-1]} UTC, "
         f"up to {float(made.rain_rate.max().fillna(0)):.1f} mm/h"
     )
-    return 0
-
-
-def _verify(arguments: argparse.Namespace) -> int:
-    from pipeline.config import validated
-    from pipeline.verify import VerifyConfig, verify
-
-    given = vars(arguments) | {"every_minutes": arguments.every}
-    values = {name: given[name] for name in VerifyConfig.model_fields if name in given}
-    result = verify(validated(VerifyConfig, values, "squall verify"))
-    print(f"{result.table}\n\n{result.netcdf}\n{result.csv}\n{result.plot}")
     return 0
 
 

@@ -1,37 +1,41 @@
-"""The command `squall export`: parse, call `pipeline.export`, print."""
+"""The command `squall export`: parse, call `pipeline.export` or `export_weights`, print."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 EXAMPLES = """\
 examples:
   squall export archives/knmi.icechunk knmi.zarr --convention mlcast --license CC-BY-4.0
   squall export archives/knmi.icechunk s3://bucket/knmi.zarr --start 2024-01-01 --end 2024-12-31
+  squall export runs/knmi/best.ckpt knmi-1.safetensors
 
 what the store holds, and which rules of the convention it cannot meet: docs/mlcast.md
+A checkpoint becomes weights to publish, a file without paths of this machine; --model takes it as
+it takes the checkpoint. Its digest goes into SHA256SUMS beside it.
 """
 
 
 def add_arguments(export: argparse.ArgumentParser) -> None:
     """Declare the arguments of `squall export`."""
-    export.add_argument("archive", metavar="ARCHIVE", help="folder or s3://…")
-    export.add_argument("out", metavar="OUT.zarr", help="store to make; a folder or s3://…")
+    export.add_argument("source", metavar="ARCHIVE|CKPT", help="folder or s3://…; or best.ckpt")
     export.add_argument(
-        "--convention",
-        choices=("mlcast",),
-        default="mlcast",
-        help="MLCast source data (the default)",
+        "out",
+        metavar="OUT",
+        help="of an archive: OUT.zarr, a folder or s3://…; of a checkpoint: NAME.safetensors",
     )
-    export.add_argument("--start", metavar="TIME", help="first scan, UTC (default: the first)")
-    export.add_argument("--end", metavar="TIME", help="last scan, UTC (default: the last)")
-    export.add_argument(
+    store = export.add_argument_group("of an archive")
+    store.add_argument("--convention", choices=("mlcast",), help="MLCast source data (the default)")
+    store.add_argument("--start", metavar="TIME", help="first scan, UTC (default: the first)")
+    store.add_argument("--end", metavar="TIME", help="last scan, UTC (default: the last)")
+    store.add_argument(
         "--license", metavar="SPDX", help="like CC-BY-4.0, where the archive names none"
     )
-    export.add_argument("--creator", metavar="'NAME <MAIL>'", help="who answers for the data")
-    export.add_argument("--identifier", metavar="ID", help="like NL-KNMI-radar")
-    export.add_argument("--created-with", metavar="URL", help="code that made the data set")
-    export.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core)")
+    store.add_argument("--creator", metavar="'NAME <MAIL>'", help="who answers for the data")
+    store.add_argument("--identifier", metavar="ID", help="like NL-KNMI-radar")
+    store.add_argument("--created-with", metavar="URL", help="code that made the data set")
+    store.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,7 +43,29 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.config import validated
     from pipeline.export import ExportConfig, export
 
-    values = {name: getattr(arguments, name) for name in ExportConfig.model_fields}
-    result = export(validated(ExportConfig, values, "squall export"))
-    print(result)
+    given = {
+        name: value
+        for name in ExportConfig.model_fields.keys() - {"archive", "out"}
+        if (value := getattr(arguments, name)) is not None
+    }
+    source, out = arguments.source, arguments.out
+    if Path(source).is_file() or out.endswith(".safetensors"):
+        print(_export_weights(source, out, given))
+        return 0
+    values = given | {"archive": source, "out": out}
+    print(export(validated(ExportConfig, values, "squall export")))
     return 0
+
+
+def _export_weights(checkpoint: str, out: str, given: dict[str, object]) -> str:
+    from datasets.errors import ConfigError
+    from pipeline.config import validated
+    from pipeline.export_weights import WeightsConfig, export_weights
+
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+        raise ConfigError(
+            f"squall export: {options} is for archives, {checkpoint} is a checkpoint; leave it out"
+        )
+    values = {"checkpoint": checkpoint, "out": out}
+    return str(export_weights(validated(WeightsConfig, values, "squall export")))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from convgru import BalancedLossConfig, CrpsConfig, LossConfig, NetworkConfig, OptimiserConfig
 from datasets.datamodule import DataConfig
-from pipeline.forecast import PERSISTENCE
+from pipeline.methods import METHODS
 from pipeline.trackers import TrackersConfig
 
 
@@ -75,8 +75,8 @@ class ExperimentConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentConfig:
-        if self.name == PERSISTENCE:
-            raise ValueError(f"name '{PERSISTENCE}' is that of the method to compare with")
+        if self.name in METHODS:
+            raise ValueError(f"name '{self.name}' is that of a method to compare with")
         stride = self.network.total_stride
         if self.data.crop % stride:
             raise ValueError(

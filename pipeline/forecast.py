@@ -1,31 +1,30 @@
-"""One nowcast from an archive and a checkpoint, as CF netCDF."""
+"""One nowcast from an archive and a forecast method, as CF netCDF."""
 
 from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-from convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
 from datasets.archive import OK, Archive
 from datasets.errors import ConfigError, DataError
 from datasets.grid import GRID_MAPPING
 from datasets.repository import Address
-from pipeline.provenance import atomic_path, now_utc, sha256_of, squall_version
+from pipeline.methods import PERSISTENCE, Method, find_method
+from pipeline.model import Model
+from pipeline.provenance import atomic_path, now_utc, squall_version
+
+__all__ = ["PERSISTENCE", "ForecastConfig", "Model", "forecast", "parse_time", "reference_index"]
 
 log = logging.getLogger("squall.forecast")
 
-PERSISTENCE = "persistence"  # the method to compare with: the last scan for all lead times
-MEMBERS = 8  # of an ensemble, whose mean is the forecast
 NOT_CARRIED = ("name", "title", "configuration")  # of the archive; the forecast has its own
 
 
@@ -35,83 +34,14 @@ class ForecastConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     archive: Address
-    model: Path
+    model: str | Path = Field(
+        description="a method's name, a packaged model's or a checkpoint's path"
+    )
     out: Path
     at: str = Field(default="latest", description="reference time, UTC, or latest")
     lead_times: int | None = Field(
-        default=None, gt=0, description="how many steps; as many as trained with where not given"
+        default=None, gt=0, description="how many steps; as many as trained with, or an hour"
     )
-
-
-@dataclass(frozen=True)
-class Model:
-    """A checkpoint ready to forecast, on the device that is there."""
-
-    path: Path
-    nowcaster: Nowcaster
-    provenance: dict[str, Any]
-    device: torch.device
-
-    @classmethod
-    def load(cls, path: Path) -> Model:
-        """Rebuild the network; raises DataError where that cannot be done."""
-        try:
-            nowcaster, provenance = load_nowcaster(path)
-        except CheckpointError as error:
-            raise DataError(str(error)) from error
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(path, nowcaster.to(device), provenance, device)
-
-    @property
-    def name(self) -> str:
-        return str(self.provenance["name"])
-
-    @property
-    def context(self) -> int:
-        """How many scans it starts from."""
-        return int(self.provenance["context"])
-
-    @property
-    def lead_times(self) -> int:
-        """How many steps it was trained to forecast."""
-        return int(self.provenance["lead_times"])
-
-    def check_archive(self, archive: Archive) -> None:
-        """Refuse an archive of another step.
-
-        Raises
-        ------
-        DataError
-            If the model's steps are not the archive's.
-        """
-        step_s = archive.step.total_seconds()
-        if step_s not in self.provenance["steps_s"]:
-            trained = " and ".join(f"{step / 60:g}" for step in self.provenance["steps_s"])
-            raise DataError(
-                f"{self.path} was trained on scans every {trained} min, "
-                f"{archive.address} has one every {step_s / 60:g} min; train a model for this "
-                "archive"
-            )
-
-    def nowcast(self, context: npt.NDArray[np.float32], lead_times: int) -> npt.NDArray[np.float32]:
-        """Forecast rain rate; of an ensemble network the mean of `MEMBERS` members.
-
-        Parameters
-        ----------
-        context : (T, y, x), mm/h, NaN = not observed.
-
-        Returns
-        -------
-        (lead_time, y, x), mm/h, NaN where the context has not observed the pixel.
-        """
-        scans = torch.from_numpy(np.ascontiguousarray(context))[None, :, None].to(self.device)
-        height, width = scans.shape[-2:]
-        with torch.inference_mode():
-            noise = draw_noise(self.nowcaster.network, [0], MEMBERS, (height, width), self.device)
-            rate = self.nowcaster(scans, lead_times, noise)
-        if noise is not None:
-            rate = rate.mean(dim=1)
-        return np.asarray(rate[0, :, 0].float().cpu().numpy())
 
 
 def forecast(config: ForecastConfig) -> xr.Dataset:
@@ -121,21 +51,20 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
     ------
     DataError
         If the archive has no scan at the reference time, or the model cannot be loaded or is of
-        another step.
+        another step or spacing than it can be brought to.
     ConfigError
-        If the reference time is no time.
+        If the reference time is no time, or there is no such method.
     """
     archive = Archive.open(config.archive)
-    model = Model.load(config.model)
-    model.check_archive(archive)
+    method = find_method(config.model, archive)
     index = reference_index(archive, config.at)
-    lead_times = config.lead_times or model.lead_times
-    context = archive.read(index - model.context + 1, model.context)
-    missing = [f"{t:%H:%M}" for t, ok in _context_status(archive, index, model.context) if not ok]
+    lead_times = config.lead_times or method.lead_times
+    context = archive.read(index - method.context + 1, method.context)
+    missing = [f"{t:%H:%M}" for t, ok in _context_status(archive, index, method.context) if not ok]
     if missing:
         log.warning("context lacks the scan of %s UTC", ", ".join(missing))
-    rate = model.nowcast(context.values, lead_times)
-    dataset = _dataset(archive, model, context, rate, config)
+    rate = method.nowcast(context.values, lead_times)
+    dataset = _dataset(archive, method, context, rate, config)
     with atomic_path(config.out) as part:
         dataset.to_netcdf(part, encoding=_encoding())
     return dataset
@@ -187,7 +116,7 @@ def _context_status(archive: Archive, index: int, count: int) -> list[tuple[pd.T
 
 def _dataset(
     archive: Archive,
-    model: Model,
+    method: Method,
     context: xr.DataArray,
     rate: npt.NDArray[np.float32],
     config: ForecastConfig,
@@ -240,18 +169,29 @@ def _dataset(
             **carried,
             "Conventions": "CF-1.11",
             "title": f"Precipitation nowcast, {archive.title}",
-            "source": f"Squall ConvGRU '{model.name}'",
             "history": f"{now_utc()} squall forecast {squall_version()}",
             "archive": archive.address,
             "archive_title": archive.title,
             "archive_snapshot": archive.snapshot,
-            "model": model.name,
-            "checkpoint": str(model.path),
-            "checkpoint_sha256": sha256_of(model.path),
+            "model": method.name,
+            **_origin(method),
             "squall_version": squall_version(),
             "configuration": json.dumps(config.model_dump(mode="json")),
         },
     )
+
+
+def _origin(method: Method) -> dict[str, str]:
+    """Where a method's forecasts come from, as attributes."""
+    if not isinstance(method, Model):
+        return {"source": f"{method.name} ({method.digest})"}
+    resampled = {"resampling": str(method.resampling)} if str(method.resampling) else {}
+    return {
+        "source": f"Squall ConvGRU '{method.name}'",
+        "checkpoint": str(method.path),
+        "checkpoint_sha256": method.digest,
+        **resampled,
+    }
 
 
 def _encoding() -> dict[str, Any]:

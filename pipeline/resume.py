@@ -39,9 +39,10 @@ class Position:
         try:
             nowcaster, checkpoint = read_checkpoint(path)
         except CheckpointError as error:
-            raise DataError(
-                f"{error}. To go on from the best epoch so far, copy best.ckpt to {path.name}"
-            ) from error
+            way_out = "Begin anew in another folder"  # a run without validation has no best
+            if path.with_name("best.ckpt").is_file():
+                way_out = f"To go on from the best epoch so far, copy best.ckpt to {path.name}"
+            raise DataError(f"{error}. {way_out}") from error
         stored = nowcaster.network.config.model_dump()
         changed = [k for k, v in experiment.network.model_dump().items() if stored[k] != v]
         if changed:

@@ -48,7 +48,7 @@ log = logging.getLogger("squall.train")
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run left behind."""
+    """What a training run left behind; without validation the best is the last, its loss NaN."""
 
     out: Path
     best: Path
@@ -62,8 +62,8 @@ def train(config: TrainConfig) -> TrainResult:
 
     ``out`` receives ``config.yaml`` (with the archives' snapshots: the same run can be had again
     from it), ``log/version_N/metrics.csv`` (N counts resumptions) and what other trackers write,
-    ``best.ckpt`` (lowest validation loss) and ``last.ckpt``. With ``resume`` the run in the folder
-    goes on from ``last.ckpt``, within the epoch where it was.
+    ``best.ckpt`` (lowest validation loss; not without validation) and ``last.ckpt``. With
+    ``resume`` the run in the folder goes on from ``last.ckpt``, within the epoch where it was.
 
     On several devices every process calls this; rank 0 alone writes.
 
@@ -89,6 +89,7 @@ def train(config: TrainConfig) -> TrainResult:
     if before:
         experiment = with_snapshots_of(before, experiment)
     data = RainDataModule(experiment.data, seed=experiment.seed)
+    validates = bool(data.validation.samples and any(data.validation.counts))
     log.info(
         "%d training and %d validation windows",
         sum(data.training.counts),
@@ -101,7 +102,8 @@ def train(config: TrainConfig) -> TrainResult:
     watch = Watch(data, last, experiment.trainer)
     with _without_advice(), logging_redirect_tqdm():
         try:
-            trainer = _trainer(experiment, out, [watch, Pictures(data), best])
+            validating = [Pictures(data), best] if validates else []
+            trainer = _trainer(experiment, out, [watch, *validating], validates=validates)
         except MisconfigurationException as error:
             raise ConfigError(f"trainer: {error}") from error
         provenance = provenance_of(experiment, data, trainer.world_size)
@@ -140,7 +142,7 @@ def train(config: TrainConfig) -> TrainResult:
     best_loss = best.best_model_score
     return TrainResult(
         out=out,
-        best=out / "best.ckpt",
+        best=out / "best.ckpt" if validates else last,
         last=last,
         best_val_loss=float(best_loss) if best_loss is not None else float("nan"),
         epochs=trainer.current_epoch,
@@ -156,8 +158,11 @@ def _write_config(out: Path, experiment: ExperimentConfig, data: RainDataModule)
         part.write_text(text, encoding="utf-8")
 
 
-def _trainer(experiment: ExperimentConfig, out: Path, watching: list[pl.Callback]) -> pl.Trainer:
+def _trainer(
+    experiment: ExperimentConfig, out: Path, watching: list[pl.Callback], *, validates: bool
+) -> pl.Trainer:
     config = experiment.trainer
+    stopping = [EarlyStopping(monitor="val_loss", patience=config.patience)] if validates else []
     # one callback writes either every epoch or every so many steps; both write one file
     written: dict[str, Any] = {"dirpath": out, "filename": "last", "enable_version_counter": False}
     average = [MovingAverage(config.ema_decay)] if config.ema_decay else []
@@ -181,7 +186,7 @@ def _trainer(experiment: ExperimentConfig, out: Path, watching: list[pl.Callback
         callbacks=[
             *average,
             *watching,
-            EarlyStopping(monitor="val_loss", patience=config.patience),
+            *stopping,
             LearningRateMonitor(logging_interval="step"),
             EpochLines(),
             *([TQDMProgressBar(refresh_rate=10)] if shows_bars() else []),  # each waits for a GPU
@@ -189,6 +194,7 @@ def _trainer(experiment: ExperimentConfig, out: Path, watching: list[pl.Callback
             LastCheckpoint(**written, every_n_train_steps=config.save_every_steps),
         ],
         use_distributed_sampler=False,  # the loader shards itself
+        limit_val_batches=None if validates else 0,
         num_sanity_val_steps=0,
         enable_model_summary=False,
         enable_progress_bar=shows_bars(),
@@ -224,7 +230,8 @@ def provenance_of(config: ExperimentConfig, data: RainDataModule, world: int) ->
         "name": config.name,
         "context": config.data.context,
         "lead_times": config.data.lead_times,
-        "steps_s": sorted({int(a.step.total_seconds()) for a in data.archives}),
+        "steps_s": data.steps_s,
+        "spacings_m": data.spacings_m,
         "archives": [
             {
                 "name": archive.name,
@@ -241,7 +248,10 @@ def provenance_of(config: ExperimentConfig, data: RainDataModule, world: int) ->
             "samples of a batch on all devices": config.data.batch_size * world,
             "accumulate": config.trainer.accumulate,
             "snapshots": [archive.snapshot for archive in data.archives],
-            "weights": [share.weight for share in config.data.archives],
+            **{
+                name: [getattr(share, name) for share in config.data.archives]
+                for name in ("weight", "speeds", "coarsen")
+            },
         },
         "experiment": json.dumps(config.model_dump(mode="json")),
     }

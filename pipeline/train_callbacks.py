@@ -212,7 +212,7 @@ class Watch(pl.Callback):
         self._unchecked = [now] if later else []
         interrupted = time_is_up = False
         for step in asked:
-            _, loss, told_to_stop, timed_out = step.read()
+            loss, told_to_stop, timed_out = step.read()
             if not math.isfinite(loss):
                 raise DataError(self._not_finite(trainer, step.places, loss))
             interrupted |= told_to_stop > 0
@@ -338,6 +338,6 @@ class Pictures(pl.Callback):
                 for rain in (batch.target, outputs, batch.context[:, -1:])
             )
             step = self._data.archives[int(batch.places[0, 1])].step
-            minutes = step.total_seconds() / 60
+            minutes = int(batch.places[0, 5]) * step.total_seconds() / 60
             picture = forecast_picture(observed, forecast, last, minutes)
             log_picture(trainer.loggers, "forecast", picture, trainer.global_step)

@@ -48,7 +48,7 @@ def check_training(experiment: ExperimentConfig) -> str:
     lines += [
         f"epoch       {config.samples_per_epoch} samples: {batches} batches of "
         f"{config.batch_size} on each of {devices} device{'s' * (devices > 1)}, {steps} optimiser "
-        f"steps; {config.validation_samples} validation samples",
+        f"steps; {data.validation.samples} validation samples",
         f"run         at most {trainer.max_epochs} epochs, {trainer.max_epochs * steps} steps"
         + (f", {trainer.max_minutes:g} min" if trainer.max_minutes else ""),
         f"network     {experiment.network.cell}, channels "
@@ -95,7 +95,7 @@ def _loss(
             for shape in network.noise_shapes(*context.shape[-2:])
         ]
     sums, _ = forecast_loss(network, RainScaling(), experiment.loss, context, target, noise)
-    return sums.total
+    return sums.value()
 
 
 def _size(bytes: int) -> str:

@@ -1,200 +1,244 @@
-"""Many forecasts scored against what came, beside persistence."""
+"""Many forecasts of several methods scored against what came, on one archive or several."""
 
 from __future__ import annotations
 
 import json
 import logging
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from datasets.archive import OK, Archive
+from datasets.archive import Archive
 from datasets.errors import ConfigError, DataError
-from datasets.repository import Address
-from datasets.splits import Period
-from pipeline.forecast import PERSISTENCE, Model, parse_time
-from pipeline.progress import tracked
-from pipeline.provenance import atomic_path, now_utc, sha256_of, squall_version
-from pipeline.score_report import plot, table, write_csv
-from pipeline.skill import ScoreSums, fss_windows_px, score_sums_by_method, scores_from_sums
+from pipeline.methods import PERSISTENCE, Extrapolation, Method, find_method
+from pipeline.model import Model
+from pipeline.pooling import on_common_axes, scales_of_grid
+from pipeline.provenance import code_version, now_utc, squall_version
+from pipeline.skill import with_intervals
+from pipeline.verify_cases import Cases, choose_cases, times_seen
+from pipeline.verify_config import VerifyConfig
+from pipeline.verify_output import ArchiveScores, VerifyResult, write
+from pipeline.verify_run import Block, BlockStore, Case, Plan, Scorer, Target, cores, scored_blocks
+
+__all__ = ["VerifyConfig", "VerifyResult", "verify"]
 
 log = logging.getLogger("squall.verify")
 
-
-class VerifyConfig(BaseModel):
-    """Which forecasts to score, and how."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    archive: Address
-    model: Path
-    out: Path
-    start: str | None = Field(default=None, description="first reference time, UTC")
-    end: str | None = Field(default=None, description="last reference time, UTC")
-    every_minutes: float | None = Field(
-        default=None,
-        gt=0,
-        allow_inf_nan=False,
-        description="between reference times; each scan where not given [min]",
-    )
-    lead_times: int | None = Field(default=None, gt=0)
-    thresholds_mm_h: tuple[float, ...] = Field(default=(0.5, 2.0, 5.0, 10.0), min_length=1)
-    scales_km: tuple[float, ...] = Field(
-        default=(1.0, 5.0, 20.0), min_length=1, description="neighbourhood widths of the FSS [km]"
-    )
-    include_training: bool = Field(
-        default=False, description="score times that the model was trained or chosen on, too"
-    )
-
-    @field_validator("thresholds_mm_h", "scales_km")
-    @classmethod
-    def _rising(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if min(values) <= 0 or list(values) != sorted(set(values)):
-            raise ValueError("must be positive and rise")
-        return values
+HORIZON = pd.Timedelta(hours=1)  # of methods without training
 
 
 @dataclass(frozen=True)
-class VerifyResult:
-    """Scores by method, threshold and lead time, and the files that hold them."""
+class _Chosen:
+    """What is scored on one archive."""
 
-    scores: xr.Dataset
-    cases: int
-    left_out: int
-    netcdf: Path
-    csv: Path
-    plot: Path
-    table: str
+    archive: Archive
+    methods: dict[str, Method]
+    target: Target
+    cases: Cases
 
 
 def verify(config: VerifyConfig) -> VerifyResult:
-    """Forecast from many reference times, score, and write ``scores.nc``, ``.csv`` and ``.png``.
+    """Forecast from many reference times with every method, score, and write the scores.
 
-    All methods count the same pixels: those observed at the valid time, in the last scan before
-    the forecast, and known to the model. Windows that touch times the model was trained on, or
-    that chose its best epoch (validation), are left out, unless ``include_training``.
+    All methods count the same pixels of the same cases: those observed at the valid time, known
+    to every method (persistence among them) and, with ``pixels: reachable``, reached by the
+    extrapolation of the last scan. A case that one method cannot forecast counts for none.
+    Windows that touch times that a model was trained on, or that chose its best epoch
+    (validation), are left out, unless ``include_training``.
+
+    A run that was stopped goes on with the blocks of time that it has not finished; another
+    configuration, archive snapshot, model or version of the code starts anew.
 
     Raises
     ------
     DataError
-        If no case is left to score, or the model cannot be loaded.
+        If no case is left to score, all of them fail, or a model cannot be loaded.
     ConfigError
-        If a time is no time.
+        If a time is no time, or there is no such method.
     """
-    archive = Archive.open(config.archive)
-    model = Model.load(config.model)
-    model.check_archive(archive)
-    lead_times = config.lead_times or model.lead_times
-    pixel_km = archive.grid.pixel_size_m / 1000
-    scales_km = _scales(config.scales_km, pixel_km)
-    cases, left_out = _cases(archive, model, lead_times, config)
-    if left_out:
-        log.info("%d reference times left out: the model was trained or chosen on them", left_out)
-    total: ScoreSums | None = None
-    for index in tracked(cases, "verify", len(cases)):
-        context = archive.read(index - model.context + 1, model.context).values
-        observed = archive.read(index + 1, lead_times).values
-        sums = score_sums_by_method(
-            {
-                model.name: model.nowcast(context, lead_times),
-                PERSISTENCE: np.broadcast_to(context[-1], observed.shape),
-            },
-            observed,
-            lead_times=np.array(
-                [(k * archive.step).to_timedelta64() for k in range(1, lead_times + 1)]
-            ),
-            thresholds_mm_h=config.thresholds_mm_h,
-            scales_km=scales_km,
-            pixel_km=pixel_km,
+    plan, chosen = _plan(config)
+    cases = [
+        Case(number, index, _block_name(one.archive.times[index], config.block_minutes))
+        for number, one in enumerate(chosen)
+        for index in one.cases.indices
+    ]
+    store = BlockStore(config.out, _digest(config, plan, chosen))
+    if config.fresh:
+        store.clear()
+    elif store.others() and not store.folder.exists():
+        log.info(
+            "%s: holds finished blocks of another configuration, archive, model or version; "
+            "starting anew",
+            config.out,
         )
-        total = sums if total is None else total + sums
-    assert total is not None
-    scores = scores_from_sums(total).assign_attrs(
-        title=f"Verification of {model.name} on {archive.title}",
+    blocks = scored_blocks(plan, cases, store, config.workers or cores())
+    scored = [
+        _scored(one, [block for (target, _), block in blocks.items() if target == number], config)
+        for number, one in enumerate(chosen)
+    ]
+    pooled = _pooled(scored) if len(scored) > 1 else None
+    return write(config, scored, pooled, Scorer(plan))
+
+
+def _plan(config: VerifyConfig) -> tuple[Plan, list[_Chosen]]:
+    archives = [Archive.open(address) for address in config.archives]
+    names = [archive.name for archive in archives]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"archives are named {', '.join(names)}: verify those of one name apart")
+    methods = _shown_names(config, archives[0])
+    periods = config.reference_periods()
+    every = pd.Timedelta(minutes=config.every_minutes) if config.every_minutes else None
+    chosen, without = [], []
+    for archive in archives:
+        made = {
+            shown: find_method(name, archive, members=config.members)
+            for shown, name in methods.items()
+        }
+        provenances = [method.provenance for method in made.values() if isinstance(method, Model)]
+        lead_times = _lead_times(config, archive, made)
+        seen = times_seen(archive, [] if config.include_training else provenances)
+        cases = choose_cases(
+            archive,
+            context=max(
+                *(method.context for method in made.values()),
+                Extrapolation.context if config.pixels == "reachable" else 1,
+            ),
+            lead_times=lead_times,
+            periods=periods,
+            every=every,
+            seen=seen,
+        )
+        if not cases.indices:
+            without.append(f"{archive.address}: no forecast to score: {cases.reason()}")
+        for count, why in (
+            (cases.trained_on, "a model was trained or chosen on them"),
+            (cases.gaps, "scans to start from are missing"),
+        ):
+            if count:
+                log.info("%s: %d reference times left out: %s", archive.name, count, why)
+        target = Target(
+            archive.address,
+            archive.snapshot,
+            archive.name,
+            lead_times,
+            scales_of_grid(config.scales_km, archive.grid.pixel_size_m / 1000),
+        )
+        chosen.append(_Chosen(archive, made, target, cases))
+    if without:
+        raise DataError("; ".join(without))
+    plan = Plan(
+        tuple(one.target for one in chosen),
+        methods,
+        config.thresholds_mm_h,
+        config.pixels == "reachable",
+        config.members,
+    )
+    return plan, chosen
+
+
+def _shown_names(config: VerifyConfig, archive: Archive) -> dict[str, str]:
+    """Name shown -> name or path of every method; runs of one name also show their folder."""
+    models = list(dict.fromkeys(str(model) for model in config.models))
+    if PERSISTENCE not in models:
+        models.append(PERSISTENCE)
+    names = [find_method(model, archive, members=config.members).name for model in models]
+    shown: dict[str, str] = {}
+    for name, model in zip(names, models, strict=True):
+        path = Path(model)
+        label = name if names.count(name) == 1 else f"{name} ({path.parent.name}/{path.stem})"
+        if label in shown:
+            raise ConfigError(f"{model} and {shown[label]} are both called {label}; rename one")
+        shown[label] = model
+    return shown
+
+
+def _lead_times(config: VerifyConfig, archive: Archive, methods: dict[str, Method]) -> int:
+    """As many steps as asked for, or as all trained models were trained for, or an hour."""
+    if config.lead_times:
+        return config.lead_times
+    trained = [method.lead_times for method in methods.values() if isinstance(method, Model)]
+    if trained and config.minutes is None:
+        return min(trained)
+    horizon = HORIZON if config.minutes is None else pd.Timedelta(minutes=config.minutes)
+    if horizon < archive.step:
+        raise ConfigError(
+            f"--minutes {config.minutes:g} is less than the step of {archive.address}, "
+            f"{archive.step.total_seconds() / 60:g} min"
+        )
+    return int(horizon // archive.step)
+
+
+def _block_name(time: pd.Timestamp, block_minutes: float) -> str:
+    return f"{time.floor(pd.Timedelta(minutes=block_minutes)):%Y%m%dT%H%M%S}"
+
+
+def _digest(config: VerifyConfig, plan: Plan, chosen: list[_Chosen]) -> str:
+    """Stands for everything that decides the sums of the blocks."""
+    apart = {"out", "workers", "fresh", "cases", "archives", "models"}
+    decides = {
+        "configuration": config.model_dump(mode="json", exclude=apart),
+        "targets": [vars(target) for target in plan.targets],
+        "methods": {name: method.digest for name, method in chosen[0].methods.items()},
+        "code": code_version(),
+    }
+    return sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def _scored(chosen: _Chosen, blocks: list[Block], config: VerifyConfig) -> ArchiveScores:
+    total = Block()
+    for block in blocks:
+        total.add(Block(None, block.cases, block.failures, block.seconds))
+    sums = [block.sums for block in blocks if block.sums is not None]
+    if not sums:
+        first = total.failures[0]
+        raise DataError(
+            f"{chosen.archive.address}: all {len(total.failures)} forecasts failed, the first with "
+            f"{first.method} at {first.reference_time}: {first.reason}"
+        )
+    archive, indices = chosen.archive, chosen.cases.indices
+    digests = {name: method.digest for name, method in chosen.methods.items()}
+    scores = _with_seconds(with_intervals(sums), total.seconds).assign_attrs(
+        title=f"Verification of {', '.join(chosen.methods)} on {archive.title}",
         source="squall verify",
         history=f"{now_utc()} squall verify {squall_version()}",
         archive=archive.address,
         archive_snapshot=archive.snapshot,
-        checkpoint=str(model.path),
-        checkpoint_sha256=sha256_of(model.path),
-        squall_version=squall_version(),
-        first_reference_time=str(archive.times[cases[0]]),
-        last_reference_time=str(archive.times[cases[-1]]),
-        cases=len(cases),
+        methods=json.dumps(digests),
+        squall_version=code_version(),
+        first_reference_time=str(archive.times[indices[0]]),
+        last_reference_time=str(archive.times[indices[-1]]),
+        cases=total.cases,
         configuration=json.dumps(config.model_dump(mode="json")),
     )
-    return _write(scores, config.out, len(cases), left_out)
+    return ArchiveScores(
+        archive, chosen.methods, chosen.target, chosen.cases, total, tuple(sums), scores
+    )
 
 
-def _write(scores: xr.Dataset, out: Path, cases: int, left_out: int) -> VerifyResult:
-    paths = {suffix: out / f"scores.{suffix}" for suffix in ("nc", "csv", "png")}
-    with atomic_path(paths["nc"]) as part:
-        scores.to_netcdf(part)
-    with atomic_path(paths["csv"]) as part:
-        write_csv(scores, part)
-    with atomic_path(paths["png"]) as part:
-        plot(scores).savefig(part, dpi=110)
-    text = table(scores)
-    with atomic_path(out / "scores.txt") as part:
-        part.write_text(text + "\n", encoding="utf-8")
-    return VerifyResult(scores, cases, left_out, paths["nc"], paths["csv"], paths["png"], text)
+def _pooled(scored: list[ArchiveScores]) -> xr.Dataset:
+    """Scores of all archives together; the bootstrap draws from the blocks of all."""
+    sums = [block for one in scored for block in one.blocks]
+    scales = [one.target.scales_km for one in scored for _ in one.blocks]
+    seconds: dict[str, list[float]] = {}
+    for one in scored:
+        for method, values in one.total.seconds.items():
+            seconds.setdefault(method, []).extend(values)
+    first = scored[0].scores.attrs
+    kept = ("source", "history", "methods", "squall_version", "configuration")
+    return _with_seconds(with_intervals(on_common_axes(sums, scales)), seconds).assign_attrs(
+        {name: first[name] for name in kept},
+        title=f"Verification of {', '.join(scored[0].methods)} on {len(scored)} archives",
+        archives=json.dumps({one.archive.address: one.archive.snapshot for one in scored}),
+        cases=sum(one.total.cases for one in scored),
+    )
 
 
-def _scales(scales_km: tuple[float, ...], pixel_km: float) -> tuple[float, ...]:
-    """The scales that make different neighbourhoods on this grid, at least one."""
-    kept: dict[int, float] = {}
-    for scale in scales_km:
-        kept.setdefault(fss_windows_px([scale], pixel_km)[0], scale)
-    return tuple(kept.values())
-
-
-def _cases(
-    archive: Archive, model: Model, lead_times: int, config: VerifyConfig
-) -> tuple[list[int], int]:
-    """Indices to forecast from, and how many were left out for training."""
-    times, ok = archive.times, archive.status == OK
-    start = times[0] if config.start is None else parse_time(config.start, "--start")
-    end = times[-1] if config.end is None else parse_time(config.end, "--end")
-    if start > end:
-        raise ConfigError(f"--start {start} is after --end {end}")
-    every = pd.Timedelta(minutes=config.every_minutes) if config.every_minutes else archive.step
-    if every % archive.step:
-        raise ConfigError(
-            f"--every {every.total_seconds() / 60:g} min is no multiple of the archive's step of "
-            f"{archive.step.total_seconds() / 60:g} min"
-        )
-    if config.start is not None:
-        archive.index_of(start)  # must be on the step: --every counts from it
-    seen = _seen(archive, model)
-    cases, left_out = [], 0
-    for index in np.flatnonzero(ok & (times >= start) & (times <= end)).tolist():
-        if (times[index] - start) % every or not ok[index + 1 : index + 1 + lead_times].any():
-            continue
-        window = slice(max(0, index - model.context + 1), index + 1 + lead_times)
-        if seen[window].any() and not config.include_training:
-            left_out += 1
-            continue
-        cases.append(index)
-    if not cases:
-        why = (
-            f"all {left_out} lie in what the model was trained or chosen on "
-            "(--include-training scores them)"
-            if left_out
-            else "no scan there is followed by another"
-        )
-        raise DataError(f"{archive.address}: no forecast to score from {start} to {end}: {why}")
-    return cases, left_out
-
-
-def _seen(archive: Archive, model: Model) -> np.ndarray:
-    """(time,) whether the model was trained or validated on the archive's scan of that time."""
-    seen = np.zeros(archive.times.size, dtype=bool)
-    for trained_on in model.provenance["archives"]:
-        if trained_on["name"] == archive.name:
-            for start, end in trained_on["training_periods"] + trained_on["validation_periods"]:
-                seen |= Period(start=start, end=end).contains(archive.times)
-    return seen
+def _with_seconds(scores: xr.Dataset, seconds: dict[str, list[float]]) -> xr.Dataset:
+    """With the median time that a forecast took, by method."""
+    median = [float(np.median(seconds[str(method)])) for method in scores["method"].values]
+    described = {"long_name": "median time for a forecast", "units": "s"}
+    return scores.assign(seconds=("method", median, described))

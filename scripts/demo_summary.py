@@ -21,7 +21,7 @@ def main(folder: Path) -> int:
     )
     print(f"({gain:+.0f} %). 1 is perfect, 0 no hit at all.")
     print(f"  maps      {here / 'maps'} (start with the overview and the animation)")
-    print(f"  scores    {here / 'scores' / 'scores.png'}, scores.csv, scores.nc")
+    print(f"  scores    {here / 'scores' / 'report.html'}, csi.png, scores.csv, scores.nc")
     print(f"  forecast  {here / 'forecast.nc'}")
     print(f"  model     {here / 'run' / 'best.ckpt'}")
     return 0 if model > persistence else 1

@@ -34,6 +34,8 @@ def test_help_explains_every_argument(command, capsys):
         ["synth", "--out", "x", "--hours", "many"],
         ["synth", "--out", "x", "--hours", "-1"],
         ["synth", "--out", "x", "--hours", "inf"],
+        ["synth", "--out", "x", "--episode-hours", "0"],
+        ["synth", "--out", "x", "--size", "8"],
         ["status", "nowhere"],
         ["maps", "nowhere.nc", "--out", "x"],
         ["forecast", "--archive", "x"],
@@ -102,9 +104,13 @@ def test_from_radar_files_to_maps(tmp_path, monkeypatch, capsys, experiment_valu
     assert main(["forecast", *model, "--out", "f.nc"]) == 0
     with xr.open_dataset("f.nc") as forecast:
         assert forecast.rain_rate.shape == (4, 256, 256)
-    assert main(["verify", *model, "--out", "scores", "--include-training", "--every", "30"]) == 0
-    assert "persistence" in capsys.readouterr().out
-    assert {p.suffix for p in (tmp_path / "scores").iterdir()} == {".nc", ".csv", ".png", ".txt"}
+    verify = ["verify", *model, "--model", "extrapolation", "--out", "scores", "--every", "30"]
+    options = ["--thresholds", "0.5", "2", "--scales", "4", "--cases", "1", "--block", "60"]
+    assert main([*verify, *options, "--include-training", "--workers", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("extrapolation", "persistence", "scores/report.html"))
+    written = {path.suffix for path in (tmp_path / "scores").iterdir() if path.is_file()}
+    assert written == {".nc", ".csv", ".html", ".png", ".txt"}
     assert main(["maps", "f.nc", "--out", "maps", "--archive", "a.icechunk", "--animate"]) == 0
     assert len(list((tmp_path / "maps").glob("*min.png"))) == 4
     assert len(list((tmp_path / "maps").glob("*_overview.png"))) == 1

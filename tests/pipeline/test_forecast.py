@@ -4,7 +4,8 @@ import xarray as xr
 
 from datasets.archive import Archive
 from datasets.errors import ConfigError, DataError
-from pipeline.forecast import ForecastConfig, Model, forecast
+from pipeline.forecast import ForecastConfig, forecast
+from pipeline.model import Model
 
 
 def config(chain, tmp_path, **changes):
@@ -82,16 +83,27 @@ def test_a_missing_time_names_the_nearest(chain, tmp_path):
 
 
 def test_missing_and_foreign_models_are_refused(chain, tmp_path):
-    with pytest.raises(DataError, match="no such checkpoint"):
+    with pytest.raises(ConfigError, match=r"none\.ckpt: neither a file nor a packaged model"):
         forecast(config(chain, tmp_path, model=tmp_path / "none.ckpt"))
     (tmp_path / "text.ckpt").write_text("hello")
     with pytest.raises(DataError, match="cannot be read as a checkpoint"):
         forecast(config(chain, tmp_path, model=tmp_path / "text.ckpt"))
 
 
+@pytest.mark.parametrize("name", ["extrapolation", "persistence"])
+def test_methods_without_training_are_written_like_any(chain, tmp_path, name):
+    made = forecast(config(chain, tmp_path, model=name, at="2024-06-01T04:00"))
+    assert made.sizes["lead_time"] == 12  # an hour
+    assert made.attrs["model"] == name
+    assert made.attrs["source"].startswith(f"{name} (squall ")
+    assert "checkpoint" not in made.attrs
+    with xr.open_dataset(tmp_path / "f.nc") as written:
+        np.testing.assert_array_equal(written.rain_rate, made.rain_rate)
+
+
 @pytest.mark.parametrize("fill", [0.0, np.nan], ids=["all dry", "all missing"])
 def test_dry_and_missing_scans_are_ordinary(chain, fill):
-    model = Model.load(chain.model)
+    model = Model.load(chain.model, Archive.open(chain.archive))
     rate = model.nowcast(np.full((3, 40, 50), fill, dtype=np.float32), 4)
     assert rate.shape == (4, 40, 50)
     if np.isnan(fill):
@@ -105,5 +117,5 @@ def test_a_scan_missing_from_the_context_does_not_stop_a_forecast(chain):
     archive = Archive.open(chain.archive)
     context = archive.read(50, 3).values
     context[1] = np.nan
-    rate = Model.load(chain.model).nowcast(context, 4)
+    rate = Model.load(chain.model, archive).nowcast(context, 4)
     assert np.array_equal(np.isfinite(rate[0]), ~np.isnan(context).all(axis=0))

@@ -14,8 +14,10 @@ from convgru import (
     LossConfig,
     NetworkConfig,
     RainScaling,
+    forecast_loss,
     loss_sums,
 )
+from convgru.skill_loss import SkillLossConfig
 from pipeline.memory_estimate import MemoryEstimate, training_memory
 
 SIZES: dict[str, Any] = {"batch_size": 2, "context": 3, "lead_times": 4, "crop": 32}
@@ -35,8 +37,7 @@ def loss_of(network: nn.Module, context: Tensor, target: Tensor) -> Tensor:
         shapes = network.noise_shapes(*context.shape[-2:])
         noise = [torch.randn(len(context), config.members, *shape) for shape in shapes]
     predicted = network(rain, observed, target.shape[1], noise)
-    total, count = loss_sums(predicted, wanted, target, counts, config)
-    return total / count.clamp(min=1)
+    return loss_sums(predicted, wanted, target, counts, config).value()
 
 
 def estimate(config: dict[str, Any], *, bf16: bool = False, **sizes: int) -> MemoryEstimate:
@@ -73,6 +74,8 @@ def kept_by_a_real_pass(network: nn.Module, bf16: bool) -> int:
         {"checkpoint_activations": True},
         {"cell": "trajgru"},
         {"noise_channels": 2},
+        {"head": "advection"},
+        {"head": "advection", "noise_channels": 2},
     ],
 )
 def test_activations_are_those_of_a_real_pass(config: dict[str, Any], bf16: bool) -> None:
@@ -111,6 +114,23 @@ def test_checkpointing_and_mixed_precision_lower_them() -> None:
     plain = estimate({}).activations
     assert estimate({"checkpoint_activations": True}).activations < 0.6 * plain
     assert 0.4 * plain < estimate({}, bf16=True).activations < 0.8 * plain
+
+
+def test_the_skill_loss_before_and_after_an_estimate() -> None:
+    """What it keeps from one call to the next is no tensor without data, nor in its way."""
+    network = EncoderForecaster(NetworkConfig(**SMALL | {"head": "advection"}))
+
+    def loss(network: nn.Module, context: Tensor, target: Tensor) -> Tensor:
+        assert isinstance(network, EncoderForecaster)
+        config = SkillLossConfig()
+        return forecast_loss(network, RainScaling(), config, context, target, None)[0].value()
+
+    def estimate() -> MemoryEstimate:
+        return training_memory(network, loss, **SIZES, bf16=False, averaged=False)
+
+    before = estimate()
+    assert torch.isfinite(loss(network, torch.rand(2, 3, 1, 32, 32), torch.rand(2, 4, 1, 32, 32)))
+    assert estimate() == before
 
 
 def test_a_large_model_is_estimated_without_its_memory() -> None:

@@ -1,4 +1,4 @@
-"""The long table, the printed table and the figure of known scores."""
+"""The long table and the printed table of known scores."""
 
 from pathlib import Path
 
@@ -6,140 +6,103 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from matplotlib.figure import Figure
 
-from pipeline.score_report import CSV_COLUMNS, plot, table, write_csv
-from pipeline.skill import SCORES, score_sums, score_sums_by_method, scores_from_sums
-
-LEADS = np.array([5, 10, 15], "m8[m]")
+from pipeline.score_report import CSV_COLUMNS, table, write_csv
+from pipeline.skill import score_sums_by_method, scores_from_sums
+from tests.pipeline.score_examples import METHODS, example_scores
 
 
-def rain(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).gamma(0.5, 4.0, (3, 12, 15)).astype(np.float32)
+def row(text: str, block: str, method: str) -> list[str]:
+    """Cells of a method's row in the block whose first line starts with `block`."""
+    lines = text.split(f"\n{block}", 1)[1].splitlines()
+    return next(line for line in lines if line.startswith(method)).split()[1:]
 
 
-def make_scores(observed: np.ndarray, **changes: object) -> xr.Dataset:
-    settings: dict = {"thresholds_mm_h": [0.5, 4.0], "scales_km": [1, 5, 9], "pixel_km": 1.0}
-    return scores_from_sums(
-        score_sums_by_method(
-            {"squall": observed, "persistence": rain(1)},
-            observed,
-            lead_times=LEADS,
-            **{**settings, **changes},
-        )
-    )
-
-
-@pytest.fixture
-def scores() -> xr.Dataset:
-    return make_scores(rain(0))
-
-
-@pytest.fixture
-def undefined_scores() -> xr.Dataset:
-    return make_scores(np.full((3, 12, 15), np.nan, np.float32))
-
-
-def test_csv_holds_every_value_once(scores: xr.Dataset, tmp_path: Path) -> None:
+def test_csv_holds_every_value_once(tmp_path: Path) -> None:
+    scores = example_scores()
     write_csv(scores, tmp_path / "scores.csv")
     frame = pd.read_csv(tmp_path / "scores.csv")
     assert tuple(frame.columns) == CSV_COLUMNS
-    assert len(frame) == sum(scores[name].size for name in SCORES)
-    assert not frame.duplicated(list(CSV_COLUMNS[:-1])).any()
-    for row in frame.to_dict("records"):
-        lead_time = row["lead_time_min"] * np.timedelta64(1, "m")
-        labels: dict = {"method": row["method"], "lead_time": lead_time}
-        for dim, column in {"threshold": "threshold_mm_h", "scale": "scale_km"}.items():
-            if not pd.isna(row[column]):
-                labels[dim] = row[column]
-        value = scores[row["score"]].sel({k: labels[k] for k in scores[row["score"]].dims})
-        assert row["value"] == pytest.approx(float(value), rel=1e-11)
+    names = [name for name in scores if not str(name).endswith(("_low", "_high"))]
+    assert len(frame) == sum(scores[name].size for name in names)
+    assert not frame.duplicated(list(CSV_COLUMNS[:-3])).any()
+    columns = {"method": "method", "threshold": "threshold_mm_h", "scale": "scale_km"}
+    columns["wavelength"] = "wavelength_km"
+    for cells in frame.to_dict("records"):
+        labels: dict = {dim: cells[c] for dim, c in columns.items() if not pd.isna(cells[c])}
+        if not pd.isna(cells["lead_time_min"]):
+            labels["lead_time"] = cells["lead_time_min"] * np.timedelta64(1, "m")
+        name = cells["score"]
+        assert set(labels) == set(scores[name].dims)
+        assert cells["value"] == pytest.approx(float(scores[name].sel(labels)), rel=1e-11)
+        for bound in ("low", "high"):
+            if f"{name}_{bound}" in scores:
+                expected = float(scores[f"{name}_{bound}"].sel(labels))
+                assert cells[bound] == pytest.approx(expected, rel=1e-11)
+            else:
+                assert pd.isna(cells[bound])
 
 
-def test_csv_leaves_undefined_values_empty(undefined_scores: xr.Dataset, tmp_path: Path) -> None:
-    write_csv(undefined_scores, tmp_path / "scores.csv")
+def test_csv_leaves_undefined_values_empty(tmp_path: Path) -> None:
+    scores = example_scores(intervals=False)
+    scores["csi"][0, 1, 0] = np.nan
+    write_csv(scores, tmp_path / "scores.csv")
     lines = (tmp_path / "scores.csv").read_text().splitlines()
-    assert "squall,5,0.5,,csi," in lines
-    assert "squall,5,0.5,9,fss," in lines
-    assert "persistence,15,,,n_pixels,0" in lines
+    assert "squall-base,5,0.5,,,csi,,," in lines
+    assert "persistence,60,,,,n_pixels,12345,," in lines
+    assert ",5,,,4,power_observed,16,," in lines
 
 
-def test_table_shows_means_over_lead_times(scores: xr.Dataset) -> None:
-    lines = table(scores).splitlines()
-    assert lines[0] == "Mean over 3 lead times (5 to 15 min) of the scores of 1 pooled case."
-    assert all(len(line) <= 100 for line in lines)
-    head, squall, persistence = (line.split() for line in lines[4:7])
-    assert head[:7] == ["threshold", "observed", "method", "CSI", "POD", "FAR", "bias"]
-    assert head[7:] == ["FSS", "1", "km", "FSS", "9", "km"]
-    assert squall[:2] == ["0.5", "mm/h"]
-    assert squall[4:] == ["squall", "1.000", "1.000", "0.000", "1.00", "1.000", "1.000"]
-    means = scores.sel({"method": "persistence", "threshold": 0.5}).mean("lead_time")
-    assert persistence == [
-        "persistence",
-        *(f"{float(means[name]):.3f}" for name in ("csi", "pod", "far")),
-        f"{float(means['frequency_bias']):.2f}",
-        *(f"{float(means['fss'].sel(scale=scale)):.3f}" for scale in (1, 9)),
-    ]
-    assert lines[-3].split() == ["all", "rates", "[mm/h]", "method", "MAE", "RMSE", "mean", "error"]
-    assert lines[-2].split() == ["squall", "0.000", "0.000", "0.000"]
+def test_table_shows_means_over_lead_times_and_marks_the_best() -> None:
+    scores = example_scores()
+    scores["csi"][:, 3] = np.array([[0.2, 0.4, 0.6, 0.8], [0.1] * 4, [0.50004] * 4])
+    text = table(scores)
+    assert text.startswith("Mean over 4 lead times (5 to 60 min) of the scores of 7 pooled cases;")
+    # 0.500 and 0.50004 are written alike, so that both are best.
+    assert [row(text, "CSI", method)[3] for method in METHODS] == ["0.500*", "0.100", "0.500*"]
+    fss = float(scores["fss"].sel({"method": "s-prog", "threshold": 5, "scale": 16}).mean())
+    assert row(text, "FSS, 16 km", "s-prog")[4].rstrip("*") == f"{fss:.3f}"
+    mae = float(scores["mae"].sel({"method": "persistence"}).mean())
+    last = row(text, "All rain rates", "persistence")
+    assert last[0].rstrip("*") == f"{mae:.3f}"
+    assert [row(text, "All rain rates", m)[-1] for m in METHODS] == ["0.50*", "4.25", "8.00"]
+    assert row(text, "CSI", "observed")[-8:] == ["20"] * 8
 
 
-def test_table_columns_line_up(scores: xr.Dataset) -> None:
-    lines = table(scores).splitlines()
-    for block in (lines[4:9], lines[-3:]):
-        assert len({len(line) for line in block}) == 1  # the last column is flush right
+def test_table_fits_a_terminal() -> None:
+    methods = ("squall-base", "persistence", "extrapolation", "pysteps-extrapolation", "s-prog")
+    lines = table(example_scores((*methods, "steps"))).splitlines()
+    assert max(map(len, lines)) <= 100
+    headings = [line.split("  ")[0] for line in lines if "mm/h" in line]
+    assert headings == ["CSI", "Frequency bias", "FSS, 4 km", "FSS, 16 km", ""]
 
 
-def test_table_leaves_out_lead_times_without_a_score(scores: xr.Dataset) -> None:
-    scores["csi"][:, :, 0] = np.nan
-    row = table(scores).splitlines()[6].split()
-    mean = scores["csi"].sel({"method": "persistence", "threshold": 0.5})[1:].mean()
-    assert row[1] == f"{float(mean):.3f}"
-
-
-def test_table_of_undefined_scores_has_dashes(undefined_scores: xr.Dataset) -> None:
-    lines = table(undefined_scores).splitlines()
-    assert "of 0 pooled cases" in lines[0]
-    assert lines[5].split() == ["0.5", "mm/h", "–", "%", "squall", *"––––––"]
-
-
-def test_one_forecast_needs_no_method() -> None:
-    single = scores_from_sums(
-        score_sums(
-            rain(0),
-            rain(1),
-            lead_times=LEADS,
-            thresholds_mm_h=[1.0],
-            scales_km=[3],
-            pixel_km=1.0,
-        )
+def test_table_of_few_scores() -> None:
+    fields = np.random.default_rng(0).gamma(0.5, 4.0, (2, 3, 12, 15)).astype(np.float32)
+    sums = score_sums_by_method(
+        {"squall": fields[0], "persistence": fields[1]},
+        fields[0],
+        lead_times=np.array([5, 10, 15], "m8[m]"),
+        thresholds_mm_h=[0.5, 4.0],
+        scales_km=[],
+        pixel_km=1.0,
     )
-    assert "forecast" in table(single)
-    assert plot(single).axes
+    scores = scores_from_sums(sums)
+    text = table(scores[["csi", "frequency_bias", "base_rate", "mae", "n_cases"]])
+    assert "FSS" not in text
+    assert "of 1 pooled case;" in text
+    assert row(text, "CSI", "squall") == ["1.000*", "1.000*"]
+    assert row(text, "All rain rates", "squall") == ["0.000*"]
+    alone = table(scores.sel({"method": ["squall"]}))
+    assert row(alone, "CSI", "squall") == ["1.000", "1.000"]
 
 
-def test_plot_panels_and_lines(scores: xr.Dataset) -> None:
-    figure = plot(scores)
-    assert isinstance(figure, Figure)
-    assert [ax.get_title() for ax in figure.axes[:3]] == ["≥ 0.5 mm/h", "≥ 4 mm/h", "all rates"]
-    csi, _, mae, fss, _, _ = figure.axes
-    assert len(csi.lines) == len(mae.lines) == 2
-    assert len(fss.lines) == 4  # methods x (smallest, largest scale)
-    squall, persistence = csi.lines
-    assert np.asarray(squall.get_xdata()).tolist() == [5, 10, 15]
-    assert np.array_equal(squall.get_ydata(), scores["csi"].sel({"method": "squall"})[0])
-    assert persistence.get_linestyle() == "--"
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["squall", "persistence", "FSS 9 km", "FSS 1 km"]
-
-
-@pytest.mark.parametrize("scales_km", [[], [3]])
-def test_few_scales(scales_km: list[float]) -> None:
-    scores = make_scores(rain(0), scales_km=scales_km)
-    assert table(scores).splitlines()[4].count("FSS") == len(scales_km)
-    assert len(plot(scores).axes[3].lines) == 2 * len(scales_km)
-
-
-def test_undefined_scores_can_be_drawn(undefined_scores: xr.Dataset, tmp_path: Path) -> None:
-    plot(undefined_scores).savefig(tmp_path / "scores.png")
-    assert (tmp_path / "scores.png").stat().st_size > 0
+def test_table_of_undefined_scores_has_dashes() -> None:
+    scores = example_scores(intervals=False)
+    undefined = xr.Dataset(
+        {name: scores[name] * np.nan for name in scores if name != "n_cases"}
+    ).assign(n_cases=scores["n_cases"] * 0)
+    text = table(undefined)
+    assert "of 0 pooled cases" in text
+    assert row(text, "CSI", "s-prog") == ["–"] * 8
+    assert set(row(text, "All rain rates", "s-prog")) == {"–"}

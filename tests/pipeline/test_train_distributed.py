@@ -55,6 +55,12 @@ def weights(folder):
     return torch.load(folder / "run" / "last.ckpt", weights_only=True)["current_model_state"]
 
 
+def moments(folder):
+    """Of each weight, what the optimiser keeps: a share of the gradient after one step."""
+    saved = torch.load(folder / "run" / "last.ckpt", weights_only=True)
+    return saved["optimizer_states"][0]["state"]
+
+
 def test_two_processes_take_the_step_of_one(chain, make_experiment, tmp_path):
     """One optimiser step on eight samples, and then an epoch that eight do not divide."""
     settings = {"trainer__max_epochs": 1, "data__drop_scan": 0.3, "data__augment": True}
@@ -66,6 +72,25 @@ def test_two_processes_take_the_step_of_one(chain, make_experiment, tmp_path):
     assert any(not torch.equal(value, torch.zeros_like(value)) for value in here.values())
     assert seen(alone) == seen(together)
     assert len(list(together.glob("rank*.jsonl"))) == 2
+
+
+def test_two_processes_find_the_gradient_of_one(chain, make_experiment, tmp_path):
+    """Of a loss whose terms are ratios of sums, through the motion, unclipped."""
+    settings = {
+        "network__head": "advection",
+        "loss": {"kind": "skill"},
+        "trainer__max_epochs": 1,
+        "trainer__gradient_clip": 1e6,
+        "data__samples_per_epoch": 8,
+    }
+    one = make_experiment(chain.archive, **settings, data__batch_size=8)
+    two = make_experiment(chain.archive, **settings, trainer__devices=2)
+    here, there = (
+        torch.cat([state["exp_avg"].ravel() for state in moments(run(each, folder)).values()])
+        for each, folder in ((one, tmp_path / "one"), (two, tmp_path / "two"))
+    )
+    assert here.norm() > 0
+    assert (there - here).norm() < 1e-3 * here.norm()
 
 
 def test_every_epoch_has_the_samples_of_one_process(chain, make_experiment, tmp_path):

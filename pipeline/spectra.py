@@ -1,0 +1,85 @@
+"""Power spectra of rain fields: how much of the small scales a forecast has kept, or blurred.
+
+Fields are in dBR = 10 log10(R / 1 mm h-1). Rates below 0.1 mm/h and pixels that do not count are at
+a floor of -15 dBR, as with pysteps (`dB_transform` with its defaults): the logarithm needs a
+floor, and -15 keeps the step between dry and the weakest rain at the 5 dB of that package, so that
+spectra can be compared with its.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+
+RAIN_THRESHOLD_MM_H = 0.1
+FLOOR_DBR = -15.0
+# Power below that of an even noise of 0.001 dB is rounding, and would make any ratio of it.
+_LEAST_POWER_DB2 = 1e-6
+
+# Middles of the half-octave bins of mean spectra, the same for every grid: 0.5 km to 2048 km.
+_HALF_OCTAVES = np.arange(-2, 23)
+WAVELENGTHS_KM = np.round(2.0 ** (_HALF_OCTAVES / 2), 3)
+
+
+def dbr(rate_mm_h: np.ndarray) -> np.ndarray:
+    """Rain rate in dBR with dry at the floor; NaN is not allowed."""
+    wet = rate_mm_h >= np.float32(RAIN_THRESHOLD_MM_H)
+    field = np.full(rate_mm_h.shape, FLOOR_DBR)
+    field[wet] = 10 * np.log10(rate_mm_h[wet], dtype=np.float64)
+    return field
+
+
+def radial_power(field_HW: np.ndarray) -> np.ndarray:
+    """Radially averaged power spectrum of one field, as |FFT|² / pixels, so in the field's unit².
+
+    Wavenumber r = 1, 2, ... is that of r waves along the longer side L, wavelength L / r; the
+    power is averaged over the modes whose wavenumber rounds to r. Wavenumbers from L / 2 on are
+    left out, and 0, the mean. No window is applied. On square fields this is `rapsd` of pysteps
+    (which on others takes waves along either side for the same wavenumber).
+
+    Returns
+    -------
+    (r,) the power of r = 1 ... (L - 1) // 2.
+    """
+    radius, weight, modes = _radial_modes(field_HW.shape)
+    spectrum = scipy.fft.rfft2(field_HW)
+    power = (spectrum.real**2 + spectrum.imag**2) * (weight / field_HW.size)
+    return np.bincount(radius, power.ravel(), minlength=modes.size)[1 : modes.size] / modes[1:]
+
+
+def log_spectral_distance(power: np.ndarray, power_observed: np.ndarray) -> float:
+    """Distance of two radial spectra in dB: √mean over r of (10 log10(P / P_observed))²."""
+    ratio = np.maximum(power, _LEAST_POWER_DB2) / np.maximum(power_observed, _LEAST_POWER_DB2)
+    return float(np.sqrt(np.mean(np.square(10 * np.log10(ratio)))))
+
+
+def by_wavelength(power: np.ndarray, longer_side_px: int, pixel_km: float) -> np.ndarray:
+    """Radial spectrum averaged in the bins of `WAVELENGTHS_KM`; NaN in those without a wavenumber.
+
+    Wavelengths outside all bins are left out.
+    """
+    wavelength_km = longer_side_px * pixel_km / np.arange(1, power.size + 1)
+    bins = np.round(2 * np.log2(wavelength_km)).astype(int) - _HALF_OCTAVES[0]
+    inside = (bins >= 0) & (bins < WAVELENGTHS_KM.size)
+    total = np.bincount(bins[inside], power[inside], minlength=WAVELENGTHS_KM.size)
+    count = np.bincount(bins[inside], minlength=WAVELENGTHS_KM.size)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+@lru_cache(maxsize=4)
+def _radial_modes(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of `rfft2`: radius of each mode, how often it counts, and modes of each radius that count."""
+    height, width = shape
+    longer = max(shape)
+    waves_y = np.fft.fftfreq(height, 1 / longer)[:, None]  # waves along the longer side
+    waves_x = np.fft.rfftfreq(width, 1 / longer)[None, :]
+    radius = np.round(np.hypot(waves_y, waves_x)).astype(int).ravel()
+    # rfft2 leaves out the mirror images of all columns but the first and, of even widths, the last.
+    weight = np.full(width // 2 + 1, 2.0)
+    weight[0] = 1
+    if width % 2 == 0:
+        weight[-1] = 1
+    modes = np.bincount(radius, np.broadcast_to(weight, (height, weight.size)).ravel())
+    return radius, weight, modes[: (longer - 1) // 2 + 1]
