@@ -3,7 +3,6 @@
 Dims: B batch, L lead steps, H rows, W columns.
 """
 
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -125,7 +124,6 @@ def _radial_power(field_BLHW: Tensor) -> Tensor:
     return (sums / members.clamp(min=1))[..., 1:-1]
 
 
-@lru_cache(maxsize=8)
 def _rings(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The radial wavenumber of each mode of `rfft2`, flattened, and how many modes each has."""
     rows = torch.fft.fftfreq(height, device=device)[:, None]
@@ -133,4 +131,5 @@ def _rings(height: int, width: int, device: torch.device) -> tuple[Tensor, Tenso
     side = min(height, width)
     ring = (torch.hypot(rows, columns.expand(height, -1)) * side).round().long()
     ring = ring.clamp(max=side // 2).flatten()
-    return ring, torch.bincount(ring, minlength=side // 2 + 1)
+    members = torch.zeros(side // 2 + 1, device=device)  # bincount has no shape before it has run
+    return ring, members.index_add(0, ring, torch.ones_like(ring, dtype=members.dtype))

@@ -248,10 +248,9 @@ def provenance_of(config: ExperimentConfig, data: RainDataModule, world: int) ->
             "samples of a batch on all devices": config.data.batch_size * world,
             "accumulate": config.trainer.accumulate,
             "snapshots": [archive.snapshot for archive in data.archives],
-            **{
-                name: [getattr(share, name) for share in config.data.archives]
-                for name in ("weight", "speeds", "coarsen")
-            },
+            "weight": [share.weight for share in config.data.archives],
+            "speeds": [share.speeds or config.data.speeds for share in config.data.archives],
+            "coarsen": [share.coarsen or config.data.coarsen for share in config.data.archives],
         },
         "experiment": json.dumps(config.model_dump(mode="json")),
     }

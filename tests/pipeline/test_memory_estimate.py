@@ -130,7 +130,7 @@ def test_the_skill_loss_before_and_after_an_estimate() -> None:
 
     before = estimate()
     assert torch.isfinite(loss(network, torch.rand(2, 3, 1, 32, 32), torch.rand(2, 4, 1, 32, 32)))
-    assert estimate() == before
+    assert estimate().activations == pytest.approx(before.activations, rel=1e-4)
 
 
 def test_a_large_model_is_estimated_without_its_memory() -> None:

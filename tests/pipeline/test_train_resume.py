@@ -218,6 +218,7 @@ def test_a_save_that_fails_says_so_and_leaves_the_one_before(
         ({"data__batch_size": 2}, "batch on all devices was 4, is 2"),
         ({"seed": 5}, "seed was 1, is 5"),
         ({"data__crop": 16}, "crop was 32, is 16"),
+        ({"data__speeds": [1, 2]}, r"speeds was \[\(1,\)\], is \[\(1, 2\)\]"),
     ],
 )
 def test_other_samples_within_an_epoch_are_refused(
