@@ -239,6 +239,8 @@ def main() -> None:
     options.add_argument("--compile", action="store_true", help="on the CPU too: takes minutes")
     arguments = options.parse_args()
     config = NetworkConfig.model_validate(yaml.safe_load(arguments.config.read_text())["network"])
+    if config.head != "direct":
+        options.error(f"{arguments.config}: head {config.head}; what is compared has head direct")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     keep(arguments, compare(arguments, config, device))
 

@@ -119,3 +119,16 @@ def test_a_scan_missing_from_the_context_does_not_stop_a_forecast(chain):
     context[1] = np.nan
     rate = Model.load(chain.model, archive).nowcast(context, 4)
     assert np.array_equal(np.isfinite(rate[0]), ~np.isnan(context).all(axis=0))
+
+
+def test_the_weights_that_come_with_the_package_forecast_by_name(chain, tmp_path):
+    named = forecast(config(chain, tmp_path, model="squall-base", at="2024-06-01T04:00"))
+    assert named.sizes["lead_time"] == 12
+    assert named.attrs["model"] == "squall-base"
+    known = named.rain_rate.isel(lead_time=0).notnull()
+    moved = forecast(config(chain, tmp_path, model="extrapolation", at="2024-06-01T04:00"))
+    both = known & moved.rain_rate.isel(lead_time=0).notnull()
+    assert both.mean() > 0.3
+    # trained weights are near the extrapolation after one step, and not the same
+    apart = abs(named.rain_rate.isel(lead_time=0) - moved.rain_rate.isel(lead_time=0)).where(both)
+    assert 0 < float(apart.mean()) < float(moved.rain_rate.isel(lead_time=0).where(both).mean())
