@@ -139,7 +139,7 @@ def _tables(scores: xr.Dataset) -> list[_Table]:
     observed = ("observed, % of pixels", *(f"{share:.2g}" for share in shares))
     tables = [_by_threshold("csi", means, foot=observed), _by_threshold("frequency_bias", means)]
     tables += [
-        _by_threshold("fss", means.sel(scale=scale), at=f", neighbourhoods of {scale:g} km")
+        _by_threshold("fss", means.sel(scale=scale), at=f", neighbourhoods of {scale:.3g} km")
         for scale in shown_scales(scores)
     ]
     names = [name for name in ALL_RATES if name in means]

@@ -44,7 +44,7 @@ def plots(scores: xr.Dataset) -> dict[str, Figure]:
         "frequency_bias": _by_threshold(scores, "frequency_bias"),
     }
     for scale in shown_scales(scores):
-        figures[f"fss_{scale:g}_km"] = _by_threshold(scores.sel(scale=scale), "fss")
+        figures[f"fss_{scale:.3g}_km"] = _by_threshold(scores.sel(scale=scale), "fss")
     figures["errors"] = _errors(scores)
     if "power" in scores and bool(scores["power"].notnull().any()):
         figures["spectra"] = _spectra(scores)
@@ -87,7 +87,7 @@ def _by_threshold(scores: xr.Dataset, name: str) -> Figure:
             _ratio_axis(ax, scores[name].values)
         else:
             ax.set_ylim(bottom=0, top=None if bool(here[name].notnull().any()) else 1)
-    at = f", neighbourhoods of {float(scores['scale']):g} km" if name == "fss" else ""
+    at = f", neighbourhoods of {float(scores['scale']):.3g} km" if name == "fss" else ""
     _finish(figure, axes, f"{look.label}{at}", bands=f"{name}_low" in scores)
     return figure
 

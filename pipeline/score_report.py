@@ -76,7 +76,7 @@ def table(scores: xr.Dataset) -> str:
     ]
     blocks = [("CSI", "csi", means), ("Frequency bias", "frequency_bias", means)]
     for scale in shown_scales(scores):
-        blocks.append((f"FSS, {scale:g} km", "fss", means.sel(scale=scale)))
+        blocks.append((f"FSS, {scale:.3g} km", "fss", means.sel(scale=scale)))
     for title, name, here in blocks:
         observed = name == "csi"
         lines += ["", *_aligned(_by_threshold(title, name, here, observed=observed))]
