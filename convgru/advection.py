@@ -29,6 +29,7 @@ class Lagrangian(NamedTuple):
     """pixels per step"""
 
 
+@torch.compiler.disable
 def lagrangian(rain_BT1HW: Tensor, observed_BT1HW: Tensor, multiple: int = COARSE) -> Lagrangian:
     """Bring every scan of a context to where its rain is at the last scan's time.
 
@@ -80,6 +81,7 @@ class AdvectionHead(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
+    @torch.compiler.disable  # compiled, the maps' gradient is lost (torch 2.13, on the CPU)
     def forward(
         self, features: Tensor, context: Lagrangian, lead_times: int, members: int
     ) -> Tensor:

@@ -14,7 +14,7 @@ import xarray as xr
 
 from datasets.archive import Archive
 from datasets.errors import ConfigError, DataError
-from pipeline.methods import PERSISTENCE, Extrapolation, Method, find_method
+from pipeline.methods import PERSISTENCE, Method, find_method
 from pipeline.model import Model
 from pipeline.pooling import on_common_axes, scales_of_grid
 from pipeline.provenance import code_version, now_utc, squall_version
@@ -103,10 +103,7 @@ def _plan(config: VerifyConfig) -> tuple[Plan, list[_Chosen]]:
         seen = times_seen(archive, [] if config.include_training else provenances)
         cases = choose_cases(
             archive,
-            context=max(
-                *(method.context for method in made.values()),
-                Extrapolation.context if config.pixels == "reachable" else 1,
-            ),
+            context=max(method.context for method in made.values()),
             lead_times=lead_times,
             periods=periods,
             every=every,
