@@ -58,8 +58,9 @@ def test_a_compiled_network_is_the_same(caplog: pytest.LogCaptureFixture) -> Non
 
 
 @needs_compiler
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo's own look
 def test_a_compiled_advection_network_is_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    """Its optical flow is no torch code, and runs as it is."""
+    """What is Lagrangian runs as it is; compiled, the head would lose its maps' gradient."""
     torch.manual_seed(3)
     plain = EncoderForecaster(
         NetworkConfig(channels=(4, 6, 8), strides=(2, 1, 2), head="advection")
