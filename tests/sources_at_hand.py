@@ -25,7 +25,7 @@ from tests.s3_server import moto_endpoint, s3_environment, s3_server  # noqa: F4
 JUNE_1, JUNE_3 = pd.Timestamp("2024-06-01"), pd.Timestamp("2024-06-03")
 QUICK_S3 = {
     "config_kwargs": {
-        "connect_timeout": 0.5,
+        "connect_timeout": 5.0,  # a busy machine is slow to answer
         "read_timeout": 0.5,
         "retries": {"mode": "standard", "total_max_attempts": 1},
     }
