@@ -63,8 +63,8 @@ class AdvectionHead(nn.Module):
     2003, doi:10.1175/1520-0450(2003)042<0381:ADASSA>2.0.CO;2): what the context's scans show of a
     scale to be short-lived fades. Matching gives the sum the last scan's distribution of rain
     again. The maps gain_k, residual and correction are the network's and begin as 0; trust is 1
-    and is not learnt, for gradients do not pass through ranks. With all weights 0 the head is
-    exactly optical-flow extrapolation.
+    and is not learnt, for gradients do not pass through ranks. With weights and trust 0 the
+    head is exactly optical-flow extrapolation.
 
     Parameters
     ----------
@@ -119,22 +119,19 @@ class AdvectionHead(nn.Module):
         return torch.stack(leads).unflatten(1, (-1, members))
 
 
+@torch.no_grad()
 def matched(field_B1HW: Tensor, known_B1HW: Tensor, ordered_BN: Tensor) -> Tensor:
     """A field with another's distribution: equal ranks have equal values (probability matching).
-
-    The gradient is that of the field, as if it had not been matched.
 
     Parameters
     ----------
     ordered_BN : the other field's values in rising order, inf for pixels that are not known, which
         are the same as the field's.
     """
-    with torch.no_grad():
-        ranked = torch.where(known_B1HW > 0, field_B1HW, torch.inf).flatten(1).argsort()
-        values = torch.empty_like(ordered_BN).scatter_(1, ranked, ordered_BN).view_as(field_B1HW)
-        # among pixels without rain ranks are arbitrary
-        values = torch.where((known_B1HW > 0) & (field_B1HW > 0), values, 0.0)
-    return field_B1HW + (values - field_B1HW).detach()
+    ranked = torch.where(known_B1HW > 0, field_B1HW, torch.inf).flatten(1).argsort()
+    values = torch.empty_like(ordered_BN).scatter_(1, ranked, ordered_BN).view_as(field_B1HW)
+    # among pixels without rain ranks are arbitrary
+    return torch.where((known_B1HW > 0) & (field_B1HW > 0), values, 0.0)
 
 
 def scale_bands(rain_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:
@@ -148,14 +145,13 @@ def scale_bands(rain_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:
     """
     height, width = rain_B1HW.shape[-2:]
     smooth, bands = rain_B1HW * known_B1HW, []
+    both = torch.cat([smooth, known_B1HW], dim=1)
     for power in range(1, BANDS):
         scale = 2**power
         if scale > min(height, width):
             bands.append(torch.zeros_like(smooth))
             continue
-        pooled = avg_pool2d(
-            torch.cat([rain_B1HW * known_B1HW, known_B1HW], dim=1), scale, ceil_mode=True
-        )
+        pooled = avg_pool2d(both, scale, ceil_mode=True)
         means = pooled[:, :1] / pooled[:, 1:].clamp(min=1e-3)
         smoother = interpolate(means, scale_factor=scale, mode="bilinear", align_corners=False)[
             ..., :height, :width

@@ -167,8 +167,7 @@ class EncoderForecaster(nn.Module):
         if noise is not None:
             states = self._perturb(states, noise)
         features = self._unroll(states, lead_times)
-        if isinstance(self.head, AdvectionHead):
-            assert context is not None
+        if context is not None:
             forecast_LBMCHW = self.head(features, context, lead_times, members)
         else:
             forecast_LBMCHW = self.head(features, _latest(x_TBCHW), lead_times, members)

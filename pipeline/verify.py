@@ -28,8 +28,6 @@ __all__ = ["VerifyConfig", "VerifyResult", "verify"]
 
 log = logging.getLogger("squall.verify")
 
-HORIZON = pd.Timedelta(hours=1)  # of methods without training
-
 
 @dataclass(frozen=True)
 class _Chosen:
@@ -157,10 +155,10 @@ def _lead_times(config: VerifyConfig, archive: Archive, methods: dict[str, Metho
     """As many steps as asked for, or as all trained models were trained for, or an hour."""
     if config.lead_times:
         return config.lead_times
-    trained = [method.lead_times for method in methods.values() if isinstance(method, Model)]
-    if trained and config.minutes is None:
-        return min(trained)
-    horizon = HORIZON if config.minutes is None else pd.Timedelta(minutes=config.minutes)
+    if config.minutes is None:
+        trained = [method for method in methods.values() if isinstance(method, Model)]
+        return min(method.lead_times for method in trained or methods.values())
+    horizon = pd.Timedelta(minutes=config.minutes)
     if horizon < archive.step:
         raise ConfigError(
             f"--minutes {config.minutes:g} is less than the step of {archive.address}, "

@@ -12,7 +12,6 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from datasets.archive import Archive
@@ -27,7 +26,7 @@ from pipeline.score_summary import shown_leads
 from pipeline.skill import ScoreSums
 from pipeline.verify_cases import Cases, rainiest
 from pipeline.verify_config import VerifyConfig
-from pipeline.verify_run import Block, Case, Failure, MethodError, Scorer, Target
+from pipeline.verify_run import Block, Case, Failure, MethodError, Scorer, Target, lead_times_of
 
 log = logging.getLogger("squall.verify")
 
@@ -196,13 +195,13 @@ def _drawn(
             observed, made, _ = scorer.forecasts(Case(number, index, ""))
         except MethodError:
             continue  # reported with the other failures
-        leads = [(k * archive.step).to_timedelta64() for k in range(1, lead_times + 1)]
-        shown = shown_leads(np.array(leads))
+        leads = lead_times_of(archive, lead_times)
+        shown = shown_leads(leads)
         drawn.append(
             DrawnCase(
                 title=f"{archive.title}: much rain to come",
                 reference_time=archive.times[index],
-                lead_times=np.array(leads)[shown],
+                lead_times=leads[shown],
                 observed=observed[shown],
                 forecasts={name: made_by[shown] for name, made_by in made.items()},
                 grid=archive.grid,

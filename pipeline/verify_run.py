@@ -165,11 +165,10 @@ class Scorer:
         valid = None
         if self.plan.reachable_only:
             valid = ~np.isnan(self._extrapolated(case, made))
-        leads = [(k * archive.step).to_timedelta64() for k in range(1, to.lead_times + 1)]
         sums = score_sums_by_method(
             made,
             observed,
-            lead_times=np.array(leads),
+            lead_times=lead_times_of(archive, to.lead_times),
             thresholds_mm_h=self.plan.thresholds_mm_h,
             scales_km=to.scales_km,
             pixel_km=archive.grid.pixel_size_m / 1000,
@@ -186,6 +185,11 @@ class Scorer:
         method = Extrapolation(lead_times)
         context = archive.read(case.index - method.context + 1, method.context).values
         return method.nowcast(context, lead_times)
+
+
+def lead_times_of(archive: Archive, count: int) -> npt.NDArray[np.timedelta64]:
+    """The first so many lead times of an archive's steps."""
+    return np.array([(k * archive.step).to_timedelta64() for k in range(1, count + 1)])
 
 
 class MethodError(Exception):
