@@ -126,9 +126,11 @@ def _filled(section: Section) -> dict[str, object]:
 def _counts(scores: xr.Dataset) -> dict[str, str]:
     lead_min, pixels = minutes(scores), scores["n_pixels"].values
     span = f"{pixels.min():,}" + (f" to {pixels.max():,}" if pixels.max() > pixels.min() else "")
+    comment = scores["lead_time"].attrs.get("comment")
     return {
         "Cases": f"{int(scores['n_cases'].max()):,}",
-        "Lead times": f"{lead_min.size}, {lead_min.min():g} to {lead_min.max():g} min",
+        "Lead times": f"{lead_min.size}, {lead_min.min():g} to {lead_min.max():g} min"
+        + (f"; {comment}, for the archives' steps differ" if comment else ""),
         "Pixels compared": f"{span.replace(',', ' ')} at each lead time",
     }
 

@@ -40,7 +40,8 @@ _SHORT_LABELS = {
 def write_csv(scores: xr.Dataset, path: str | Path) -> None:
     """Write every score as one row of a long table with the columns `CSV_COLUMNS`.
 
-    `low` and `high` are the 90 % interval of the value. Empty where a score has no such label
+    `low` and `high` are the 90 % interval of the value. Means over lead times are not in the table,
+    nor their intervals. Empty where a score has no such label
     (the observed spectrum has no method), and where a value is undefined or has no interval.
     """
     scores = scores.assign_coords(lead_time=minutes(scores))
@@ -48,7 +49,7 @@ def write_csv(scores: xr.Dataset, path: str | Path) -> None:
     parts = []
     for name in names:
         score = scores[name].astype(float)
-        if name.endswith(("_low", "_high")) and name.rpartition("_")[0] in names:
+        if name.removesuffix("_low").removesuffix("_high").removesuffix("_mean") != name:
             continue
         columns = {"value": score}
         for bound in ("low", "high"):
@@ -74,6 +75,8 @@ def table(scores: xr.Dataset) -> str:
         f"the scores of {n_cases} pooled case{'s' if n_cases != 1 else ''}; *: best of a column.",
         "A threshold's mean leaves out lead times where it was not observed (–: all of them).",
     ]
+    if comment := scores["lead_time"].attrs.get("comment"):
+        lines.append(f"Lead times are {comment}, for the archives' steps differ.")
     blocks = [("CSI", "csi", means), ("Frequency bias", "frequency_bias", means)]
     for scale in shown_scales(scores):
         blocks.append((f"FSS, {scale:.3g} km", "fss", means.sel(scale=scale)))

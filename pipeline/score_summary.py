@@ -13,6 +13,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.skill import where_observed
+
 _SHOWN_LEADS_MIN = (15.0, 30.0, 60.0)
 _SHOWN_SCALES_KM = (4.0, 16.0)
 
@@ -123,19 +125,20 @@ def minutes(scores: xr.Dataset | xr.DataArray) -> NDArray[np.float64]:
 
 
 def lead_means(scores: xr.Dataset) -> xr.Dataset:
-    """Mean of every score over lead times.
+    """Mean of every score over lead times, with NAME_low and NAME_high those of the mean.
 
-    Scores at a threshold take part only at the lead times where it was observed anywhere, which
-    are the same for all methods: without an event CSI is 0 with one false alarm and undefined
-    without any, and such a mean would reward whoever dares least. The means of `NAME_low` and
-    `NAME_high` are bounds of the mean that are somewhat too wide, as lead times do not err as one.
+    Of a score at a threshold, over the lead times at which that was observed (`where_observed`).
     """
-    happened = scores["base_rate"] > 0
-    means = scores.drop_dims("wavelength", errors="ignore").map(
-        lambda score: score.where(happened) if "threshold" in score.dims else score
-    )
+    kept = scores.drop_dims("wavelength", errors="ignore")
+    kept = kept.drop_vars([str(name) for name in kept if str(name).endswith(("_low", "_high"))])
+    means = where_observed(kept, scores["base_rate"])
     means["base_rate"] = scores["base_rate"].fillna(0)
-    return means.mean("lead_time", skipna=True, keep_attrs=True)
+    means = means.mean("lead_time", skipna=True, keep_attrs=True)
+    for name in kept:
+        for end in ("low", "high"):
+            if f"{name}_mean_{end}" in scores:
+                means[f"{name}_{end}"] = scores[f"{name}_mean_{end}"]
+    return means
 
 
 def best(name: str, values: Sequence[float] | NDArray) -> NDArray[np.bool_]:

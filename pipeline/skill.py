@@ -32,6 +32,7 @@ __all__ = [
     "score_sums",
     "score_sums_by_method",
     "scores_from_sums",
+    "where_observed",
     "with_intervals",
 ]
 
@@ -57,7 +58,7 @@ SCORES: dict[str, tuple[str, str]] = {
     "n_cases": ("cases with any pixel compared", "1"),
 }
 _NO_INTERVALS = ("base_rate", "power", "power_observed", "n_pixels", "n_cases")
-# The scores to which `with_intervals` adds NAME_low and NAME_high.
+# The scores to which `with_intervals` adds bounds.
 WITH_INTERVALS = tuple(name for name in SCORES if name not in _NO_INTERVALS)
 _DRAWS = 1000
 
@@ -116,7 +117,10 @@ def scores_from_sums(sums: ScoreSums) -> xr.Dataset:
 
 
 def with_intervals(blocks: Sequence[ScoreSums], *, level: float = 0.9) -> xr.Dataset:
-    """Scores of all blocks pooled, and NAME_low and NAME_high of those in `WITH_INTERVALS`.
+    """Scores of all blocks pooled, and bounds of those in `WITH_INTERVALS`.
+
+    The bounds are NAME_low and NAME_high, and NAME_mean_low and NAME_mean_high of the score's mean
+    over the lead times of `where_observed`.
 
     The interval is a percentile bootstrap (Efron and Tibshirani 1993): as many blocks as there
     are, drawn with replacement, are pooled and scored, 1000 times over; its ends are quantiles of
@@ -143,39 +147,58 @@ def with_intervals(blocks: Sequence[ScoreSums], *, level: float = 0.9) -> xr.Dat
     )
     weights = xr.DataArray(draws.astype(float), dims=("sample", "block"))
     tail = (1 - level) / 2
+    quantiles = [tail, 1 - tail]
     # One lead time after the other: all draws of all FSS sums at once would fill the memory.
-    bounds = xr.concat(
-        [
-            _bootstrap_bounds(stacked.isel(lead_time=[lead]), weights, [tail, 1 - tail])
-            for lead in range(stacked.sizes["lead_time"])
-        ],
-        dim="lead_time",
-    )
+    bounds, parts = [], None
+    for lead in range(stacked.sizes["lead_time"]):
+        samples = _bootstrap(stacked.isel(lead_time=[lead]), weights)
+        bounds.append(samples.map(_quantiles, quantiles=quantiles))
+        observed = where_observed(samples, scores["base_rate"].isel(lead_time=[lead]))
+        observed = observed.isel(lead_time=0, drop=True)
+        part = xr.concat([observed.fillna(0), observed.notnull().astype(float)], dim="part")
+        parts = part if parts is None else parts + part
+    assert parts is not None  # an archive has lead times
+    total, count = parts.isel(part=0), parts.isel(part=1)
+    of_leads = xr.concat(bounds, dim="lead_time")
+    of_means = (total / count.where(count > 0)).map(_quantiles, quantiles=quantiles)
     for name in WITH_INTERVALS:
         long_name, units = SCORES[name]
-        for bound, end in enumerate(("low", "high")):
-            values = bounds[name].isel(quantile=bound, drop=True).transpose(*scores[name].dims)
-            described = f"{long_name}, {end} end of the {100 * level:g} % interval"
-            scores[f"{name}_{end}"] = values.assign_attrs(long_name=described, units=units)
+        for kind, found in (("", of_leads), ("_mean", of_means)):
+            dims = [dim for dim in scores[name].dims if dim in found[name].dims]
+            for bound, end in enumerate(("low", "high")):
+                values = found[name].isel(quantile=bound, drop=True).transpose(*dims)
+                what = f"{long_name}, mean over lead times" if kind else long_name
+                described = f"{what}, {end} end of the {100 * level:g} % interval"
+                scores[f"{name}{kind}_{end}"] = values.assign_attrs(
+                    long_name=described, units=units
+                )
     return scores
 
 
-def _bootstrap_bounds(
-    blocks: xr.Dataset, weights: xr.DataArray, quantiles: Sequence[float]
-) -> xr.Dataset:
-    """Quantiles of the scores of weighted sums of blocks, along `quantile`."""
+def where_observed(scores: xr.Dataset, base_rate: xr.DataArray) -> xr.Dataset:
+    """The scores that take part in means over lead times: where a threshold was observed anywhere.
+
+    These lead times are the same for all methods: without an event CSI is 0 with one false alarm
+    and undefined without any, and such a mean would reward whoever dares least.
+    """
+    happened = base_rate > 0
+    return scores.map(lambda score: score.where(happened) if "threshold" in score.dims else score)
+
+
+def _bootstrap(blocks: xr.Dataset, weights: xr.DataArray) -> xr.Dataset:
+    """The scores of weighted sums of blocks, along `sample`."""
     sums = blocks.map(lambda values: xr.dot(weights, values, dim="block"))
     samples = scores_from_sums(ScoreSums(sums))[list(WITH_INTERVALS)]
-    samples = samples.where((blocks["n_pixels"] > 0).sum("block") > 1)
+    return samples.where((blocks["n_pixels"] > 0).sum("block") > 1)
 
-    def bounds(score: xr.DataArray) -> xr.DataArray:
-        score = score.transpose("sample", ...)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)  # undefined stays so
-            values = np.nanquantile(score.values, quantiles, axis=0)
-        return xr.DataArray(values, dims=("quantile", *score.dims[1:]))
 
-    return samples.map(bounds)
+def _quantiles(score: xr.DataArray, quantiles: Sequence[float]) -> xr.DataArray:
+    """Quantiles over `sample`, along `quantile`."""
+    score = score.transpose("sample", ...)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)  # undefined stays so
+        values = np.nanquantile(score.values, quantiles, axis=0)
+    return xr.DataArray(values, dims=("quantile", *score.dims[1:]))
 
 
 def _heidke(data: xr.Dataset) -> xr.DataArray:

@@ -42,6 +42,8 @@ def example_scores(
         if intervals:
             scores[f"{name}_low"] = (dims, values - 0.05)
             scores[f"{name}_high"] = (dims, values + 0.05)
+            mean = scores[name].mean("lead_time")
+            scores[f"{name}_mean_low"], scores[f"{name}_mean_high"] = mean - 0.03, mean + 0.02
     scores["base_rate"] = xr.full_like(scores["csi"], 0.2)
     scores["n_pixels"] = (_BY_LEAD, np.full((len(methods), 4), 12_345))
     scores["n_cases"] = (_BY_LEAD, np.full((len(methods), 4), 7))

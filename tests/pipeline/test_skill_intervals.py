@@ -29,11 +29,13 @@ def block(seed: int, *, bias: float = 0.0) -> ScoreSums:
     )
 
 
-def hits_and_misses(hits: int, misses: int) -> ScoreSums:
+def hits_and_misses(hits: int, misses: int, *, later_hits: int | None = None) -> ScoreSums:
     observed = np.ones((2, 1, 10), np.float32)
     observed[..., hits + misses :] = 0
     forecast = observed.copy()
     forecast[..., :misses] = 0
+    if later_hits is not None:
+        forecast[1] = np.arange(10) < later_hits
     return score_sums_by_method(
         {"a": forecast},
         observed,
@@ -53,7 +55,8 @@ def test_scores_are_those_of_all_blocks_pooled() -> None:
 
 def test_every_interval_has_its_axes_and_units_and_holds_some_of_the_draws() -> None:
     result = with_intervals([block(seed) for seed in range(6)])
-    extra = {f"{name}_{end}" for name in WITH_INTERVALS for end in ("low", "high")}
+    ends = ("low", "high", "mean_low", "mean_high")
+    extra = {f"{name}_{end}" for name in WITH_INTERVALS for end in ends}
     assert set(result.data_vars) == {*SCORES, *extra}
     for name in WITH_INTERVALS:
         low, high = result[f"{name}_low"], result[f"{name}_high"]
@@ -62,6 +65,10 @@ def test_every_interval_has_its_axes_and_units_and_holds_some_of_the_draws() -> 
         assert low.attrs["long_name"] == f"{SCORES[name][0]}, low end of the 90 % interval"
         assert not (low > high).any()
         of_a = {"method": "a"}
+        assert (low.sel(of_a) < high.sel(of_a)).all(), name
+        low, high = result[f"{name}_mean_low"], result[f"{name}_mean_high"]
+        assert low.dims == tuple(dim for dim in result[name].dims if dim != "lead_time")
+        assert low.attrs["long_name"].startswith(f"{SCORES[name][0]}, mean over lead times, low")
         assert (low.sel(of_a) < high.sel(of_a)).all(), name
 
 
@@ -77,6 +84,18 @@ def test_hand_worked_interval_of_two_blocks() -> None:
     assert narrow["pod_low"].values.ravel() == pytest.approx(1 / 2)
     assert narrow["pod_high"].values.ravel() == pytest.approx(1 / 2)
     assert "40 % interval" in narrow["pod_high"].attrs["long_name"]
+
+
+def test_hand_worked_interval_of_a_mean_over_lead_times() -> None:
+    # When one lead time has 1/4, the other has 3/4: any draw's mean is 1/2, as the pooled one.
+    blocks = [hits_and_misses(1, 3, later_hits=3), hits_and_misses(3, 1, later_hits=1)]
+    result = with_intervals(blocks)
+    assert result["csi_low"].values.ravel() == pytest.approx(1 / 4)
+    for end in ("low", "high"):
+        assert result[f"csi_mean_{end}"].values.ravel() == pytest.approx(1 / 2)
+    alike = with_intervals([hits_and_misses(1, 3), hits_and_misses(3, 1)])
+    assert alike["csi_mean_low"].values.ravel() == pytest.approx(1 / 4)
+    assert alike["csi_mean_high"].values.ravel() == pytest.approx(3 / 4)
 
 
 def test_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
