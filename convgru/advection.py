@@ -7,7 +7,6 @@ Dims: B batch, M members, T context steps, L lead steps, K scale bands, C channe
 columns, h and w of the motion's coarse grid.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -17,7 +16,6 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 from convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport
 
 BANDS = 8  # details of 1, 2, 4, … 64 pixels, and what is smoother
-TINY = 1e-9  # power [normalised dB squared] of bands without rain
 CORRECTION_PX = 4.0  # of the motion by an output of 1, for all steps up to a lead together
 
 
@@ -53,58 +51,20 @@ def lagrangian(rain_BT1HW: Tensor, observed_BT1HW: Tensor, multiple: int = COARS
     return Lagrangian(torch.stack(rain[::-1], 1), torch.stack(known[::-1], 1), motion)
 
 
-class BandProcesses(NamedTuple):
-    """Scale bands as autoregressive processes of second order along the trajectories."""
-
-    bands_BKHW: Tensor
-    before_BKHW: Tensor | None
-    """one step before; None with a context of one scan, which tells nothing of processes"""
-    of_now_BK11: Tensor
-    of_before_BK11: Tensor
-    """weights of now and before in the next step"""
-
-    def forecasts(self, lead_times: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The bands (B, K, H, W) at each lead time, and what share of their variance is forgotten.
-
-        The share (B, K, 1, 1) is 1 minus the squared correlation of the process with the last
-        scan. With one scan the bands stay and the share is 1: nothing is known of it.
-        """
-        now, before = self.bands_BKHW, self.before_BKHW
-        if before is None:
-            for _ in range(lead_times):
-                yield now, torch.ones_like(self.of_now_BK11)
-            return
-        # with the last scan, of the process at a lead time and one step earlier
-        correlation = torch.ones_like(self.of_now_BK11)
-        earlier = self.of_now_BK11 / (1 - self.of_before_BK11)
-        for _ in range(lead_times):
-            now, before = self.of_now_BK11 * now + self.of_before_BK11 * before, now
-            correlation, earlier = (
-                self.of_now_BK11 * correlation + self.of_before_BK11 * earlier,
-                correlation,
-            )
-            yield now, (1 - correlation.square()).clamp(min=0)
-
-
 class AdvectionHead(nn.Module):
     """From the forecaster's features to rain, by changing the last scan and moving it.
 
     For each lead time
 
-        base = matched(sum_k smoothed_k)
-        change = sum_k forgotten_k gain_k band_k + forgotten (growth base + residual)
-        rain = transport(base + change, path + correction)
+        transport(matched(sum_k smoothed_k) + sum_k gain_k band_k + residual, path + correction)
 
     with the last scan's scale bands band_k. smoothed_k = band_k + trust_k (s_k - band_k), where s_k
     is the band's second-order autoregressive forecast along the trajectories, as in S-PROG (Seed
     2003, doi:10.1175/1520-0450(2003)042<0381:ADASSA>2.0.CO;2): what the context's scans show of a
     scale to be short-lived fades. Matching gives the sum the last scan's distribution of rain
-    again. forgotten_k is the share of a band's variance that its process no longer knows at that
-    lead time, forgotten their mean with the bands' power as weights: the network speaks where the
-    past is silent, and hardly at the first lead times. The maps gain_k, growth, residual and
-    correction are the network's and begin as 0; trust is 1 and is not learnt, for gradients do
-    not pass through ranks. With weights and trust 0 the head is exactly optical-flow
-    extrapolation.
+    again. The maps gain_k, residual and correction are the network's and begin as 0; trust is 1
+    and is not learnt, for gradients do not pass through ranks. With weights and trust 0 the
+    head is exactly optical-flow extrapolation.
 
     Parameters
     ----------
@@ -113,7 +73,7 @@ class AdvectionHead(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.maps = nn.Conv2d(features, BANDS + 2, kernel_size=3, padding=1)
+        self.maps = nn.Conv2d(features, BANDS + 1, kernel_size=3, padding=1)
         self.correction = nn.Conv2d(features, 2, kernel_size=1)
         self.trust: Tensor
         self.register_buffer("trust", torch.ones(BANDS))
@@ -133,36 +93,28 @@ class AdvectionHead(nn.Module):
         """
         last, known = context.rain_BT1HW[:, -1].float(), context.known_BT1HW[:, -1].float()
         motion = context.motion_B2hw
-        processes = band_processes(context)
-        bands = processes.bands_BKHW
-        power = bands.square().mean(dim=(2, 3), keepdim=True) + TINY
-        weight = power / power.sum(dim=1, keepdim=True)
+        bands, before, phi1, phi2 = band_processes(context)
         trust = self.trust[:, None, None]
         ordered = torch.where(known > 0, last, torch.inf).flatten(1).sort().values
-        leads = []
-        for (lasting, forgotten), path, part in zip(
-            processes.forecasts(lead_times),
-            trajectories(motion, lead_times),
-            features.chunk(lead_times),
-            strict=True,
+        now, leads = bands, []
+        for path, part in zip(
+            trajectories(motion, lead_times), features.chunk(lead_times), strict=True
         ):
-            smoothed = last + (trust * (lasting - bands)).sum(dim=1, keepdim=True)
+            now, before = phi1 * now + phi2 * before, now
+            smoothed = last + (trust * (now - bands)).sum(dim=1, keepdim=True)
             base = matched(smoothed, known, ordered)
-            of_all = (weight * forgotten).sum(dim=1, keepdim=True)
             maps = interpolate(
                 self.maps(part).float(), size=last.shape[-2:], mode="bilinear", align_corners=False
             )
             correction = interpolate(
                 self.correction(part).float(), size=motion.shape[-2:], mode="area"
             )
-            base, open_bands, of_all, there, way = (
+            base, details, there, way = (
                 x.repeat_interleave(members, dim=0) if members > 1 else x
-                for x in (base, forgotten * bands, of_all, known, path)
+                for x in (base, bands, known, path)
             )
-            gains, growth, residual = maps.split([BANDS, 1, 1], dim=1)
-            change = (gains * open_bands).sum(dim=1, keepdim=True)
-            change = change + of_all * (growth * base + residual)
-            moved, there = transport(base + change, there, way + CORRECTION_PX * correction)
+            changed = base + (maps[:, :BANDS] * details).sum(dim=1, keepdim=True) + maps[:, BANDS:]
+            moved, there = transport(changed, there, way + CORRECTION_PX * correction)
             leads.append(torch.where(there, moved, -torch.inf))
         return torch.stack(leads).unflatten(1, (-1, members))
 
@@ -210,11 +162,16 @@ def scale_bands(rain_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def band_processes(context: Lagrangian) -> BandProcesses:
-    """The processes of a context's bands.
+def band_processes(context: Lagrangian) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Each band as an autoregressive process of second order along the trajectories.
 
-    Their parameters come from the correlations of the last scan with the two before it
-    (Yule–Walker). With two scans the processes are of first order.
+    Its parameters come from the correlations of the last scan with the two before it
+    (Yule–Walker). With two scans the process is of first order; with one it stays as it is.
+
+    Returns
+    -------
+    The bands of the last scan and of the one before, (B, K, H, W), and the weights (B, K, 1, 1)
+    of now and before in the next step.
     """
     rain, known = context.rain_BT1HW.float(), context.known_BT1HW.float()
     newest = [
@@ -223,7 +180,7 @@ def band_processes(context: Lagrangian) -> BandProcesses:
     bands = newest[0]
     if len(newest) == 1:
         one = torch.ones_like(bands[..., :1, :1])
-        return BandProcesses(bands, None, one, torch.zeros_like(one))
+        return bands, bands, one, torch.zeros_like(one)
     found = []
     for age, older in enumerate(newest[1:], start=1):
         both = known[:, -1] * known[:, -1 - age]
@@ -236,6 +193,4 @@ def band_processes(context: Lagrangian) -> BandProcesses:
     # a stationary process that forgets has the second correlation between these two
     rho2 = found[-1].maximum(2 * rho1**2 - 1).minimum(rho1) if len(found) > 1 else rho1**2
     remainder = 1 - rho1**2
-    return BandProcesses(
-        bands, newest[1], rho1 * (1 - rho2) / remainder, (rho2 - rho1**2) / remainder
-    )
+    return bands, newest[1], rho1 * (1 - rho2) / remainder, (rho2 - rho1**2) / remainder
