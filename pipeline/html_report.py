@@ -130,7 +130,7 @@ def _counts(scores: xr.Dataset) -> dict[str, str]:
     return {
         "Cases": f"{int(scores['n_cases'].max()):,}",
         "Lead times": f"{lead_min.size}, {lead_min.min():g} to {lead_min.max():g} min"
-        + (f"; {comment}, for the archives' steps differ" if comment else ""),
+        + (f"; {comment}" if comment else ""),
         "Pixels compared": f"{span.replace(',', ' ')} at each lead time",
     }
 

@@ -73,7 +73,8 @@ def _binned(data: xr.Dataset, ends: pd.TimedeltaIndex) -> xr.Dataset:
     for k in range(len(ends)):
         part = data.isel(lead_time=number == k)
         parts.append(part.sum("lead_time").assign(n_cases=part["n_cases"].max("lead_time")))
-    described = {"comment": f"ends of bins of {ends[0] / pd.Timedelta(minutes=1):g} min"}
+    width = f"{ends[0] / pd.Timedelta(minutes=1):g} min"
+    described = {"comment": f"ends of bins of {width}, for the archives' steps differ"}
     lead_time = xr.Variable("lead_time", ends.values, data["lead_time"].attrs | described)
     joined = xr.concat(parts, dim="lead_time", coords="minimal").assign_coords(lead_time=lead_time)
     return joined.map(lambda array: array.transpose(*data[array.name].dims))

@@ -76,7 +76,7 @@ def table(scores: xr.Dataset) -> str:
         "A threshold's mean leaves out lead times where it was not observed (–: all of them).",
     ]
     if comment := scores["lead_time"].attrs.get("comment"):
-        lines.append(f"Lead times are {comment}, for the archives' steps differ.")
+        lines.append(f"Lead times are {comment}.")
     blocks = [("CSI", "csi", means), ("Frequency bias", "frequency_bias", means)]
     for scale in shown_scales(scores):
         blocks.append((f"FSS, {scale:.3g} km", "fss", means.sel(scale=scale)))
