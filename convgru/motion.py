@@ -18,6 +18,8 @@ from torch.nn.functional import grid_sample, interpolate, pad
 
 from convgru.scaling import RainScaling
 
+Image = npt.NDArray[np.uint8]
+
 COARSE = 8  # pixels to a side of the cells that motion is kept on: it is smooth
 SMOOTHING_PX = 20.0  # standard deviation of the Gaussian that smooths motion
 NARROW = 64  # pixels, below which images are padded
@@ -29,8 +31,10 @@ def motion_field(context: Tensor) -> Tensor:
 
     Dense inverse search optical flow (Kroeger et al. 2016, arXiv:1603.03590) between consecutive
     scans of logarithmic rain rate; the flows of all pairs are averaged with the rain as weight
-    under a Gaussian window. Where no rain is near, the field tends to its mean; without any
-    rain it is 0.
+    under a Gaussian window. Then every scan is moved along that to the last one's time, and the
+    flow that remains between it and the last, a step's share of it, is averaged in the same way
+    and added: found where the rain is now, and over up to three steps. Where no rain is near, the
+    field tends to its mean; without any rain it is 0.
 
     Parameters
     ----------
@@ -60,7 +64,7 @@ def coarse_motion(rain_BT1HW: Tensor) -> Tensor:
     """
     levels = rain_BT1HW[:, -FLOW_SCANS:, 0].detach().float().clamp(0, 1) * 255
     images = levels.round().to(torch.uint8).cpu().numpy()
-    fields = np.stack([_smoothed_flow(sample) for sample in images])
+    fields = np.stack([_flow(sample) for sample in images])
     return torch.from_numpy(fields).to(rain_BT1HW.device)
 
 
@@ -71,21 +75,33 @@ def _(rain_BT1HW: Tensor) -> Tensor:
     return rain_BT1HW.new_empty(shape, dtype=torch.float32)
 
 
-def _smoothed_flow(images_THW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """(2, h, w) pixels per step from the 8-bit images of consecutive scans."""
+def _flow(images_THW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """(2, h, w) pixels per step from the 8-bit images of consecutive scans, oldest first."""
     height, width = images_THW.shape[1:]
     # optical flow crashes on narrow images
     around = (0, max(0, NARROW - height)), (0, max(0, NARROW - width))
     images_THW = np.pad(images_THW, ((0, 0), *around))
+    field = _mean_flow(list(pairwise(images_THW)), [1] * (len(images_THW) - 1), height, width)
+    last, older = images_THW[-1], images_THW[-2::-1]
+    paths = trajectories(torch.from_numpy(field)[None], len(older))
+    moved = [_moved(image, path[0].numpy()) for image, path in zip(older, paths, strict=True)]
+    ages = list(range(1, len(older) + 1))
+    return field + _mean_flow([(image, last) for image in moved], ages, height, width)
+
+
+def _mean_flow(
+    pairs: list[tuple[Image, Image]], steps: list[int], height: int, width: int
+) -> npt.NDArray[np.float32]:
+    """(2, h, w) pixels per step: flows of pairs, so many steps apart, averaged and smoothed."""
     rows, columns = -(-height // COARSE), -(-width // COARSE)
     total = np.zeros((rows, columns, 2), np.float32)
     weight = np.zeros((rows, columns), np.float32)
     flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flow_of.setFinestScale(2)  # a quarter of the resolution: as good and faster
-    for before, after in pairwise(images_THW):
+    for (before, after), apart in zip(pairs, steps, strict=True):
         if not (before.any() and after.any()):
             continue
-        flow = flow_of.calc(before, after, None)  # type: ignore[call-overload]
+        flow = flow_of.calc(before, after, None) / apart  # type: ignore[call-overload]
         # a trajectory's rain is at its start in one scan and at its end in the other
         rain = np.sqrt(before.astype(np.float32) * cv2.blur(after, (15, 15)))[:height, :width]
         flow = flow[:height, :width]
@@ -101,6 +117,19 @@ def _smoothed_flow(images_THW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]
     little = 0.02 * float(weight.mean()) + 1e-6
     field = (total + little * mean) / (smooth + little)[..., None]
     return np.ascontiguousarray(field.transpose(2, 0, 1), dtype=np.float32)
+
+
+def _moved(image_HW: Image, displacement_2hw: npt.NDArray[np.float32]) -> Image:
+    """An image moved on along trajectories; 0 comes in over the edge."""
+    height, width = image_HW.shape
+    rows, columns = displacement_2hw.shape[1:]
+    right, down = (cv2.resize(x, (columns * COARSE, rows * COARSE)) for x in displacement_2hw)
+    more = max(0, height - rows * COARSE), max(0, width - columns * COARSE)
+    right, down = (
+        np.pad(x, ((0, more[0]), (0, more[1])), mode="edge")[:height, :width] for x in (right, down)
+    )
+    y, x = np.indices((height, width), np.float32)
+    return np.asarray(cv2.remap(image_HW, x - right, y - down, cv2.INTER_LINEAR), np.uint8)
 
 
 def _cell_means(field: npt.NDArray[np.float32], rows: int, columns: int) -> npt.NDArray[np.float32]:
