@@ -7,15 +7,19 @@ Dims: B batch, M members, T context steps, L lead steps, K scale bands, C channe
 columns, h and w of the motion's coarse grid.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, pad
+from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
-from convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport
+from convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport, upsampled
 
 BANDS = 8  # details of 1, 2, 4, … 64 pixels, and what is smoother
+NEARBY_BANDS, NEARBY_PX = 4, 64.0  # bands whose processes are local, and how far that is: sigma
+OF_ALL = 0.2  # weight of the whole domain beside what is near
+TINY = 1e-9  # power [normalised dB squared] of bands without rain
 CORRECTION_PX = 4.0  # of the motion by an output of 1, for all steps up to a lead together
 
 
@@ -51,20 +55,62 @@ def lagrangian(rain_BT1HW: Tensor, observed_BT1HW: Tensor, multiple: int = COARS
     return Lagrangian(torch.stack(rain[::-1], 1), torch.stack(known[::-1], 1), motion)
 
 
+class BandProcesses(NamedTuple):
+    """Scale bands as autoregressive processes of second order along the trajectories."""
+
+    bands_BKHW: Tensor
+    before_BKHW: Tensor | None
+    """one step before; None with a context of one scan, which tells nothing of processes"""
+    of_now_BKhw: Tensor
+    of_before_BKhw: Tensor
+    """weights of now and before in the next step, on the motion's coarse grid"""
+
+    def forecasts(self, lead_times: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The bands (B, K, H, W) at each lead time, and what share of their variance is forgotten.
+
+        The share (B, K, H, W) is 1 minus the squared correlation of the process with the last
+        scan. With one scan the bands stay and the share is 1: nothing is known of it.
+        """
+        now, before = self.bands_BKHW, self.before_BKHW
+        if before is None:
+            for _ in range(lead_times):
+                yield now, torch.ones_like(now)
+            return
+        of_now, of_before = upsampled(self.of_now_BKhw), upsampled(self.of_before_BKhw)
+        # with the last scan, of the process at a lead time and one step earlier
+        correlation = torch.ones_like(self.of_now_BKhw)
+        earlier = self.of_now_BKhw / (1 - self.of_before_BKhw)
+        for _ in range(lead_times):
+            now, before = of_now * now + of_before * before, now
+            correlation, earlier = (
+                self.of_now_BKhw * correlation + self.of_before_BKhw * earlier,
+                correlation,
+            )
+            yield now, upsampled((1 - correlation.square()).clamp(min=0))
+
+
 class AdvectionHead(nn.Module):
     """From the forecaster's features to rain, by changing the last scan and moving it.
 
     For each lead time
 
-        transport(matched(sum_k smoothed_k) + sum_k gain_k band_k + residual, path + correction)
+        base = matched(sum_k smoothed_k)
+        change = sum_k forgotten_k gain_k band_k + forgotten (growth base + residual)
+        rain = transport(matched(base + change), path + correction)
 
     with the last scan's scale bands band_k. smoothed_k = band_k + trust_k (s_k - band_k), where s_k
     is the band's second-order autoregressive forecast along the trajectories, as in S-PROG (Seed
     2003, doi:10.1175/1520-0450(2003)042<0381:ADASSA>2.0.CO;2): what the context's scans show of a
-    scale to be short-lived fades. Matching gives the sum the last scan's distribution of rain
-    again. The maps gain_k, residual and correction are the network's and begin as 0; trust is 1
-    and is not learnt, for gradients do not pass through ranks. With weights and trust 0 the
-    head is exactly optical-flow extrapolation.
+    scale to be short-lived fades, small scales by what is seen nearby. Matching gives a sum the
+    last scan's distribution of rain again. forgotten_k is the share of a band's variance that its
+    process no longer knows at that lead time, forgotten their mean with the bands' power as
+    weights: the network speaks where the past is silent, and hardly at the first lead times.
+
+    The maps gain_k, growth, residual and correction are the network's and begin as 0. It learns
+    without the outer matching, for gradients do not pass through ranks, and forecasts with it:
+    where it has rain grow and fade moves rain about, and how much there is in all stays that of
+    the last scan. trust is 1 and is not learnt. With weights and trust 0 the head is exactly
+    optical-flow extrapolation.
 
     Parameters
     ----------
@@ -73,7 +119,7 @@ class AdvectionHead(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.maps = nn.Conv2d(features, BANDS + 1, kernel_size=3, padding=1)
+        self.maps = nn.Conv2d(features, BANDS + 2, kernel_size=3, padding=1)
         self.correction = nn.Conv2d(features, 2, kernel_size=1)
         self.trust: Tensor
         self.register_buffer("trust", torch.ones(BANDS))
@@ -93,27 +139,38 @@ class AdvectionHead(nn.Module):
         """
         last, known = context.rain_BT1HW[:, -1].float(), context.known_BT1HW[:, -1].float()
         motion = context.motion_B2hw
-        bands, before, phi1, phi2 = band_processes(context)
+        processes = band_processes(context)
+        bands = processes.bands_BKHW
+        power = bands.square().mean(dim=(2, 3), keepdim=True) + TINY
+        weight = power / power.sum(dim=1, keepdim=True)
         trust = self.trust[:, None, None]
         ordered = torch.where(known > 0, last, torch.inf).flatten(1).sort().values
-        now, leads = bands, []
-        for path, part in zip(
-            trajectories(motion, lead_times), features.chunk(lead_times), strict=True
+        leads = []
+        for (lasting, forgotten), path, part in zip(
+            processes.forecasts(lead_times),
+            trajectories(motion, lead_times),
+            features.chunk(lead_times),
+            strict=True,
         ):
-            now, before = phi1 * now + phi2 * before, now
-            smoothed = last + (trust * (now - bands)).sum(dim=1, keepdim=True)
+            smoothed = last + (trust * (lasting - bands)).sum(dim=1, keepdim=True)
             base = matched(smoothed, known, ordered)
+            of_all = (weight * forgotten).sum(dim=1, keepdim=True)
             maps = interpolate(
                 self.maps(part).float(), size=last.shape[-2:], mode="bilinear", align_corners=False
             )
             correction = interpolate(
                 self.correction(part).float(), size=motion.shape[-2:], mode="area"
             )
-            base, details, there, way = (
+            base, open_bands, of_all, there, way, values = (
                 x.repeat_interleave(members, dim=0) if members > 1 else x
-                for x in (base, bands, known, path)
+                for x in (base, forgotten * bands, of_all, known, path, ordered)
             )
-            changed = base + (maps[:, :BANDS] * details).sum(dim=1, keepdim=True) + maps[:, BANDS:]
+            gains, growth, residual = maps.split([BANDS, 1, 1], dim=1)
+            change = (gains * open_bands).sum(dim=1, keepdim=True)
+            change = change + of_all * (growth * base + residual)
+            changed = base + change
+            if not self.training:
+                changed = matched(changed, there, values)
             moved, there = transport(changed, there, way + CORRECTION_PX * correction)
             leads.append(torch.where(there, moved, -torch.inf))
         return torch.stack(leads).unflatten(1, (-1, members))
@@ -130,8 +187,7 @@ def matched(field_B1HW: Tensor, known_B1HW: Tensor, ordered_BN: Tensor) -> Tenso
     """
     ranked = torch.where(known_B1HW > 0, field_B1HW, torch.inf).flatten(1).argsort()
     values = torch.empty_like(ordered_BN).scatter_(1, ranked, ordered_BN).view_as(field_B1HW)
-    # among pixels without rain ranks are arbitrary
-    return torch.where((known_B1HW > 0) & (field_B1HW > 0), values, 0.0)
+    return torch.where(known_B1HW > 0, values, 0.0)
 
 
 def scale_bands(rain_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:
@@ -162,16 +218,13 @@ def scale_bands(rain_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def band_processes(context: Lagrangian) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Each band as an autoregressive process of second order along the trajectories.
+def band_processes(context: Lagrangian) -> BandProcesses:
+    """The processes of a context's bands.
 
-    Its parameters come from the correlations of the last scan with the two before it
-    (Yule–Walker). With two scans the process is of first order; with one it stays as it is.
-
-    Returns
-    -------
-    The bands of the last scan and of the one before, (B, K, H, W), and the weights (B, K, 1, 1)
-    of now and before in the next step.
+    Their parameters come from the correlations of the last scan with the two before it
+    (Yule–Walker): of the finest bands those nearby, for showers live shorter than the bands of
+    rain beside them; of the others those of the whole domain. With two scans the processes are of
+    first order.
     """
     rain, known = context.rain_BT1HW.float(), context.known_BT1HW.float()
     newest = [
@@ -179,18 +232,34 @@ def band_processes(context: Lagrangian) -> tuple[Tensor, Tensor, Tensor, Tensor]
     ]
     bands = newest[0]
     if len(newest) == 1:
-        one = torch.ones_like(bands[..., :1, :1])
-        return bands, bands, one, torch.zeros_like(one)
+        one = torch.ones_like(bands[..., ::COARSE, ::COARSE])
+        return BandProcesses(bands, None, one, torch.zeros_like(one))
     found = []
     for age, older in enumerate(newest[1:], start=1):
         both = known[:, -1] * known[:, -1 - age]
         product, a, b = (
-            (x * y * both).sum(dim=(2, 3), keepdim=True)
+            _nearby(avg_pool2d(x * y * both, COARSE))
             for x, y in ((bands, older), (bands, bands), (older, older))
         )
-        found.append(product / (a * b).sqrt().clamp(min=1e-6))
+        found.append(product / (a * b).sqrt().clamp(min=TINY))
     rho1 = found[0].clamp(0, 0.999)
     # a stationary process that forgets has the second correlation between these two
     rho2 = found[-1].maximum(2 * rho1**2 - 1).minimum(rho1) if len(found) > 1 else rho1**2
     remainder = 1 - rho1**2
-    return bands, newest[1], rho1 * (1 - rho2) / remainder, (rho2 - rho1**2) / remainder
+    return BandProcesses(
+        bands, newest[1], rho1 * (1 - rho2) / remainder, (rho2 - rho1**2) / remainder
+    )
+
+
+def _nearby(x_BKhw: Tensor) -> Tensor:
+    """Means of the finest bands under a Gaussian window, with a share of the domain's mean."""
+    of_all = x_BKhw.mean(dim=(2, 3), keepdim=True)
+    sigma = NEARBY_PX / COARSE
+    reach = round(3 * sigma)
+    away = torch.arange(-reach, reach + 1, device=x_BKhw.device, dtype=x_BKhw.dtype)
+    window = torch.softmax(-0.5 * (away / sigma).square(), dim=0).repeat(NEARBY_BANDS, 1, 1, 1)
+    near = x_BKhw[:, :NEARBY_BANDS]
+    near = conv2d(near, window, padding=(0, reach), groups=NEARBY_BANDS)
+    near = conv2d(near, window.mT, padding=(reach, 0), groups=NEARBY_BANDS)
+    near = near + OF_ALL * of_all[:, :NEARBY_BANDS]
+    return torch.cat([near, of_all[:, NEARBY_BANDS:].expand_as(x_BKhw[:, NEARBY_BANDS:])], dim=1)

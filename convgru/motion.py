@@ -46,7 +46,7 @@ def motion_field(context: Tensor) -> Tensor:
     """
     height, width = context.shape[-2:]
     rain, _ = RainScaling().normalise(context)
-    return _upsampled(coarse_motion(rain))[..., :height, :width]
+    return upsampled(coarse_motion(rain))[..., :height, :width]
 
 
 @torch.library.custom_op("squall::coarse_motion", mutates_args=())
@@ -101,10 +101,10 @@ def _mean_flow(
     for (before, after), apart in zip(pairs, steps, strict=True):
         if not (before.any() and after.any()):
             continue
-        flow = flow_of.calc(before, after, None) / apart  # type: ignore[call-overload]
+        flow = flow_of.calc(before, after, None)  # type: ignore[call-overload]
         # a trajectory's rain is at its start in one scan and at its end in the other
         rain = np.sqrt(before.astype(np.float32) * cv2.blur(after, (15, 15)))[:height, :width]
-        flow = flow[:height, :width]
+        flow = flow[:height, :width] / apart
         total += _cell_means(flow * rain[..., None], rows, columns)
         weight += _cell_means(rain, rows, columns)
     if not weight.any():
@@ -178,7 +178,7 @@ def transport(
     The field (B, C, H, W), 0 where not known, and where it is known (B, 1, H, W), bool: where the
     trajectory starts inside the domain, mostly on known pixels.
     """
-    displacement = _upsampled(displacement_B2hw)
+    displacement = upsampled(displacement_B2hw)
     stacked = torch.cat([field_BCHW * known_B1HW, known_B1HW.to(field_BCHW.dtype)], dim=1)
     moved = _sampled(stacked, displacement, border=False)
     share = moved[:, -1:]
@@ -215,7 +215,7 @@ def pad_to(x: Tensor, multiple: int, value: float = 0.0) -> Tensor:
     return pad(x, (0, -width % multiple, 0, -height % multiple), value=value)
 
 
-def _upsampled(x_BChw: Tensor) -> Tensor:
+def upsampled(x_BChw: Tensor) -> Tensor:
     return interpolate(x_BChw, scale_factor=COARSE, mode="bilinear", align_corners=False)
 
 

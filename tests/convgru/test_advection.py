@@ -16,7 +16,7 @@ from convgru import (
     load_nowcaster,
     loss_sums,
 )
-from convgru.advection import BANDS, band_processes, lagrangian, matched, scale_bands
+from convgru.advection import BANDS, Lagrangian, band_processes, lagrangian, matched, scale_bands
 from convgru.checkpoint import write_weights
 from convgru.skill_loss import SkillLossConfig
 from tests.convgru.test_module import RainBatch, fit, trainer
@@ -86,21 +86,72 @@ def test_a_band_that_stays_is_kept_and_one_that_is_new_each_time_goes():
     torch.manual_seed(0)
     large = moving(0, 0, 3)
     rain, observed = SCALING.normalise(large)
-    _, _, phi1, phi2 = band_processes(lagrangian(rain, observed))
-    assert torch.allclose((phi1 + phi2)[0, 2:, 0, 0], torch.ones(BANDS - 2), atol=0.02)
+    lasting = band_processes(lagrangian(rain, observed))
+    kept = (lasting.of_now_BKhw + lasting.of_before_BKhw)[0, 2:]
+    assert torch.allclose(kept, torch.ones_like(kept), atol=0.02)
     noise = torch.rand(1, 3, 1, 64, 64)
     still = lagrangian(rain, observed)._replace(
         rain_BT1HW=noise, known_BT1HW=torch.ones_like(noise)
     )
-    _, _, phi1, phi2 = band_processes(still)
-    assert (phi1 + phi2)[0, 0].abs() < 0.1
+    fleeting = band_processes(still)
+    assert (fleeting.of_now_BKhw + fleeting.of_before_BKhw)[0, 0].abs().max() < 0.1
+    *_, (_, forgotten_of_lasting) = lasting.forecasts(6)
+    *_, (_, forgotten_of_fleeting) = fleeting.forecasts(6)
+    assert forgotten_of_lasting[0, 2:].max() < 0.3 < 0.9 < forgotten_of_fleeting[0, 0].min()
+
+
+def test_showers_that_die_fade_beside_rain_that_stays():
+    torch.manual_seed(0)
+    rain = torch.rand(1, 1, 1, 256, 512).repeat(1, 3, 1, 1, 1)
+    rain[..., 256:] = torch.rand(1, 3, 1, 256, 256)  # others in each scan
+    still = torch.zeros(1, 2, 32, 64)
+    found = band_processes(Lagrangian(rain, torch.ones_like(rain), still))
+    kept = (found.of_now_BKhw + found.of_before_BKhw)[0, 0]
+    assert kept.shape == (32, 64)
+    assert kept[:, :8].min() > 0.8
+    assert kept[:, -8:].max() < 0.4
+
+
+def test_a_trained_network_moves_rain_about_and_keeps_how_much_there_is():
+    torch.manual_seed(0)
+    context = torch.exp(torch.randn(1, 4, 1, 96, 96))
+    net = network()
+    plain = forecast(net, context, 3)
+    with torch.no_grad():
+        net.head.maps.weight.normal_(std=0.3)
+        net.head.maps.bias.fill_(-0.5)
+    found = forecast(net, context, 3)
+    assert not torch.allclose(found, plain)
+    assert found.nanmean().item() == pytest.approx(plain.nanmean().item(), rel=0.1)
+    net.train()
+    assert forecast(net, context, 3).nanmean() < 0.7 * plain.nanmean()
+
+
+def test_the_network_may_change_little_of_what_is_remembered():
+    """Of rain that does not change, next to nothing is open; of what is new each time, all."""
+    torch.manual_seed(0)
+    steady = moving(0, 0, 4)
+    restless = torch.exp(torch.randn(1, 4, 1, 160, 160))
+    changes = []
+    for context in (steady, restless):
+        net = network()
+        plain = forecast(net, context, 1)
+        with torch.no_grad():
+            net.head.maps.weight.normal_(std=0.3)
+        there = SCALING.normalise(forecast(net, context, 1))[0] - SCALING.normalise(plain)[0]
+        changes.append(there[..., 20:-20, 20:-20].abs().mean())
+    assert 0 < changes[0] < 0.1 * changes[1]
 
 
 @pytest.mark.parametrize("scans", [1, 2])
 def test_short_contexts_have_a_forecast(scans):
-    found = forecast(network(), moving(1, 1, scans), 3)
+    net = network()
+    found = forecast(net, moving(1, 1, scans), 3)
     assert found.shape == (1, 3, 1, 160, 160)
     assert torch.isfinite(found[..., 20:-20, 20:-20]).all()
+    with torch.no_grad():
+        net.head.maps.weight.normal_(std=0.3)
+    assert not torch.equal(forecast(net, moving(1, 1, scans), 3), found)  # it has its say
 
 
 def test_matching_gives_the_other_distribution_in_the_same_order():
