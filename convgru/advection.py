@@ -10,6 +10,7 @@ columns, h and w of the motion's coarse grid.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
@@ -127,6 +128,17 @@ class AdvectionHead(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
+    @torch.no_grad()
+    def weaken(self, strength: float) -> None:
+        """Scale all that the network adds; with 0 the head is as before training.
+
+        Between trained and untrained weights lie models that do better on data unlike those of
+        training (Wortsman et al. 2022, arXiv:2109.01903).
+        """
+        for layer in (self.maps, self.correction):
+            for weights in layer.parameters():
+                weights.mul_(strength)
+
     @torch.compiler.disable  # compiled, the maps' gradient is lost (torch 2.13, on the CPU)
     def forward(
         self, features: Tensor, context: Lagrangian, lead_times: int, members: int
@@ -185,9 +197,22 @@ def matched(field_B1HW: Tensor, known_B1HW: Tensor, ordered_BN: Tensor) -> Tenso
     ordered_BN : the other field's values in rising order, inf for pixels that are not known, which
         are the same as the field's.
     """
-    ranked = torch.where(known_B1HW > 0, field_B1HW, torch.inf).flatten(1).argsort()
-    values = torch.empty_like(ordered_BN).scatter_(1, ranked, ordered_BN).view_as(field_B1HW)
+    rising = order(torch.where(known_B1HW > 0, field_B1HW, torch.inf).flatten(1))
+    values = torch.empty_like(ordered_BN).scatter_(1, rising, ordered_BN).view_as(field_B1HW)
     return torch.where(known_B1HW > 0, values, 0.0)
+
+
+@torch.library.custom_op("squall::order", mutates_args=())
+def order(field_BN: Tensor) -> Tensor:
+    """Indices that put each row in rising order; on the CPU NumPy's sort is six times faster."""
+    if field_BN.device.type != "cpu":
+        return field_BN.argsort()
+    return torch.from_numpy(np.argsort(field_BN.numpy(), axis=1))
+
+
+@order.register_fake
+def _(field_BN: Tensor) -> Tensor:
+    return torch.empty_like(field_BN, dtype=torch.int64)
 
 
 def scale_bands(rain_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:

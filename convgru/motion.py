@@ -104,18 +104,17 @@ def _mean_flow(
         flow = flow_of.calc(before, after, None)  # type: ignore[call-overload]
         # a trajectory's rain is at its start in one scan and at its end in the other
         rain = np.sqrt(before.astype(np.float32) * cv2.blur(after, (15, 15)))[:height, :width]
-        flow = flow[:height, :width] / apart
-        total += _cell_means(flow * rain[..., None], rows, columns)
+        total += _cell_means(flow[:height, :width] * (rain / apart)[..., None], rows, columns)
         weight += _cell_means(rain, rows, columns)
     if not weight.any():
         return np.zeros((2, rows, columns), np.float32)
     mean = total.sum(axis=(0, 1)) / weight.sum()
     sigma = SMOOTHING_PX / COARSE
-    total, smooth = (
+    summed, smooth = (
         cv2.GaussianBlur(x, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT) for x in (total, weight)
     )
     little = 0.02 * float(weight.mean()) + 1e-6
-    field = (total + little * mean) / (smooth + little)[..., None]
+    field = (summed + little * mean) / (smooth + little)[..., None]
     return np.ascontiguousarray(field.transpose(2, 0, 1), dtype=np.float32)
 
 

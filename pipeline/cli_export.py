@@ -10,6 +10,7 @@ examples:
   squall export archives/knmi.icechunk knmi.zarr --convention mlcast --license CC-BY-4.0
   squall export archives/knmi.icechunk s3://bucket/knmi.zarr --start 2024-01-01 --end 2024-12-31
   squall export runs/knmi/best.ckpt knmi-1.safetensors
+  squall export runs/knmi/best.ckpt careful.safetensors --strength 0.5
 
 what the store holds, and which rules of the convention it cannot meet: docs/mlcast.md
 A checkpoint becomes weights to publish, a file without paths of this machine; --model takes it as
@@ -36,10 +37,19 @@ def add_arguments(export: argparse.ArgumentParser) -> None:
     store.add_argument("--identifier", metavar="ID", help="like NL-KNMI-radar")
     store.add_argument("--created-with", metavar="URL", help="code that made the data set")
     store.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core)")
+    weights = export.add_argument_group("of a checkpoint")
+    weights.add_argument(
+        "--strength",
+        type=float,
+        metavar="SHARE",
+        help="0 to 1, how much is kept of what the network adds to the advection head; less is "
+        "nearer to smoothed extrapolation, which is safer on other networks (default: 1)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; returns the exit code."""
+    from datasets.errors import ConfigError
     from pipeline.config import validated
     from pipeline.export import ExportConfig, export
 
@@ -50,14 +60,18 @@ def run(arguments: argparse.Namespace) -> int:
     }
     source, out = arguments.source, arguments.out
     if Path(source).is_file() or out.endswith(".safetensors"):
-        print(_export_weights(source, out, given))
+        print(_export_weights(source, out, arguments.strength, given))
         return 0
+    if arguments.strength is not None:
+        raise ConfigError(f"squall export: --strength is for checkpoints, {source} is an archive")
     values = given | {"archive": source, "out": out}
     print(export(validated(ExportConfig, values, "squall export")))
     return 0
 
 
-def _export_weights(checkpoint: str, out: str, given: dict[str, object]) -> str:
+def _export_weights(
+    checkpoint: str, out: str, strength: float | None, given: dict[str, object]
+) -> str:
     from datasets.errors import ConfigError
     from pipeline.config import validated
     from pipeline.export_weights import WeightsConfig, export_weights
@@ -67,5 +81,7 @@ def _export_weights(checkpoint: str, out: str, given: dict[str, object]) -> str:
         raise ConfigError(
             f"squall export: {options} is for archives, {checkpoint} is a checkpoint; leave it out"
         )
-    values = {"checkpoint": checkpoint, "out": out}
+    values: dict[str, object] = {"checkpoint": checkpoint, "out": out}
+    if strength is not None:
+        values["strength"] = strength
     return str(export_weights(validated(WeightsConfig, values, "squall export")))

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
+from convgru.advection import AdvectionHead
 from convgru.checkpoint import WEIGHTS_SUFFIX, write_weights
 from convgru.pretrained import record_digest
 from datasets.errors import DataError
@@ -35,6 +36,9 @@ class WeightsConfig(BaseModel):
 
     checkpoint: Path
     out: Path
+    strength: float = Field(
+        default=1.0, ge=0, le=1, description="of what an advection head's network adds"
+    )
 
     @field_validator("out")
     @classmethod
@@ -74,17 +78,26 @@ def export_weights(config: WeightsConfig) -> WeightsResult:
     Raises
     ------
     DataError
-        If the checkpoint cannot be used.
+        If the checkpoint cannot be used, or has no advection head to weaken.
     """
     try:
         nowcaster, provenance = load_nowcaster(config.checkpoint)
     except CheckpointError as error:
         raise DataError(str(error)) from error
+    if config.strength < 1:
+        head = nowcaster.network.head
+        if not isinstance(head, AdvectionHead):
+            raise DataError(
+                f"{config.checkpoint} has no advection head, of which strength is a share; leave "
+                "--strength out"
+            )
+        head.weaken(config.strength)
     difference = _difference_db(nowcaster, int(provenance["context"]), provenance["lead_times"])
     half = difference < HALF_STEP_DB
     published = published_provenance(provenance) | {
         "name": config.out.stem,
         "checkpoint_sha256": sha256_of(config.checkpoint),
+        "strength": config.strength,
     }
     with atomic_path(config.out) as part:
         write_weights(part, nowcaster, published, torch.float16 if half else torch.float32)
