@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 from convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport, upsampled
 
 BANDS = 8  # details of 1, 2, 4, … 64 pixels, and what is smoother
-NEARBY_BANDS, NEARBY_PX = 4, 64.0  # bands whose processes are local, and how far that is: sigma
+NEARBY_BANDS, NEARBY_PX = 4, 32.0  # bands whose processes are local, and how far that is: sigma
 OF_ALL = 0.2  # weight of the whole domain beside what is near
 TINY = 1e-9  # power [normalised dB squared] of bands without rain
 CORRECTION_PX = 4.0  # of the motion by an output of 1, for all steps up to a lead together
@@ -246,27 +246,28 @@ def scale_bands(rain_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:
 def band_processes(context: Lagrangian) -> BandProcesses:
     """The processes of a context's bands.
 
-    Their parameters come from the correlations of the last scan with the two before it
-    (Yule–Walker): of the finest bands those nearby, for showers live shorter than the bands of
-    rain beside them; of the others those of the whole domain. With two scans the processes are of
-    first order.
+    Their parameters come from the correlations of scans one and two steps apart (Yule–Walker),
+    all pairs of the context together: of the finest bands those nearby, for showers live shorter
+    than the bands of rain beside them; of the others those of the whole domain. With two scans the
+    processes are of first order.
     """
     rain, known = context.rain_BT1HW.float(), context.known_BT1HW.float()
-    newest = [
-        scale_bands(rain[:, -1 - age], known[:, -1 - age]) for age in range(min(3, rain.shape[1]))
-    ]
+    steps = rain.shape[1]
+    newest = [scale_bands(rain[:, -1 - age], known[:, -1 - age]) for age in range(steps)]
     bands = newest[0]
-    if len(newest) == 1:
+    if steps == 1:
         one = torch.ones_like(bands[..., ::COARSE, ::COARSE])
         return BandProcesses(bands, None, one, torch.zeros_like(one))
     found = []
-    for age, older in enumerate(newest[1:], start=1):
-        both = known[:, -1] * known[:, -1 - age]
-        product, a, b = (
-            _nearby(avg_pool2d(x * y * both, COARSE))
-            for x, y in ((bands, older), (bands, bands), (older, older))
-        )
-        found.append(product / (a * b).sqrt().clamp(min=TINY))
+    for lag in range(1, min(3, steps)):
+        sums: list[Tensor | float] = [0.0, 0.0, 0.0]
+        for age in range(steps - lag):
+            x, y = newest[age], newest[age + lag]
+            both = known[:, -1 - age] * known[:, -1 - age - lag]
+            for i, product in enumerate((x * y, x * x, y * y)):
+                sums[i] = sums[i] + avg_pool2d(product * both, COARSE)
+        covariance, a, b = (_nearby(torch.as_tensor(x)) for x in sums)
+        found.append(covariance / (a * b).sqrt().clamp(min=TINY))
     rho1 = found[0].clamp(0, 0.999)
     # a stationary process that forgets has the second correlation between these two
     rho2 = found[-1].maximum(2 * rho1**2 - 1).minimum(rho1) if len(found) > 1 else rho1**2

@@ -7,7 +7,9 @@ trajectory started. Dims: B batch, T context steps, L lead steps, C channels, H 
 h and w those of the coarse grid. Vectors are (columns to the right, rows down) in pixels.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from os import cpu_count
 
 import cv2
 import numpy as np
@@ -64,7 +66,11 @@ def coarse_motion(rain_BT1HW: Tensor) -> Tensor:
     """
     levels = rain_BT1HW[:, -FLOW_SCANS:, 0].detach().float().clamp(0, 1) * 255
     images = levels.round().to(torch.uint8).cpu().numpy()
-    fields = np.stack([_flow(sample) for sample in images])
+    if len(images) > 1:  # OpenCV and NumPy work without Python's lock
+        with ThreadPoolExecutor(min(len(images), cpu_count() or 1)) as threads:
+            fields = np.stack(list(threads.map(_flow, images)))
+    else:
+        fields = np.stack([_flow(sample) for sample in images])
     return torch.from_numpy(fields).to(rain_BT1HW.device)
 
 
