@@ -66,11 +66,9 @@ def coarse_motion(rain_BT1HW: Tensor) -> Tensor:
     """
     levels = rain_BT1HW[:, -FLOW_SCANS:, 0].detach().float().clamp(0, 1) * 255
     images = levels.round().to(torch.uint8).cpu().numpy()
-    if len(images) > 1:  # OpenCV and NumPy work without Python's lock
-        with ThreadPoolExecutor(min(len(images), cpu_count() or 1)) as threads:
-            fields = np.stack(list(threads.map(_flow, images)))
-    else:
-        fields = np.stack([_flow(sample) for sample in images])
+    # OpenCV and NumPy work without Python's lock
+    with ThreadPoolExecutor(min(len(images), cpu_count() or 1)) as threads:
+        fields = np.stack(list(threads.map(_flow, images)))
     return torch.from_numpy(fields).to(rain_BT1HW.device)
 
 

@@ -112,6 +112,20 @@ def test_showers_that_die_fade_beside_rain_that_stays():
     assert kept[:, -8:].max() < 0.4
 
 
+def test_lifetimes_come_from_all_pairs_of_scans():
+    torch.manual_seed(0)
+    rain = torch.rand(1, 1, 1, 64, 64).repeat(1, 4, 1, 1, 1)
+    still = torch.zeros(1, 2, 8, 8)
+    kept = []
+    for oldest in (rain[:, 0], torch.rand(1, 1, 64, 64)):
+        scans = torch.cat([oldest[:, None], rain[:, 1:]], dim=1)
+        found = band_processes(Lagrangian(scans, torch.ones_like(scans), still))
+        kept.append((found.of_now_BKhw + found.of_before_BKhw)[0, 0].mean().item())
+    # two of three pairs agree: a correlation of 2/3, not of 1 as the last pairs alone would have
+    assert kept[0] == pytest.approx(1, abs=0.01)
+    assert kept[1] < 0.8
+
+
 def test_a_trained_network_moves_rain_about_and_keeps_how_much_there_is():
     torch.manual_seed(0)
     context = torch.exp(torch.randn(1, 4, 1, 96, 96))

@@ -32,6 +32,12 @@ def test_the_motion_of_a_moving_field_is_found(rows, columns):
     assert inner.tolist() == pytest.approx([columns, rows], abs=0.35)
 
 
+def test_each_sample_of_a_batch_has_the_motion_that_it_has_alone():
+    samples = [moving(rows, columns, 3) for rows, columns in ((0, 0), (3, -2), (-6, 5))]
+    together = motion_field(torch.cat(samples))
+    assert torch.equal(together, torch.cat([motion_field(sample) for sample in samples]))
+
+
 def test_motion_is_that_of_the_place_where_the_rain_is_now():
     side, turn = 320, 0.06  # radians per step
     field = texture(side)
