@@ -161,7 +161,8 @@ def measure(contestants: list[Contestant], rain: Tensor, observed: Tensor, round
     expected = contestants[0].infer(rain, observed)
     for other in contestants[1:]:
         found = other.infer(rain, observed)
-        tolerance = 0.05 if other.bf16 else 1e-4
+        # a GPU convolves float32 with the 10 bits of TF32
+        tolerance = 0.05 if other.bf16 else 1e-3 if other.device.type == "cuda" else 1e-4
         torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=tolerance)
         other.train(rain, observed)  # compiles what is to be compiled
     contestants[0].train(rain, observed)
