@@ -260,13 +260,11 @@ def band_processes(context: Lagrangian) -> BandProcesses:
         return BandProcesses(bands, None, one, torch.zeros_like(one))
     found = []
     for lag in range(1, min(3, steps)):
-        sums: list[Tensor | float] = [0.0, 0.0, 0.0]
-        for age in range(steps - lag):
-            x, y = newest[age], newest[age + lag]
-            both = known[:, -1 - age] * known[:, -1 - age - lag]
-            for i, product in enumerate((x * y, x * x, y * y)):
-                sums[i] = sums[i] + avg_pool2d(product * both, COARSE)
-        covariance, a, b = (_nearby(torch.as_tensor(x)) for x in sums)
+        moments = [
+            _moments(newest[age], newest[age + lag], known[:, -1 - age] * known[:, -1 - age - lag])
+            for age in range(steps - lag)
+        ]
+        covariance, a, b = (_nearby(each) for each in torch.stack(moments).sum(dim=0).chunk(3))
         found.append(covariance / (a * b).sqrt().clamp(min=TINY))
     rho1 = found[0].clamp(0, 0.999)
     # a stationary process that forgets has the second correlation between these two
@@ -275,6 +273,12 @@ def band_processes(context: Lagrangian) -> BandProcesses:
     return BandProcesses(
         bands, newest[1], rho1 * (1 - rho2) / remainder, (rho2 - rho1**2) / remainder
     )
+
+
+def _moments(x_BKHW: Tensor, y_BKHW: Tensor, known_B1HW: Tensor) -> Tensor:
+    """(3B, K, h, w): means over cells of xy, xx and yy."""
+    x, y = x_BKHW * known_B1HW, y_BKHW * known_B1HW
+    return torch.cat([avg_pool2d(product, COARSE) for product in (x * y, x * x, y * y)])
 
 
 def _nearby(x_BKhw: Tensor) -> Tensor:
