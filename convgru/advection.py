@@ -253,15 +253,15 @@ def band_processes(context: Lagrangian) -> BandProcesses:
     """
     rain, known = context.rain_BT1HW.float(), context.known_BT1HW.float()
     steps = rain.shape[1]
-    newest = [scale_bands(rain[:, -1 - age], known[:, -1 - age]) for age in range(steps)]
-    bands = newest[0]
+    by_age = [scale_bands(rain[:, -1 - age], known[:, -1 - age]) for age in range(steps)]
+    bands = by_age[0]
     if steps == 1:
         one = torch.ones_like(bands[..., ::COARSE, ::COARSE])
         return BandProcesses(bands, None, one, torch.zeros_like(one))
     found = []
     for lag in range(1, min(3, steps)):
         moments = [
-            _moments(newest[age], newest[age + lag], known[:, -1 - age] * known[:, -1 - age - lag])
+            _moments(by_age[age], by_age[age + lag], known[:, -1 - age] * known[:, -1 - age - lag])
             for age in range(steps - lag)
         ]
         covariance, a, b = (_nearby(each) for each in torch.stack(moments).sum(dim=0).chunk(3))
@@ -271,7 +271,7 @@ def band_processes(context: Lagrangian) -> BandProcesses:
     rho2 = found[-1].maximum(2 * rho1**2 - 1).minimum(rho1) if len(found) > 1 else rho1**2
     remainder = 1 - rho1**2
     return BandProcesses(
-        bands, newest[1], rho1 * (1 - rho2) / remainder, (rho2 - rho1**2) / remainder
+        bands, by_age[1], rho1 * (1 - rho2) / remainder, (rho2 - rho1**2) / remainder
     )
 
 

@@ -97,7 +97,7 @@ def export_weights(config: WeightsConfig) -> WeightsResult:
     published = published_provenance(provenance) | {
         "name": config.out.stem,
         "checkpoint_sha256": sha256_of(config.checkpoint),
-        "strength": config.strength,
+        "strength": config.strength * provenance.get("strength", 1.0),
     }
     with atomic_path(config.out) as part:
         write_weights(part, nowcaster, published, torch.float16 if half else torch.float32)

@@ -19,8 +19,9 @@ def test_the_experiments_here_are_valid_and_build(path):
     experiment = load_config(path, ExperimentConfig)
     assert experiment.name == path.stem
     # goes through the network and its loss, without arithmetic
-    memory = step_memory(experiment, EncoderForecaster(experiment.network))
-    assert memory.weights > 5e5
+    network = EncoderForecaster(experiment.network)
+    memory = step_memory(experiment, network)
+    assert memory.weights == 4 * sum(tensor.numel() for tensor in network.state_dict().values())
     assert memory.activations > memory.batch
 
 

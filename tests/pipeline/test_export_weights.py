@@ -81,6 +81,17 @@ def test_strength_scales_what_the_network_adds(provenance, tmp_path):
         assert not heads["0"][name].any()
 
 
+def test_strength_of_weights_that_were_weakened_already(provenance, tmp_path):
+    trained = checkpoint(tmp_path / "best.ckpt", provenance, std=0.1, head="advection")
+    once, twice = tmp_path / "once.safetensors", tmp_path / "twice.safetensors"
+    assert main(["export", str(trained), str(once), "--strength", "0.5"]) == 0
+    assert main(["export", str(once), str(twice), "--strength", "0.5"]) == 0
+    nowcaster, published = load_nowcaster(twice)
+    assert published["strength"] == 0.25
+    full = load_nowcaster(trained)[0].network.head.maps.weight
+    assert torch.allclose(nowcaster.network.head.maps.weight, 0.25 * full, atol=1e-4)
+
+
 def test_strength_is_for_advection_heads(trained, tmp_path, capsys):
     out = tmp_path / "a.safetensors"
     assert main(["export", str(trained), str(out), "--strength", "0.5"]) != 0
