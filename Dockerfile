@@ -7,6 +7,7 @@ WORKDIR /opt/squall
 # torch by itself first: the largest layer, and the one that changes least
 RUN pip install --no-cache-dir torch==2.13.0
 COPY pyproject.toml README.md ./
+COPY src src
 COPY convgru convgru
 COPY datasets datasets
 COPY pipeline pipeline

@@ -1,7 +1,7 @@
 """The model, nothing but PyTorch: cells, encoder–forecaster, losses, Lightning module."""
 
-from convgru.cell import ConvGRUCell, RecurrentCell
-from convgru.checkpoint import (
+from squall.convgru.cell import ConvGRUCell, RecurrentCell
+from squall.convgru.checkpoint import (
     CHECKPOINT_KEY,
     CheckpointError,
     Nowcaster,
@@ -9,8 +9,8 @@ from convgru.checkpoint import (
     load_nowcaster,
     read_checkpoint,
 )
-from convgru.compiling import compile_network
-from convgru.loss import (
+from squall.convgru.compiling import compile_network
+from squall.convgru.loss import (
     BalancedLossConfig,
     CrpsConfig,
     LossConfig,
@@ -18,11 +18,11 @@ from convgru.loss import (
     MaskedL1Config,
     loss_sums,
 )
-from convgru.module import NowcastModule, OptimiserConfig, forecast_loss
-from convgru.motion import extrapolate, motion_field
-from convgru.network import EncoderForecaster, NetworkConfig
-from convgru.scaling import RainScaling
-from convgru.trajgru import TrajGRUCell
+from squall.convgru.module import NowcastModule, OptimiserConfig, forecast_loss
+from squall.convgru.motion import extrapolate, motion_field
+from squall.convgru.network import EncoderForecaster, NetworkConfig
+from squall.convgru.scaling import RainScaling
+from squall.convgru.trajgru import TrajGRUCell
 
 __all__ = [
     "CHECKPOINT_KEY",

@@ -1,7 +1,7 @@
 """The advection head: growth, decay and smoothing of rain in the frame that moves with it.
 
 Owns what happens between the forecaster's features and the rain at its place: scale bands of the
-last scan, gains, residual, correction of the motion. Motion itself is `convgru.motion`.
+last scan, gains, residual, correction of the motion. Motion itself is `squall.convgru.motion`.
 
 Dims: B batch, M members, T context steps, L lead steps, K scale bands, C channels, H rows, W
 columns, h and w of the motion's coarse grid.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
-from convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport, upsampled
+from squall.convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport, upsampled
 
 BANDS = 8  # details of 1, 2, 4, … 64 pixels, and what is smoother
 NEARBY_BANDS, NEARBY_PX = 4, 32.0  # bands whose processes are local, and how far that is: sigma

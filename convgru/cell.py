@@ -1,6 +1,6 @@
 """The recurrent cells' common interface and the convolutional gated recurrent unit.
 
-Owns what one layer does in one time step; how layers are stacked is `convgru.network`'s.
+Owns what one layer does in one time step; how layers are stacked is `squall.convgru.network`'s.
 """
 
 from abc import ABC, abstractmethod

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from convgru.network import EncoderForecaster, NetworkConfig
-from convgru.scaling import RainScaling
+from squall.convgru.network import EncoderForecaster, NetworkConfig
+from squall.convgru.scaling import RainScaling
 
 CHECKPOINT_KEY = "squall"
 WEIGHTS_SUFFIX = ".safetensors"

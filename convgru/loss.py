@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from convgru.skill_loss import SkillLossConfig, skill_terms
+from squall.convgru.skill_loss import SkillLossConfig, skill_terms
 
 
 class BalancedLossConfig(BaseModel):

@@ -14,10 +14,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from convgru.checkpoint import CHECKPOINT_KEY, description, draw_noise
-from convgru.loss import CrpsConfig, LossConfig, LossSums, loss_sums
-from convgru.network import EncoderForecaster, NetworkConfig
-from convgru.scaling import RainScaling
+from squall.convgru.checkpoint import CHECKPOINT_KEY, description, draw_noise
+from squall.convgru.loss import CrpsConfig, LossConfig, LossSums, loss_sums
+from squall.convgru.network import EncoderForecaster, NetworkConfig
+from squall.convgru.scaling import RainScaling
 
 NOISE_SEEDS = 2**40  # samples of an epoch are fewer, so that no two epochs share a seed
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate, pad
 
-from convgru.scaling import RainScaling
+from squall.convgru.scaling import RainScaling
 
 Image = npt.NDArray[np.uint8]
 

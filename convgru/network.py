@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from torch.utils.checkpoint import checkpoint
 
-from convgru.advection import AdvectionHead, lagrangian
-from convgru.cell import ConvGRUCell, RecurrentCell
-from convgru.motion import COARSE, pad_to
-from convgru.trajgru import TrajGRUCell
+from squall.convgru.advection import AdvectionHead, lagrangian
+from squall.convgru.cell import ConvGRUCell, RecurrentCell
+from squall.convgru.motion import COARSE, pad_to
+from squall.convgru.trajgru import TrajGRUCell
 
 
 class NetworkConfig(BaseModel):

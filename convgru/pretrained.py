@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from convgru.checkpoint import WEIGHTS_SUFFIX, CheckpointError
+from squall.convgru.checkpoint import WEIGHTS_SUFFIX, CheckpointError
 
 FOLDER = Path(__file__).parent / "weights"
 DIGESTS = "SHA256SUMS"

@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from convgru.scaling import RainScaling
+from squall.convgru.scaling import RainScaling
 
 SCALING = RainScaling()
 # of each sample, added to what is divided by, so that a handful of pixels decides little

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from convgru.cell import RecurrentCell
+from squall.convgru.cell import RecurrentCell
 
 FLOW_CHANNELS = 32
 FLOW_KERNEL_SIZE = 5

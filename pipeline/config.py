@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from datasets.errors import ConfigError
+from squall.datasets.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
 

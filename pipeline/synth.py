@@ -7,10 +7,15 @@ import numpy as np
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-from datasets.grid import GRID_MAPPING, Grid
-from datasets.synthetic import SyntheticConfig, SyntheticScan, synthetic_grid, synthetic_scans
-from pipeline.progress import tracked
-from pipeline.provenance import atomic_path, squall_version
+from squall.datasets.grid import GRID_MAPPING, Grid
+from squall.datasets.synthetic.radar import (
+    SyntheticConfig,
+    SyntheticScan,
+    synthetic_grid,
+    synthetic_scans,
+)
+from squall.pipeline.progress import tracked
+from squall.pipeline.provenance import atomic_path, squall_version
 
 
 class SynthConfig(BaseModel):

@@ -7,7 +7,7 @@ import sys
 
 from dask_jobqueue import SLURMCluster
 
-from pipeline.cli import main
+from squall.pipeline.cli.main import main
 
 
 def run() -> int:

@@ -13,10 +13,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-from datasets.archive import Rejection
-from datasets.archive_writer import ArchiveWriter, StoredScan
-from datasets.coding import RAIN_CODE
-from datasets.grid import Grid
+from squall.datasets.archive.records import Rejection
+from squall.datasets.archive.writer import ArchiveWriter, StoredScan
+from squall.datasets.coding import RAIN_CODE
+from squall.datasets.grid import Grid
 
 # A busy machine is slow, and that is no failure; a gate gives the same answer twice. Other examples
 # than these: pytest --hypothesis-profile random

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from datasets.archive_config import ArchiveConfig
-from pipeline.cli import _parse
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.pipeline.cli.main import _parse
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -36,7 +36,7 @@ def test_the_archive_snippet_runs(tmp_path, monkeypatch, rain_archive):
 
 def test_the_archive_configuration_is_complete():
     (text,) = blocks("yaml")
-    assert ArchiveConfig(**yaml.safe_load(text)).name == "mynetwork"
+    assert RadarNetworkConfig(**yaml.safe_load(text)).name == "mynetwork"
 
 
 def commands():

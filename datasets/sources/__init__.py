@@ -1,13 +1,13 @@
 """Where radar files come from: found by patterns on any storage, read as local files."""
 
-from datasets.sources.access import FileVanished, SourceFile, SourceUnavailable
-from datasets.sources.archives import OpenArchives
-from datasets.sources.fetch import local_copy
-from datasets.sources.find import find_files
+from squall.datasets.sources.access import FileVanished, SourceFile, SourceUnavailable
+from squall.datasets.sources.containers import OpenContainers
+from squall.datasets.sources.fetch import local_copy
+from squall.datasets.sources.find import find_files
 
 __all__ = [
     "FileVanished",
-    "OpenArchives",
+    "OpenContainers",
     "SourceFile",
     "SourceUnavailable",
     "find_files",

@@ -1,25 +1,22 @@
 """Reaching files wherever they lie: what a file is, its file system, and what went wrong.
 
 Owns time-outs, options and errors of storage libraries; no credential passes through here but in
-options. Listing is `datasets.sources.stores`.
+options. Listing is `squall.datasets.sources.stores`.
 """
 
 import errno
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import fsspec
 
-from datasets.errors import ConfigError, DataError
-from datasets.sources.patterns import protocol_of, split_chain
+from squall.datasets.addresses import HTTP, base_name, protocol_of, without_query
+from squall.datasets.errors import ConfigError, DataError
 
 Options = Mapping[str, Any]
-HTTP = ("http", "https")
 S3 = ("s3", "s3a")
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S, DOWNLOAD_TIMEOUT_S = 10, 60, 1800
 _CHECKSUMS = ("ETag", "etag", "md5Hash", "crc32c", "Content-MD5", "Digest", "CRC", "generation")
@@ -54,22 +51,6 @@ class SourceFile:
     def name(self) -> str:
         """Base name, as time and format are read from it."""
         return base_name(self.address)
-
-
-def base_name(address: str) -> str:
-    """Last part of an address: without query and percent signs for http, of the file in a zip."""
-    chain = split_chain(address)
-    if chain is not None:
-        return base_name(chain[1] or chain[2])
-    path = address.rstrip("/")
-    if protocol_of(address) in HTTP:
-        path = unquote(urlsplit(path).path)
-    return path.rpartition("/")[2]
-
-
-def without_query(address: str) -> str:
-    """Address for messages: the query of a web address may hold a signature."""
-    return re.sub(r"(https?://[^?]*)\?.*", r"\1?…", address)
 
 
 def unavailable(address: str, error: BaseException, options: Options) -> DataError:
@@ -131,16 +112,6 @@ def _without_secrets(text: str, options: Options, secret: bool = False) -> str:
         elif hidden and isinstance(value, str) and value:
             text = text.replace(value, "***")
     return text
-
-
-def local_path(address: str) -> str | None:
-    """Path on this machine that an address names, ``~`` expanded; None for anything else."""
-    protocol = protocol_of(address)
-    if protocol in ("file", "local"):
-        address = address.partition("://")[2]
-    elif protocol is not None:
-        return None
-    return os.path.expanduser(address)  # noqa: PTH111 (a relative path stays as it is written)
 
 
 def filesystem(address: str, options: Options) -> fsspec.AbstractFileSystem:

@@ -11,20 +11,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from datasets.errors import DataError
-from datasets.sources.access import (
+from squall.datasets.addresses import local_path, split_chain, without_query
+from squall.datasets.errors import DataError
+from squall.datasets.sources.access import (
     FileVanished,
     Options,
     SourceFile,
     SourceUnavailable,
     filesystem,
     is_missing,
-    local_path,
     unavailable,
-    without_query,
 )
-from datasets.sources.archives import BROKEN, OpenArchives
-from datasets.sources.patterns import split_chain
+from squall.datasets.sources.containers import BROKEN, OpenContainers
 
 _LONGEST_NAME_BYTES = 200  # file systems take 255
 
@@ -33,7 +31,7 @@ _LONGEST_NAME_BYTES = 200  # file systems take 255
 def local_copy(
     file: SourceFile,
     options: Mapping[str, Any] | None = None,
-    archives: OpenArchives | None = None,
+    archives: OpenContainers | None = None,
 ) -> Iterator[Path]:
     """Path of a file on this machine: its own, or that of a copy that is removed afterwards.
 
@@ -77,7 +75,7 @@ def local_copy(
         yield copy
 
 
-def _copy(file: SourceFile, copy: Path, options: Options, archives: OpenArchives | None) -> None:
+def _copy(file: SourceFile, copy: Path, options: Options, archives: OpenContainers | None) -> None:
     chain = split_chain(file.address)
     try:
         if chain is None:
@@ -86,7 +84,7 @@ def _copy(file: SourceFile, copy: Path, options: Options, archives: OpenArchives
         elif archives is not None:
             _extract(chain, copy, archives)
         else:
-            with OpenArchives(options) as opened:
+            with OpenContainers(options) as opened:
                 _extract(chain, copy, opened)
     except DataError:
         raise
@@ -103,7 +101,7 @@ def _copy(file: SourceFile, copy: Path, options: Options, archives: OpenArchives
         raise unavailable(file.address, error, options) from error
 
 
-def _extract(chain: tuple[str, str, str], copy: Path, archives: OpenArchives) -> None:
+def _extract(chain: tuple[str, str, str], copy: Path, archives: OpenContainers) -> None:
     kind, member, container = chain
     try:
         with archives.get(kind, container).open(member) as source, copy.open("wb") as target:

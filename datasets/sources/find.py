@@ -12,16 +12,17 @@ from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
-from datasets.errors import ConfigError, DataError
-from datasets.sources.access import (
-    Options,
-    SourceFile,
+from squall.datasets.addresses import (
     local_path,
-    unavailable,
+    protocol_of,
+    refuse_credentials,
+    split_chain,
     without_query,
 )
-from datasets.sources.archives import BROKEN, ArchiveStore, opened_archive
-from datasets.sources.patterns import (
+from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.sources.access import Options, SourceFile, unavailable
+from squall.datasets.sources.containers import BROKEN, ContainerStore, opened_container
+from squall.datasets.sources.patterns import (
     FolderNames,
     Tail,
     expand_times,
@@ -29,11 +30,8 @@ from datasets.sources.patterns import (
     has_glob,
     has_time,
     pattern_tail,
-    protocol_of,
-    refuse_credentials,
-    split_chain,
 )
-from datasets.sources.stores import Entry, LocalStore, RemoteStore, Store, store_for
+from squall.datasets.sources.stores import Entry, LocalStore, RemoteStore, Store, store_for
 
 Span = tuple[pd.Timestamp | None, pd.Timestamp | None]
 Given = TypeVar("Given", contravariant=True)
@@ -131,8 +129,8 @@ def _find_in_archives(
     def listed(archive_file: SourceFile) -> list[SourceFile]:
         address = archive_file.address
         try:
-            with opened_archive(kind, address, options) as archive:
-                store = ArchiveStore(archive.info, kind, address)
+            with opened_container(kind, address, options) as archive:
+                store = ContainerStore(archive.info, kind, address)
         except BROKEN:
             # one bad archive must not hide the others; who copies it learns what is wrong
             return [SourceFile(f"{kind}://::{address}", archive_file.version, archive_file.size)]

@@ -1,7 +1,7 @@
 """Addresses of radar files as people write them: time parts, archives in ``::`` chains, globs.
 
 Owns the text of an address and nothing else; never touches a disk or the network. Who lists
-folders is `datasets.sources.stores`.
+folders is `squall.datasets.sources.stores`.
 """
 
 import fnmatch
@@ -11,10 +11,9 @@ from functools import lru_cache
 
 import pandas as pd
 
-from datasets.errors import ConfigError
+from squall.datasets.errors import ConfigError
 
 MOST_ADDRESSES = 200_000
-ARCHIVE_KINDS = ("zip", "tar")
 Tail = tuple[str, ...]  # what is left of a pattern below a folder, one glob a level
 
 _TIME_PART = re.compile(r"\{time:([^{}]*)\}")
@@ -29,58 +28,6 @@ _DIRECTIVE_FREQUENCY = {
 }
 _FINEST_FIRST = ("min", "h", "D", "M", "Y")
 _MOST_STEMS = 64
-
-
-def protocol_of(address: str) -> str | None:
-    """The ``s3`` of ``s3://…`` in small letters; None for a local path."""
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", address)
-    return match[1].lower() if match else None
-
-
-def split_chain(address: str) -> tuple[str, str, str] | None:
-    """Part ``zip://member::container`` into ("zip", member, container); None if there is no chain.
-
-    Raises
-    ------
-    ConfigError
-        ``::`` behind anything but ``zip://`` and ``tar://``, or an archive without ``::``.
-    """
-    kind = protocol_of(address)
-    if kind is None:
-        short = re.match(r"([a-z0-9]+)::.*://", address)
-        if short is not None:
-            raise ConfigError(
-                f"{address}: cannot be understood; in front of '::' stand zip:// or tar:// and "
-                "the files wanted, such as zip://*.nc::s3://bucket/day.zip"
-            )
-        return None
-    links = re.split(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)", address, maxsplit=1)
-    if len(links) == 1 and kind in ARCHIVE_KINDS:
-        links = address.rsplit("::", 1)
-    if kind not in ARCHIVE_KINDS:
-        if len(links) == 1:
-            return None
-        raise ConfigError(
-            f"{address}: {kind}:// cannot stand before '::', only zip:// and tar:// can; "
-            "write the address of the file itself"
-        )
-    if len(links) == 1 or not links[1]:
-        raise ConfigError(
-            f"{address}: does not say where the archive is; expected "
-            f"{kind}://FILES IN IT::ADDRESS OF THE ARCHIVE, such as {kind}://*.nc::/data/day.{kind}"
-        )
-    return kind, links[0].partition("://")[2].lstrip("/"), links[1]
-
-
-def refuse_credentials(address: str) -> None:
-    """Raise ConfigError, without repeating it, for an address that holds a password."""
-    for kind, user in re.findall(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/@:]*(?::[^/@]*)?)@", address):
-        if ":" in user or kind.lower() in ("s3", "s3a", "http", "https"):
-            raise ConfigError(
-                f"{kind}://…@…: an address must not hold a user or password, it ends up in logs "
-                "and in the archive; put credentials into the environment (AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY for s3, ~/.netrc for http)"
-            )
 
 
 def has_glob(text: str, protocol: str | None) -> bool:

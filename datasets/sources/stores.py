@@ -1,7 +1,7 @@
 """Listing one folder of a disk, an object store or a web server.
 
 Owns the differences between them: what a listing costs and gives, and how an outage looks. Walking
-down the folders of a pattern is `datasets.sources.find`.
+down the folders of a pattern is `squall.datasets.sources.find`.
 """
 
 import errno
@@ -15,9 +15,9 @@ from urllib.parse import quote, unquote
 
 import fsspec
 
-from datasets.errors import ConfigError
-from datasets.sources.access import (
-    HTTP,
+from squall.datasets.addresses import HTTP, protocol_of
+from squall.datasets.errors import ConfigError
+from squall.datasets.sources.access import (
     S3,
     Options,
     SourceFile,
@@ -28,7 +28,7 @@ from datasets.sources.access import (
     unavailable,
     version_of,
 )
-from datasets.sources.patterns import FolderNames, protocol_of
+from squall.datasets.sources.patterns import FolderNames
 
 _FEW_NAMES = 8  # as many are looked at one by one before a whole folder is listed
 _URL_CHARACTERS = "!$&'()*+,;=:@%?#/~"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from convgru import (
+from squall.convgru import (
     CrpsConfig,
     EncoderForecaster,
     NetworkConfig,
@@ -16,9 +16,16 @@ from convgru import (
     load_nowcaster,
     loss_sums,
 )
-from convgru.advection import BANDS, Lagrangian, band_processes, lagrangian, matched, scale_bands
-from convgru.checkpoint import write_weights
-from convgru.skill_loss import SkillLossConfig
+from squall.convgru.advection import (
+    BANDS,
+    Lagrangian,
+    band_processes,
+    lagrangian,
+    matched,
+    scale_bands,
+)
+from squall.convgru.checkpoint import write_weights
+from squall.convgru.skill_loss import SkillLossConfig
 from tests.convgru.test_module import RainBatch, fit, trainer
 from tests.convgru.test_motion import moving
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from convgru import ConvGRUCell
+from squall.convgru import ConvGRUCell
 
 NAMES = ("W_xz", "W_hz", "W_xr", "W_hr", "W_xh", "W_hh")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch._inductor.utils import fresh_cache
 
-from convgru import ConvGRUCell, EncoderForecaster, NetworkConfig, compile_network
+from squall.convgru import ConvGRUCell, EncoderForecaster, NetworkConfig, compile_network
 
 pytestmark = [
     pytest.mark.slow,

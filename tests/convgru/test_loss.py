@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from convgru.loss import (
+from squall.convgru.loss import (
     BalancedLossConfig,
     CrpsConfig,
     LossConfig,
     MaskedL1Config,
     loss_sums,
 )
-from convgru.scaling import RainScaling
+from squall.convgru.scaling import RainScaling
 
 LOSS: TypeAdapter[LossConfig] = TypeAdapter(LossConfig)
 CONFIG = BalancedLossConfig()

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from convgru import (
+from squall.convgru import (
     BalancedLossConfig,
     CheckpointError,
     EncoderForecaster,

@@ -5,8 +5,15 @@ import pytest
 import scipy.ndimage
 import torch
 
-from convgru.motion import COARSE, coarse_motion, extrapolate, motion_field, trajectories, transport
-from convgru.scaling import RainScaling
+from squall.convgru.motion import (
+    COARSE,
+    coarse_motion,
+    extrapolate,
+    motion_field,
+    trajectories,
+    transport,
+)
+from squall.convgru.scaling import RainScaling
 
 
 def texture(side: int, seed: int = 0) -> torch.Tensor:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from convgru import EncoderForecaster, NetworkConfig, TrajGRUCell
+from squall.convgru import EncoderForecaster, NetworkConfig, TrajGRUCell
 
 SMALL = NetworkConfig(channels=(4, 6, 8), strides=(2, 2, 2))
 ENSEMBLE = SMALL.model_copy(update={"noise_channels": 3})

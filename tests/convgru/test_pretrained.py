@@ -6,7 +6,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from convgru import (
+from squall.convgru import (
     CheckpointError,
     EncoderForecaster,
     NetworkConfig,
@@ -14,9 +14,9 @@ from convgru import (
     RainScaling,
     load_nowcaster,
 )
-from convgru.checkpoint import write_weights
-from convgru.pretrained import DIGESTS, FOLDER, find_model, packaged_models, record_digest
-from convgru.pretrained import UnknownModelError as Unknown
+from squall.convgru.checkpoint import write_weights
+from squall.convgru.pretrained import DIGESTS, FOLDER, find_model, packaged_models, record_digest
+from squall.convgru.pretrained import UnknownModelError as Unknown
 
 PROVENANCE = {"name": "small", "steps_s": [300], "archives": []}
 MOST_BYTES = 15_000_000

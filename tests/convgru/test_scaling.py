@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convgru import RainScaling
+from squall.convgru import RainScaling
 
 SCALING = RainScaling()
 

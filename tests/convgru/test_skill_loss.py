@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from convgru import RainScaling, loss_sums
-from convgru.loss import LossSums
-from convgru.skill_loss import FEW_PIXELS, LITTLE_MM_H, SkillLossConfig
+from squall.convgru import RainScaling, loss_sums
+from squall.convgru.loss import LossSums
+from squall.convgru.skill_loss import FEW_PIXELS, LITTLE_MM_H, SkillLossConfig
 
 SCALING = RainScaling()
 

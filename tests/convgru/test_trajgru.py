@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, leaky_relu, pad
 
-from convgru import TrajGRUCell
-from convgru.trajgru import gather
+from squall.convgru import TrajGRUCell
+from squall.convgru.trajgru import gather
 
 LINKS, INPUTS, HIDDEN = 3, 4, 5
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datasets.archive_writer import ArchiveWriter, StoredScan
-from datasets.grid import Grid
+from squall.datasets.archive.writer import ArchiveWriter, StoredScan
+from squall.datasets.grid import Grid
 
 
 @pytest.fixture

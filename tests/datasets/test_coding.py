@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from datasets.coding import RAIN_CODE
+from squall.datasets.coding import RAIN_CODE
 
 LOWEST, HIGHEST = np.float32(0.08), np.float32(205.0)
 

@@ -7,7 +7,7 @@ import pyproj
 import pytest
 import xarray as xr
 
-from datasets.grid import (
+from squall.datasets.grid import (
     GRID_MAPPING,
     Grid,
     crs_from_attributes,

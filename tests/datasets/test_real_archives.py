@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from datasets.archive_config import ArchiveConfig
-from datasets.coding import RAIN_CODE
-from datasets.radar_file import FileReport, read_file
+from squall.datasets.coding import RAIN_CODE
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.radar_file import FileReport, read_file
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -64,9 +64,9 @@ FILES = [
 ]
 
 
-def config_of(network: str) -> ArchiveConfig:
+def config_of(network: str) -> RadarNetworkConfig:
     text = (ROOT / "configs" / "archives" / f"{network}.yaml").read_text(encoding="utf-8")
-    return ArchiveConfig(**yaml.safe_load(text))
+    return RadarNetworkConfig(**yaml.safe_load(text))
 
 
 def packed_of(network: str, name: str) -> np.ndarray:

@@ -8,14 +8,14 @@ import cartopy
 import pytest
 import yaml
 
-from datasets.archive_config import ArchiveConfig
-from datasets.synthetic import SyntheticConfig
-from pipeline.basemap import basemap_for_grid
-from pipeline.config import load_config, validated
-from pipeline.experiment import ExperimentConfig, TrainConfig
-from pipeline.ingest import IngestConfig, ingest
-from pipeline.synth import SynthConfig, synth
-from pipeline.train import train
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.synthetic.radar import SyntheticConfig
+from squall.pipeline.config import load_config, validated
+from squall.pipeline.ingest.run import IngestConfig, ingest
+from squall.pipeline.maps.basemap import basemap_for_grid
+from squall.pipeline.synth import SynthConfig, synth
+from squall.pipeline.train.experiment import ExperimentConfig, TrainConfig
+from squall.pipeline.train.run import train
 
 ROOT = Path(__file__).parents[2]
 RADAR = SyntheticConfig(hours=5, size=64, seed=3, missing_fraction=0.0)
@@ -72,8 +72,8 @@ def gshhg_only(no_network: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 @pytest.fixture(scope="session")
-def synthetic_config() -> ArchiveConfig:
-    return load_config(ROOT / "configs" / "archives" / "synthetic.yaml", ArchiveConfig)
+def synthetic_config() -> RadarNetworkConfig:
+    return load_config(ROOT / "configs" / "archives" / "synthetic.yaml", RadarNetworkConfig)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +86,9 @@ def synthetic_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def chain(
-    synthetic_files: Path, synthetic_config: ArchiveConfig, tmp_path_factory: pytest.TempPathFactory
+    synthetic_files: Path,
+    synthetic_config: RadarNetworkConfig,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Chain:
     folder = tmp_path_factory.mktemp("chain")
     archive = folder / "synthetic.icechunk"

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets.archive_config import ArchiveConfig
-from datasets.errors import ConfigError
-from pipeline.config import load_config, validated
-from pipeline.experiment import ExperimentConfig
+from squall.datasets.errors import ConfigError
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.pipeline.config import load_config, validated
+from squall.pipeline.train.experiment import ExperimentConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -14,7 +14,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
     "path", sorted((CONFIGS / "archives").glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_every_archive_configuration_loads(path):
-    assert load_config(path, ArchiveConfig).name == path.stem
+    assert load_config(path, RadarNetworkConfig).name == path.stem
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import logging
 
-from pipeline.progress import tracked
+from squall.pipeline.progress import tracked
 
 
 def test_without_a_terminal_each_quarter_is_a_line(caplog):

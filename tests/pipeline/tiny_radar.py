@@ -8,10 +8,12 @@ import netCDF4
 import numpy as np
 import pandas as pd
 
-from datasets.archive import MISSING, OK, Archive, codes_checksum
-from datasets.archive_config import ArchiveConfig
-from pipeline.ingest import IngestConfig, ingest
-from pipeline.ingest_report import IngestReport
+from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.records import MISSING, OK
+from squall.datasets.measures import codes_checksum
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.pipeline.ingest.report import IngestReport
+from squall.pipeline.ingest.run import IngestConfig, ingest
 
 SIZE = 16
 FIRST = pd.Timestamp("2024-06-01")
@@ -32,12 +34,12 @@ VALUES: dict[str, Any] = {
     "variable": "rain",
     "time_in_name": "rain_%Y%m%dT%H%M",
 }
-CONFIG = ArchiveConfig(**VALUES)
+CONFIG = RadarNetworkConfig(**VALUES)
 
 
-def config_with(**changes: Any) -> ArchiveConfig:
+def config_with(**changes: Any) -> RadarNetworkConfig:
     """The configuration of these files, with changes."""
-    return ArchiveConfig(**VALUES | changes)
+    return RadarNetworkConfig(**VALUES | changes)
 
 
 def rain(count: int, seed: int = 0) -> np.ndarray:
@@ -96,7 +98,7 @@ def write_scans(
 
 
 def run(
-    archive: Path | str, *patterns: Path | str, config: ArchiveConfig = CONFIG, **settings: Any
+    archive: Path | str, *patterns: Path | str, config: RadarNetworkConfig = CONFIG, **settings: Any
 ) -> IngestReport:
     """One pass of ingestion, in this process unless ``workers`` says else."""
     return ingest(

@@ -1,0 +1,136 @@
+"""Addresses: where archives and radar files lie, as people write them.
+
+An address is a local path (``radar``, ``~/radar``, ``file:///radar``), a place on an object store
+(``s3://bucket/prefix``), a web address, or a chain (``zip://day.nc::s3://bucket/day.zip``). Owns
+their text: scheme, path, name, and what a message may show of them. Touches no disk and no network.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BeforeValidator
+
+from squall.datasets.errors import ConfigError
+
+HTTP = ("http", "https")
+CONTAINER_KINDS = ("zip", "tar")
+
+
+def protocol_of(address: str) -> str | None:
+    """The ``s3`` of ``s3://…`` in small letters; None for a local path."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", address)
+    return match[1].lower() if match else None
+
+
+def is_remote(address: str) -> bool:
+    """Whether an address names an object store or a server, and no folder of this machine."""
+    return protocol_of(address) not in (None, "file", "local")
+
+
+def local_path(address: str) -> str | None:
+    """Path on this machine that an address names, ``~`` expanded; None for a remote address."""
+    protocol = protocol_of(address)
+    if protocol in ("file", "local"):
+        address = address.partition("://")[2]
+    elif protocol is not None:
+        return None
+    return os.path.expanduser(address)  # noqa: PTH111 (a relative path stays as it is written)
+
+
+def archive_address(value: Any) -> str:
+    """The address of an archive as all of Squall uses it: ``~`` expanded, no ``file://``.
+
+    Raises
+    ------
+    ValueError
+        If the value is neither text nor a path.
+    """
+    try:
+        address = os.fspath(value)
+    except TypeError as error:
+        raise ValueError(f"expected a folder or s3://…, found {value!r}") from error
+    return local_path(address) or address
+
+
+Address = Annotated[str, BeforeValidator(archive_address)]
+
+
+def existing_address(text: str) -> str:
+    """An `archive_address` that is remote, or a folder or file that exists.
+
+    Raises
+    ------
+    ConfigError
+        If it is a local path where nothing lies.
+    """
+    address = archive_address(text)
+    if not is_remote(address) and not Path(address).exists():
+        raise ConfigError(f"{text}: no such file or folder")
+    return address
+
+
+def split_chain(address: str) -> tuple[str, str, str] | None:
+    """Part ``zip://member::container`` into ("zip", member, container); None if there is no chain.
+
+    Raises
+    ------
+    ConfigError
+        ``::`` behind anything but ``zip://`` and ``tar://``, or an archive without ``::``.
+    """
+    kind = protocol_of(address)
+    if kind is None:
+        short = re.match(r"([a-z0-9]+)::.*://", address)
+        if short is not None:
+            raise ConfigError(
+                f"{address}: cannot be understood; in front of '::' stand zip:// or tar:// and "
+                "the files wanted, such as zip://*.nc::s3://bucket/day.zip"
+            )
+        return None
+    links = re.split(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)", address, maxsplit=1)
+    if len(links) == 1 and kind in CONTAINER_KINDS:
+        links = address.rsplit("::", 1)
+    if kind not in CONTAINER_KINDS:
+        if len(links) == 1:
+            return None
+        raise ConfigError(
+            f"{address}: {kind}:// cannot stand before '::', only zip:// and tar:// can; "
+            "write the address of the file itself"
+        )
+    if len(links) == 1 or not links[1]:
+        raise ConfigError(
+            f"{address}: does not say where the archive is; expected "
+            f"{kind}://FILES IN IT::ADDRESS OF THE ARCHIVE, such as {kind}://*.nc::/data/day.{kind}"
+        )
+    return kind, links[0].partition("://")[2].lstrip("/"), links[1]
+
+
+def base_name(address: str) -> str:
+    """Last part of an address: without query and percent signs for http, of the file in a zip."""
+    chain = split_chain(address)
+    if chain is not None:
+        return base_name(chain[1] or chain[2])
+    path = address.rstrip("/")
+    if protocol_of(address) in HTTP:
+        path = unquote(urlsplit(path).path)
+    return path.rpartition("/")[2]
+
+
+def without_query(address: str) -> str:
+    """The part of an address that a message may show: the query may hold a signature."""
+    return re.sub(r"(https?://[^?]*)\?.*", r"\1?…", address)
+
+
+def refuse_credentials(address: str) -> None:
+    """Raise ConfigError, without repeating it, for an address that holds a password."""
+    for kind, user in re.findall(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/@:]*(?::[^/@]*)?)@", address):
+        if ":" in user or kind.lower() in ("s3", "s3a", "http", "https"):
+            raise ConfigError(
+                f"{kind}://…@…: an address must not hold a user or password, it ends up in logs "
+                "and in the archive; put credentials into the environment (AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY for s3, ~/.netrc for http)"
+            )

@@ -1,0 +1,207 @@
+"""The arrays of an archive: made, lengthened along time, filled row by row.
+
+Owns chunk sizes, manifests and metadata; `datasets.archive.archive` documents what each array
+holds.
+"""
+
+import json
+from typing import Any
+
+import icechunk
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import zarr
+from zarr.codecs import ZstdCodec
+
+from squall.datasets.archive.records import DIGEST_BYTES, FORMAT, MISSING, NO_TIME, OK, REJECTED
+from squall.datasets.coding import RAIN_CODE
+from squall.datasets.grid import GRID_MAPPING, Grid, grid_mapping_attributes
+from squall.datasets.measures import BLOCK, BLOCK_STATISTICS
+
+TIME_CHUNK = 24  # scans; with the tile below 1.5 MiB a chunk before compression
+TILE = 256  # pixels
+BLOCK_CHUNK = 256  # time steps
+RECORD_CHUNK = 8192  # time steps of the numeric records
+TEXT_CHUNK = 1024  # time steps, or log entries: an append rewrites one chunk of each
+MANIFEST_REFS = 2048  # chunks a manifest: an append rewrites one manifest of each array
+
+LOG = "set_aside"
+
+
+def manifest_splitting(grid: Grid) -> icechunk.ManifestSplittingConfig:
+    """Manifests that cover a bounded span of time, so that an append costs the same for ever."""
+    height, width = grid.shape
+    tiles = -(-height // TILE) * -(-width // TILE)
+    condition, dim = icechunk.ManifestSplitCondition, icechunk.ManifestSplitDimCondition
+    codes: dict[Any, int] = {dim.DimensionName("time"): max(1, MANIFEST_REFS // tiles)}
+    return icechunk.ManifestSplittingConfig.from_dict(
+        {
+            condition.name_matches("rain_rate_code"): codes,
+            condition.AnyArray(): {dim.Any(): MANIFEST_REFS},
+        }
+    )
+
+
+def initialise(
+    session: icechunk.Session,
+    grid: Grid,
+    step: pd.Timedelta,
+    start: pd.Timestamp,
+    attributes: dict[str, Any],
+) -> zarr.Group:
+    """Make all arrays, without a time step."""
+    group = zarr.create_group(
+        session.store,
+        attributes={
+            "Conventions": "CF-1.11",
+            "squall_format": FORMAT,
+            "step_s": int(step.total_seconds()),
+            "start_s": int(start.timestamp()),
+            "crs_wkt": grid.crs_wkt,
+            "block_px": BLOCK,
+            "archive": json.dumps(attributes),
+        },
+    )
+    compressed = ZstdCodec(level=3, checksum=True)
+    height, width = grid.shape
+    group.create_array(
+        "rain_rate_code",
+        shape=(0, height, width),
+        chunks=(TIME_CHUNK, min(TILE, height), min(TILE, width)),
+        dtype="uint8",
+        fill_value=RAIN_CODE.NOT_OBSERVED,
+        compressors=compressed,
+        dimension_names=("time", "y", "x"),
+        attributes={
+            "long_name": "rain rate, logarithmic code",
+            "units_of_decoded": "mm h-1",
+            "lowest_mm_h": RAIN_CODE.lowest_mm_h,
+            "highest_mm_h": RAIN_CODE.highest_mm_h,
+            "comment": "0 dry; 1..254 = lowest*(highest/lowest)**((code-1)/253); 255 not observed",
+            "grid_mapping": GRID_MAPPING,
+        },
+    )
+    blocks = (-(-height // BLOCK), -(-width // BLOCK))
+    for name in BLOCK_STATISTICS:
+        group.create_array(
+            f"block_{name}",
+            shape=(0, *blocks),
+            chunks=(BLOCK_CHUNK, *blocks),
+            dtype="float32",
+            fill_value=0.0,
+            compressors=compressed,
+            dimension_names=("time", "block_y", "block_x"),
+        )
+    _create_records(group)
+    coords = grid.coords()
+    for name in ("y", "x"):
+        _, values, described = coords[name]
+        axis = group.create_array(name, data=values, dimension_names=(name,), attributes=described)
+        assert axis.shape == values.shape
+    group.create_array(
+        GRID_MAPPING, shape=(), dtype="int32", attributes=grid_mapping_attributes(grid.crs)
+    )
+    return group
+
+
+def _create_records(group: zarr.Group) -> None:
+    numeric: dict[str, Any] = {
+        "shape": (0,),
+        "chunks": (RECORD_CHUNK,),
+        "dimension_names": ("time",),
+    }
+    text = numeric | {"chunks": (TEXT_CHUNK,)}
+    flags: dict[str, Any] = {
+        "flag_values": [MISSING, OK, REJECTED],
+        "flag_meanings": "missing ok rejected",
+    }
+    time_attributes: dict[str, Any] = {
+        "standard_name": "time",
+        "units": "seconds since 1970-01-01 00:00:00",
+        "calendar": "standard",
+    }
+    group.create_array("status", dtype="uint8", fill_value=MISSING, attributes=flags, **numeric)
+    group.create_array("time", dtype="int64", attributes=time_attributes, **numeric)
+    group.create_array("seen", dtype="uint64", fill_value=0, **numeric)
+    group.create_array("checksum", dtype="uint64", fill_value=0, **numeric)
+    group.create_array(
+        "digest",
+        dtype="uint8",
+        fill_value=0,
+        shape=(0, DIGEST_BYTES),
+        chunks=(RECORD_CHUNK, DIGEST_BYTES),
+        dimension_names=("time", "byte"),
+    )
+    group.create_array("source", dtype=str, fill_value="", **text)
+    log = group.create_group(LOG)
+    entry = text | {"dimension_names": ("entry",)}
+    for name in ("file", "digest", "reason", "rule"):
+        log.create_array(name, dtype=str, fill_value="", **entry)
+    log.create_array("time", dtype="int64", fill_value=NO_TIME, **entry)
+    log.create_array("seen", dtype="uint64", fill_value=0, **entry)
+    log.create_array("settled", dtype="bool", fill_value=True, **entry)
+
+
+def start_of(group: zarr.Group) -> pd.Timestamp:
+    """Valid time of row 0."""
+    return pd.Timestamp(int(group.attrs["start_s"]), unit="s")  # type: ignore[arg-type]
+
+
+def reserve(group: zarr.Group, first: pd.Timestamp, last: pd.Timestamp) -> None:
+    """Extend the time axis to hold both times.
+
+    Earlier times come in whole chunks, and what is there moves back: rare, and paid once.
+    """
+    step_s = int(group.attrs["step_s"])  # type: ignore[arg-type]
+    start_s = int(group.attrs["start_s"])  # type: ignore[arg-type]
+    length = group["time"].shape[0]  # type: ignore[union-attr]
+    if length == 0:  # the first commit may have known no times
+        start_s = int(first.timestamp())
+    before = -(-max(0, start_s - int(first.timestamp())) // step_s)
+    before = -(-before // TIME_CHUNK) * TIME_CHUNK
+    start_s -= before * step_s
+    new_length = max(length + before, (int(last.timestamp()) - start_s) // step_s + 1)
+    if new_length == length:
+        return
+    for array in _time_arrays(group):
+        array.resize((new_length, *array.shape[1:]))
+        if before:
+            _move_back(array, length, before)
+    if group.attrs["start_s"] != start_s:
+        group.attrs["start_s"] = start_s
+    changed = slice(0 if before else length, new_length)
+    group["time"][changed] = start_s + step_s * np.arange(changed.start, new_length)  # type: ignore[index]
+
+
+def _time_arrays(group: zarr.Group) -> list[zarr.Array[Any]]:
+    return [array for name, array in group.arrays() if name not in ("y", "x", GRID_MAPPING)]
+
+
+def _move_back(array: zarr.Array[Any], length: int, by: int) -> None:
+    """Move the first ``length`` entries along time, the last chunks first so that none is lost."""
+    span = array.chunks[0]
+    for low in reversed(range(0, length, span)):
+        high = min(low + span, length)
+        array[low + by : high + by] = array[low:high]
+    vacated = min(by, length)
+    for low in range(0, vacated, span):
+        high = min(low + span, vacated)
+        array[low:high] = np.full(
+            (high - low, *array.shape[1:]), array.fill_value, dtype=array.dtype
+        )
+
+
+def put_rows(array: Any, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
+    """Write values at ascending rows, every chunk along the first dimension once."""
+    # to look whether a chunk is empty takes longer than to compress it
+    array = array.with_config({"write_empty_chunks": True})
+    chunks = rows // array.chunks[0]
+    for chunk in np.unique(chunks):
+        part = np.flatnonzero(chunks == chunk)
+        first, end = int(rows[part[0]]), int(rows[part[-1]]) + 1
+        block = values[part]
+        if end - first > part.size:
+            block = np.asarray(array[first:end])
+            block[rows[part] - first] = values[part]
+        array[first:end] = block

@@ -1,0 +1,148 @@
+"""`ScanStore`: the one interface by which scans are read, whatever they are stored in.
+
+`Archive` (Icechunk) and `MlcastArchive` (plain Zarr) implement it; `open_archive` picks between
+them. What follows from the abstract members alone is implemented here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from squall.datasets.archive.records import Rejection
+from squall.datasets.coding import RAIN_CODE
+from squall.datasets.errors import DataError
+from squall.datasets.grid import GRID_MAPPING, Grid
+from squall.datasets.runs import Bools
+
+
+class ScanStore(Protocol):
+    """One radar network's scans at one snapshot, on a regular time axis, read only.
+
+    An instance pickles as its address and snapshot, and so may go to worker processes.
+
+    Attributes
+    ----------
+    address : a folder, ``s3://bucket/prefix`` or ``gs://…``.
+    grid : pixel centres and projection.
+    step : spacing of the time axis.
+    start : valid time of index 0, UTC.
+    attributes : name, title, institution, license and the like.
+    """
+
+    address: str
+    grid: Grid
+    step: pd.Timedelta
+    start: pd.Timestamp
+    attributes: dict[str, Any]
+
+    @property
+    @abstractmethod
+    def snapshot(self) -> str:
+        """Identifier of the state that is read."""
+
+    @property
+    @abstractmethod
+    def block_px(self) -> int:
+        """Side of the blocks that rain statistics are kept for, pixels."""
+
+    @property
+    @abstractmethod
+    def codes(self) -> Any:
+        """(time, y, x) uint8, lazily read; see `RainCode`."""
+
+    @property
+    @abstractmethod
+    def status(self) -> npt.NDArray[np.uint8]:
+        """(time,) 0 missing, 1 ok, 2 rejected."""
+
+    @property
+    @abstractmethod
+    def checksums(self) -> npt.NDArray[np.uint64]:
+        """(time,) `codes_checksum` of each scan, 0 where there is none."""
+
+    @property
+    @abstractmethod
+    def rejections(self) -> list[Rejection]:
+        """Files and scans that are not in the store, with their reasons."""
+
+    @abstractmethod
+    def marks(self, since: pd.Timestamp | None = None) -> npt.NDArray[np.uint64]:
+        """`file_mark` of the files whose scans are stored, from a valid time on; not unique."""
+
+    @abstractmethod
+    def records(self, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+        """``status``, ``source``, ``digest`` (rows, byte) and ``checksum`` of ascending rows."""
+
+    @abstractmethod
+    def block_statistics(self, name: str, where: Bools | None = None) -> npt.NDArray[np.float32]:
+        """(time, block_y, block_x): ``rain_rate``, ``wet_share`` or ``observed_share``.
+
+        With a mask over the time axis, only the times where the mask holds.
+        """
+
+    @abstractmethod
+    def bytes_on_disk(self) -> int:
+        """Size of the whole store, bytes."""
+
+    @property
+    def name(self) -> str:
+        """Short name of the radar network."""
+        return str(self.attributes["name"])
+
+    @property
+    def title(self) -> str:
+        """Name of the radar network for people."""
+        return str(self.attributes.get("title") or self.name)
+
+    @property
+    def times(self) -> pd.DatetimeIndex:
+        """Valid time of every index, those without a scan too, UTC."""
+        return pd.date_range(self.start, periods=self.codes.shape[0], freq=self.step)
+
+    def index_of(self, time: pd.Timestamp) -> int:
+        """Index of a valid time on the regular axis, inside the archive or not.
+
+        Raises
+        ------
+        DataError
+            If the time does not lie on the step.
+        """
+        index, rest = divmod(time - self.start, self.step)
+        if rest != pd.Timedelta(0):
+            minutes = self.step.total_seconds() / 60
+            raise DataError(
+                f"{self.address}: {time:%Y-%m-%d %H:%M:%S} is not on the archive's step: there is "
+                f"one scan every {minutes:g} min, as at {self.start:%H:%M:%S}"
+            )
+        return int(index)
+
+    def read(self, first: int, count: int) -> xr.DataArray:
+        """Rain rate of consecutive scans; what lies outside the archive is not observed.
+
+        Returns
+        -------
+        (time, y, x) float32, mm/h, NaN = not observed, with the grid's coordinates.
+        """
+        codes = np.full((count, *self.grid.shape), RAIN_CODE.NOT_OBSERVED, dtype=np.uint8)
+        low, high = max(first, 0), min(first + count, self.codes.shape[0])
+        if low < high:
+            codes[low - first : high - first] = self.codes[low:high]
+        times = pd.date_range(self.start + first * self.step, periods=count, freq=self.step)
+        return xr.DataArray(
+            RAIN_CODE.decode(codes),
+            dims=("time", "y", "x"),
+            coords={"time": times, **self.grid.coords()},
+            name="rain_rate",
+            attrs={
+                "standard_name": "rainfall_rate",
+                "long_name": "rain rate",
+                "units": "mm h-1",
+                "grid_mapping": GRID_MAPPING,
+            },
+        )

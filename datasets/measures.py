@@ -1,0 +1,66 @@
+"""What is recorded of a scan beside its pixels: a checksum and rain statistics of blocks.
+
+Samplers weigh windows by the block statistics without reading a scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from isal import isal_zlib
+
+from squall.datasets.coding import RAIN_CODE
+
+BLOCK = 32  # side of a block, pixels
+BLOCK_STATISTICS = ("rain_rate", "wet_share", "observed_share")
+
+_RATES = np.nan_to_num(RAIN_CODE.table)
+
+
+def codes_checksum(codes: npt.NDArray[np.uint8]) -> int:
+    """Checksum of one scan's codes (y, x): its CRC-32 and Adler-32, 8 bytes."""
+    content = np.ascontiguousarray(codes)
+    return isal_zlib.crc32(content) << 32 | isal_zlib.adler32(content)
+
+
+@dataclass(frozen=True, eq=False)
+class ScanMeasures:
+    """What is recorded of a scan beside its pixels.
+
+    Parameters
+    ----------
+    checksum : `codes_checksum`.
+    blocks : (name, block_y, block_x) float32 for `BLOCK_STATISTICS`: mean rain rate of the
+        observed pixels (mm/h), wet share of the observed pixels, observed share of all.
+    """
+
+    checksum: int
+    blocks: npt.NDArray[np.float32]
+
+
+def measure(codes: npt.NDArray[np.uint8]) -> ScanMeasures:
+    """Checksum and block statistics of one scan's codes (y, x)."""
+    height, width = codes.shape
+    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
+    padded = np.full((rows * BLOCK, columns * BLOCK), RAIN_CODE.NOT_OBSERVED, dtype=np.uint8)
+    padded[:height, :width] = codes
+
+    def sums(field: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        # columns of a block first: neighbours in memory, and 32 flags still fit into a byte
+        strips = field.reshape(rows, BLOCK, -1).sum(axis=1, dtype=field.dtype)
+        return np.asarray(strips.reshape(rows, columns, BLOCK).sum(axis=2, dtype=np.float32))
+
+    observed = sums((padded != RAIN_CODE.NOT_OBSERVED).view(np.uint8))
+    wet = observed - sums((padded == RAIN_CODE.DRY).view(np.uint8))
+    rain = np.zeros_like(wet)
+    in_blocks = padded.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2)
+    rain[wet > 0] = _RATES.take(in_blocks[wet > 0]).sum(axis=(1, 2), dtype=np.float32)
+    count = np.maximum(observed, 1)
+    pixels = np.minimum(BLOCK, height - np.arange(rows) * BLOCK)[:, None] * np.minimum(
+        BLOCK, width - np.arange(columns) * BLOCK
+    )
+    blocks = np.stack([rain / count, wet / count, observed / pixels])
+    return ScanMeasures(codes_checksum(codes), blocks.astype(np.float32))

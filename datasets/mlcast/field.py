@@ -1,0 +1,177 @@
+"""Pixels of an MLCast store as an archive's codes, read and coded as they are asked for.
+
+Owns which chunks are read, and finding scans without any observed pixel.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+import zarr
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+from zarr.storage import FsspecStore, LocalStore, MemoryStore
+
+from squall.datasets.addresses import is_remote
+from squall.datasets.coding import RAIN_CODE
+from squall.datasets.errors import DataError
+from squall.datasets.radar.units import ZRRelation, rain_rate
+from squall.datasets.runs import Bools
+
+READ_BYTES = 2**26  # decoded floats held at once
+_CHUNK_KEY = re.compile(r"(?:c[./])?(\d+)[./]0[./]0")
+
+
+def store_at(address: str, *, read_only: bool) -> LocalStore | FsspecStore:
+    """The Zarr store of a folder or of an fsspec address; credentials from the environment."""
+    if not is_remote(address):
+        return LocalStore(address, read_only=read_only)
+    filesystem, root = fsspec.core.url_to_fs(address)
+    # a file system that is asynchronous of itself never closes its connections
+    wrapped = AsyncFileSystemWrapper(filesystem, asynchronous=True)
+    return FsspecStore(wrapped, path=root.rstrip("/"), read_only=read_only)
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """The rain variable of a store.
+
+    Parameters
+    ----------
+    values : (row, y, x) as stored, lazily read and decoded by xarray, NaN = not observed.
+    flip : whether rows and columns lie the other way round than on the archive's grid.
+    times, intervals : (row,) valid times and spans of accumulations.
+    """
+
+    address: str
+    name: str
+    units: str
+    values: xr.Variable
+    flip: tuple[bool, bool]
+    times: npt.NDArray[np.datetime64]
+    intervals: npt.NDArray[np.timedelta64]
+
+    def codes(
+        self, rows: npt.NDArray[np.int64], pixels: tuple[slice, slice]
+    ) -> npt.NDArray[np.uint8]:
+        """(row, y, x) codes of a part of the grid, north up.
+
+        Raises
+        ------
+        DataError
+            If a scan holds values that are no rain.
+        """
+        stored = tuple(
+            _from_behind(part, size) if flipped else part
+            for part, size, flipped in zip(pixels, self.values.shape[1:], self.flip, strict=True)
+        )
+        turn = tuple(slice(None, None, -1 if flipped else 1) for flipped in self.flip)
+        contiguous = bool((np.diff(rows) == 1).all())
+        wanted: Any = slice(int(rows[0]), int(rows[-1]) + 1) if contiguous else rows
+        values = self.values[wanted, stored[0], stored[1]].values[:, turn[0], turn[1]]
+        codes = np.empty(values.shape, dtype=np.uint8)
+        for i, row in enumerate(rows.tolist()):
+            try:
+                rate = rain_rate(
+                    values[i],
+                    self.units,
+                    interval=pd.Timedelta(self.intervals[row]),
+                    zr=ZRRelation(),
+                )
+            except DataError as error:
+                raise DataError(
+                    f"{self.address}: '{self.name}' of {self.times[row]} cannot be used: {error}"
+                ) from error
+            codes[i] = RAIN_CODE.encode(rate)
+        return codes
+
+
+def _from_behind(part: slice, size: int) -> slice:
+    """The same pixels on an axis that runs the other way."""
+    first, end, _ = part.indices(size)
+    return slice(size - end, size - first)
+
+
+class CodesView:
+    """(time, y, x) uint8, sliced like a Zarr array; each read decodes and codes what it takes.
+
+    Along time a key may be a slice, an index or an array of indices, along y and x slices without
+    a step. Only the chunks of those times are read, a bounded number of them at once.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 3
+
+    def __init__(self, field: Field, rows: npt.NDArray[np.int64], shape: tuple[int, int]) -> None:
+        self._field, self._rows = field, rows
+        self.shape = (rows.size, *shape)
+        self.chunks = (1, *shape)
+
+    def __getitem__(self, key: Any) -> npt.NDArray[np.uint8]:
+        time, *pixels = key if isinstance(key, tuple) else (key,)
+        parts = [slice(*p.indices(n)) for p, n in zip(pixels, self.shape[1:], strict=False)]
+        assert all(part.step == 1 for part in parts)
+        y, x = (parts + [slice(0, n) for n in self.shape[1:]][len(parts) :])[:2]
+        rows = np.atleast_1d(self._rows[time])
+        size = (max(0, y.stop - y.start), max(0, x.stop - x.start))
+        codes = np.full((rows.size, *size), RAIN_CODE.NOT_OBSERVED, dtype=np.uint8)
+        present = np.flatnonzero(rows >= 0)
+        most = max(1, READ_BYTES // (8 * max(1, size[0] * size[1])))
+        for low in range(0, present.size if codes.size else 0, most):
+            part = present[low : low + most]
+            codes[part] = self._field.codes(rows[part], (y, x))
+        return codes[0] if np.ndim(self._rows[time]) == 0 else codes
+
+
+def unobserved_rows(field: Field) -> Bools:
+    """(row,) which scans hold no observed pixel.
+
+    Where a chunk is one scan, only those chunks are read whose stored size is about that of a scan
+    full of NaN, and those that are absent; a listing of the store tells. Else all are read.
+    """
+    count = field.values.shape[0]
+    candidates = np.arange(count)
+    sizes = _chunk_sizes(field)
+    if sizes is not None:
+        candidates = np.flatnonzero(sizes <= 2 * _size_of_empty(field) + 64)
+    unobserved = np.zeros(count, dtype=bool)
+    for row in candidates.tolist():
+        unobserved[row] = bool(np.isnan(field.values[row].values).all())
+    return unobserved
+
+
+def _array(field: Field) -> zarr.Array[Any]:
+    array = zarr.open_group(store_at(field.address, read_only=True), mode="r")[field.name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def _chunk_sizes(field: Field) -> npt.NDArray[np.int64] | None:
+    """(row,) bytes of each scan's chunk, 0 where absent; None if a chunk is not one scan."""
+    array = _array(field)
+    if (array.shards or array.chunks) != (1, *array.shape[1:]):
+        return None
+    filesystem, root = fsspec.core.url_to_fs(field.address)
+    folder = f"{root.rstrip('/')}/{field.name}/"
+    sizes = np.zeros(array.shape[0], dtype=np.int64)
+    for path, described in filesystem.find(folder, detail=True).items():
+        key = _CHUNK_KEY.fullmatch(path.split(f"/{field.name}/")[-1])
+        if key and int(key[1]) < sizes.size:
+            sizes[int(key[1])] = described["size"]
+    return sizes
+
+
+def _size_of_empty(field: Field) -> int:
+    """Bytes that a scan without observed pixels takes with the store's codecs."""
+    array = _array(field)
+    stored: dict[str, Any] = {}
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        probe = zarr.from_array(MemoryStore(stored), data=array, write_data=False)
+        probe[0] = np.nan if np.issubdtype(array.dtype, np.floating) else array.fill_value
+    return max(len(value) for key, value in stored.items() if _CHUNK_KEY.fullmatch(key))

@@ -1,0 +1,174 @@
+"""What a store of the MLCast source-data convention says of itself: all of it but the scans.
+
+Owns attributes, coordinates and their encoding, and knows which rules depend on the data.
+`squall.pipeline.export.run` writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyproj
+import xarray as xr
+import zarr
+from zarr.storage import MemoryStore
+
+from squall.datasets.archive.scan_store import ScanStore
+from squall.datasets.grid import Grid, grid_mapping_attributes
+from squall.datasets.mlcast.store import NAME_ATTRIBUTE
+from squall.datasets.mlcast.times import CONSISTENT_START, MISSING_TIMES, RESOLUTION_ATTRIBUTE
+from squall.pipeline.provenance import now_utc, squall_version
+
+SPECIFICATION = "0.3.0"  # source_data/radar_precipitation
+VALIDATOR = "0.4.0"  # the mlcast-dataset-validator that checks it
+VARIABLE = "rainfall_rate"
+NOT_CARRIED = ("name", "title", "configuration", "license")
+COARSEST_M = 1010.0
+SMALLEST_PX = 256
+SHORTEST_YEARS = 3
+
+# what only people know, and the option that says it
+PEOPLE_KNOW = {
+    "mlcast_created_by": "--creator",
+    "mlcast_created_with": "--created-with",
+    "mlcast_dataset_identifier": "--identifier",
+}
+
+
+def global_attributes(
+    archive: ScanStore,
+    license: str,
+    times: pd.DatetimeIndex,
+    missing: pd.DatetimeIndex,
+    given: Mapping[str, str | None],
+) -> dict[str, str]:
+    """Global attributes; what the archive's own attributes say, ``mlcast_…`` too, is carried."""
+    carried = {k: str(v) for k, v in archive.attributes.items() if k not in NOT_CARRIED}
+    now = now_utc()
+    described = {
+        "Conventions": "CF-1.11",
+        "title": archive.title,
+        NAME_ATTRIBUTE: archive.name,
+        "license": license,
+        "history": f"{now} squall export {squall_version()}: archive {archive.name}, snapshot "
+        f"{archive.snapshot}",
+        "time_coverage_start": f"{times[0]:%Y-%m-%dT%H:%M:%SZ}",
+        "time_coverage_end": f"{times[-1]:%Y-%m-%dT%H:%M:%SZ}",
+        RESOLUTION_ATTRIBUTE: archive.step.isoformat(),
+        "mlcast_created_on": now,
+        "mlcast_dataset_version": SPECIFICATION,
+        "mlcast_dataset_validator_version": VALIDATOR,
+    }
+    if missing.size:  # the checker counts a gap as a variable step, whatever missing_times lists
+        described[CONSISTENT_START] = f"{times[0]:%Y-%m-%dT%H:%M:%S}"
+    return carried | described | {k: value for k, value in given.items() if value is not None}
+
+
+def store_metadata(
+    grid: Grid, times: pd.DatetimeIndex, missing: pd.DatetimeIndex, attributes: Mapping[str, str]
+) -> dict[str, bytes]:
+    """Every key of the store but the scans, as Zarr version 2, whose zstd the checker accepts.
+
+    Parameters
+    ----------
+    times, missing : those of the scans, and those that the archive has no scan for.
+    """
+    described = {"units": "seconds since 1970-01-01 00:00:00", "calendar": "standard"}
+    dataset = _coordinates(grid).assign_attrs(attributes)
+    dataset = dataset.assign_coords(
+        time=("time", _epoch_s(times), {"standard_name": "time", "axis": "T"} | described)
+    )
+    if missing.size:
+        listed = {"long_name": "times without data, not in the time axis"} | described
+        dataset = dataset.assign_coords({MISSING_TIMES: (MISSING_TIMES, _epoch_s(missing), listed)})
+    stored: dict[str, Any] = {}
+    store = MemoryStore(stored)
+    encoding = {str(name): {"chunks": v.shape} for name, v in dataset.variables.items() if v.ndim}
+    dataset.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=encoding)
+    rain: dict[str, Any] = {
+        "_ARRAY_DIMENSIONS": ["time", "y", "x"],
+        "standard_name": "rainfall_flux",
+        "long_name": "rain rate",
+        "units": "kg m-2 h-1",
+        "grid_mapping": "crs",
+    }
+    if "lat" in dataset.coords:
+        rain["coordinates"] = "lat lon"
+    zarr.create_array(
+        store,
+        name=VARIABLE,
+        shape=(times.size, *grid.shape),
+        chunks=(1, *grid.shape),
+        dtype="float32",
+        fill_value=np.nan,
+        compressors=dict[str, Any](id="zstd", level=5),
+        zarr_format=2,
+        attributes=rain,
+    )
+    zarr.consolidate_metadata(store, zarr_format=2)
+    return {key: value.to_bytes() for key, value in stored.items()}
+
+
+def _epoch_s(times: pd.DatetimeIndex) -> npt.NDArray[np.int64]:
+    return np.asarray(times.values.astype("datetime64[s]"), dtype=np.int64)
+
+
+def _coordinates(grid: Grid) -> xr.Dataset:
+    """``x``, ``y``, on a projected grid ``lat`` and ``lon``, and ``crs`` with its area of use."""
+    coords: dict[str, Any] = {k: v for k, v in grid.coords().items() if k in ("y", "x")}
+    to_degrees = pyproj.Transformer.from_crs(grid.crs, 4326, always_xy=True)
+    lon, lat = to_degrees.transform(*np.meshgrid(grid.x, grid.y))
+    if not grid.crs.is_geographic:
+        for name, values, standard_name, units in (
+            ("lat", lat, "latitude", "degrees_north"),
+            ("lon", lon, "longitude", "degrees_east"),
+        ):
+            described = {"standard_name": standard_name, "units": units}
+            coords[name] = (("y", "x"), values.astype(np.float32), described)
+    crs = _with_area(grid.crs, lon, lat)
+    dataset = xr.Dataset(
+        {"crs": ((), np.int32(0), grid_mapping_attributes(crs))},
+        coords=coords,
+    )
+    for coordinate in dataset.coords.values():
+        coordinate.encoding["_FillValue"] = None
+    return dataset
+
+
+def _with_area(
+    crs: pyproj.CRS, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]
+) -> pyproj.CRS:
+    """The same CRS that says where it is used: plotting tools take their extent from that."""
+    known = {"scope", "area", "bbox", "usages"}
+    parts = {key: value for key, value in crs.to_json_dict().items() if key not in known}
+    parts["scope"] = "Radar precipitation composite."
+    parts["area"] = "Domain of the composite."
+    parts["bbox"] = {
+        "south_latitude": round(float(lat.min()), 4),
+        "west_longitude": round(float(lon.min()), 4),
+        "north_latitude": round(float(lat.max()), 4),
+        "east_longitude": round(float(lon.max()), 4),
+    }
+    return pyproj.CRS.from_json_dict(parts)
+
+
+def unmet_rules(
+    grid: Grid, times: pd.DatetimeIndex, attributes: Mapping[str, str]
+) -> Iterator[str]:
+    """Rules of the convention that an export breaks through its data or for want of an option."""
+    if grid.crs.is_geographic:
+        yield "3.1 projected x and y: the grid is one of latitude and longitude"
+    if grid.pixel_size_m > COARSEST_M:
+        yield f"3.2 pixels of 1 km or finer: they have {grid.pixel_size_m / 1000:.3g} km"
+    if min(grid.shape) < SMALLEST_PX:
+        yield f"3.2 256 × 256 pixels: the grid has {grid.shape[0]} × {grid.shape[1]}"
+    years = (times[-1] - times[0]).days / 365.25
+    if years < SHORTEST_YEARS:
+        yield f"3.3 a record of {SHORTEST_YEARS} years: it has {years:.2g}"
+    for name, option in PEOPLE_KNOW.items():
+        if name not in attributes:
+            yield f"5.4 attribute {name}: not given, see {option}"

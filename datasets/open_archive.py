@@ -1,0 +1,30 @@
+"""Opening scans for reading, whatever they are stored in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from squall.datasets.addresses import archive_address
+from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.repository import repository_exists
+from squall.datasets.archive.scan_store import ScanStore
+from squall.datasets.mlcast.store import MlcastArchive, is_plain_zarr
+
+
+def open_archive(address: Path | str, snapshot: str | None = None) -> ScanStore:
+    """Open an archive, or a plain Zarr store that follows the MLCast convention, for reading.
+
+    Parameters
+    ----------
+    address : a folder, ``s3://bucket/prefix`` or ``gs://bucket/prefix``.
+    snapshot : which state to read; None for the newest.
+
+    Raises
+    ------
+    DataError
+        If neither lies at the address, or it has no such snapshot.
+    """
+    address = archive_address(address)
+    if not repository_exists(address) and is_plain_zarr(address):
+        return MlcastArchive.open(address, snapshot)
+    return Archive.open(address, snapshot)

@@ -1,0 +1,86 @@
+"""What every reader of radar files gives: the small interface between formats and ingestion.
+
+A reader is a context manager, called with a local path and the archive's configuration, that
+opens one file and yields a `Product`. It finds things in a file; what the numbers mean is
+`squall.datasets.radar.encoding`, what is good enough to keep is `squall.datasets.radar.quality`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+import pandas as pd
+
+from squall.datasets.errors import DataError
+from squall.datasets.grid import Grid
+
+if TYPE_CHECKING:
+    from squall.datasets.radar.network_config import RadarNetworkConfig
+
+MOST_SCAN_PIXELS = 2**27  # the largest composites have some 25 million
+LONGEST_AXIS = 2**17
+MOST_SCANS = 2**20  # in one file: ten years of one every five minutes
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a file stores its values: value = stored * scale + offset, in ``units``.
+
+    Parameters
+    ----------
+    units : as the file writes them, like ``mm h-1`` or ``dBZ``; see `harmonise.parse_unit`.
+    missing : stored values that mean not observed.
+    dry : stored values that mean observed, and no rain (``undetect`` of ODIM).
+    lowest, highest : stored values outside this range are not observed; None for no limit.
+    """
+
+    units: str
+    scale: float = 1.0
+    offset: float = 0.0
+    missing: tuple[float, ...] = ()
+    dry: tuple[float, ...] = ()
+    lowest: float | None = None
+    highest: float | None = None
+
+
+@dataclass(frozen=True)
+class Product:
+    """One open file: scans on one grid.
+
+    Parameters
+    ----------
+    grid : north up, in metres (degrees where the CRS is geographic).
+    times : valid time of each scan, UTC, in the file's order; the end of an accumulation.
+    intervals : over which each scan's accumulation was gathered; None for rates, reflectivity and
+        where the file does not tell.
+    stored : function of a scan's position that reads it as stored, (y, x) on the grid, any type.
+        Reads nothing before it is called; works while the file is open.
+    """
+
+    grid: Grid
+    times: tuple[pd.Timestamp, ...]
+    intervals: tuple[pd.Timedelta | None, ...]
+    packing: Packing
+    stored: Callable[[int], npt.NDArray[Any]]
+
+
+Reader = Callable[[str, "RadarNetworkConfig"], AbstractContextManager[Product]]
+
+
+def check_scan_shape(height: int, width: int) -> None:
+    """Refuse absurd dimensions before memory is taken for them.
+
+    Raises
+    ------
+    DataError
+        If a scan of this shape cannot be a radar composite.
+    """
+    if max(height, width) > LONGEST_AXIS or height * width > MOST_SCAN_PIXELS:
+        raise DataError(
+            f"says that it has {height} × {width} pixels, more than any radar composite "
+            f"(at most {LONGEST_AXIS} a side and {MOST_SCAN_PIXELS} in all)"
+        )

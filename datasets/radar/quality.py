@@ -1,0 +1,177 @@
+"""What makes a scan good enough to keep: the rules of an archive's configuration.
+
+Owns the rules' names and limits. A refused scan is recorded with the rule and the reason; its file
+stays where it is.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+from pydantic import BaseModel, ConfigDict, Field
+
+from squall.datasets.coding import RAIN_CODE
+from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.times import Duration
+
+UNREADABLE = "unreadable"
+IMPOSSIBLE_VALUE = "impossible value"
+PHYSICAL_RANGE = "physical range"
+OBSERVED_SHARE = "observed share"
+OFF_STEP = "off the step"
+IMPOSSIBLE_TIME = "impossible time"
+NAME_AND_TIME = "name and time"
+OTHER_GRID = "other grid"
+IDENTICAL = "identical scans"
+
+_A_DAY = timedelta(days=1)
+EARLIEST = pd.Timestamp("1975-01-01")  # no digital radar archive is older; 1970 is a lost time
+
+
+class Refused(DataError):
+    """A scan that a rule refuses; ``rule`` is the rule's short name, to count by."""
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(reason)
+        self.rule = rule
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Refused, (self.rule, str(self))
+
+
+class QualityConfig(BaseModel):
+    """Limits of what is kept; the default refuses only what cannot be right."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    highest_mm_h: float | None = Field(
+        default=None, gt=0, description="a pixel with a higher rate is taken as not observed [mm/h]"
+    )
+    highest_share: float = Field(
+        default=0.01,
+        gt=0,
+        le=1,
+        description="share of the observed pixels above highest_mm_h that refuses the scan",
+    )
+    least_observed_share: float = Field(
+        default=0.0, ge=0, le=1, description="a scan with fewer observed pixels is refused"
+    )
+    reject_identical: bool = Field(
+        default=True,
+        description="refuse a scan with rain that equals the one before in every pixel: a radar "
+        "that is stuck",
+    )
+    name_tolerance: Duration = Field(
+        default=pd.Timedelta("3h"),  # less than most time zones and any wrong day are off
+        description="how far the time in a file's name may lie outside the times inside",
+    )
+    clutter_mask: Path | None = Field(
+        default=None,
+        description="netCDF file with a variable 'clutter' (y, x) on the archive's grid: where it "
+        "is not 0, a pixel is not observed",
+    )
+
+
+def check_time(time: pd.Timestamp) -> None:
+    """Refuse times that no scan can have."""
+    latest = pd.Timestamp(datetime.now(UTC).replace(tzinfo=None) + _A_DAY)
+    if not EARLIEST <= time <= latest:
+        raise Refused(
+            IMPOSSIBLE_TIME,
+            f"time {time:%Y-%m-%d %H:%M:%S} cannot be: before {EARLIEST:%Y} or in the future",
+        )
+
+
+def check_name(
+    first: pd.Timestamp, last: pd.Timestamp, named: pd.Timestamp | None, quality: QualityConfig
+) -> None:
+    """Refuse a file named for another time than that of its first to last scan: one is wrong."""
+    tolerance = quality.name_tolerance
+    if named is not None and not first - tolerance <= named <= last + tolerance:
+        raise Refused(
+            NAME_AND_TIME,
+            f"time {first:%Y-%m-%d %H:%M} inside the file is far from {named:%Y-%m-%d %H:%M} in "
+            "its name; correct 'time_in_name' or 'time_variable' in the archive's configuration, "
+            "or set quality.name_tolerance where such a difference is normal",
+        )
+
+
+def mask_out_of_range(
+    codes: npt.NDArray[np.uint8], too_high: npt.NDArray[np.bool_], quality: QualityConfig
+) -> int:
+    """Take pixels above the physical range as not observed, in place; returns how many."""
+    count = int(too_high.sum())
+    observed = int((codes != RAIN_CODE.NOT_OBSERVED).sum())
+    if count > quality.highest_share * observed:
+        raise Refused(
+            PHYSICAL_RANGE,
+            f"{count} of {observed} observed pixels have more than {quality.highest_mm_h:g} mm/h, "
+            f"more than a share of {quality.highest_share:g}",
+        )
+    codes[too_high] = RAIN_CODE.NOT_OBSERVED
+    return count
+
+
+def mask_clutter(codes: npt.NDArray[np.uint8], quality: QualityConfig) -> int:
+    """Take the pixels of the static clutter mask as not observed, in place; returns how many."""
+    if quality.clutter_mask is None:
+        return 0
+    mask = clutter_mask(quality.clutter_mask)
+    if mask.shape != codes.shape:
+        raise Refused(  # of one odd file perhaps; a run goes on
+            OTHER_GRID,
+            f"{quality.clutter_mask}: the clutter mask has {mask.shape[0]} × {mask.shape[1]} "
+            f"pixels, the scan has {codes.shape[0]} × {codes.shape[1]}",
+        )
+    hidden = mask & (codes != RAIN_CODE.NOT_OBSERVED)
+    codes[hidden] = RAIN_CODE.NOT_OBSERVED
+    return int(hidden.sum())
+
+
+def check_observed(codes: npt.NDArray[np.uint8], quality: QualityConfig) -> None:
+    """Refuse a scan of which too little is observed."""
+    if quality.least_observed_share == 0.0:
+        return
+    share = float((codes != RAIN_CODE.NOT_OBSERVED).mean())
+    if share < quality.least_observed_share:
+        raise Refused(
+            OBSERVED_SHARE,
+            f"{share:.1%} of the pixels are observed, at least "
+            f"{quality.least_observed_share:.1%} are wanted",
+        )
+
+
+@lru_cache(maxsize=8)
+def clutter_mask(path: Path) -> npt.NDArray[np.bool_]:
+    """(y, x) north up, True where the mask hides a pixel.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read or has no variable ``clutter`` of two dimensions.
+    """
+    try:
+        with xr.open_dataset(path) as dataset:
+            mask = dataset["clutter"].load()
+    except (OSError, KeyError, ValueError) as error:
+        raise ConfigError(
+            f"{path}: is no clutter mask: expected netCDF with a variable 'clutter' (y, x), "
+            f"got {error}"
+        ) from error
+    if mask.ndim != 2:
+        raise ConfigError(f"{path}: 'clutter' has dimensions {mask.dims}, expected (y, x)")
+    values = np.nan_to_num(np.asarray(mask.values, dtype=np.float64)) != 0
+    # xarray counts the pixels of an axis that has no coordinate, which says nothing of north
+    rows, columns = (mask[dim] if dim in mask.coords else None for dim in mask.dims)
+    if rows is not None and float(rows[0]) < float(rows[-1]):
+        values = values[::-1]
+    if columns is not None and float(columns[0]) > float(columns[-1]):
+        values = values[:, ::-1]
+    return np.ascontiguousarray(values)

@@ -1,0 +1,103 @@
+"""The grid of a composite that is described by its corners and the size of its pixels.
+
+Owns pixel centres from corners, as ODIM and KNMI files give them, and the check that projection,
+corners and pixels agree: they are written by different hands and often do not.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import pyproj
+
+from squall.datasets.errors import DataError
+from squall.datasets.grid import Grid
+from squall.datasets.radar.product import check_scan_shape
+from squall.datasets.radar.units import in_metres
+
+MOST_CRS_TEXT = 4096
+# corner -> its distance from the lower left one, in widths and heights of the grid
+CORNERS = {"LL": (0, 0), "UL": (0, 1), "UR": (1, 1), "LR": (1, 0)}
+
+
+@lru_cache(maxsize=64)
+def corner_grid(
+    projection: str,
+    shape: tuple[int, int],
+    pixel: tuple[float, float],
+    corners: tuple[tuple[str, float, float], ...],
+    lower_left: tuple[float, float] | None = None,
+) -> Grid:
+    """North-up grid of pixel centres; cached, since PROJ is slow and all files say the same.
+
+    Parameters
+    ----------
+    projection : PROJ string (or what else PROJ reads).
+    shape : (H, W).
+    pixel : height and width of a pixel, metres; degrees where the projection is geographic.
+    corners : (name, longitude, latitude) of outer corners of the grid, names as in `CORNERS`.
+    lower_left : x and y of the outer lower left corner, metres, where the file gives it; else the
+        first of the corners places the grid.
+
+    Raises
+    ------
+    DataError
+        If PROJ cannot read the projection, or a corner lies more than half a pixel from where
+        the others and the pixel size place it.
+    """
+    check_scan_shape(*shape)
+    crs, factor = _crs(projection)
+    height, width = pixel
+    if not (0 < height < np.inf and 0 < width < np.inf):
+        raise DataError(f"has pixels of {width} × {height}, expected positive sizes")
+    project = None if crs.is_geographic else pyproj.Proj(crs)
+    places = {}
+    for name, longitude, latitude in corners:
+        x, y = (longitude, latitude) if project is None else project(longitude, latitude)
+        if not np.isfinite([x, y]).all():
+            raise DataError(
+                f"corner {name} at longitude {longitude}, latitude {latitude} lies outside the "
+                f"projection '{projection}'"
+            )
+        across, up = CORNERS[name]
+        places[name] = (
+            x * factor - across * shape[1] * width,
+            y * factor - up * shape[0] * height,
+        )
+    if lower_left is None:
+        if not places:
+            raise DataError(f"has none of the corners {', '.join(CORNERS)}")
+        lower_left = next(iter(places.values()))
+    for name, (x, y) in places.items():
+        off_x, off_y = (x - lower_left[0]) / width, (y - lower_left[1]) / height
+        if max(abs(off_x), abs(off_y)) > 0.5:
+            raise DataError(
+                f"corner {name} lies {off_x:.2f} pixels in x and {off_y:.2f} in y from where the "
+                f"projection '{projection}' and pixels of {width:g} × {height:g} put it; where "
+                "the file's are wrong, set 'crs' or 'coordinate_units' in the configuration"
+            )
+    columns, rows = np.arange(shape[1]) + 0.5, shape[0] - 0.5 - np.arange(shape[0])
+    try:
+        return Grid(
+            x=np.asarray(lower_left[0] + columns * width, dtype=np.float64),
+            y=np.asarray(lower_left[1] + rows * height, dtype=np.float64),
+            crs_wkt=in_metres(crs).to_wkt(),
+        )
+    except ValueError as error:
+        raise DataError(f"coordinates: {error}") from error
+
+
+def _crs(text: str) -> tuple[pyproj.CRS, float]:
+    """A CRS and its axis unit in metres; 1 for degrees."""
+    if len(text) > MOST_CRS_TEXT:
+        raise DataError(f"has a projection of {len(text)} characters")
+    try:
+        crs = pyproj.CRS.from_user_input(text)
+    except pyproj.exceptions.CRSError as error:
+        raise DataError(
+            f"PROJ does not know the projection '{text}'; set 'crs' in the configuration"
+        ) from error
+    if crs.is_geographic:
+        return crs, 1.0
+    if not crs.is_projected:
+        raise DataError(f"projection '{text}' is no map projection; set 'crs' instead")
+    return crs, float(crs.axis_info[0].unit_conversion_factor)

@@ -1,0 +1,202 @@
+"""Reading HDF5 files that strangers wrote: only what lies in the file itself, and never much of it.
+
+Owns links, attributes and images for the ODIM and KNMI readers. HDF5 files may point to other
+files, claim any size and name filters that are loaded as code; what a radar composite never needs
+is refused here before it is followed, allocated or decompressed.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from h5py import h5l, h5z
+
+from squall.datasets.errors import DataError
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.product import check_scan_shape
+
+MOST_MEMBERS = 10_000  # of one group; a day of one-minute scans has 1440
+MOST_ATTRIBUTE_BYTES = 2**16
+# each at most once, so that a small file cannot unpack to a huge one
+FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, h5z.FILTER_SZIP}
+
+
+@contextmanager
+def open_hdf5(path: str) -> Iterator[h5py.File]:
+    """Open a file for reading, without a lock: archives lie on read-only and network disks."""
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        reason = (str(error).splitlines() or [repr(error)])[0]
+        raise DataError(f"cannot be read as HDF5: {reason}") from error
+    with file:
+        yield file
+
+
+def member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+    """What lies under a name in a group; None if nothing does.
+
+    Raises
+    ------
+    DataError
+        If the name is a soft or an external link. A soft link may lead through an external one,
+        and radar files need neither.
+    """
+    links, key = group.id.links, name.encode()
+    if not links.exists(key):
+        return None
+    if links.get_info(key).type != h5l.TYPE_HARD:
+        raise DataError(f"{_place(group, name)} is a link to elsewhere, which is not followed")
+    return group[name]
+
+
+def subgroup(group: h5py.Group, name: str) -> h5py.Group | None:
+    """The group under a name, None where there is none."""
+    found = member(group, name)
+    return found if isinstance(found, h5py.Group) else None
+
+
+def numbered_groups(group: h5py.Group, stem: str) -> dict[str, h5py.Group]:
+    """Groups ``stem1``, ``stem2`` … in the order of their numbers."""
+    if len(group) > MOST_MEMBERS:
+        raise DataError(f"{group.name} has {len(group)} members, at most {MOST_MEMBERS} are read")
+    names = [name for name in group if re.fullmatch(rf"{stem}\d{{1,6}}", name, re.ASCII)]
+    found = {
+        name: subgroup(group, name) for name in sorted(names, key=lambda n: int(n[len(stem) :]))
+    }
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def image(group: h5py.Group, name: str) -> h5py.Dataset:
+    """A dataset of two dimensions that is safe to read; nothing of it is read yet.
+
+    Raises
+    ------
+    DataError
+        If there is none, it holds no numbers, is absurdly large, or lies in other files.
+    """
+    found, place = member(group, name), _place(group, name)
+    if not isinstance(found, h5py.Dataset):
+        raise DataError(f"has no image {place}")
+    if found.shape is None or len(found.shape) != 2:
+        raise DataError(f"image {place} has shape {found.shape}, expected rows and columns")
+    check_scan_shape(*found.shape)
+    if found.dtype.kind not in "iuf" or found.dtype.itemsize > 8:
+        raise DataError(f"image {place} holds {found.dtype}, expected numbers")
+    if found.is_virtual or found.external:
+        raise DataError(f"image {place} lies in other files, which are not followed")
+    if found.chunks is not None:
+        check_scan_shape(*found.chunks)
+    properties = found.id.get_create_plist()
+    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+    if not set(filters) <= FILTERS or len(set(filters)) < len(filters):
+        raise DataError(
+            f"image {place} is packed with HDF5 filters {filters}, expected at most one each of "
+            "deflate, shuffle, fletcher32 and szip; repack the file, for example with h5repack"
+        )
+    return found
+
+
+def text(owner: h5py.Group, name: str) -> str | None:
+    """An attribute as text, however the producer stored it; None where it is missing."""
+    value = _single(owner, name)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.split(b"\0")[0].decode("utf-8", "replace").strip()
+    raise DataError(f"attribute {_place(owner, name)} is {value!r}, expected text")
+
+
+def number(owner: h5py.Group, name: str) -> float | None:
+    """An attribute as a number, which may be NaN or infinite; None where it is missing."""
+    value = _single(owner, name)
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"attribute {_place(owner, name)} is {value!r}, expected a number"
+        ) from None
+
+
+def finite(owner: h5py.Group, name: str) -> float | None:
+    """An attribute as a finite number; None where it is missing."""
+    value = number(owner, name)
+    if value is not None and not np.isfinite(value):
+        raise DataError(f"attribute {_place(owner, name)} is {value}, expected a finite number")
+    return value
+
+
+def required(owner: h5py.Group, name: str) -> float:
+    """An attribute that must be there, as a finite number."""
+    value = finite(owner, name)
+    if value is None:
+        raise DataError(f"attribute {_place(owner, name)} is missing")
+    return value
+
+
+def numbers(owner: h5py.Group, name: str) -> npt.NDArray[np.float64] | None:
+    """An attribute as a flat array of numbers; None where it is missing."""
+    value = _attribute(owner, name)
+    if value is None:
+        return None
+    try:
+        return np.asarray(value, dtype=np.float64).ravel()
+    except (TypeError, ValueError):
+        raise DataError(f"attribute {_place(owner, name)} is {value!r}, expected numbers") from None
+
+
+def accumulation_times(
+    start: pd.Timestamp | None, end: pd.Timestamp, config: RadarNetworkConfig
+) -> tuple[pd.Timestamp, pd.Timedelta | None]:
+    """Valid time (its end) and interval of an accumulation.
+
+    Where the file does not tell its start, the configuration's ``accumulation`` and ``time_marks``
+    do. Producers that leave the start equal to the end do not tell either.
+
+    Raises
+    ------
+    DataError
+        If the accumulation ends before it starts.
+    """
+    if start is not None and start < end:
+        return end, end - start
+    if start is not None and start > end:
+        raise DataError(f"accumulation starts at {start} and ends before, at {end}")
+    if config.time_marks == "start" and config.accumulation is not None:
+        return end + config.accumulation, config.accumulation
+    return end, config.accumulation
+
+
+def _single(owner: h5py.Group, name: str) -> Any:
+    """The value of an attribute that holds one, a Python object; None where it is missing."""
+    value = _attribute(owner, name)
+    if isinstance(value, np.ndarray):
+        if value.size != 1:
+            place = _place(owner, name)
+            raise DataError(f"attribute {place} has {value.size} values, expected one")
+        value = value.ravel()[0]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _attribute(owner: h5py.Group, name: str) -> Any:
+    if name not in owner.attrs:
+        return None
+    described = owner.attrs.get_id(name)
+    count, dtype = described.get_space().get_simple_extent_npoints(), described.dtype
+    if count * dtype.itemsize > MOST_ATTRIBUTE_BYTES:
+        raise DataError(f"attribute {_place(owner, name)} says that it has {count} values")
+    if dtype.kind not in "biufSU" and h5py.check_string_dtype(dtype) is None:
+        raise DataError(f"attribute {_place(owner, name)} holds {dtype}, expected text or numbers")
+    value = owner.attrs[name]
+    return None if isinstance(value, h5py.Empty) else value
+
+
+def _place(group: h5py.Group, name: str) -> str:
+    return f"{str(group.name).rstrip('/')}/{name}"

@@ -1,0 +1,228 @@
+"""KNMI HDF5 radar composites, such as RAD_NL25_RAC_RT (rain) and RAD_NL25_PCP_NA (reflectivity).
+
+Source: Roozekrans and Holleman (2003), KNMI HDF5 data format specification v3.5, and files of the
+KNMI Data Platform. What the reader settles:
+
+- ``image_geo_parameter`` names quantity and unit: REFLECTIVITY_[DBZ], PRECIP_[MM], ….
+- ``calibration_formulas``, like GEO=0.010000*PV+0.000000, turns pixel values PV into these units.
+- ``calibration_out_of_image`` (255, 65535) is not observed. So is ``calibration_missing_data``
+  (65534), except where it is 0: that is what a pixel without echo holds in reflectivity composites
+  and a dry one in accumulations, so 0 is dry.
+- Time: ``image_datetime_valid`` of the image, else ``product_datetime_end``. An accumulation runs
+  from ``product_datetime_start`` to ``product_datetime_end``.
+- Lengths are kilometres: pixel sizes, and the Earth's radii in ``projection_proj4_params``, which
+  PROJ would take for metres. Row 0 is the northernmost, and offsets count pixels from the
+  projection's origin to the outer upper left corner.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import h5py
+import numpy.typing as npt
+import pandas as pd
+
+from squall.datasets.errors import DataError
+from squall.datasets.grid import Grid
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.product import Packing, Product
+from squall.datasets.radar.readers.corner_grid import corner_grid
+from squall.datasets.radar.readers.hdf5 import (
+    accumulation_times,
+    image,
+    number,
+    numbered_groups,
+    numbers,
+    open_hdf5,
+    required,
+    subgroup,
+    text,
+)
+from squall.datasets.radar.readers.one_chunk import read_scan
+from squall.datasets.radar.units import parse_unit
+
+# English in every locale, which strptime's %b is not
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+CORNER_ORDER = ("LL", "UL", "UR", "LR")
+SMALLEST_EARTH_M = 1e6
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+LENGTHS = {"m": 1.0, "km": 1000.0}
+
+
+@contextmanager
+def open_knmi(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
+    """Open a KNMI file and give the one scan in the image ``config.variable``.
+
+    Raises
+    ------
+    DataError
+        If the file is broken, has no such image, or the image is neither rain nor reflectivity.
+    """
+    with open_hdf5(path) as root:
+        yield _product(root, config)
+
+
+def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
+    chosen = subgroup(root, config.variable) if "/" not in config.variable else None
+    if chosen is None:
+        there = ", ".join(
+            f"{name} ({text(group, 'image_geo_parameter')})"
+            for name, group in numbered_groups(root, "image").items()
+        )
+        raise DataError(f"has no image '{config.variable}', only: {there or 'none at all'}")
+    units = _units(chosen, config)
+    quantity = parse_unit(config.units or units)[0]
+    time, interval = _time(root, chosen, quantity == "accumulation", config)
+    pixels = image(chosen, "image_data")
+
+    def stored(scan: int) -> npt.NDArray[Any]:
+        if scan != 0:
+            raise IndexError(scan)
+        return read_scan(pixels)
+
+    return Product(
+        grid=_grid(root, pixels.shape, config),
+        times=(time,),
+        intervals=(interval,),
+        packing=_packing(root, chosen, units, config),
+        stored=stored,
+    )
+
+
+def _units(chosen: h5py.Group, config: RadarNetworkConfig) -> str:
+    """The unit in brackets: ``dBZ`` of REFLECTIVITY_[DBZ]."""
+    parameter = text(chosen, "image_geo_parameter") or ""
+    bracketed = re.search(r"\[(.*)\]", parameter)
+    try:
+        units = bracketed[1] if bracketed else ""
+        parse_unit(units)
+        return units
+    except DataError:
+        if config.units is not None:
+            return config.units
+        raise DataError(
+            f"{chosen.name} holds '{parameter}', expected rain or reflectivity with its unit, like "
+            "PRECIP_[MM]; choose another image as 'variable' or set 'units'"
+        ) from None
+
+
+def _time(
+    root: h5py.File, chosen: h5py.Group, accumulated: bool, config: RadarNetworkConfig
+) -> tuple[pd.Timestamp, pd.Timedelta | None]:
+    overview = subgroup(root, "overview")
+    start = end = None
+    if overview is not None:
+        start = _moment(overview, "product_datetime_start")
+        end = _moment(overview, "product_datetime_end")
+    valid = _moment(chosen, "image_datetime_valid")
+    time = end if valid is None else valid
+    if time is None:
+        raise DataError("has no time: no product_datetime_end in /overview")
+    if not accumulated:
+        return time, None
+    # an image of a forecast is valid elsewhere, and the product's span is not its own
+    return accumulation_times(start if time == end else None, time, config)
+
+
+def _moment(group: h5py.Group, name: str) -> pd.Timestamp | None:
+    """Time like ``26-AUG-2010;06:00:00.000``, UTC."""
+    written = text(group, name)
+    if written is None:
+        return None
+    pattern = r"(\d{2})-([A-Z]{3})-(\d{4})[; ](\d{2}):(\d{2}):(\d{2})(\.\d+)?"
+    matched = re.fullmatch(pattern, written.upper(), re.ASCII)
+    try:
+        if matched is None:
+            raise ValueError
+        day, month, year, hour, minute, second = matched.groups()[:6]
+        date = int(year), MONTHS.index(month) + 1, int(day)
+        return pd.Timestamp(datetime(*date, int(hour), int(minute), int(second)))
+    except ValueError:
+        raise DataError(
+            f"{name} of {group.name} is '{written}', expected a time like 26-AUG-2010;06:00:00.000"
+        ) from None
+
+
+def _grid(root: h5py.File, shape: tuple[int, int], config: RadarNetworkConfig) -> Grid:
+    geographic = subgroup(root, "geographic")
+    if geographic is None:
+        raise DataError("has no group /geographic")
+    sizes = [number(geographic, name) for name in ("geo_number_rows", "geo_number_columns")]
+    if None not in sizes and tuple(sizes) != shape:
+        raise DataError(
+            f"image has {shape[0]} × {shape[1]} pixels, but /geographic says "
+            f"{sizes[0]:g} × {sizes[1]:g}"
+        )
+    mapping = subgroup(geographic, "map_projection")
+    described = text(mapping, "projection_proj4_params") if mapping is not None else None
+    projection = config.crs or (described and proj_in_metres(described))
+    if not projection:
+        raise DataError("has no projection_proj4_params; set 'crs' in the configuration")
+    factor = LENGTHS.get(config.coordinate_units or "km", 1.0)
+    width = required(geographic, "geo_pixel_size_x") * factor
+    height = abs(required(geographic, "geo_pixel_size_y")) * factor
+    left = required(geographic, "geo_column_offset") * width
+    # rows count downwards from the projection's origin
+    bottom = -(required(geographic, "geo_row_offset") + shape[0]) * height
+    given = numbers(geographic, "geo_product_corners")
+    corners: tuple[tuple[str, float, float], ...] = ()
+    if given is not None:
+        if given.size != 8:
+            raise DataError(f"geo_product_corners has {given.size} numbers, expected 8")
+        pairs = given.reshape(4, 2).tolist()
+        corners = tuple((name, x, y) for name, (x, y) in zip(CORNER_ORDER, pairs, strict=True))
+    return corner_grid(projection, shape, (height, width), corners, (left, bottom))
+
+
+def proj_in_metres(described: str) -> str:
+    """A PROJ string with all lengths in metres; KNMI writes the Earth's radii in kilometres."""
+    radius = re.search(rf"\+?\b[aR]=({NUMBER})", described)
+    if radius is None or float(radius[1]) > SMALLEST_EARTH_M:
+        return described
+    lengths = re.compile(rf"\b(a|b|R|x_0|y_0)=({NUMBER})")
+    metres = lengths.sub(lambda m: f"{m[1]}={float(m[2]) * 1000:.12g}", described)
+    return re.sub(r"\+units=\w+", "", metres)
+
+
+def _packing(
+    root: h5py.File, chosen: h5py.Group, units: str, config: RadarNetworkConfig
+) -> Packing:
+    calibration = subgroup(chosen, "calibration")
+    if calibration is None:
+        # files with several images of one kind describe the first
+        first = subgroup(root, "image1")
+        calibration = None if first is None else subgroup(first, "calibration")
+    if calibration is None:
+        raise DataError(f"{chosen.name} has no calibration")
+    formula = text(calibration, "calibration_formulas") or ""
+    matched = re.fullmatch(
+        rf"GEO\s*=\s*({NUMBER})\s*\*\s*PV\s*(?:([-+])\s*({NUMBER}))?", formula.strip()
+    )
+    scale, offset = (
+        (float(matched[1]), float((matched[2] or "") + "1") * float(matched[3] or 0))
+        if matched
+        else (math.nan, math.nan)
+    )
+    if not (math.isfinite(scale) and math.isfinite(offset)) or scale == 0:
+        raise DataError(
+            f"calibration_formulas is '{formula}', expected one like GEO=0.010000*PV+0.000000"
+        )
+    outside = number(calibration, "calibration_out_of_image")
+    lost = number(calibration, "calibration_missing_data")
+    if outside is None and not lost and not config.missing_values:
+        raise DataError(
+            f"{calibration.name} says of no value that it is out of the image: what no radar sees "
+            "cannot be told from dry; list such values under 'missing_values'"
+        )
+    missing = {value for value in (outside, lost or None) if value is not None}
+    return Packing(
+        units=units,
+        scale=scale,
+        offset=offset,
+        missing=tuple(sorted(missing)),
+        dry=(0.0,) if lost == 0 and 0.0 not in missing else (),
+    )

@@ -1,0 +1,309 @@
+"""NOAA MRMS GRIB2 files, plain or gzipped: one message, one scan, latitude and longitude.
+
+Source: the MRMS parameter tables (nssl.noaa.gov/projects/mrms/operational/tables.php, v11.5 to
+v12), discipline 209. What the reader settles:
+
+- Rain rates and accumulations: -3 is no coverage and -1 missing, both not observed.
+- Reflectivity: -999 is no coverage, not observed. -99, "missing" in the table, is what pixels that
+  a radar sees hold where there is no echo (JCSDA-internal/ioda-converters#1475): dry.
+- An accumulation's interval follows from its parameter number; the time in the file is its end.
+- Longitudes become -180 … 180. Latitudes and longitudes are taken as WGS 84: the sphere in the
+  header is none that the radars' places refer to.
+- Simple and PNG packing only, which is what MRMS is packed with; others could ask for any memory.
+"""
+
+import gzip
+import io
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyproj
+from PIL import Image
+
+from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.grid import Grid
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.product import Packing, Product, check_scan_shape
+from squall.datasets.radar.units import parse_unit
+
+MOST_BYTES = 2**28  # of one message, unpacked from gzip; simply packed CONUS scans have 50 MB
+DISCIPLINE = 209
+HOURS = (1, 3, 6, 12, 24, 48, 72)
+RATE = (6, 1)
+QUARTER_HOUR = (6, 45)
+# parameters 2 to 43: radar only, gauge corrected, gauge only, mountain mapper, pass 1, pass 2
+HOURLY = {(6, 2 + i): pd.Timedelta(hours=HOURS[i % len(HOURS)]) for i in range(42)}
+REFLECTIVITY = {
+    (3, 57), (3, 58), (8, 8), (9, 0), (9, 1),
+    (10, 0), (10, 2), (10, 4), (11, 0), (11, 1), (11, 2), (11, 3),
+}  # fmt: skip
+PACKINGS = ("grid_simple", "grid_png")
+GREY = 0  # colour type of a PNG
+
+
+@contextmanager
+def open_mrms(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
+    """Open a ``.grib2`` or ``.grib2.gz`` file and give its scan.
+
+    Raises
+    ------
+    ConfigError
+        If ecCodes is not installed.
+    DataError
+        If the file is broken, holds more than one message, or no rain and no reflectivity.
+    """
+    try:
+        import eccodes
+    except (ImportError, RuntimeError) as error:  # RuntimeError: bindings without the library
+        raise ConfigError(
+            f"reading MRMS needs ecCodes: pip install 'squall[grib]' ({error})"
+        ) from error
+    message = _message(path)
+    try:
+        handle = eccodes.codes_new_from_message(message)
+    except eccodes.CodesInternalError as error:
+        raise DataError(f"cannot be read as GRIB: {error}") from error
+    try:
+        yield _product(_Header(eccodes, handle), message, config)
+    finally:
+        eccodes.codes_release(handle)
+
+
+class _Header:
+    """Keys of a GRIB message, with errors in our words."""
+
+    def __init__(self, eccodes: Any, handle: int) -> None:
+        self.eccodes, self.handle = eccodes, handle
+
+    def __getitem__(self, key: str) -> Any:
+        try:
+            return self.eccodes.codes_get(self.handle, key)
+        except self.eccodes.CodesInternalError as error:
+            raise DataError(f"has no readable GRIB key '{key}': {error}") from error
+
+    def values(self) -> npt.NDArray[np.float64]:
+        """All values in the message's order, NaN where a bitmap leaves them out."""
+        try:
+            self.eccodes.codes_set(self.handle, "missingValue", math.nan)
+            return self.eccodes.codes_get_values(self.handle)
+        except self.eccodes.CodesInternalError as error:
+            raise DataError(f"its values cannot be decoded: {error}") from error
+
+
+def _message(path: str) -> bytes:
+    """The bytes of the file's one GRIB2 message."""
+    try:
+        with Path(path).open("rb") as plain:
+            zipped = plain.read(2) == b"\x1f\x8b"
+            plain.seek(0)
+            source = gzip.GzipFile(fileobj=plain) if zipped else plain
+            data = source.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot be read: {error}") from error
+    if len(data) > MOST_BYTES:
+        raise DataError(f"has more than {MOST_BYTES} bytes, no MRMS scan")
+    if data[:4] != b"GRIB" or len(data) < 16:
+        raise DataError("is no GRIB file: it does not start with GRIB")
+    if data[7] != 2:
+        raise DataError(f"is GRIB edition {data[7]}, expected 2")
+    length = int.from_bytes(data[8:16], "big")
+    if length > len(data) or data[length - 4 : length] != b"7777":
+        raise DataError(f"is cut off: {len(data)} bytes of a message of {length}")
+    if length < len(data):
+        raise DataError(
+            f"has {len(data) - length} bytes after its first message; MRMS files hold one"
+        )
+    return data
+
+
+def _product(header: _Header, message: bytes, config: RadarNetworkConfig) -> Product:
+    if header["gridType"] != "regular_ll":
+        raise DataError(f"has a grid of type {header['gridType']}, expected regular_ll")
+    shape = header["Nj"], header["Ni"]
+    check_scan_shape(*shape)
+    _check_packing(header, message, shape)
+    if header["productDefinitionTemplateNumber"] != 0:
+        raise DataError(
+            f"has GRIB product template {header['productDefinitionTemplateNumber']}, MRMS has 0"
+        )
+    if header["jPointsAreConsecutive"] or header["alternativeRowScanning"]:
+        raise DataError(f"has scanning mode {header['scanningMode']}, expected rows one by one")
+    south_first, east_first = bool(header["jScansPositively"]), bool(header["iScansNegatively"])
+    units, interval = _units(header, config)
+    packing = _packing(header, units, config)
+
+    def stored(scan: int) -> npt.NDArray[Any]:
+        if scan != 0:
+            raise IndexError(scan)
+        values = _values(header, message, packing)
+        if values.size != shape[0] * shape[1]:
+            raise DataError(f"has {values.size} values for {shape[0]} × {shape[1]} pixels")
+        rows = values.reshape(shape)
+        return rows[:: -1 if south_first else 1, :: -1 if east_first else 1]
+
+    return Product(
+        grid=_grid(
+            shape,
+            tuple(header[f"latitudeOf{end}GridPointInDegrees"] for end in ("First", "Last")),
+            tuple(header[f"longitudeOf{end}GridPointInDegrees"] for end in ("First", "Last")),
+            east_first,
+            config.crs or "EPSG:4326",
+        ),
+        times=(_time(header),),
+        intervals=(interval,),
+        packing=packing,
+        stored=stored,
+    )
+
+
+def _check_packing(header: _Header, message: bytes, shape: tuple[int, int]) -> None:
+    """Refuse messages whose sections disagree on how many values there are.
+
+    ecCodes takes memory for what the section at hand says.
+    """
+    pixels, packing = shape[0] * shape[1], header["packingType"]
+    if packing not in PACKINGS:
+        raise DataError(f"is packed as {packing}, expected one of {', '.join(PACKINGS)}")
+    packed, points = header["numberOfValues"], header["numberOfDataPoints"]
+    # with a bitmap fewer values than pixels are packed
+    if points != pixels or packed > pixels or (packed < pixels and not header["bitmapPresent"]):
+        raise DataError(
+            f"has {packed} values at {points} points for {shape[0]} × {shape[1]} pixels"
+        )
+    section, bits = _data_section(header, message), header["bitsPerValue"]
+    if not 0 <= bits <= 32:
+        raise DataError(f"has {bits} bits per value, at most 32 are read")
+    if bits and packing == "grid_simple" and len(section) * 8 < bits * packed:
+        raise DataError(f"is cut off: {len(section)} bytes for {packed} values of {bits} bits")
+    if bits and packing == "grid_png":
+        width, height = (int.from_bytes(section[at : at + 4], "big") for at in (16, 20))
+        if section[12:16] != b"IHDR" or width * height != pixels:
+            raise DataError(f"holds a PNG of {height} × {width} for {shape[0]} × {shape[1]} pixels")
+        if section[25] != GREY or header["bitmapPresent"] or bits > 16:
+            raise DataError("holds a PNG in colour or with a bitmap, which MRMS files have not")
+
+
+def _data_section(header: _Header, message: bytes) -> bytes:
+    start, size = header["offsetSection7"] + 5, header["section7Length"] - 5
+    return message[start : start + max(size, 0)]
+
+
+def _values(header: _Header, message: bytes, packing: Packing) -> npt.NDArray[Any]:
+    """All values in the message's order, packed as in ``packing``."""
+    if header["bitsPerValue"] == 0:
+        return np.full(header["numberOfDataPoints"], header["referenceValue"], dtype=np.float32)
+    if header["packingType"] == "grid_png":
+        return _picture(_data_section(header, message)).ravel()
+    values = header.values()
+    if _is_plain(packing):
+        return values
+    values -= packing.offset
+    values /= packing.scale
+    return np.rint(values, out=values).astype(np.uint16)
+
+
+def _picture(section: bytes) -> npt.NDArray[np.unsignedinteger]:
+    """Numbers in a grey PNG; by Pillow, since ecCodes ends the process where one is broken."""
+    depth = section[24]
+    try:
+        with Image.open(io.BytesIO(section), formats=["PNG"]) as picture:
+            if depth > 8:
+                return np.asarray(picture).astype(np.uint16)
+            # Pillow spreads fewer bits over 0 … 255
+            return np.asarray(picture.convert("L")) // np.uint8(255 // (2**depth - 1))
+    except (OSError, SyntaxError, ValueError, ZeroDivisionError) as error:
+        raise DataError(f"its PNG cannot be decoded: {error}") from error
+
+
+def _is_plain(packing: Packing) -> bool:
+    return packing.scale == 1 and packing.offset == 0
+
+
+def _packing(header: _Header, units: str, config: RadarNetworkConfig) -> Packing:
+    """How `stored` gives the values: as packed where 2 bytes hold them, which are quick to code.
+
+    Else as they are, when scale and offset are 1 and 0.
+    """
+    reflectivity = parse_unit(config.units or units)[0] == "reflectivity"
+    missing, dry = ((-999.0,), (-99.0,)) if reflectivity else ((-3.0, -1.0), ())
+    if header["bitsPerValue"] not in range(1, 17) or header["bitmapPresent"]:
+        return Packing(units, missing=missing, dry=dry)
+    try:
+        decimal = 10.0 ** header["decimalScaleFactor"]
+        scale = 2.0 ** header["binaryScaleFactor"] / decimal
+        offset = header["referenceValue"] / decimal
+    except (OverflowError, ZeroDivisionError):
+        scale = offset = math.nan
+    if not (0 < scale < math.inf and math.isfinite(offset)):
+        raise DataError("has a scale that is no finite number")
+
+    def packed(values: tuple[float, ...]) -> tuple[float, ...]:
+        places = ((value - offset) / scale for value in values)
+        return tuple(float(round(at)) for at in places if abs(at - round(at)) < 0.01)
+
+    return Packing(units, scale, offset, missing=packed(missing), dry=packed(dry))
+
+
+def _units(header: _Header, config: RadarNetworkConfig) -> tuple[str, pd.Timedelta | None]:
+    """Units and, of an accumulation, the interval."""
+    parameter = header["parameterCategory"], header["parameterNumber"]
+    if header["discipline"] == DISCIPLINE:
+        if parameter == RATE:
+            return "mm h-1", None
+        if parameter in HOURLY:
+            return "mm", HOURLY[parameter]
+        if parameter == QUARTER_HOUR:
+            return "mm", pd.Timedelta("15min")
+        if parameter in REFLECTIVITY:
+            return "dBZ", None
+    if config.units is not None:
+        accumulated = parse_unit(config.units)[0] == "accumulation"
+        return config.units, config.accumulation if accumulated else None
+    raise DataError(
+        f"holds GRIB parameter {header['discipline']}-{parameter[0]}-{parameter[1]}, which is no "
+        "rain rate, accumulation or reflectivity composite of MRMS; if it is, set 'units'"
+    )
+
+
+def _time(header: _Header) -> pd.Timestamp:
+    parts = [header[key] for key in ("year", "month", "day", "hour", "minute", "second")]
+    if header["forecastTime"]:
+        raise DataError(f"is a forecast, {header['stepRange']} ahead of its reference time")
+    try:
+        return pd.Timestamp(datetime(*parts))
+    except (ValueError, OverflowError):
+        raise DataError(f"has no time: {parts} are no date and time") from None
+
+
+@lru_cache(maxsize=64)
+def _grid(
+    shape: tuple[int, int],
+    latitudes: tuple[float, float],
+    longitudes: tuple[float, float],
+    east_first: bool,
+    crs: str,
+) -> Grid:
+    """North-up grid of first and last latitudes and longitudes, in the message's order."""
+    west, east = longitudes[::-1] if east_first else longitudes
+    if not (-90 <= min(latitudes) < max(latitudes) <= 90 and -360 <= west <= 360):
+        raise DataError(f"has latitudes {latitudes} and longitudes {longitudes}")
+    width = (east - west) % 360
+    if west >= 180:
+        west -= 360
+    try:
+        return Grid(
+            x=np.linspace(west, west + width, shape[1]),
+            y=np.linspace(max(latitudes), min(latitudes), shape[0]),
+            crs_wkt=pyproj.CRS.from_user_input(crs).to_wkt(),
+        )
+    except ValueError as error:
+        raise DataError(f"coordinates: {error}") from error

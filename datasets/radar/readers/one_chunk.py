@@ -1,0 +1,63 @@
+"""Reading a scan that is one deflated chunk of an HDF5 file, which netCDF-4 files are, too.
+
+Radar files are written that way nearly always. ISA-L inflates it several times faster than the
+zlib inside the HDF5 library, outside that library's lock. Whatever is stored in another way is
+left to the library.
+"""
+
+from math import prod
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+from isal import isal_zlib
+from numcodecs import Shuffle
+
+from squall.datasets.errors import DataError
+
+DEFLATE, SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
+
+
+def read_scan(dataset: h5py.Dataset, leading: tuple[int, ...] = ()) -> npt.NDArray[Any]:
+    """A scan as stored, (y, x).
+
+    Parameters
+    ----------
+    dataset : numbers with the scan's rows and columns as the last two dimensions.
+    leading : index of the scan along the other dimensions.
+
+    Raises
+    ------
+    DataError
+        If a deflated chunk does not inflate to a scan.
+    """
+    scan = _inflated(dataset, leading)
+    return np.asarray(dataset[(*leading, slice(None), slice(None))]) if scan is None else scan
+
+
+def _inflated(dataset: h5py.Dataset, leading: tuple[int, ...]) -> npt.NDArray[Any] | None:
+    """The scan, or None where it is not one deflated chunk."""
+    shape, chunks = dataset.shape, dataset.chunks
+    if chunks != (1,) * len(leading) + shape[len(leading) :] or len(shape) != len(leading) + 2:
+        return None
+    filters = dataset.id.get_create_plist()
+    codes = [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]
+    if codes not in ([DEFLATE], [SHUFFLE, DEFLATE]):
+        return None
+    offset = (*leading, 0, 0)
+    if dataset.id.get_chunk_info_by_coord(offset).byte_offset is None:
+        return None  # never written: the library knows the fill value
+    skipped, packed = dataset.id.read_direct_chunk(offset)
+    if skipped:
+        return None
+    size = prod(shape[-2:]) * dataset.dtype.itemsize
+    try:
+        content = isal_zlib.decompressobj().decompress(packed, max_length=size + 1)
+    except isal_zlib.error as error:  # type: ignore[misc]
+        raise DataError(f"its data are damaged: {error}") from error
+    if len(content) != size:
+        raise DataError(f"its data are damaged: {len(content)} bytes instead of {size}")
+    if SHUFFLE in codes:
+        content = Shuffle(dataset.dtype.itemsize).decode(content)
+    return np.frombuffer(content, dtype=dataset.dtype).reshape(shape[-2:])

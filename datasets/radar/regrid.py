@@ -1,0 +1,59 @@
+"""Scans of an era with another grid, brought to the archive's grid by the nearest pixel."""
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+
+from squall.datasets.coding import RAIN_CODE
+from squall.datasets.grid import Grid
+
+
+def nearest(codes: npt.NDArray[np.uint8], source: Grid, target: Grid) -> npt.NDArray[np.uint8]:
+    """Codes on the target grid: those of the source pixel that the target's centre lies in.
+
+    Parameters
+    ----------
+    codes : (y, x) on the source grid.
+
+    Returns
+    -------
+    (y, x) on the target grid; not observed where the source does not reach.
+    """
+    index = _indices(_Key(source), _Key(target))
+    beyond = np.append(codes.ravel(), np.uint8(RAIN_CODE.NOT_OBSERVED))
+    return np.asarray(beyond[index])
+
+
+class _Key:
+    """A grid that can be looked up by its content."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self._content = grid.crs_wkt, grid.x.tobytes(), grid.y.tobytes()
+
+    def __hash__(self) -> int:
+        return hash(self._content)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._content == other._content
+
+
+@lru_cache(maxsize=4)
+def _indices(source_key: _Key, target_key: _Key) -> npt.NDArray[np.int32]:
+    """(y, x) of the target: flat index of the source pixel; one past the last for none."""
+    source, target = source_key.grid, target_key.grid
+    to_source = pyproj.Transformer.from_crs(target.crs, source.crs, always_xy=True)
+    x, y = to_source.transform(*np.meshgrid(target.x, target.y))
+    height, width = source.pixel_size
+    if source.crs.is_geographic:  # longitudes may count from 0 to 360
+        west = source.x[0] - width / 2
+        x = west + (x - west) % 360
+    with np.errstate(invalid="ignore"):  # infinity on the other side of the earth
+        column = np.floor((x - source.x[0]) / width + 0.5)
+        row = np.floor((source.y[0] - y) / height + 0.5)
+        rows, columns = source.shape
+        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        flat = np.where(inside, row * columns + column, rows * columns)
+    return flat.astype(np.int32)  # a scan has at most 2**27 pixels

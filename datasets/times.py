@@ -1,0 +1,185 @@
+"""Times and durations: the only module that reads them from text.
+
+One grammar holds for every option of the command line and every key of a configuration:
+
+=========  ====================================================================================
+time       ``2024-06-01``, ``2024-06-01T12:00``, ``2024-06-01 12:00:30``, ``20240601T1200``;
+           UTC, or with ``Z`` or an offset like ``+02:00``
+           a date alone is the first moment of its day where something begins and the last
+           moment of its day where something ends
+age        a duration before now, where an option says so: ``2D``, ``36h``
+duration   numbers with units: ``5min``, ``1h 30min``, ``2.5h``, ``30s``, ``2D``, ``1W``;
+           also ``00:05:00`` and ISO 8601 (``PT5M``). A number without a unit is refused.
+=========  ====================================================================================
+
+Times are naive UTC `pandas.Timestamp`, durations are `pandas.Timedelta`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import BeforeValidator
+
+TIME_EXAMPLE = "write it like 2024-06-04 or 2024-06-04T12:00"
+DURATION_EXAMPLE = "write it like 5min, 1h or 30s"
+
+_UNITS = {
+    "s": "s", "sec": "s", "second": "s", "seconds": "s",
+    "min": "min", "minute": "min", "minutes": "min",
+    "h": "h", "hour": "h", "hours": "h",
+    "d": "D", "day": "D", "days": "D",
+    "w": "W", "week": "W", "weeks": "W",
+}  # fmt: skip
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
+_CLOCK = re.compile(r"(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)")
+_ISO_DURATION = re.compile(r"P(?=.)(?:\d+D)?(?:T(?=.)(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?)?")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}")
+_TIME = re.compile(
+    r"(?:\d{4}-\d{2}-\d{2}|\d{8})"
+    r"(?:[T ](?:\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?|\d{4}(?:\d{2})?)"
+    r"(?: ?(?:Z|UTC|[+-]\d{2}:?\d{2}))?)?",
+    re.IGNORECASE,
+)
+
+
+def parse_time(value: Any) -> pd.Timestamp:
+    """Read a time; a date alone is the first moment of its day.
+
+    Parameters
+    ----------
+    value : text of the grammar above, or a date or time object (YAML makes them). An offset is
+        converted to UTC.
+
+    Returns
+    -------
+    Naive UTC.
+
+    Raises
+    ------
+    ValueError
+        If the value is no time; the message shows the value and an example.
+    """
+    if isinstance(value, (date, datetime)) and value is not pd.NaT:
+        time = pd.Timestamp(value)
+    else:
+        text = value.strip() if isinstance(value, str) else ""
+        if not _TIME.fullmatch(text):
+            raise ValueError(f"{value!r} is no time; {TIME_EXAMPLE}")
+        try:
+            time = pd.Timestamp(text)
+        except ValueError as error:  # the 30th of February, or beyond what pandas can hold
+            raise ValueError(f"{value!r} is no time; {TIME_EXAMPLE}") from error
+    return to_utc(time)
+
+
+def parse_end(value: Any) -> pd.Timestamp:
+    """Read the time at which a period ends, inclusive: a date alone is the last moment of its day.
+
+    Raises
+    ------
+    ValueError
+        As `parse_time`.
+    """
+    time = parse_time(value)
+    if is_date(value):
+        time += pd.Timedelta("1D") - pd.Timedelta("1ns")
+    return time
+
+
+def is_date(value: Any) -> bool:
+    """Whether a value names a whole day and no time of that day."""
+    if isinstance(value, str):
+        return _DATE.fullmatch(value.strip()) is not None
+    return isinstance(value, date) and not isinstance(value, datetime)
+
+
+def parse_time_or_age(text: str, *, end: bool = False) -> pd.Timestamp:
+    """Read a time, or how long before now: ``36h`` is a day and a half ago.
+
+    Parameters
+    ----------
+    end : whether a period ends there, see `parse_end`.
+
+    Raises
+    ------
+    ValueError
+        If the text is neither.
+    """
+    try:
+        return now() - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        return parse_end(text) if end else parse_time(text)
+    except ValueError:
+        raise ValueError(
+            f"'{text}' is neither a time, like 2024-06-01T12:00, nor a span before now, like 2D "
+            "or 36h"
+        ) from None
+
+
+def parse_duration(value: Any) -> pd.Timedelta:
+    """Read a duration with its unit.
+
+    Raises
+    ------
+    ValueError
+        If the value is no duration, or a number without a unit.
+    """
+    if isinstance(value, pd.Timedelta) and value is not pd.NaT:
+        return value
+    text = value.strip() if isinstance(value, str) else value
+    if text is None or text in ("", "NaT") or _is_number(text):
+        raise ValueError(f"{value!r} has no unit; {DURATION_EXAMPLE}")
+    if not isinstance(text, str):
+        raise ValueError(f"{value!r} is no duration; {DURATION_EXAMPLE}")
+    sign = -1 if text.startswith("-") else 1
+    try:
+        return sign * _positive_duration(text.removeprefix("-"))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{value!r} is no duration; {DURATION_EXAMPLE}") from error
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float)) or (
+        isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value) is not None
+    )
+
+
+def _positive_duration(text: str) -> pd.Timedelta:
+    if _ISO_DURATION.fullmatch(text):
+        return pd.Timedelta(text)
+    total, place = pd.Timedelta(0), 0
+    while amount := _AMOUNT.match(text, place):
+        unit = _UNITS.get(amount[2].lower())
+        if unit is None or amount[2] == "M":  # months in pandas, minutes in some programs
+            raise ValueError(amount[2])
+        total += pd.Timedelta(f"{amount[1]}{unit}")
+        place = amount.end()
+    clock = _CLOCK.fullmatch(text, place)
+    if clock:
+        total += pd.Timedelta(hours=int(clock[1]), minutes=int(clock[2]), seconds=float(clock[3]))
+    elif place < len(text) or not text:
+        raise ValueError(text)
+    return total
+
+
+def to_utc(time: pd.Timestamp) -> pd.Timestamp:
+    """The same moment as naive UTC; a time without an offset is UTC already."""
+    return time if time.tzinfo is None else time.tz_convert("UTC").tz_localize(None)
+
+
+def now() -> pd.Timestamp:
+    """The present moment, naive UTC."""
+    return pd.Timestamp.now("UTC").tz_localize(None)
+
+
+Time = Annotated[Any, BeforeValidator(parse_time)]
+EndTime = Annotated[Any, BeforeValidator(parse_end)]
+Duration = Annotated[Any, BeforeValidator(parse_duration)]

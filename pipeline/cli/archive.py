@@ -1,0 +1,202 @@
+"""The commands `squall archive …`: parse, call `datasets.archive.snapshots` and its kin, print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from squall.datasets.errors import ConfigError
+from squall.datasets.times import parse_duration
+
+HELP = "look after an archive: history, tags, expiry of old snapshots, check"
+EXAMPLES = """\
+examples:
+  squall archive history archives/knmi.icechunk
+  squall archive tag archives/knmi.icechunk run-7
+  squall archive expire archives/knmi.icechunk --older-than 30D
+  squall archive check archives/knmi.icechunk
+
+'squall archive COMMAND --help' explains each.
+"""
+SHOWN_COMMITS = 30
+
+log = logging.getLogger("squall.archive")
+
+
+def add_archive_parser(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    address: Callable[[str], str],
+    add_common_arguments: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    """Add ``archive`` and its commands; ``address`` turns an argument into an archive's address."""
+    look = argparse.RawDescriptionHelpFormatter
+    archive = commands.add_parser(
+        "archive", help=HELP, description=f"{HELP.capitalize()}.", epilog=EXAMPLES,
+        formatter_class=look,
+    )  # fmt: skip
+    actions = archive.add_subparsers(dest="action", required=True, metavar="COMMAND")
+
+    def action(
+        name: str, run: Callable[[argparse.Namespace], int], help: str, *examples: str
+    ) -> argparse.ArgumentParser:
+        sub = actions.add_parser(
+            name,
+            help=help.partition(".")[0],
+            description=f"{help[0].upper()}{help[1:]}.",
+            epilog="\n  ".join([f"example{'s' if len(examples) > 1 else ''}:", *examples]),
+            formatter_class=look,
+        )
+        sub.add_argument("archive", type=address, metavar="ARCHIVE", help="folder or s3://…")
+        add_common_arguments(sub)
+        sub.set_defaults(run=run)
+        return sub
+
+    history = action(
+        "history",
+        _history,
+        "list the commits of an archive, the newest first",
+        "squall archive history archives/knmi.icechunk --limit 5",
+    )
+    history.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    history.add_argument(
+        "--limit",
+        type=int,
+        default=SHOWN_COMMITS,
+        metavar="N",
+        help=f"newest commits to list (default {SHOWN_COMMITS}), 0 for all",
+    )
+
+    tag = action(
+        "tag",
+        _tag,
+        "protect a snapshot, so that it never expires.\n"
+        "A tag does not move, and its name is never used twice, not even after --delete",
+        "squall archive tag archives/knmi.icechunk run-7",
+        "squall archive tag archives/knmi.icechunk paper --snapshot 5QT25KQBVWPK8SKA17A0",
+        "squall archive tag archives/knmi.icechunk run-7 --delete",
+    )
+    tag.add_argument("name", metavar="NAME", help="letters a to z, digits, '.', '_' and '-'")
+    which = tag.add_mutually_exclusive_group()
+    which.add_argument("--snapshot", metavar="ID", help="what to protect (default: the newest)")
+    which.add_argument("--delete", action="store_true", help="take the tag away")
+
+    expire = action(
+        "expire",
+        _expire,
+        "forget old snapshots and delete what only they held.\n"
+        "The newest snapshot and those under a tag stay. Tag what a running training reads.\n"
+        "On object storage files of the last day stay, for an ingestion may be writing them",
+        "squall archive expire archives/knmi.icechunk --older-than 30D --dry-run",
+    )
+    expire.add_argument(
+        "--older-than", required=True, metavar="AGE", help="like 30D, 12h, 2W or 0s"
+    )
+    expire.add_argument("--dry-run", action="store_true", help="say what would go, change nothing")
+    expire.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+    check = action(
+        "check",
+        _check,
+        "read every chunk and compare every scan with its checksum.\n"
+        "Exit code 1 if anything is damaged",
+        "squall archive check archives/knmi.icechunk",
+        "squall archive check archives/knmi.icechunk --repair",
+    )
+    check.add_argument(
+        "--repair",
+        action="store_true",
+        help="give damaged scans up, so that `squall ingest` brings them back from their files",
+    )
+    check.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    from squall.datasets.archive.snapshots import history
+
+    if arguments.limit < 0:
+        raise ConfigError(f"--limit {arguments.limit}: give 1 or more, or 0 for all")
+    commits = history(arguments.archive, arguments.limit or None)
+    if arguments.json:
+        print(json.dumps([commit.as_dict() for commit in commits], indent=2))
+        return 0
+    for commit in commits:
+        print(commit)
+    if not commits:
+        print("no commit yet; run `squall ingest` first")
+    if len(commits) == arguments.limit:
+        print(f"the newest {arguments.limit}; --limit 0 lists all")
+    return 0
+
+
+def _tag(arguments: argparse.Namespace) -> int:
+    from squall.datasets.archive.snapshots import delete_tag, tag
+
+    if arguments.delete:
+        snapshot = delete_tag(arguments.archive, arguments.name)
+        print(f"{arguments.archive}: tag {arguments.name} deleted, it held {snapshot}")
+    else:
+        snapshot = tag(arguments.archive, arguments.name, arguments.snapshot)
+        print(f"{arguments.archive}: tag {arguments.name} protects {snapshot}")
+    return 0
+
+
+def _expire(arguments: argparse.Namespace) -> int:
+    from squall.datasets.archive.snapshots import expire
+
+    age = _age(arguments.older_than)
+    report = expire(arguments.archive, age, dry_run=arguments.dry_run)
+    print(
+        json.dumps(report.as_dict(), indent=2)
+        if arguments.json
+        else f"{arguments.archive}: {report}"
+    )
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from squall.datasets.archive.check import check
+    from squall.datasets.archive.check_report import CheckReport
+    from squall.datasets.archive.repair import RepairReport, repair
+
+    with _progress() as progress:
+        done: CheckReport | RepairReport
+        if arguments.repair:
+            done = repair(arguments.archive, progress=progress)
+            sound = done.found.sound
+        else:
+            done = check(arguments.archive, progress=progress)
+            sound = done.sound
+    print(json.dumps(done.as_dict(), indent=2) if arguments.json else done)
+    return 0 if sound else 1
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Shows how far a check is: a bar, or a line at each quarter."""
+    from tqdm import tqdm
+
+    from squall.pipeline.progress import shows_bars
+
+    with tqdm(desc="check", unit="chunk", disable=not shows_bars()) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+            if bar.disable and done * 4 // total != (done - 1) * 4 // total:
+                log.info("check: %d of %d pieces read", done, total)
+
+        yield show
+
+
+def _age(text: str) -> timedelta:
+    try:
+        age = parse_duration(text)
+    except ValueError:
+        age = None
+    if age is None or age < timedelta(0):
+        raise ConfigError(f"--older-than {text!r}: give an age with its unit, like 30D, 12h or 2W")
+    return timedelta(seconds=age.total_seconds())

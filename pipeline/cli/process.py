@@ -1,0 +1,35 @@
+"""What surrounds every command: log lines, SIGTERM, and the exit codes of errors."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from squall.datasets.errors import BusyError, ConfigError
+from squall.pipeline.interrupts import Terminated
+
+
+def explained(error: BaseException) -> tuple[str, int]:
+    """Message and exit code of an error."""
+    if isinstance(error, Terminated):
+        return "terminated; what was finished is kept", 143
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; what was finished is kept", 130
+    if isinstance(error, ConfigError):
+        return str(error), 2
+    if isinstance(error, BusyError):
+        return str(error), 3
+    return str(error), 1
+
+
+def set_up_logging(*, quiet: bool, as_json: bool) -> None:
+    """Log to standard error: lines for people, or one JSON object a line."""
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    if as_json:
+        from pythonjsonlogger.json import JsonFormatter
+
+        fields = ["levelname", "name", "message"]
+        renamed = {"levelname": "level", "name": "logger"}
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonFormatter(fields, rename_fields=renamed, timestamp=True))
+    logging.getLogger("squall").setLevel(logging.WARNING if quiet else logging.INFO)

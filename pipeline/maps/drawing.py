@@ -1,0 +1,230 @@
+"""How rain looks and what is written around it: one map, or an overview of several.
+
+Public: `RainScale`, `RAIN_SCALE`, `BADGE_COLOURS`, `Caption`, `Panel`, `draw_map`, `draw_overview`,
+`image_of`.
+
+Functions return figures or pictures and touch no files; `pipeline.maps.run` saves them. What
+lies under
+the rain is `squall.pipeline.maps.basemap`'s.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from cartopy.mpl.geoaxes import GeoAxes
+from contourpy import contour_generator
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path as Outline
+from numpy.typing import NDArray
+
+from squall.pipeline.maps.basemap import Basemap, add_map_axes
+from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE, RainScale
+
+Kind = Literal["observed", "forecast"]
+
+BADGE_COLOURS = {"observed": "#2f6b4f", "forecast": "#1f3f75"}
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What is written around one map: `origin` says who made it, `footer` whose data these are."""
+
+    kind: Kind
+    title: str
+    valid: pd.Timestamp
+    reference: pd.Timestamp
+    origin: str
+    footer: tuple[str, ...] = ()
+
+    @property
+    def lead(self) -> str:
+        """The time from the reference time to the valid time, such as "+35 min"."""
+        return f"{(self.valid - self.reference).total_seconds() / 60:+g} min"
+
+    @property
+    def since(self) -> str:
+        """The lead and the reference time, with its date only where the day differs."""
+        short = self.valid.date() == self.reference.date()
+        start = f"{self.reference:{'%H:%M' if short else '%d %b %H:%M'}} UTC"
+        if self.kind == "forecast" or self.valid > self.reference:
+            return f"{self.lead} from {start}"
+        return "latest scan" if self.lead == "+0 min" else f"{self.lead[1:]} before {start}"
+
+
+class Panel(NamedTuple):
+    """One map of an overview: rain is (y, x) in mm/h, or None where there is no scan."""
+
+    row: int
+    column: int
+    rain_rate_mm_h: NDArray | None
+    caption: Caption
+
+
+def draw_map(
+    rain_rate_mm_h: xr.DataArray | NDArray,
+    basemap: Basemap,
+    caption: Caption,
+    *,
+    scale: RainScale = RAIN_SCALE,
+    dpi: int = 110,
+) -> Figure:
+    """Draw one scan or lead time. The size depends on the basemap only, so that maps animate.
+
+    Parameters
+    ----------
+    rain_rate_mm_h : (y, x), mm h-1, north up, on the basemap's grid. NaN = no radar.
+    """
+    map_width, map_height = _size_within(basemap, 7.6, 7.2)
+    width, height = max(map_width + 1.7, 6.6), map_height + 1.9
+    left, top = 0.55, height - 0.32
+    figure = _figure(width, height, dpi)
+    rect = (left / width, 0.75 / height, map_width / width, map_height / height)
+    _add_rain(add_map_axes(figure, rect, basemap), rain_rate_mm_h, basemap, scale)
+    _add_colour_bar(figure, left + map_width + 0.18, 0.75, map_height, scale)
+
+    _write(figure, left, top, caption.title, width - left - 0.2, size=13, weight="bold")
+    badge = (left / width, (top - 0.44) / height), 0.98 / width, 0.25 / height
+    colour = BADGE_COLOURS[caption.kind]
+    figure.add_artist(Rectangle(*badge, fc=colour, lw=0, transform=figure.transFigure))
+    look: dict[str, Any] = {"size": 9.5, "weight": "bold", "color": "white", "ha": "center"}
+    _write(figure, left + 0.49, top - 0.32, caption.kind.upper(), 0.9, **look)
+    valid = f"valid {caption.valid:%Y-%m-%d %H:%M} UTC"
+    _write(figure, left + 1.08, top - 0.32, valid, 2.7, size=11.5, weight="bold")
+    end = width - 0.2
+    _write(figure, end, top - 0.32, caption.since, end - left - 3.7, size=10.5, ha="right")
+    _write(figure, left, top - 0.61, caption.origin, end - left, size=9.5)
+    _write_footer(figure, left, caption)
+    return figure
+
+
+def draw_overview(
+    panels: Sequence[Panel],
+    basemap: Basemap,
+    *,
+    scale: RainScale = RAIN_SCALE,
+    dpi: int = 110,
+) -> Figure:
+    """Draw scans and lead times with one colour bar; the last panel's caption heads the whole."""
+    rows, columns = 1 + max(p.row for p in panels), 1 + max(p.column for p in panels)
+    panel_width, panel_height = _size_within(basemap, 3.3, 3.7)
+    step_x, step_y = max(panel_width, 2.5) + 0.15, panel_height + 0.42
+    width, height = max(columns * step_x + 1.5, 6.3), rows * step_y + 1.35
+    figure = _figure(width, height, dpi)
+    for row, column, rain, caption in panels:
+        x, y = 0.3 + column * step_x, height - 0.85 - (row + 1) * step_y + 0.1
+        rect = (x / width, y / height, panel_width / width, panel_height / height)
+        axes = add_map_axes(figure, rect, basemap, labels=False)
+        if rain is None:
+            _note(axes, "no scan")
+        else:
+            _add_rain(axes, rain, basemap, scale)
+        lead = f"  {caption.lead}" if caption.kind == "forecast" else ""
+        label = f"{caption.kind.upper()}  {caption.valid:%H:%M} UTC{lead}"
+        look: dict[str, Any] = {"size": 9.5, "weight": "bold", "color": BADGE_COLOURS[caption.kind]}
+        _write(figure, x, y + panel_height + 0.14, label, step_x - 0.1, **look)
+    _add_colour_bar(figure, 0.33 + columns * step_x, 0.6, height - 1.7, scale)
+    last = panels[-1].caption
+    start = f"{last.origin} from {last.reference:%Y-%m-%d %H:%M} UTC"
+    _write(figure, 0.3, height - 0.34, last.title, width - 0.6, size=14, weight="bold")
+    _write(figure, 0.3, height - 0.63, start, width - 0.6, size=10.5)
+    _write_footer(figure, 0.3, last)
+    return figure
+
+
+def _size_within(basemap: Basemap, width_in: float, height_in: float) -> tuple[float, float]:
+    """Width and height [inches] of the largest map in a box."""
+    x_min, x_max, y_min, y_max = basemap.extent
+    shape = (x_max - x_min) / (y_max - y_min) / basemap.aspect
+    return min(width_in, height_in * shape), min(height_in, width_in / shape)
+
+
+def _add_rain(
+    axes: GeoAxes, rain: xr.DataArray | NDArray, basemap: Basemap, scale: RainScale
+) -> None:
+    """Rain pixel by pixel in the grid's own CRS; hatched where there is no radar."""
+    values = np.asarray(rain, dtype=np.float32)
+    missing = np.isnan(values)
+    axes.imshow(
+        scale.rgba(values), extent=basemap.extent, origin="upper", interpolation="nearest",
+        transform=basemap.projection, aspect=basemap.aspect, zorder=2,
+    )  # fmt: skip
+    x_min, x_max, y_min, y_max = basemap.extent
+    rows, columns = values.shape
+    half_x, half_y = (x_max - x_min) / columns / 2, (y_max - y_min) / rows / 2
+    x = np.linspace(x_min - half_x, x_max + half_x, columns + 2)
+    y = np.linspace(y_max + half_y, y_min - half_y, rows + 2)
+    edges = contour_generator(x, y, np.pad(missing, 1, "edge") * 1.0, fill_type="OuterCode")
+    for points, codes in zip(*edges.filled(0.5, 2.0), strict=True):
+        hatching = PathPatch(Outline(points, codes), transform=axes.transData, zorder=2.5)
+        hatching.set(fill=False, lw=0, **_hatch(scale))
+        axes.add_artist(hatching)
+    if missing.all():
+        _note(axes, "no radar data")
+    elif not np.nanmax(values) >= scale.levels_mm_h[0]:
+        _note(axes, f"no rain of {scale.levels_mm_h[0]:g} {scale.unit} or more")
+
+
+def _hatch(scale: RainScale) -> dict[str, Any]:
+    return {"hatch": "/////", "hatchcolor": scale.no_radar_hatch, "hatch_linewidth": 0.5}
+
+
+def _add_colour_bar(figure: Figure, x: float, y: float, height: float, scale: RainScale) -> None:
+    """Colour bar with a swatch for no radar under it; position and height in inches."""
+    width_in, height_in = figure.get_size_inches()
+    bar = figure.add_axes(
+        (x / width_in, (y + 0.5) / height_in, 0.17 / width_in, (height - 0.5) / height_in)
+    )
+    colours = ListedColormap(scale.colours[:-1]).with_extremes(over=scale.colours[-1])
+    norm = BoundaryNorm(scale.levels_mm_h, len(scale.colours) - 1)
+    mappable = ScalarMappable(norm, colours)
+    drawn = figure.colorbar(
+        mappable, cax=bar, extend="max", spacing="uniform", ticks=scale.levels_mm_h
+    )
+    drawn.ax.set_yticklabels([f"{level:g}" for level in scale.levels_mm_h])
+    drawn.ax.tick_params(length=0, labelsize=9, pad=3)
+    drawn.outline.set(lw=0.5, edgecolor=MAP_STYLE.quiet_text)
+    drawn.set_label(f"Rain rate [{scale.unit}]", size=10)
+    swatch = (x / width_in, y / height_in), 0.17 / width_in, 0.2 / height_in
+    look = {"fc": scale.no_radar, "ec": MAP_STYLE.quiet_text, "lw": 0.5, **_hatch(scale)}
+    figure.add_artist(Rectangle(*swatch, transform=figure.transFigure, **look))
+    _write(figure, x + 0.24, y + 0.1, "no radar", 1.0, size=9)
+
+
+def _note(axes: GeoAxes, text: str) -> None:
+    box = {"boxstyle": "round,pad=0.4", "fc": "white", "ec": MAP_STYLE.quiet_text, "lw": 0.5}
+    look: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 6, "bbox": box}
+    axes.text(0.5, 0.5, text, size=10, color=MAP_STYLE.text, transform=axes.transAxes, **look)
+
+
+def _write(figure: Figure, x: float, y: float, text: str, room_in: float, **look: Any) -> None:
+    """Write at a position in inches; text too long for its room is set smaller, then cut."""
+    width, height = figure.get_size_inches()
+    look = {"color": MAP_STYLE.text, "va": "center", **look}
+    drawn = figure.text(x / width, y / height, text, **look)
+    room, smallest = room_in * figure.dpi, 0.8 * float(drawn.get_fontsize())
+    while len(text) > 4 and (wide := drawn.get_window_extent().width) > room:
+        if (size := float(drawn.get_fontsize())) > smallest:
+            drawn.set_fontsize(max(smallest, 0.93 * size))
+        else:
+            text = text[: min(len(text) - 1, int(len(text) * room / wide))]
+            drawn.set_text(text.rstrip() + "…")
+
+
+def _write_footer(figure: Figure, left: float, caption: Caption) -> None:
+    room = figure.get_size_inches()[0] - left - 0.2
+    for line, y in zip(caption.footer, (0.3, 0.15), strict=False):
+        _write(figure, left, y, line, room, size=7, color=MAP_STYLE.quiet_text)
+
+
+def _figure(width_in: float, height_in: float, dpi: int) -> Figure:
+    figure = Figure((width_in, height_in), dpi=dpi, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure

@@ -1,0 +1,169 @@
+"""One chosen forecast as a picture: what was observed, and under it what each method made of it.
+
+Public: `Case`, `case_page`. The rain colours are those of every map (`pipeline.maps.drawing`); this
+module returns figures and touches no files.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from squall.datasets.errors import DataError
+from squall.datasets.grid import Grid
+from squall.pipeline.maps.basemap import Basemap, add_map_axes, basemap_for_grid, grid_extent
+from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE
+from squall.pipeline.report.looks import shown_leads
+
+_PANEL_IN = 2.7  # the side of a square panel; others have its area
+_LEFT_IN, _GAP_IN, _HEAD_IN, _FOOT_IN = 0.28, 0.07, 0.78, 0.62
+_LEAST_WIDTH_IN = 6.2  # what the legend needs
+_MARGIN = 0.03  # around what was observed, part of the domain
+# Small maps carry less than large ones.
+_STYLE = replace(
+    MAP_STYLE, coastline_pt=0.6, shore_pt=0.2, border_pt=0.5, grid_pt=0.0, smallest_shape=5e-4
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Forecasts from one reference time, and what came.
+
+    title : which archive, and why this case was chosen, for people to read.
+    reference_time : time of the last scan that the forecasts knew, UTC.
+    lead_times : timedelta64, (lead,).
+    observed : (lead, y, x), mm h-1, north up. NaN = not observed.
+    forecasts : method to (lead, y, x), mm h-1. NaN = not known.
+    """
+
+    title: str
+    reference_time: pd.Timestamp
+    lead_times: NDArray[np.timedelta64]
+    observed: NDArray[np.float32]
+    forecasts: Mapping[str, NDArray[np.float32]]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        expected = (len(self.lead_times), *self.grid.shape)
+        for name, rain in {"observed": self.observed, **self.forecasts}.items():
+            if rain.shape != expected:
+                raise ValueError(
+                    f"case {self.title!r}: {name!r} has shape {rain.shape}, expected {expected} "
+                    "from the lead times and the grid."
+                )
+
+
+def case_page(case: Case) -> Figure:
+    """Rows: observed, then each method; columns: the lead times nearest to 15, 30 and 60 min.
+
+    The map shows the part of the domain where anything was observed. Grey is where nothing was
+    observed, or nothing is known of what came from there.
+    """
+    case = _where_observed(case)
+    leads = shown_leads(case.lead_times)
+    rows = {"observed": case.observed, **case.forecasts}
+    basemap = _basemap(case.grid)
+    width_in, height_in = _panel_size(case.grid, basemap)
+    width = max(_LEFT_IN + len(leads) * (width_in + _GAP_IN), _LEAST_WIDTH_IN)
+    height = _HEAD_IN + len(rows) * (height_in + _GAP_IN) + _FOOT_IN
+    figure = Figure((width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    for row, (method, rain) in enumerate(rows.items()):
+        top = height - _HEAD_IN - row * (height_in + _GAP_IN)
+        for column, lead in enumerate(leads):
+            left = _LEFT_IN + column * (width_in + _GAP_IN)
+            rect = left / width, (top - height_in) / height, width_in / width, height_in / height
+            _draw_panel(figure, rect, rain[lead], basemap)
+            if row == 0:
+                minutes = case.lead_times[lead] / np.timedelta64(1, "m")
+                valid = case.reference_time + pd.Timedelta(case.lead_times[lead])
+                label = f"+{minutes:g} min   {valid:%H:%M} UTC"
+                figure.text(left / width, (top + 0.06) / height, label, size=8.5)
+        figure.text(
+            0.5 * _LEFT_IN / width, (top - height_in / 2) / height, method, rotation=90, size=9.5,
+            weight="bold" if row == 0 else "normal", ha="center", va="center",
+        )  # fmt: skip
+    x = _LEFT_IN / width
+    # A bold letter is some 0.66 of its height wide.
+    size = min(11.0, 72 * (width - _LEFT_IN) / (0.66 * len(case.title)))
+    figure.text(x, 1 - 0.24 / height, case.title, size=size, weight="bold")
+    since = f"from {case.reference_time:%Y-%m-%d %H:%M} UTC"
+    figure.text(x, 1 - 0.45 / height, since, size=9, color=MAP_STYLE.quiet_text)
+    _legend(figure)
+    return figure
+
+
+def _where_observed(case: Case) -> Case:
+    """Cut to the rows and columns with any observation, and a margin."""
+    seen = np.logical_or.reduce(np.isfinite(case.observed))
+    if not seen.any():
+        return case
+    spans = []
+    for axis in (1, 0):
+        hit, margin = np.flatnonzero(seen.any(axis=axis)), round(_MARGIN * seen.shape[1 - axis])
+        spans.append(slice(max(0, hit[0] - margin - 1), hit[-1] + margin + 2))
+    rows, columns = spans
+    return replace(
+        case,
+        observed=case.observed[:, rows, columns],
+        forecasts={name: rain[:, rows, columns] for name, rain in case.forecasts.items()},
+        grid=Grid(x=case.grid.x[columns], y=case.grid.y[rows], crs_wkt=case.grid.crs_wkt),
+    )
+
+
+def _basemap(grid: Grid) -> Basemap | None:
+    """None where the grid's projection is of a kind that has no map: the rain is shown all the
+    same."""
+    try:
+        return basemap_for_grid(grid.crs_wkt, grid_extent(grid.x, grid.y), _STYLE)
+    except DataError:
+        return None
+
+
+def _panel_size(grid: Grid, basemap: Basemap | None) -> tuple[float, float]:
+    """Width and height [inches]."""
+    rows, columns = grid.shape
+    ratio = rows / columns
+    if basemap is not None:
+        x_min, x_max, y_min, y_max = basemap.extent
+        ratio = basemap.aspect * (y_max - y_min) / (x_max - x_min)
+    return _PANEL_IN / math.sqrt(ratio), _PANEL_IN * math.sqrt(ratio)
+
+
+def _draw_panel(
+    figure: Figure,
+    rect: tuple[float, float, float, float],
+    rain: NDArray[np.float32],
+    basemap: Basemap | None,
+) -> None:
+    rgba = RAIN_SCALE.rgba(rain)
+    if basemap is None:
+        axes = figure.add_axes(rect, xticks=[], yticks=[])
+        axes.imshow(rgba, interpolation="nearest", aspect="auto")
+        return
+    axes = add_map_axes(figure, rect, basemap, labels=False, style=_STYLE)
+    axes.imshow(
+        rgba, extent=basemap.extent, origin="upper", interpolation="nearest",
+        transform=basemap.projection, aspect=basemap.aspect, zorder=2,
+    )  # fmt: skip
+
+
+def _legend(figure: Figure) -> None:
+    levels = [f"{level:g}" for level in RAIN_SCALE.levels_mm_h]
+    spans = [*(f"{a}–{b}" for a, b in itertools.pairwise(levels)), f"≥ {levels[-1]}"]
+    patches = [
+        Patch(fc=colour, label=span) for colour, span in zip(RAIN_SCALE.colours, spans, strict=True)
+    ]
+    patches.append(Patch(fc=RAIN_SCALE.no_radar, label="not known"))
+    figure.legend(
+        handles=patches, loc="lower center", ncols=6, frameon=False, fontsize=8,
+        title=f"Rain rate [{RAIN_SCALE.unit}]", title_fontsize=8, handlelength=1.2,
+        handleheight=0.9, columnspacing=1.2, borderpad=0.1,
+    )  # fmt: skip

@@ -1,0 +1,199 @@
+"""A verification as one static HTML page: tables, figures, cases, meanings and provenance.
+
+Public: `Section`, `html_report`. The page needs no other file, no network and no JavaScript.
+`report.html.jinja` has its words and looks; this module fills it and embeds the pictures.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+import xarray as xr
+from jinja2 import Environment, StrictUndefined
+from matplotlib.colors import to_hex, to_rgba_array
+from matplotlib.figure import Figure
+from PIL import Image
+
+from squall.pipeline.pictures import RAIN_SCALE
+from squall.pipeline.report.case_figure import Case, case_page
+from squall.pipeline.report.looks import SCORE_LOOKS, best, lead_means, minutes, shown_scales
+from squall.pipeline.report.plots import MODEL_COLOURS, method_styles, plots
+from squall.pipeline.report.tables import ALL_RATES
+
+# Sharp enough for a screen and small enough for five archives with three cases each in 5 MB.
+_PLOT_DPI, _CASE_DPI = 120, 85
+# Colours that a picture keeps however few pixels have them; the others are its most frequent.
+_KEPT_COLOURS = (
+    "white", "black", "0.2", "0.4", "0.6", "0.8", *MODEL_COLOURS, *RAIN_SCALE.colours,
+    RAIN_SCALE.no_radar,
+)  # fmt: skip
+_OTHER_COLOURS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """What the page tells of one archive, or of all pooled; `facts` are names and values."""
+
+    title: str
+    scores: xr.Dataset
+    facts: Mapping[str, str]
+    cases: Sequence[Case] = ()
+
+
+def html_report(
+    title: str,
+    sections: Sequence[Section],
+    *,
+    facts: Mapping[str, str],
+    provenance: Mapping[str, str],
+    configuration: str,
+    cautions: Sequence[str] = (),
+) -> str:
+    """The whole page as text; every text given is shown as it is, HTML in it is escaped.
+
+    Parameters
+    ----------
+    sections : in the order to be shown; scores with a dimension `method`.
+    facts : what was verified, and which pixels count.
+    provenance : what made the scores.
+    configuration : shown with its line breaks.
+    cautions : what the reader must know before the numbers, such as cases that failed.
+    """
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
+        files("pipeline").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    )
+    names = [str(name) for section in sections for name in section.scores]
+    return template.render(
+        title=title,
+        facts=facts,
+        cautions=cautions,
+        sections=[_filled(section) for section in sections],
+        has_intervals=any(name.endswith("_low") for name in names),
+        looks=[look for name, look in SCORE_LOOKS.items() if name in names],
+        provenance=provenance,
+        configuration=configuration,
+    )
+
+
+@dataclass(frozen=True)
+class _Cell:
+    text: str
+    interval: str
+    best: bool
+
+
+@dataclass(frozen=True)
+class _Row:
+    method: str
+    colour: str
+    cells: Sequence[_Cell]
+
+
+@dataclass(frozen=True)
+class _Table:
+    caption: str
+    heads: Sequence[str]
+    rows: Sequence[_Row]
+    foot: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Picture:
+    uri: str
+    width: int
+    height: int
+    alt: str
+
+
+def _filled(section: Section) -> dict[str, object]:
+    """A section as the template takes it."""
+    scores = section.scores
+    return {
+        "title": section.title,
+        "facts": {**_counts(scores), **section.facts},
+        "tables": _tables(scores),
+        "plots": [
+            _picture(figure, _PLOT_DPI, f"{section.title}: {name.replace('_', ' ')} of each method")
+            for name, figure in plots(scores).items()
+        ],
+        "cases": [_picture(case_page(case), _CASE_DPI, case.title) for case in section.cases],
+    }
+
+
+def _counts(scores: xr.Dataset) -> dict[str, str]:
+    lead_min, pixels = minutes(scores), scores["n_pixels"].values
+    span = f"{pixels.min():,}" + (f" to {pixels.max():,}" if pixels.max() > pixels.min() else "")
+    comment = scores["lead_time"].attrs.get("comment")
+    return {
+        "Cases": f"{int(scores['n_cases'].max()):,}",
+        "Lead times": f"{lead_min.size}, {lead_min.min():g} to {lead_min.max():g} min"
+        + (f"; {comment}" if comment else ""),
+        "Pixels compared": f"{span.replace(',', ' ')} at each lead time",
+    }
+
+
+def _tables(scores: xr.Dataset) -> list[_Table]:
+    means = lead_means(scores)
+    shares = 100 * means["base_rate"].max("method").values
+    observed = ("observed, % of pixels", *(f"{share:.2g}" for share in shares))
+    tables = [_by_threshold("csi", means, foot=observed), _by_threshold("frequency_bias", means)]
+    tables += [
+        _by_threshold("fss", means.sel(scale=scale), at=f", neighbourhoods of {scale:.3g} km")
+        for scale in shown_scales(scores)
+    ]
+    names = [name for name in ALL_RATES if name in means]
+    columns = [_cells(name, means) for name in names]
+    heads = [SCORE_LOOKS[name].title for name in names]
+    return [*tables, _Table("All rain rates", heads, _rows(means, columns))]
+
+
+def _by_threshold(
+    name: str, means: xr.Dataset, *, at: str = "", foot: Sequence[str] = ()
+) -> _Table:
+    thresholds = means["threshold"].values
+    columns = [_cells(name, means.sel(threshold=threshold)) for threshold in thresholds]
+    heads = [f"≥ {threshold:g} mm/h" for threshold in thresholds]
+    return _Table(f"{SCORE_LOOKS[name].title}{at}", heads, _rows(means, columns), foot)
+
+
+def _cells(name: str, means: xr.Dataset) -> list[_Cell]:
+    """A cell a method; means have the one dimension left."""
+    look, values = SCORE_LOOKS[name], means[name].values
+    intervals = [""] * values.size
+    if f"{name}_low" in means:
+        bounds = zip(means[f"{name}_low"].values, means[f"{name}_high"].values, strict=True)
+        intervals = [
+            f"{look.text(low)} to {look.text(high)}" if np.isfinite(low + high) else ""
+            for low, high in bounds
+        ]
+    marks = best(name, values)
+    return [
+        _Cell(look.text(value), interval, bool(mark))
+        for value, interval, mark in zip(values, intervals, marks, strict=True)
+    ]
+
+
+def _rows(means: xr.Dataset, columns: Sequence[Sequence[_Cell]]) -> list[_Row]:
+    styles = method_styles(means["method"].values)
+    return [
+        _Row(method, to_hex(style["color"]), [column[i] for column in columns])
+        for i, (method, style) in enumerate(styles.items())
+    ]
+
+
+def _picture(figure: Figure, dpi: int, alt: str) -> _Picture:
+    """A picture in the page itself, with a palette, which makes it an eighth of a full PNG."""
+    drawn, packed = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi)
+    image = Image.open(drawn).convert("RGB")
+    kept = np.round(255 * to_rgba_array(_KEPT_COLOURS)[:, :3]).astype(np.uint8).ravel().tolist()
+    others = image.quantize(_OTHER_COLOURS, dither=Image.Dither.NONE).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(kept + others[: 3 * _OTHER_COLOURS])
+    reduced = image.quantize(palette=palette, dither=Image.Dither.NONE)
+    reduced.convert("RGB").save(packed, "webp", lossless=True)
+    text = base64.b64encode(packed.getvalue()).decode("ascii")
+    return _Picture(f"data:image/webp;base64,{text}", image.width, image.height, alt)

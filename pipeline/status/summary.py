@@ -1,0 +1,293 @@
+"""What an archive holds, for people and for scripts: counts, gaps, coverage, what was set aside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from squall.datasets.archive.records import MISSING, OK, REDUNDANT, REJECTED, Rejection
+from squall.datasets.archive.repository import open_repository, repository_exists
+from squall.datasets.archive.scan_store import ScanStore
+from squall.datasets.archive.snapshots import history, tags_of
+from squall.datasets.open_archive import open_archive
+from squall.datasets.runs import runs
+
+SHOWN_GAPS = 10
+SHOWN_DAYS = 5
+SHOWN_FILES = 10
+COUNTED_SNAPSHOTS = 500  # each is one read, slow on object storage
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Consecutive time steps without a good scan; the first and last of them, UTC."""
+
+    first: str
+    last: str
+    scans: int
+
+
+@dataclass(frozen=True, eq=False)
+class Coverage:
+    """Scans by day or by hour, from the first to the last that the archive knows of.
+
+    Parameters
+    ----------
+    starts : (period,) datetime64[s] beginnings, UTC, without a break.
+    expected, present, rejected : (period,) time steps, good scans, rejected scans.
+    """
+
+    starts: npt.NDArray[np.datetime64]
+    expected: npt.NDArray[np.int64]
+    present: npt.NDArray[np.int64]
+    rejected: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ArchiveStatus:
+    """Contents of an archive at its newest snapshot; times are UTC, sizes bytes.
+
+    ``rejections`` are files and scans that could not be used; ``redundant`` counts, by rule, those
+    that another file stands for. ``snapshots`` is None where there are too many to count.
+    """
+
+    address: str
+    name: str
+    title: str
+    snapshot: str
+    first: str | None
+    last: str | None
+    step_minutes: float
+    height: int
+    width: int
+    pixel_size_m: float
+    projection: str
+    present: int
+    missing: int
+    rejected: int
+    size_bytes: int
+    size_uncompressed_bytes: int
+    gaps: list[Gap]
+    days: Coverage
+    rejections: list[Rejection]
+    rejected_by_rule: dict[str, int]
+    redundant: dict[str, int]
+    snapshots: int | None
+    tags: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        days = self.days
+        dates = np.datetime_as_string(days.starts, unit="D").tolist()
+        counts = zip(dates, days.expected, days.present, days.rejected, strict=True)
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "gaps": [dict(vars(gap)) for gap in self.gaps],
+            "days": [
+                {"date": day, "expected": int(e), "present": int(p), "rejected": int(r)}
+                for day, e, p, r in counts
+            ],
+            "rejections": [
+                {
+                    "file": r.file,
+                    "rule": r.rule,
+                    "reason": r.reason,
+                    "time": r.time.isoformat() if r.time else None,
+                }
+                for r in self.rejections
+            ],
+        }
+
+    def __str__(self) -> str:
+        period = f"{self.first} to {self.last} UTC" if self.first else "no scan yet"
+        expected = self.present + self.missing + self.rejected
+        share = f", {_percent(self.present, expected)} of {expected}" if expected else ""
+        held = f"more than {COUNTED_SNAPSHOTS}" if self.snapshots is None else f"{self.snapshots}"
+        tags = ", ".join(self.tags) or "none"
+        lines = [
+            f"{self.title} ({self.name})",
+            f"  archive    {self.address}, snapshot {self.snapshot}",
+            f"  period     {period}",
+            f"  step       {self.step_minutes:g} min",
+            f"  grid       {self.height} × {self.width} pixels of "
+            f"{self.pixel_size_m / 1000:.3g} km, {self.projection}",
+            f"  scans      {self.present} present, {self.missing} missing, "
+            f"{self.rejected} rejected{share}",
+            f"  size       {_size(self.size_bytes)} on disk, "
+            f"{_size(self.size_uncompressed_bytes)} uncompressed",
+            f"  snapshots  {held}, tags: {tags}",
+            *_entry("gaps", self._gap_lines()),
+            *_entry("worst days", self._day_lines()),
+            *_entry("rejected", self._rejection_lines()),
+            *_entry("not needed", [_counts(self.redundant)] if self.redundant else []),
+        ]
+        return "\n".join(lines)
+
+    def _gap_lines(self) -> list[str]:
+        if not self.gaps:
+            return []
+        lines = [f"{len(self.gaps)}, the longest:"] if len(self.gaps) > SHOWN_GAPS else []
+        for gap in self.gaps[:SHOWN_GAPS]:
+            last = "" if gap.scans == 1 else f" to {gap.last}"
+            lines.append(f"{gap.first}{last}  {gap.scans} scan{'s' * (gap.scans > 1)}")
+        return lines
+
+    def _day_lines(self) -> list[str]:
+        share = self.days.present / np.maximum(self.days.expected, 1)
+        worst = np.argsort(share, kind="stable")[:SHOWN_DAYS]
+        if share.size < 2:
+            return []
+        return [
+            f"{np.datetime_as_string(self.days.starts[i], unit='D')}  "
+            f"{_percent(self.days.present[i], self.days.expected[i])} of {self.days.expected[i]}"
+            for i in worst
+            if self.days.present[i] < self.days.expected[i]
+        ]
+
+    def _rejection_lines(self) -> list[str]:
+        if not self.rejections:
+            return []
+        lines = [f"{r.file}: {r.reason}" for r in self.rejections[:SHOWN_FILES]]
+        if len(self.rejections) > SHOWN_FILES:
+            lines.append(f"… and {len(self.rejections) - SHOWN_FILES} more (--json lists all)")
+        return [_counts(self.rejected_by_rule), *lines]
+
+
+def status(address: Path | str) -> ArchiveStatus:
+    """Look at an archive; ``missing`` counts the gaps between the first and the last scan.
+
+    Raises
+    ------
+    EmptyArchiveError
+        If nothing has been ingested yet.
+    DataError
+        If there is no archive at the address.
+    """
+    archive = open_archive(address)
+    flags, start = known_period(archive)
+    good = np.flatnonzero(flags == OK)
+    height, width = archive.grid.shape
+    rejections = archive.rejections
+    errors = [r for r in rejections if r.rule not in REDUNDANT]
+    snapshots, tags = _snapshots(archive.address)
+
+    def time_of(index: int) -> str:
+        return f"{start + int(index) * archive.step:%Y-%m-%d %H:%M}"
+
+    return ArchiveStatus(
+        address=archive.address,
+        name=archive.name,
+        title=archive.title,
+        snapshot=archive.snapshot,
+        first=time_of(good[0]) if good.size else None,
+        last=time_of(good[-1]) if good.size else None,
+        step_minutes=archive.step.total_seconds() / 60,
+        height=height,
+        width=width,
+        pixel_size_m=archive.grid.pixel_size_m,
+        projection=archive.grid.projection_name,
+        present=good.size,
+        missing=int((flags == MISSING).sum()),
+        rejected=int((flags == REJECTED).sum()),
+        size_bytes=archive.bytes_on_disk(),
+        size_uncompressed_bytes=good.size * height * width,
+        gaps=gaps_of(flags, start, archive.step),
+        days=coverage(flags, start, archive.step, "D"),
+        rejections=errors,
+        rejected_by_rule=_by_rule(errors),
+        redundant=_by_rule(r for r in rejections if r.rule in REDUNDANT),
+        snapshots=snapshots,
+        tags=tags,
+    )
+
+
+def _snapshots(address: str) -> tuple[int | None, dict[str, str]]:
+    """Number of snapshots, None above `COUNTED_SNAPSHOTS`, and the tags; plain Zarr has neither."""
+    if not repository_exists(address):
+        return 0, {}
+    count = len(history(address, limit=COUNTED_SNAPSHOTS + 1))
+    return None if count > COUNTED_SNAPSHOTS else count, tags_of(open_repository(address))
+
+
+def known_period(archive: ScanStore) -> tuple[npt.NDArray[np.uint8], pd.Timestamp]:
+    """Status (time,) from the first to the last scan, good or rejected, and the first's time."""
+    held = np.flatnonzero(archive.status != MISSING)
+    if not held.size:
+        return archive.status[:0], archive.start
+    return archive.status[held[0] : held[-1] + 1], archive.start + int(held[0]) * archive.step
+
+
+def gaps_of(flags: npt.NDArray[np.uint8], start: pd.Timestamp, step: pd.Timedelta) -> list[Gap]:
+    """Stretches without a good scan, the longest first."""
+    found = np.array(runs(flags != OK), dtype=np.int64).reshape(-1, 2)
+    if not found.size:
+        return []
+    lengths = found[:, 1] - found[:, 0]
+    order = np.argsort(-lengths, kind="stable")
+    firsts, lasts = (
+        np.char.replace(np.datetime_as_string(_seconds(rows, start, step), unit="m"), "T", " ")
+        for rows in (found[order, 0], found[order, 1] - 1)
+    )
+    triples = zip(firsts.tolist(), lasts.tolist(), lengths[order].tolist(), strict=True)
+    return [Gap(*triple) for triple in triples]
+
+
+def coverage(
+    flags: npt.NDArray[np.uint8], start: pd.Timestamp, step: pd.Timedelta, unit: str
+) -> Coverage:
+    """Count scans by day (``D``) or hour (``h``) of their valid time.
+
+    Parameters
+    ----------
+    flags : (time,) status, one every ``step`` from ``start`` on.
+    """
+    if not flags.size:
+        nothing = np.zeros(0, dtype=np.int64)
+        return Coverage(np.zeros(0, dtype="datetime64[s]"), nothing, nothing, nothing)
+    periods = _seconds(np.arange(flags.size), start, step).astype(f"datetime64[{unit}]")
+    index = (periods - periods[0]).astype(np.int64)
+    length = int(index[-1]) + 1
+    starts = (periods[0] + np.arange(length)).astype("datetime64[s]")
+    counts = (
+        np.bincount(index[chosen], minlength=length)
+        for chosen in (slice(None), flags == OK, flags == REJECTED)
+    )
+    return Coverage(starts, *counts)
+
+
+def _seconds(
+    rows: npt.NDArray[np.int64], start: pd.Timestamp, step: pd.Timedelta
+) -> npt.NDArray[np.datetime64]:
+    seconds = int(start.timestamp()) + rows * int(step.total_seconds())
+    return seconds.astype("datetime64[s]")
+
+
+def _by_rule(rejections: Iterable[Rejection]) -> dict[str, int]:
+    return dict(Counter(rejection.rule for rejection in rejections).most_common())
+
+
+def _counts(by_rule: dict[str, int]) -> str:
+    return ", ".join(f"{count} {rule}" for rule, count in by_rule.items())
+
+
+def _entry(label: str, lines: list[str]) -> list[str]:
+    return [f"  {label if i == 0 else '':<10} {line}" for i, line in enumerate(lines)]
+
+
+def _percent(part: float, whole: float) -> str:
+    """Rounded down, so that 100 % means all."""
+    return f"{int(1000 * part / whole) / 10:g} %"
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,102 @@
+"""What a training run would be: configuration and data validated, nothing trained or written."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from squall.convgru import CrpsConfig, EncoderForecaster, RainScaling, forecast_loss
+from squall.datasets.archive.records import OK
+from squall.datasets.training.datamodule import RainDataModule
+from squall.datasets.training.windows import window_starts
+from squall.pipeline.train.experiment import ExperimentConfig
+from squall.pipeline.train.memory_estimate import MemoryEstimate, training_memory
+from squall.pipeline.train.run import device_count, precision
+
+
+def check_training(experiment: ExperimentConfig) -> str:
+    """Validate configuration and data, and say what a run would take.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As `squall.pipeline.train.run.train`.
+    """
+    config = experiment.data
+    data = RainDataModule(config, seed=experiment.seed)
+    length = config.context + config.lead_times
+    lines = [f"experiment  {experiment.name}, seed {experiment.seed}"]
+    for number, (archive, regions) in enumerate(zip(data.archives, data.regions, strict=True)):
+        ok = archive.status == OK
+        height, width = archive.grid.shape
+        kept = window_starts(regions.test & ok, length).size
+        lines += [
+            f"archive     {archive.address}, snapshot {archive.snapshot}",
+            f"            {np.count_nonzero(ok)} scans of {height} × {width} pixels, one every "
+            f"{archive.step.total_seconds() / 60:g} min",
+            f"            windows of {config.context} + {config.lead_times} scans: "
+            f"{data.training.counts[number]} training, {data.validation.counts[number]} "
+            f"validation, {kept} test",
+        ]
+    trainer = experiment.trainer
+    devices = device_count(trainer) * trainer.num_nodes
+    batches = data.training.count_batches(config.batch_size, devices)
+    steps = -(-batches // trainer.accumulate)
+    network = EncoderForecaster(experiment.network)
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    lines += [
+        f"epoch       {config.samples_per_epoch} samples: {batches} batches of "
+        f"{config.batch_size} on each of {devices} device{'s' * (devices > 1)}, {steps} optimiser "
+        f"steps; {data.validation.samples} validation samples",
+        f"run         at most {trainer.max_epochs} epochs, {trainer.max_epochs * steps} steps"
+        + (f", {trainer.max_minutes:g} min" if trainer.max_minutes else ""),
+        f"network     {experiment.network.cell}, channels "
+        f"{', '.join(map(str, experiment.network.channels))}: {weights:,} weights",
+        f"loss        {experiment.loss.kind}"
+        + (
+            f", {experiment.loss.members} members"
+            if isinstance(experiment.loss, CrpsConfig)
+            else ""
+        ),
+    ]
+    memory = step_memory(experiment, network)
+    lines.append(
+        f"memory      about {_size(memory.total)} on each device, {precision(trainer)}: "
+        f"activations {_size(memory.activations)}, batch {_size(memory.batch)}, weights and what "
+        f"belongs to them {_size(memory.total - memory.batch - memory.activations)}"
+    )
+    return "\n".join(lines)
+
+
+def step_memory(experiment: ExperimentConfig, network: EncoderForecaster) -> MemoryEstimate:
+    """What one training step of an experiment with its network needs on each device."""
+    config, trainer = experiment.data, experiment.trainer
+    return training_memory(
+        network,
+        lambda network, context, target: _loss(network, context, target, experiment),
+        batch_size=config.batch_size,
+        context=config.context,
+        lead_times=config.lead_times,
+        crop=config.crop,
+        bf16=precision(trainer) == "bf16-mixed",
+        averaged=trainer.ema_decay is not None,
+    )
+
+
+def _loss(
+    network: nn.Module, context: Tensor, target: Tensor, experiment: ExperimentConfig
+) -> Tensor:
+    assert isinstance(network, EncoderForecaster)
+    noise = None
+    if isinstance(experiment.loss, CrpsConfig):
+        noise = [
+            torch.empty(context.shape[0], experiment.loss.members, *shape)
+            for shape in network.noise_shapes(*context.shape[-2:])
+        ]
+    sums, _ = forecast_loss(network, RainScaling(), experiment.loss, context, target, noise)
+    return sums.value()
+
+
+def _size(bytes: int) -> str:
+    return f"{bytes / 1e9:.1f} GB" if bytes >= 1e9 else f"{bytes / 1e6:.0f} MB"

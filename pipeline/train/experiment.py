@@ -1,0 +1,109 @@
+"""What a training run depends on: the configuration of an experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from squall.convgru import (
+    BalancedLossConfig,
+    CrpsConfig,
+    LossConfig,
+    NetworkConfig,
+    OptimiserConfig,
+)
+from squall.datasets.training.datamodule import DataConfig
+from squall.pipeline.forecast.methods import METHODS
+from squall.pipeline.train.trackers import TrackersConfig
+
+
+class TrainerConfig(BaseModel):
+    """How long, on what, when to save and when to stop."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_epochs: int = Field(default=30, gt=0)
+    max_minutes: float | None = Field(
+        default=None, gt=0, description="stop after so long, whatever the epoch [min]"
+    )
+    patience: int = Field(
+        default=8, gt=0, description="epochs without a better validation loss before stopping"
+    )
+    gradient_clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    accumulate: int = Field(
+        default=1, gt=0, description="batches whose gradients add up to one optimiser step"
+    )
+    ema_decay: float | None = Field(
+        default=0.999,
+        gt=0,
+        lt=1,
+        description="of the moving average of the weights, which validates and is saved; it is "
+        "shorter in the first steps; null: none",
+    )
+    save_every_steps: int = Field(
+        default=500, gt=0, description="optimiser steps between two writes of last.ckpt"
+    )
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int | Literal["auto"] = Field(
+        default="auto", description="how many devices to use on each node"
+    )
+    num_nodes: int = Field(default=1, gt=0)
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
+        default="auto", description="auto: bf16 on a GPU that has it, 32 bits elsewhere"
+    )
+    compile: bool = Field(
+        default=False, description="torch.compile the network; takes minutes before the first step"
+    )
+
+    @field_validator("devices")
+    @classmethod
+    def _some(cls, devices: int | str) -> int | str:
+        if isinstance(devices, int) and devices < 1:
+            raise ValueError("must be 1 or more, or auto")
+        return devices
+
+
+class ExperimentConfig(BaseModel):
+    """Everything that a training run depends on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="name of the model, on maps and in tables")
+    seed: int = Field(default=1, ge=0)
+    network: NetworkConfig = NetworkConfig()
+    loss: LossConfig = BalancedLossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    data: DataConfig = DataConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    trackers: TrackersConfig = TrackersConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExperimentConfig:
+        if self.name in METHODS:
+            raise ValueError(f"name '{self.name}' is that of a method to compare with")
+        stride = self.network.total_stride
+        if self.data.crop % stride:
+            raise ValueError(
+                f"data.crop {self.data.crop} must be a multiple of {stride}, the network's strides "
+                "multiplied"
+            )
+        ensemble = self.network.noise_channels > 0
+        if isinstance(self.loss, CrpsConfig) != ensemble:
+            raise ValueError(
+                f"loss.kind {self.loss.kind} with network.noise_channels "
+                f"{self.network.noise_channels}: an ensemble needs loss.kind crps and "
+                "noise_channels of 1 or more, a single forecast neither"
+            )
+        return self
+
+
+class TrainConfig(BaseModel):
+    """One training run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    experiment: ExperimentConfig
+    out: Path = Field(description="run folder")
+    resume: bool = Field(default=False, description="go on with the run in the folder")

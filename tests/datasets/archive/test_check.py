@@ -1,0 +1,266 @@
+"""Whatever is broken on the disk is found, named, and can be brought back from the files."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import icechunk
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.check import check, problem_of
+from squall.datasets.archive.records import MISSING, OK, EmptyArchiveError, Rejection
+from squall.datasets.archive.repair import repair
+from squall.datasets.archive.repository import BRANCH, open_repository, storage_of, write_lock
+from squall.datasets.archive.writer import ArchiveWriter
+from squall.datasets.errors import BusyError, DataError
+
+STEP = pd.Timedelta("5min")
+COUNT = 60  # scans; the codes have three chunks along time, 24 scans each
+GAP = (30, 31)
+
+
+@pytest.fixture
+def scans(rain_codes, scans_of):
+    every = scans_of(rain_codes(COUNT), "2024-06-01")
+    return [replace(scan, seen=i + 1) for i, scan in enumerate(every) if i not in GAP]
+
+
+@pytest.fixture
+def archive(tmp_path, grid, scans):
+    """Address of a sound archive of 60 time steps, two of them missing, one of those rejected."""
+    address = str(tmp_path / "a.icechunk")
+    broken = Rejection("file30.nc", "f" * 32, "is cut off", scans[0].time + 30 * STEP, seen=7)
+    ArchiveWriter(address, STEP, {"name": "rain"}).commit(grid, scans, [broken], "fixture")
+    return address
+
+
+def ingest_again(address, grid, scans, files):
+    """What an ingestion of the files does: it fills the slots that the archive misses."""
+    missing = Archive.open(address).status != OK
+    start = Archive.open(address).start
+    again = [s for s in scans if s.source in files and missing[int((s.time - start) / STEP)]]
+    if again:
+        ArchiveWriter(address, STEP, {"name": "rain"}).commit(grid, again, [], "again")
+
+
+def change(address, edit):
+    """Commit whatever ``edit`` does to the group of arrays and its store."""
+    session = open_repository(address).writable_session(BRANCH)
+    edit(zarr.open_group(session.store, mode="r+"), session.store)
+    session.commit("spoilt")
+
+
+def spoil(address, key):
+    """Put bytes that no decoder takes in the place of a chunk."""
+
+    def edit(group, store):
+        assert sync(store.exists(key))
+        sync(store.set(key, default_buffer_prototype().buffer.from_bytes(b"garbage")))
+
+    change(address, edit)
+
+
+def code_chunks(address):
+    """Files of the chunks of codes: the largest ones."""
+    files = sorted(Path(address, "chunks").iterdir(), key=lambda file: -file.stat().st_size)
+    return files[:3]
+
+
+def test_a_sound_archive(archive):
+    calls = []
+    report = check(archive, progress=lambda done, total: calls.append((done, total)))
+    assert report.sound
+    assert report.scans == COUNT - len(GAP)
+    assert report.chunks > 10
+    assert report.files == []
+    assert "sound; 58 scans" in str(report)
+    assert calls == [(i, calls[-1][1]) for i in range(1, calls[-1][1] + 1)]
+    assert repair(archive).snapshot == report.snapshot == Archive.open(archive).snapshot
+
+
+def test_every_chunk_file_that_is_gone_is_missed(archive):
+    for file in Path(archive, "chunks").iterdir():
+        content = file.read_bytes()
+        file.unlink()
+        assert not check(archive).sound
+        file.write_bytes(content)
+    assert check(archive).sound
+
+
+def test_a_chunk_of_codes_that_is_gone_names_its_scans_and_comes_back(archive, grid, scans):
+    whole = Archive.open(archive).codes[:]
+    code_chunks(archive)[0].unlink()
+    report = check(archive)
+    (damage,) = report.damage
+    assert damage.array == "rain_rate_code"
+    assert "not found" in damage.problem
+    slab = damage.chunk[0]
+    times = pd.date_range("2024-06-01", periods=COUNT, freq=STEP)[slab * 24 : slab * 24 + 24]
+    assert (damage.first, damage.last) == (times[0], times[-1])
+    assert report.files == sorted(s.source for s in scans if s.time in times)
+    assert f"squall archive check {archive} --repair" in str(report)
+    assert f"then ingest again ({len(report.files)} of the files):\n  {report.files[0]}" in str(
+        report
+    )
+    assert report.as_dict()["damage"][0]["first"] == f"{times[0]:%Y-%m-%dT%H:%M:%SZ}"
+
+    with pytest.raises(icechunk.IcechunkError):  # as it is, no ingestion can write there
+        change(archive, lambda group, _: group["rain_rate_code"].__setitem__(slab * 24, 0))
+    repaired = repair(archive)
+    assert repaired.given_up == len(report.files)
+    assert "scans given up; run `squall ingest` to bring them back" in str(repaired)
+    assert check(archive).sound
+    ingest_again(archive, grid, scans, report.files)
+    assert check(archive).sound
+    np.testing.assert_array_equal(Archive.open(archive).codes[:], whole)
+
+
+def test_flipped_bytes_never_pass_for_rain(archive):
+    whole = Archive.open(archive).codes[:]
+    file = code_chunks(archive)[0]
+    content = file.read_bytes()
+    positions = np.random.default_rng(0).integers(0, len(content), 40)
+    found = 0
+    for position in positions.tolist():
+        file.write_bytes(
+            content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :]
+        )
+        report = check(archive)
+        if report.sound:
+            np.testing.assert_array_equal(Archive.open(archive).codes[:], whole)
+        else:
+            found += 1
+            assert {damage.array for damage in report.damage} == {"rain_rate_code"}
+            assert report.files
+    assert found > 30
+
+
+def test_other_pixels_than_were_stored_are_found_by_their_checksum(archive, grid, scans):
+    def edit(group, store):
+        group["rain_rate_code"][40, 3, 3] = 77
+
+    change(archive, edit)
+    report = check(archive)
+    (damage,) = report.damage
+    assert damage.first == damage.last == pd.Timestamp("2024-06-01 03:20")
+    assert "checksum" in damage.problem
+    assert report.files == ["file40.nc"]
+    assert repair(archive).given_up == 1
+    assert Archive.open(archive).status[40] == MISSING
+    assert (Archive.open(archive).codes[40] == 255).all()
+    ingest_again(archive, grid, scans, report.files)
+    assert check(archive).sound
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("status", 0),
+        ("source", 58),
+        ("digest", 58),
+        ("checksum", 0),
+        ("seen", 0),
+        ("time", 0),
+        ("block_rain_rate", 0),
+        ("set_aside/reason", 0),
+    ],
+)
+def test_damaged_records_are_found_and_computed_again(archive, grid, scans, name, lost):
+    before = Archive.open(archive)
+    statistics, checksums = before.block_statistics("rain_rate"), before.checksums
+    array = before._group[name]
+    spoil(archive, f"{name}/{array.metadata.encode_chunk_key((0,) * array.ndim)}")
+    report = check(archive)
+    assert [damage.array for damage in report.damage] == [name]
+    assert repair(archive).given_up == lost
+    assert check(archive).sound
+    ingest_again(archive, grid, scans, {scan.source for scan in scans})
+    assert check(archive).sound
+    after = Archive.open(archive)
+    np.testing.assert_array_equal(after.codes[:], before.codes[:])
+    np.testing.assert_array_equal(after.status == OK, before.status == OK)
+    np.testing.assert_array_equal(after.block_statistics("rain_rate"), statistics)
+    np.testing.assert_array_equal(after.checksums, checksums)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem", "lost"),
+    [
+        ("source", "", "without a name and digest of their file", 1),
+        ("digest", np.zeros(16, np.uint8), "without a name and digest of their file", 1),
+        ("status", np.uint8(MISSING), "files named without a scan", 0),
+        ("status", np.uint8(9), "other than missing, ok and rejected", 0),
+        ("time", np.int64(5), "time axis is not regular", 0),
+    ],
+)
+def test_records_that_contradict_each_other(archive, grid, scans, name, value, problem, lost):
+    change(archive, lambda group, _: group[name].__setitem__(12, value))
+    report = check(archive)
+    assert len(report.damage) == 1
+    assert problem in report.damage[0].problem
+    assert report.damage[0].first == pd.Timestamp("2024-06-01 01:00")
+    assert repair(archive).given_up == lost
+    assert check(archive).sound
+    ingest_again(archive, grid, scans, {scan.source for scan in scans})
+    assert check(archive).sound
+    assert (Archive.open(archive).status == OK).sum() == len(scans)
+
+
+def test_a_damaged_manifest_cannot_be_repaired_here(archive):
+    for file in Path(archive, "manifests").iterdir():
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"cannot be opened .*from a copy") as raised:
+        check(archive)
+    assert "context" not in str(raised.value)
+
+
+def test_a_damaged_snapshot_is_not_taken_for_an_empty_archive(archive, tmp_path):
+    newest = Path(archive, "snapshots", Archive.open(archive).snapshot)
+    newest.write_bytes(newest.read_bytes()[:100])
+    with pytest.raises(DataError, match=f"snapshot {newest.name} cannot be read") as raised:
+        check(archive)
+    assert not isinstance(raised.value, EmptyArchiveError)
+    icechunk.Repository.create(storage_of(str(tmp_path / "empty.icechunk")))
+    with pytest.raises(EmptyArchiveError, match="nothing has been ingested yet"):
+        check(tmp_path / "empty.icechunk")
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("s3://radar/knmi", "dispatch failure: connection refused"),
+        ("s3://radar/knmi", "object store error: 503 Slow Down"),
+        ("archives/knmi", "Unable to open file: Permission denied (os error 13)"),
+    ],
+)
+def test_a_store_that_does_not_answer_is_no_damage(address, text):
+    with pytest.raises(DataError, match=r"cannot be reached|may not be read"):
+        problem_of(icechunk.IcechunkError(text), address)
+    gone = "  x object store error: Object at location chunks/A not found\n  | context: 0"
+    assert "not found" in problem_of(icechunk.IcechunkError(gone), address)
+    assert "context" not in problem_of(icechunk.IcechunkError(gone), address)
+    assert problem_of(RuntimeError("error during blosc decompression: -1"), address)
+
+
+def test_a_long_list_is_cut_for_people_only(archive):
+    def edit(group, store):
+        for row in range(0, 58, 2):
+            group["rain_rate_code"][row, 0, 0] = 9
+
+    change(archive, edit)
+    report = check(archive)
+    assert len(report.damage) == len(report.as_dict()["damage"]) == 28  # row 30 never came
+    assert "… and 8 more (--json lists all)" in str(report)
+
+
+def test_repair_waits_for_no_writer_for_ever(archive):
+    change(archive, lambda group, _: group["time"].__setitem__(12, 0))
+    with write_lock(archive), pytest.raises(BusyError):
+        repair(archive, lock_timeout_s=0.05)
+    assert not check(archive).sound

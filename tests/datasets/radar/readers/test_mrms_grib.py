@@ -1,0 +1,233 @@
+"""MRMS files: what the reader finds, and what it refuses with a reason."""
+
+import gzip
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.radar.readers import mrms_grib
+from squall.datasets.radar.readers.mrms_grib import open_mrms
+
+
+@pytest.fixture
+def rates() -> np.ndarray:
+    """(H, W) mm/h, north up: no coverage in the first row, one pixel missing."""
+    values = np.round(np.random.default_rng(1).gamma(0.5, 4, (30, 40)), 1)
+    values[0], values[1, 0] = -3, -1
+    return values
+
+
+def put(path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    return str(path)
+
+
+@pytest.mark.parametrize("packing", ["grid_png", "grid_simple"])
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("north_first", [True, False])
+def test_rain_rates(
+    mrms_message, configured, unpacked, rates, tmp_path, packing, zipped, north_first
+) -> None:
+    message = mrms_message(rates, packing=packing, north_first=north_first)
+    path = put(tmp_path / "a.grib2", gzip.compress(message) if zipped else message)
+    with open_mrms(path, configured("mrms")) as product:
+        assert product.times == (pd.Timestamp("2024-06-01T12:02"),)
+        assert product.intervals == (None,)
+        assert product.packing.units == "mm h-1"
+        assert product.stored(0).dtype == np.uint16
+        values = unpacked(product)
+        with pytest.raises(IndexError):
+            product.stored(1)
+    assert np.isnan(values[0]).all()
+    assert np.isnan(values[1, 0])
+    assert np.isnan(values).sum() == 41
+    seen = ~np.isnan(values)
+    np.testing.assert_allclose(values[seen], rates[seen], atol=1e-9)
+    np.testing.assert_allclose(product.grid.x[[0, -1]], [-129.995, -129.605])
+    np.testing.assert_allclose(product.grid.y[[0, -1]], [54.995, 54.705])
+    assert product.grid.crs.is_geographic
+
+
+def test_reflectivity_without_echo_is_dry(
+    mrms_message, configured, unpacked, rates, tmp_path
+) -> None:
+    rates[0], rates[1] = -999, -99
+    path = put(tmp_path / "a.grib2", mrms_message(rates, parameter=(209, 10, 0)))
+    with open_mrms(path, configured("mrms")) as product:
+        assert product.packing.units == "dBZ"
+        values = unpacked(product)
+    assert np.isnan(values[0]).all()
+    assert (values[1] == -np.inf).all()
+    np.testing.assert_allclose(values[2:], rates[2:], atol=1e-9)
+
+
+@pytest.mark.parametrize("levels", [2, 4, 16, 256, 65536])
+def test_pictures_of_any_depth(mrms_message, configured, unpacked, tmp_path, levels) -> None:
+    values = np.linspace(0, levels - 1, 1200).round().reshape(30, 40) / 10
+    path = put(tmp_path / "a.grib2", mrms_message(values))
+    with open_mrms(path, configured("mrms")) as product:
+        np.testing.assert_allclose(unpacked(product), values, atol=1e-9)
+
+
+def test_values_of_more_than_two_bytes(mrms_message, configured, unpacked, rates, tmp_path) -> None:
+    rates[2, 2] = 12345.6
+    message = mrms_message(rates, packing="grid_simple")
+    path = put(tmp_path / "a.grib2", message)
+    with open_mrms(path, configured("mrms")) as product:
+        assert product.packing.scale == 1.0
+        values = unpacked(product)
+    assert np.isnan(values).sum() == 41
+    assert values[2, 2] == pytest.approx(12345.6)
+
+
+def test_values_that_a_bitmap_leaves_out_are_not_observed(
+    mrms_message, configured, unpacked, rates, tmp_path
+) -> None:
+    rates[5] = -9999
+    path = put(tmp_path / "a.grib2", mrms_message(rates, bitmap=-9999.0, packing="grid_simple"))
+    with open_mrms(path, configured("mrms")) as product:
+        values = unpacked(product)
+    assert np.isnan(values[5]).all()
+    assert np.isnan(values).sum() == 81
+    np.testing.assert_allclose(values[6:], rates[6:], atol=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0])
+def test_a_scan_that_is_the_same_everywhere(
+    mrms_message, configured, unpacked, tmp_path, value
+) -> None:
+    path = put(tmp_path / "a.grib2", mrms_message(np.full((30, 40), value)))
+    with open_mrms(path, configured("mrms")) as product:
+        values = unpacked(product)
+    assert np.isnan(values).all() if value < 0 else (values == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("number", "interval"),
+    [(2, "1h"), (3, "3h"), (8, "72h"), (9, "1h"), (30, "1h"), (37, "1h"), (41, "24h"),
+     (43, "72h"), (45, "15min")],
+)  # fmt: skip
+def test_accumulations(mrms_message, configured, rates, tmp_path, number, interval) -> None:
+    path = put(tmp_path / "a.grib2", mrms_message(rates, parameter=(209, 6, number)))
+    with open_mrms(path, configured("mrms")) as product:
+        assert product.packing.units == "mm"
+        assert product.intervals == (pd.Timedelta(interval),)
+
+
+def test_other_parameters_need_units(mrms_message, configured, rates, tmp_path) -> None:
+    path = put(tmp_path / "a.grib2", mrms_message(rates, parameter=(209, 3, 28)))  # hail in mm
+    with (
+        pytest.raises(DataError, match=r"GRIB parameter 209-3-28, .*set 'units'"),
+        open_mrms(path, configured("mrms")),
+    ):
+        pass
+    told = configured("mrms", units="mm", accumulation="1h")
+    with open_mrms(path, told) as product:
+        assert (product.packing.units, product.intervals) == ("mm", (pd.Timedelta("1h"),))
+
+
+def test_a_grid_across_greenwich_and_one_across_the_date_line(
+    mrms_message, configured, rates, tmp_path
+) -> None:
+    for west, first in ((359.905, -0.095), (179.905, 179.905)):
+        path = put(tmp_path / f"{west}.grib2", mrms_message(rates, west=west))
+        with open_mrms(path, configured("mrms")) as product:
+            assert product.grid.x[[0, -1]] == pytest.approx([first, first + 0.39])
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"forecastTime": 1}, "is a forecast"),
+        ({"month": 13}, "no date and time"),
+        ({"productDefinitionTemplateNumber": 8}, "product template 8"),
+        ({"jPointsAreConsecutive": 1}, "scanning mode 32"),
+        ({"packingType": "grid_ieee"}, "packed as grid_ieee, expected one of grid_simple"),
+        ({"gridDefinitionTemplateNumber": 20}, "polar_stereographic, expected regular_ll"),
+        ({"latitudeOfLastGridPointInDegrees": 54.995}, "has latitudes"),
+        ({"longitudeOfLastGridPointInDegrees": 230.005}, "coordinates: x must"),
+        ({"Ni": 2**31 - 2}, "more than any radar composite"),
+        ({"Ni": 41}, "has 1200 values at 1200 points for 30 × 41 pixels"),
+        ({"packing": "grid_png", "bitmap": -3.0}, "PNG"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_a_reason(
+    mrms_message, configured, rates, tmp_path, keys, message
+) -> None:
+    path = put(tmp_path / "a.grib2", mrms_message(rates, **{"packing": "grid_simple", **keys}))
+    with pytest.raises(DataError, match=message), open_mrms(path, configured("mrms")):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda m: b"", "is no GRIB file"),
+        (lambda m: b"<html>404</html>", "is no GRIB file"),
+        (lambda m: m[:7] + b"\x01" + m[8:], "is GRIB edition 1, expected 2"),
+        (lambda m: m[:100], "is cut off: 100 bytes of a message of"),
+        (lambda m: m[:-4] + b"    ", "is cut off"),
+        (lambda m: m + m, "bytes after its first message"),
+        (lambda m: m.replace(b"IDAT", b"IDAX"), "PNG cannot be decoded"),
+        (lambda m: m.replace(b"IHDR", b"IHDX"), "holds a PNG of"),
+        (lambda m: gzip.compress(m)[:-20], "cannot be read"),
+        (lambda m: b"\x1f\x8b" + m, "cannot be read"),
+    ],
+)
+def test_broken_files(mrms_message, configured, rates, tmp_path, damage, message) -> None:
+    path = put(tmp_path / "a.grib2", damage(mrms_message(rates)))
+    with (
+        pytest.raises(DataError, match=message),
+        open_mrms(path, configured("mrms")) as product,
+    ):
+        product.stored(0)
+
+
+def test_sections_that_disagree_are_refused_before_memory_is_taken(
+    mrms_message, configured, rates, tmp_path
+) -> None:
+    simple = mrms_message(rates, packing="grid_simple")
+    header = simple.index((1200).to_bytes(4, "big"), 100)  # number of values, section 5
+    more = simple[:header] + (2**31).to_bytes(4, "big") + simple[header + 4 :]
+    png = mrms_message(rates)
+    size = png.index(b"IHDR") + 4
+    huge = png[:size] + (2**20).to_bytes(4, "big") + png[size + 4 :]
+    for data, message in ((more, "has 2147483648 values"), (huge, "PNG of 30 × 1048576")):
+        with (
+            pytest.raises(DataError, match=message),
+            open_mrms(put(tmp_path / "a.grib2", data), configured("mrms")),
+        ):
+            pass
+
+
+def test_a_bomb_is_not_unpacked(configured, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("eccodes")
+    monkeypatch.setattr(mrms_grib, "MOST_BYTES", 2**16)
+    path = put(tmp_path / "a.grib2.gz", gzip.compress(bytes(2**20)))
+    with pytest.raises(DataError, match="more than 65536 bytes"), open_mrms(
+        path, configured("mrms")
+    ):  # fmt: skip
+        pass
+
+
+def test_without_eccodes_the_extra_is_named(configured, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "eccodes", None)
+    with (
+        pytest.raises(ConfigError, match="pip install 'squall\\[grib\\]'"),
+        open_mrms(str(tmp_path / "a.grib2"), configured("mrms")),
+    ):
+        pass
+
+
+@given(data=st.data(), packing=st.sampled_from(["grid_png", "grid_simple"]))
+def test_any_damage_gives_a_product_or_an_exception(
+    data, packing, mrms_message, damages, configured, survives
+) -> None:
+    whole = mrms_message(np.arange(12 * 16).reshape(12, 16) / 10, packing=packing)
+    survives(open_mrms, configured("mrms"), "a.grib2", data.draw(damages)(whole))

@@ -1,0 +1,251 @@
+"""Stored numbers to codes: the table against plain arithmetic, for every number there can be."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from squall.datasets.coding import RAIN_CODE
+from squall.datasets.errors import DataError
+from squall.datasets.radar.encoding import code_scan
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.product import Packing
+from squall.datasets.radar.quality import IMPOSSIBLE_VALUE, PHYSICAL_RANGE, Refused
+
+TYPES = ("int8", "uint8", "int16", "uint16")
+TEN_MINUTES = pd.Timedelta("10min")
+MISSING, IMPOSSIBLE = "missing", "impossible"
+
+
+def config(**changes: Any) -> RadarNetworkConfig:
+    return RadarNetworkConfig(**{"name": "radar", "step": "5min", "variable": "rain", **changes})
+
+
+def every(dtype: str) -> np.ndarray:
+    """Every number of an integer type, as a map of many rows."""
+    info = np.iinfo(dtype)
+    return np.arange(info.min, info.max + 1).astype(dtype).reshape(16, -1)
+
+
+def rates(
+    stored: np.ndarray,
+    packing: Packing,
+    interval: pd.Timedelta | None,
+    settings: RadarNetworkConfig,
+) -> np.ndarray:
+    """mm/h by the definitions, each written down once more; NaN = not observed."""
+    numbers = stored.astype(np.float64)
+    values = numbers * packing.scale + packing.offset
+    units = settings.units or packing.units
+    if units == "dBZ":
+        with np.errstate(over="ignore"):
+            rate = (10 ** (values / 10) / settings.z_r.a) ** (1 / settings.z_r.b)
+    elif units == "kg m-2":
+        assert interval is not None
+        rate = values / (interval / pd.Timedelta("1h"))
+    else:
+        rate = values * {"mm h-1": 1.0, "mm s-1": 3600.0}[units]
+    dry = np.isin(numbers, packing.dry)
+    for value in settings.dry_values:
+        dry |= np.isclose(values, value, rtol=1e-6)
+    rate = np.where(dry, 0.0, rate)
+    lost = np.isin(numbers, packing.missing)
+    for value in settings.missing_values:
+        lost |= np.isclose(values, value, rtol=1e-6)
+    if packing.lowest is not None:
+        lost |= numbers < packing.lowest
+    if packing.highest is not None:
+        lost |= numbers > packing.highest
+    return np.where(lost, np.nan, rate)
+
+
+def impossible(rate: np.ndarray) -> np.ndarray:
+    return ~np.isnan(rate) & ~((rate >= -1e-3) & (rate <= 5000))
+
+
+def codes_of(rate: np.ndarray) -> np.ndarray:
+    return RAIN_CODE.encode(np.maximum(rate, 0).astype(np.float32))
+
+
+small = st.floats(1e-4, 2.0).map(lambda value: float(np.float32(value)))
+packings = st.builds(
+    Packing,
+    units=st.sampled_from(["mm h-1", "mm s-1", "kg m-2", "dBZ"]),
+    scale=st.one_of(small, small.map(lambda value: -value)),
+    offset=st.floats(-50, 50).map(lambda value: float(np.float32(value))),
+    missing=st.lists(st.integers(-300, 70000), max_size=2).map(lambda n: tuple(map(float, n))),
+    dry=st.lists(st.integers(-300, 300), max_size=2).map(lambda n: tuple(map(float, n))),
+    lowest=st.one_of(st.none(), st.integers(-200, 50).map(lambda n: n - 0.5)),
+    highest=st.one_of(st.none(), st.integers(60, 30000).map(lambda n: n + 0.5)),
+)
+configs = st.builds(
+    config,
+    missing_values=st.lists(st.sampled_from([-1.0, 0.0, 3.5]), max_size=1),
+    dry_values=st.lists(st.sampled_from([-0.1, -32.0, 12.0]), max_size=1),
+    z_r=st.sampled_from([{"a": 200, "b": 1.6}, {"a": 300, "b": 1.4}]),
+    units=st.sampled_from([None, None, "mm h-1"]),
+)
+intervals = st.sampled_from([pd.Timedelta("5min"), pd.Timedelta("1h")])
+
+
+@given(st.sampled_from(TYPES), packings, configs, intervals)
+@settings(max_examples=60)
+def test_the_table_agrees_with_plain_arithmetic_for_every_number(
+    dtype: str, packing: Packing, settings: RadarNetworkConfig, interval: pd.Timedelta
+) -> None:
+    stored = every(dtype)
+    rate = rates(stored, packing, interval, settings)
+    fine = ~impossible(rate)
+    stored, rate = stored[fine][None], rate[fine][None]
+    codes, masked = code_scan(stored, packing, interval, settings)
+    assert masked == 0
+    # what lies on the edge of two codes may fall either way in the last digit
+    np.testing.assert_array_equal(np.isnan(rate), codes == RAIN_CODE.NOT_OBSERVED)
+    off = np.abs(codes.astype(int) - codes_of(rate)) * (codes != RAIN_CODE.NOT_OBSERVED)
+    assert off.max(initial=0) <= 1
+    assert (off > 0).sum() <= 3
+
+
+@given(st.sampled_from(TYPES), packings, configs, intervals, st.data())
+@settings(max_examples=60)
+def test_the_table_and_the_exact_way_give_the_same_bytes(
+    dtype: str,
+    packing: Packing,
+    settings: RadarNetworkConfig,
+    interval: pd.Timedelta,
+    data: st.DataObject,
+) -> None:
+    """The same numbers as int32 take the exact way: the same codes, or the same refusal."""
+    info = np.iinfo(dtype)
+    numbers = data.draw(st.lists(st.integers(info.min, info.max), min_size=1, max_size=12))
+    outcomes = []
+    for kind in (dtype, "int32"):
+        try:
+            codes, masked = code_scan(np.array([numbers], kind), packing, interval, settings)
+            outcomes.append((codes.tolist(), masked))
+        except DataError as error:
+            outcomes.append(str(error))
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_within_1_6_percent_through_the_whole_chain(dtype: str) -> None:
+    stored = every(dtype)
+    stored = stored[stored >= 0]
+    scale = 200 / stored.max()
+    codes, _ = code_scan(stored[None], Packing("mm h-1", scale), None, config())
+    rate, found = stored * scale, RAIN_CODE.decode(codes)[0]
+    wet = rate >= 0.08
+    assert np.abs(found[wet] / rate[wet] - 1).max() < 0.016
+    assert (found[~wet] == 0).all()
+
+
+@given(st.floats(0.0801, 204.9), st.sampled_from(["f4", "f8", ">f4", ">f8"]))
+def test_floats_within_1_6_percent(rate: float, dtype: str) -> None:
+    codes, _ = code_scan(np.array([[rate]], dtype), Packing("mm h-1"), None, config())
+    assert abs(float(RAIN_CODE.decode(codes)[0, 0]) / rate - 1) < 0.016
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "float32"])
+def test_byte_order_and_memory_layout_do_not_matter(dtype: str) -> None:
+    numbers = np.arange(120).reshape(10, 12).astype(dtype)
+    packing = Packing("mm h-1", 0.25, missing=(7.0,), dry=(9.0,))
+    expected, _ = code_scan(numbers, packing, None, config())
+    swapped = numbers.astype(numbers.dtype.newbyteorder())
+    wide = np.zeros((20, 24), dtype)
+    wide[::2, 1::2] = numbers
+    for other in (swapped, np.asfortranarray(numbers), wide[::2, 1::2], swapped[::-1][::-1]):
+        codes, _ = code_scan(other, packing, None, config())
+        np.testing.assert_array_equal(codes, expected)
+        assert codes.flags.c_contiguous
+    turned, _ = code_scan(numbers.T, packing, None, config())
+    np.testing.assert_array_equal(turned, expected.T)
+    numbers.setflags(write=False)  # as a reader may hand it over
+    np.testing.assert_array_equal(code_scan(numbers, packing, None, config())[0], expected)
+
+
+def test_an_impossible_number_matters_only_where_it_occurs() -> None:
+    packing = Packing("mm h-1", 0.5)
+    good = np.array([[0, 1, 400]], np.int16)
+    codes, _ = code_scan(good, packing, None, config())
+    np.testing.assert_array_equal(codes, codes_of(good * 0.5))
+    # a hole in the range: refused ones lie between, and none of them occurs
+    holed = replace(packing, dry=(-5.0,))
+    codes, _ = code_scan(np.array([[-5, 3]], np.int16), holed, None, config())
+    np.testing.assert_array_equal(codes, codes_of(np.array([[0.0, 1.5]])))
+    with pytest.raises(Refused, match="value -2 mm h-1 is negative") as caught:
+        code_scan(np.array([[-4, 3]], np.int16), packing, None, config())
+    assert caught.value.rule == IMPOSSIBLE_VALUE
+
+
+def test_what_is_declared_missing_is_never_impossible() -> None:
+    packing = Packing("dBZ", 1.0, missing=(30000.0,), lowest=-100.5, highest=100.5)
+    stored = np.array([[30000, -32768, 40, 101]], np.int16)
+    codes, _ = code_scan(stored, packing, None, config())
+    assert (codes == RAIN_CODE.NOT_OBSERVED).tolist() == [[True, True, False, True]]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32", "float64"])
+def test_pixels_above_the_physical_range_are_hidden_and_counted(dtype: str) -> None:
+    stored = np.full((10, 100), 20, dtype)
+    stored[0, :5] = 250  # 0.5 % of the pixels
+    stored[1, :500] = 0
+    settings = config(quality={"highest_mm_h": 100})
+    codes, masked = code_scan(stored, Packing("mm h-1", 0.5), None, settings)
+    assert masked == 5
+    assert (codes[0, :5] == RAIN_CODE.NOT_OBSERVED).all()
+    assert (codes == RAIN_CODE.NOT_OBSERVED).sum() == 5
+    np.testing.assert_array_equal(codes[2], codes_of(np.full(100, 10.0)))
+
+
+def test_too_many_pixels_above_the_physical_range_refuse_the_scan() -> None:
+    stored = np.full((10, 100), 255, np.uint8)
+    stored[:, :50] = 0  # missing: shares are of the observed pixels
+    stored[:, 50:95] = 10
+    packing = Packing("mm h-1", missing=(0.0,))
+    quality = {"highest_mm_h": 200, "highest_share": 0.1}
+    _, masked = code_scan(stored, packing, None, config(quality=quality))
+    assert masked == 50  # a share of 0.1 exactly
+    stored[0, 50] = 255
+    with pytest.raises(Refused, match="51 of 500 observed pixels have more than 200 mm/h") as e:
+        code_scan(stored, packing, None, config(quality=quality))
+    assert e.value.rule == PHYSICAL_RANGE
+
+
+def test_the_limit_is_of_the_rate_and_not_of_what_is_stored() -> None:
+    settings = config(quality={"highest_mm_h": 100, "highest_share": 1})
+    stored = np.array([[12, 20]], np.uint8)  # mm in ten minutes: 72 and 120 mm/h
+    codes, masked = code_scan(stored, Packing("mm"), TEN_MINUTES, settings)
+    assert masked == 1
+    assert (codes == RAIN_CODE.NOT_OBSERVED).tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_netcdf_leaves_unwritten_is_not_observed(dtype: str) -> None:
+    stored = np.array([[9.969209968386869e36, np.nan, 1.0]], dtype)
+    codes, _ = code_scan(stored, Packing("mm h-1"), None, config())
+    assert codes[0, :2].tolist() == [RAIN_CODE.NOT_OBSERVED] * 2
+    assert codes[0, 2] == codes_of(np.array([1.0]))[0]
+
+
+def test_the_same_numbers_of_another_interval_are_other_rain() -> None:
+    stored = np.array([[3]], np.uint8)
+    found = [
+        RAIN_CODE.decode(code_scan(stored, Packing("mm"), pd.Timedelta(t), config())[0]).item()
+        for t in ("5min", "10min", "1h")
+    ]
+    np.testing.assert_allclose(found, [36, 18, 3], rtol=0.016)
+    with pytest.raises(DataError, match="needs its interval"):
+        code_scan(stored, Packing("mm"), None, config())
+
+
+def test_an_empty_and_an_all_missing_scan() -> None:
+    packing = Packing("mm h-1", missing=(255.0,))
+    codes, _ = code_scan(np.full((3, 4), 255, np.uint8), packing, None, config())
+    assert (codes == RAIN_CODE.NOT_OBSERVED).all()
+    codes, _ = code_scan(np.zeros((0, 4), np.uint8), packing, None, config())
+    assert codes.shape == (0, 4)

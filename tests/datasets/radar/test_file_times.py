@@ -1,0 +1,124 @@
+"""Times by a file's name, and on the archive's step."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from squall.datasets.radar.file_times import on_step, time_from_name
+from squall.datasets.radar.quality import OFF_STEP, Refused
+from squall.datasets.radar.radar_file import read_file
+from tests.datasets.radar.radar_files import (
+    NOON,
+    RATE,
+    Write,
+    assert_rate,
+    config,
+    scan_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "expected"),
+    [
+        ("66_20240601_120000.prcp-c10.nc", "%Y%m%d_%H%M%S", "2024-06-01T12:00"),
+        ("2024153.1200.nc", "%Y%j.%H%M", "2024-06-01T12:00"),
+        ("radar(20240601)1200.nc", "(%Y%m%d)%H%M", "2024-06-01T12:00"),
+        ("20240601_120020.nc", "%Y%m%d_%H%M%S", "2024-06-01T12:00"),  # 20 s late: snapped
+        ("20240601_120200.nc", "%Y%m%d_%H%M%S", None),  # 2 min late: no scan of this archive
+        ("20241301_120000.nc", "%Y%m%d_%H%M%S", None),  # no such month
+        ("latest.nc", "%Y%m%d_%H%M%S", None),
+        ("20240601_120000.nc", None, None),
+    ],
+)
+def test_times_in_names(name: str, pattern: str | None, expected: str | None) -> None:
+    found = time_from_name(f"/data/2020/01/{name}", config(time_in_name=pattern))
+    assert found == (None if expected is None else pd.Timestamp(expected))
+
+
+@pytest.mark.parametrize("off_s", [-30, -1, 0, 29, 30])
+def test_times_near_the_step_are_snapped(tmp_path: Path, write_radar: Write, off_s: int) -> None:
+    time = (NOON + pd.Timedelta(seconds=off_s)).isoformat()
+    assert_rate(scan_of(write_radar(tmp_path / "a.nc", RATE, times=(time,))), RATE)
+
+
+def test_times_off_the_step_are_refused(tmp_path: Path, write_radar: Write) -> None:
+    path = write_radar(
+        tmp_path / "a.nc",
+        np.stack([RATE, RATE]),
+        times=("2024-06-01T12:00", "2024-06-01T12:06:31"),
+    )
+    report = read_file(path, config())
+    assert [scan.time for scan in report.scans] == [NOON]
+    (rejected,) = report.rejected
+    time, reason = rejected.time, rejected.reason
+    assert time is None
+    assert "12:06:31 is 91 s off the step of 5 min" in reason
+    assert "set 'step', 'phase'" in reason
+    assert len(read_file(path, config(snap_tolerance="100s")).scans) == 2
+
+
+@pytest.mark.parametrize("time", ["1970-01-01T00:00", "2199-01-01T00:00"])
+def test_a_time_that_cannot_be_is_refused(tmp_path: Path, write_radar: Write, time: str) -> None:
+    report = read_file(write_radar(tmp_path / "a.nc", RATE, times=(time,)), config())
+    (rejected,) = report.rejected
+    slot, reason = rejected.time, rejected.reason
+    assert slot is None
+    assert "cannot be: before 1975 or in the future" in reason
+
+
+def test_scans_off_the_full_hour_need_a_phase(tmp_path: Path, write_radar: Write) -> None:
+    path = write_radar(tmp_path / "a.nc", RATE, times=("2024-06-01T12:02",))
+    assert read_file(path, config()).scans == []
+    (scan,) = read_file(path, config(phase="2min")).scans
+    assert scan.time == pd.Timestamp("2024-06-01T12:02")
+
+
+ERAS = {
+    "time_in_name": "old_%Y%m%d%H%M",
+    "eras": [
+        {"since": "2024-06-01", "time_in_name": "new_%Y%m%d_%H%M"},
+        {
+            "since": "2024-07-01",
+            "time_in_name": "new_%Y%m%d_%H%M",
+            "phase": "0min",
+            "step": "10min",
+        },
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("old_202405312355.nc", "2024-05-31T23:55"),
+        ("new_20240601_0000.nc", "2024-06-01T00:00"),
+        ("new_20240630_2355.nc", "2024-06-30T23:55"),
+        ("new_20240701_0010.nc", "2024-07-01T00:10"),
+        ("new_20240701_0005.nc", None),  # off the step of its era
+        ("old_202406010000.nc", None),  # of a time when files had another name already
+        ("new_20240531_2355.nc", None),
+        ("new_19700101_0000.nc", None),
+    ],
+)
+def test_each_era_names_its_files(name: str, expected: str | None) -> None:
+    found = time_from_name(f"s3://bucket/2024/{name}", config(**ERAS))
+    assert found == (None if expected is None else pd.Timestamp(expected))
+
+
+def test_a_scan_in_the_middle_of_two_steps_belongs_to_neither() -> None:
+    settings = config(snap_tolerance="149s")
+    assert on_step(NOON + pd.Timedelta("149s"), settings) == NOON
+    with pytest.raises(Refused, match="150 s off the step of 5 min") as caught:
+        on_step(NOON + pd.Timedelta("150s"), settings)
+    assert caught.value.rule == OFF_STEP
+
+
+@given(st.integers(0, 10**6), st.integers(-30, 30), st.sampled_from(["0min", "2min", "4min"]))
+def test_near_the_step_is_on_it(number: int, off_s: int, phase: str) -> None:
+    settings = config(phase=phase)
+    exact = pd.Timestamp("2014-01-01") + number * pd.Timedelta("5min") + pd.Timedelta(phase)
+    assert on_step(exact + pd.Timedelta(seconds=off_s), settings) == exact

@@ -1,0 +1,239 @@
+"""What an archive's configuration may say, and each thing that it may not."""
+
+import pickle
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.units import ZRRelation
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs" / "archives").glob("*.yaml"))
+
+
+def config(**changes: Any) -> RadarNetworkConfig:
+    return RadarNetworkConfig(**{"name": "radar", "step": "5min", "variable": "rain", **changes})
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_configurations_that_come_along_are_valid(path: Path) -> None:
+    loaded = RadarNetworkConfig(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    assert loaded.name == path.stem
+    assert loaded.source
+    assert loaded.time_in_name
+
+
+def test_defaults() -> None:
+    plain = config()
+    assert plain.step == pd.Timedelta("5min")
+    assert plain.snap_tolerance == pd.Timedelta("30s")
+    assert plain.z_r == ZRRelation(200, 1.6)
+    assert plain.time_marks == "end"
+    assert config(accumulation=None).accumulation is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step": "soon"}, "no duration; write it like 5min"),
+        ({"step": 5}, "has no unit; write it like 5min"),
+        ({"step": None}, "has no unit"),
+        ({"step": "5"}, "whole number of seconds"),
+        ({"step": "0s"}, "whole number of seconds"),
+        ({"step": "-5min"}, "whole number of seconds"),
+        ({"step": "1500ms"}, "whole number of seconds"),
+        ({"snap_tolerance": "150s"}, "less than half the step"),
+        ({"snap_tolerance": "-1s"}, "less than half the step"),
+        ({"step": "1min"}, "snap_tolerance .*less than half the step"),
+        ({"tiem_variable": "time"}, "tiem_variable"),
+        ({"units": "parsec"}, "no rain unit"),
+        ({"crs": "EPSG:nothing"}, "PROJ does not know this CRS"),
+        ({"name": "my radar/2"}, "letters, digits"),
+        ({"accumulation": "0min"}, "accumulation .*must be positive"),
+        ({"accumulation": "-10min"}, "accumulation .*must be positive"),
+        ({"accumulation": "long"}, "no duration"),
+        ({"time_marks": "middle"}, "'end' or 'start'"),
+        ({"time_marks": "start"}, "'start' needs 'accumulation'"),
+        ({"time_in_name": "%Y%b%d"}, "%b is not known here; use %Y"),
+        ({"time_in_name": "radar_%Y%"}, "% is not known here"),
+        ({"time_in_name": "%Y/%Y%m%d"}, "may come once"),
+        ({"missing_values": ["none"]}, "missing_values"),
+        ({"z_r": {"a": 200, "c": 1.6}}, "z_r"),
+        ({"variable": None}, "variable"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_a_reason(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        config(**changes)
+
+
+def test_it_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        config().step = pd.Timedelta("10min")
+
+
+# --- eras --------------------------------------------------------------------------------------
+
+SINCE = pd.Timestamp("2024-06-04")
+
+
+def in_eras(*eras: dict[str, Any], **changes: Any) -> RadarNetworkConfig:
+    return config(**{"time_in_name": "%Y%m%d_%H%M", "eras": eras, **changes})
+
+
+def test_an_era_is_the_base_with_its_own_keys() -> None:
+    whole = in_eras(
+        {"since": "2024-06-04", "variable": "rate", "units": "mm h-1"},
+        {"since": "2024-09-01", "variable": "rr"},
+        units="dBZ", missing_values=[-1], z_r={"a": 300, "b": 1.4},
+    )  # fmt: skip
+    before, first, second = whole.all_eras
+    assert before is whole
+    assert (first.variable, first.units) == ("rate", "mm h-1")
+    # what an era does not say is as at the beginning, not as in the era before
+    assert (second.variable, second.units) == ("rr", "dBZ")
+    for era in (first, second):
+        assert era.missing_values == (-1,)
+        assert era.z_r == ZRRelation(300, 1.4)
+        assert era.step == whole.step
+        assert era.all_eras == (era,)
+
+
+def test_a_key_of_an_era_is_replaced_as_a_whole() -> None:
+    whole = in_eras(
+        {"since": "2024-06-04", "quality": {"highest_mm_h": 100}},
+        quality={"least_observed_share": 0.5},
+    )
+    (_, era) = whole.all_eras
+    assert era.quality.highest_mm_h == 100
+    assert era.quality.least_observed_share == 0
+
+
+def test_the_era_in_force() -> None:
+    whole = in_eras({"since": "2024-06-04", "units": "mm h-1"}, {"since": "2024-07-01T12:00"})
+    _, first, second = whole.all_eras
+    second_since = pd.Timestamp("2024-07-01T12:00")
+    for time, era in [
+        (None, whole),
+        (pd.Timestamp("1990-01-01"), whole),
+        (SINCE - pd.Timedelta("1ns"), whole),
+        (SINCE, first),
+        (second_since - pd.Timedelta("5min"), first),
+        (second_since, second),
+        (pd.Timestamp("2200-01-01"), second),
+    ]:
+        assert whole.at(time) is era
+    assert config().at(SINCE).variable == "rain"
+
+
+@pytest.mark.parametrize(
+    "since",
+    ["2024-06-04", "2024-06-04T02:00+02:00", pd.Timestamp("2024-06-04"), date(2024, 6, 4)],
+)
+def test_since_is_utc(since: Any) -> None:
+    assert in_eras({"since": since, "units": "mm"}).at(SINCE).units == "mm"
+    assert config(begins=since).begins == SINCE
+
+
+@pytest.mark.parametrize("value", [20240604, 2024, 2024.5, True, "NaT", "yesterday's", [1]])
+def test_a_number_is_no_date(value: Any) -> None:
+    """YAML makes an integer of 20240604, which pandas takes for nanoseconds of 1970."""
+    for given in ({"begins": value}, {"eras": [{"since": value}], "time_in_name": "%Y%m%d"}):
+        with pytest.raises(ValidationError, match="is no time; write it like 2024-06-04"):
+            config(**given)
+
+
+@pytest.mark.parametrize(
+    ("eras", "changes", "message"),
+    [
+        ([{"units": "mm"}], {}, "eras.0: 'since' is missing"),
+        ([{"since": None}], {}, "is no time"),
+        ([{"since": "2024-06-04", "name": "b"}], {}, "eras.0: name cannot differ"),
+        ([{"since": "2024-06-04", "eras": []}], {}, "eras.0: eras cannot differ"),
+        (
+            [{"since": "2024-01-01"}, {"since": "2024-06-04", "source": "b", "archive": "c"}],
+            {},
+            "eras.1: archive, source cannot differ",
+        ),
+        ([{"since": "2024-06-04"}, {"since": "2024-01-01"}], {}, "in the order of their 'since'"),
+        ([{"since": "2024-06-04"}, {"since": "2024-06-04"}], {}, "each once"),
+        ([{"since": "2024-06-04"}], {"time_in_name": None}, "eras need 'time_in_name'"),
+        ([{"since": "2024-06-04", "time_in_name": None}], {}, "eras need 'time_in_name'"),
+        ([{"since": "2024-06-04", "tiem": 1}], {}, "tiem"),
+        ([{"since": "2024-06-04", "units": "parsec"}], {}, "no rain unit"),
+        ([{"since": "2024-06-04", "step": "7min"}], {}, "every .*, which do not lie on the"),
+        ([{"since": "2024-06-04", "step": "1min", "snap_tolerance": "9s"}], {}, "do not lie on"),
+        ([{"since": "2024-06-04", "phase": "1min"}], {}, "do not lie on the archive's step"),
+    ],
+)
+def test_eras_that_cannot_be(
+    eras: list[dict[str, Any]], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        in_eras(*eras, **changes)
+
+
+def test_an_era_of_a_multiple_of_the_step() -> None:
+    whole = in_eras({"since": "2024-06-04", "step": "15min"})
+    assert whole.at(SINCE).step == pd.Timedelta("15min")
+
+
+def test_configurations_with_eras_pickle() -> None:
+    whole = in_eras({"since": "2024-06-04", "units": "mm"})
+    assert whole.at(SINCE).units == "mm"
+    again = pickle.loads(pickle.dumps(whole))
+    assert again.at(SINCE).units == "mm"
+    assert again.reading_key == whole.reading_key
+
+
+# --- what decides what a file gives ------------------------------------------------------------
+
+READING: dict[str, Any] = {
+    "step": "10min", "format": "odim", "variable": "rr", "units": "mm h-1",
+    "missing_values": [-1], "dry_values": [-2], "z_r": {"a": 300, "b": 1.4}, "accumulation": "5min",
+    "time_variable": "t", "start_variable": "s", "time_in_name": "%Y%m%d",
+    "phase": "1min", "snap_tolerance": "10s", "x": "lon", "y": "lat", "coordinate_units": "km",
+    "crs": "EPSG:3067", "quality": {"highest_mm_h": 100}, "regrid": "nearest",
+}  # fmt: skip
+NOT_READING: dict[str, Any] = {
+    "name": "other", "title": "Another", "attributes": {"license": "CC0-1.0"}, "source": "*.nc",
+    "source_options": {"anon": True}, "archive": "a", "begins": "2020-01-01", "lookback": "1D",
+    "file_span": "1D",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", READING)
+def test_the_reading_key_changes_with_what_is_read(key: str) -> None:
+    assert config(**{key: READING[key]}).reading_key != config().reading_key
+
+
+@pytest.mark.parametrize("key", NOT_READING)
+def test_the_reading_key_stays_where_reading_stays(key: str) -> None:
+    assert config(**{key: NOT_READING[key]}).reading_key == config().reading_key
+
+
+def test_every_key_is_one_or_the_other() -> None:
+    elsewhere = {"time_marks", "eras"}  # which need others beside them; below
+    assert set(RadarNetworkConfig.model_fields) == READING.keys() | NOT_READING.keys() | elsewhere
+
+
+def test_the_reading_key_of_eras_and_marks() -> None:
+    sums = config(accumulation="5min")
+    assert config(accumulation="5min", time_marks="start").reading_key != sums.reading_key
+    keys = {
+        in_eras().reading_key,
+        in_eras({"since": "2024-06-04", "units": "mm h-1"}).reading_key,
+        in_eras({"since": "2024-06-05", "units": "mm h-1"}).reading_key,
+        in_eras({"since": "2024-06-04", "units": "mm min-1"}).reading_key,
+    }
+    assert len(keys) == 4
+
+
+def test_the_reading_key_is_the_same_in_every_process() -> None:
+    assert config(step="300s").reading_key == config(step="5min").reading_key
+    assert len(config().reading_key) == 32

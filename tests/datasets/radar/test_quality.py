@@ -1,0 +1,160 @@
+"""The rules by which scans are kept, each at its limit."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from pydantic import ValidationError
+
+from squall.datasets.coding import RAIN_CODE
+from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.radar import quality as rules
+from squall.datasets.radar.quality import QualityConfig, Refused
+
+NOON = pd.Timestamp("2024-06-01T12:00")
+NOT_OBSERVED = RAIN_CODE.NOT_OBSERVED
+
+
+def rule_of(refusing: Any, *arguments: Any) -> str:
+    with pytest.raises(Refused) as caught:
+        refusing(*arguments)
+    return caught.value.rule
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"highest_mm_h": 0},
+        {"highest_mm_h": -5},
+        {"highest_share": 0},
+        {"highest_share": 1.5},
+        {"least_observed_share": -0.1},
+        {"least_observed_share": 1.1},
+        {"name_tolerance": 3},
+        {"name_tolerance": "soon"},
+        {"lowest_mm_h": 1},
+        {"clutter_mask": 5},
+    ],
+)
+def test_limits_that_cannot_be(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        QualityConfig(**changes)
+
+
+def test_a_refusal_survives_pickling() -> None:
+    again = pickle.loads(pickle.dumps(Refused("off the step", "91 s off")))
+    assert (again.rule, str(again)) == ("off the step", "91 s off")
+    assert isinstance(again, DataError)
+
+
+@pytest.mark.parametrize("time", ["1974-12-31T23:55", "1970-01-01", "2262-04-11", "1677-09-22"])
+def test_times_that_no_scan_can_have(time: str) -> None:
+    assert rule_of(rules.check_time, pd.Timestamp(time)) == rules.IMPOSSIBLE_TIME
+
+
+def test_a_clock_that_is_some_hours_ahead_is_let_through() -> None:
+    now = pd.Timestamp.now("UTC").tz_localize(None)
+    rules.check_time(now + pd.Timedelta("23h"))
+    assert rule_of(rules.check_time, now + pd.Timedelta("25h")) == rules.IMPOSSIBLE_TIME
+    rules.check_time(pd.Timestamp("1975-01-01"))
+
+
+@pytest.mark.parametrize(
+    ("named_h", "kept"),
+    [(-3, True), (-3.01, False), (0, True), (24, True), (27, True), (27.01, False)],
+)
+def test_a_name_may_lie_some_hours_outside_the_times_inside(named_h: float, kept: bool) -> None:
+    named = NOON + pd.Timedelta(hours=named_h)
+    arguments = (NOON, NOON + pd.Timedelta("1D"), named, QualityConfig())
+    if kept:
+        rules.check_name(*arguments)
+    else:
+        assert rule_of(rules.check_name, *arguments) == rules.NAME_AND_TIME
+    wide = QualityConfig(name_tolerance="4h")
+    rules.check_name(*arguments[:3], wide)
+
+
+def test_a_file_without_a_time_in_its_name() -> None:
+    rules.check_name(NOON, NOON, None, QualityConfig())
+
+
+def test_the_observed_share_at_its_limit() -> None:
+    codes = np.zeros((10, 10), np.uint8)
+    codes[0] = NOT_OBSERVED
+    rules.check_observed(codes, QualityConfig(least_observed_share=0.9))
+    wanted = QualityConfig(least_observed_share=0.91)
+    assert rule_of(rules.check_observed, codes, wanted) == rules.OBSERVED_SHARE
+    with pytest.raises(Refused, match=r"90.0% of the pixels are observed, at least 91.0%"):
+        rules.check_observed(codes, wanted)
+    rules.check_observed(np.full((2, 2), NOT_OBSERVED, np.uint8), QualityConfig())
+
+
+def test_pixels_out_of_range_become_not_observed_in_place() -> None:
+    codes = np.full((10, 100), 20, np.uint8)
+    codes[5:] = NOT_OBSERVED
+    too_high = np.zeros(codes.shape, bool)
+    too_high[0, :5] = True  # 1 % of the 500 observed pixels
+    assert rules.mask_out_of_range(codes, too_high, QualityConfig(highest_mm_h=50)) == 5
+    assert (codes == NOT_OBSERVED).sum() == 505
+    too_high[1, :6] = True
+    wanted = QualityConfig(highest_mm_h=50)
+    assert rule_of(rules.mask_out_of_range, codes, too_high, wanted) == rules.PHYSICAL_RANGE
+
+
+def write_mask(path: Path, mask: Any, **coords: Any) -> Path:
+    xr.Dataset({"clutter": (("y", "x"), np.asarray(mask))}, coords=coords).to_netcdf(path)
+    return path
+
+
+@pytest.mark.parametrize("rows_up", [False, True])
+@pytest.mark.parametrize("columns_back", [False, True])
+def test_the_clutter_mask_lies_north_up(tmp_path: Path, rows_up: bool, columns_back: bool) -> None:
+    mask = np.array([[1, 0, 0], [0, 0, np.nan]])
+    x, y = np.arange(3) * 1000.0, np.array([1000.0, 0.0])
+    stored = mask[:: -1 if rows_up else 1, :: -1 if columns_back else 1]
+    path = write_mask(
+        tmp_path / "mask.nc",
+        stored,
+        y=y[::-1] if rows_up else y,
+        x=x[::-1] if columns_back else x,
+    )
+    codes = np.array([[5, 6, 7], [8, 9, NOT_OBSERVED]], np.uint8)
+    assert rules.mask_clutter(codes, QualityConfig(clutter_mask=path)) == 1
+    assert codes.tolist() == [[NOT_OBSERVED, 6, 7], [8, 9, NOT_OBSERVED]]
+
+
+def test_a_mask_counts_what_it_hides_and_not_what_was_hidden(tmp_path: Path) -> None:
+    path = write_mask(tmp_path / "mask.nc", np.ones((2, 2), np.int8))
+    codes = np.array([[0, NOT_OBSERVED], [NOT_OBSERVED, 3]], np.uint8)
+    assert rules.mask_clutter(codes, QualityConfig(clutter_mask=path)) == 2
+    assert rules.mask_clutter(codes, QualityConfig(clutter_mask=path)) == 0
+    assert rules.mask_clutter(codes, QualityConfig()) == 0
+
+
+def test_a_mask_without_coordinates_lies_as_it_is(tmp_path: Path) -> None:
+    path = write_mask(tmp_path / "mask.nc", [[0, 0, 1], [0, 0, 0]])
+    assert rules.clutter_mask(path).tolist() == [[False, False, True], [False] * 3]
+
+
+def test_a_mask_of_another_shape_refuses_the_scan(tmp_path: Path) -> None:
+    path = write_mask(tmp_path / "mask.nc", np.ones((2, 2)))
+    codes = np.zeros((3, 4), np.uint8)
+    with pytest.raises(Refused, match=r"mask has 2 × 2 pixels, the scan has 3 × 4") as caught:
+        rules.mask_clutter(codes, QualityConfig(clutter_mask=path))
+    assert caught.value.rule == rules.OTHER_GRID
+
+
+def test_what_is_no_mask(tmp_path: Path) -> None:
+    text = tmp_path / "text.nc"
+    text.write_text("no mask")
+    deep = tmp_path / "deep.nc"
+    xr.Dataset({"clutter": (("t", "y", "x"), np.ones((1, 2, 2)))}).to_netcdf(deep)
+    other = tmp_path / "other.nc"
+    xr.Dataset({"mask": (("y", "x"), np.ones((2, 2)))}).to_netcdf(other)
+    for path in (tmp_path / "absent.nc", text, deep, other):
+        with pytest.raises(ConfigError, match=rf"{path.name}: .*clutter"):
+            rules.mask_clutter(np.zeros((2, 2), np.uint8), QualityConfig(clutter_mask=path))

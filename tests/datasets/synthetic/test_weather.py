@@ -1,0 +1,191 @@
+"""The weather of synthetic radar: scales, growth and decay, cells, wind."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from squall.datasets.synthetic import weather as synthetic_weather
+from squall.datasets.synthetic.weather import Weather, rain_rates
+
+SIZE = 96
+STILL = np.zeros((2, SIZE, SIZE))
+
+
+# --- scales ------------------------------------------------------------------------------------
+
+
+def test_small_scales_live_shorter() -> None:
+    cascade = synthetic_weather._Cascade(Weather(), 64, 5.0, np.random.default_rng(0))
+    first = cascade._levels.copy()
+    still = np.zeros((2, 64, 64))
+    for _ in range(6):
+        cascade.step(still)
+    kept = [
+        float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+        for a, b in zip(first, cascade._levels, strict=True)
+    ]
+    assert kept[0] < 0.2
+    assert kept[3] > kept[0] + 0.2
+    assert np.mean(kept[-2:]) > 0.7
+
+
+def test_bands_are_longer_than_wide() -> None:
+    along, across = [], []
+    for seed in range(6):
+        weather = Weather(aspect=4.0, orientation=0.0)
+        cascade = synthetic_weather._Cascade(weather, SIZE, 5.0, np.random.default_rng(seed))
+        field = cascade.step(STILL)
+        along.append(np.mean(field * np.roll(field, 6, axis=1)))
+        across.append(np.mean(field * np.roll(field, 6, axis=0)))
+    assert np.mean(along) > np.mean(across) + 0.2
+
+
+# --- growth and decay --------------------------------------------------------------------------
+
+
+def likeness(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+
+
+def test_growth_goes_on_for_a_while() -> None:
+    """What grew grows on, and has forgotten it hours later; the cascade alone does the opposite."""
+    growth = synthetic_weather._Growth(Weather(growth=1.0), SIZE, 5.0, np.random.default_rng(2))
+    totals = [growth.step(STILL).copy() for _ in range(400)]
+    changes = [after - before for before, after in pairwise(totals)]
+    soon = np.mean([likeness(*pair) for pair in zip(changes, changes[3:], strict=False)])
+    late = np.mean([likeness(*pair) for pair in zip(changes, changes[60:], strict=False)])
+    assert soon > 0.3
+    assert abs(late) < 0.15
+    assert np.std(totals[50:]) == pytest.approx(1, abs=0.15)
+
+
+def test_growth_moves_with_the_rain() -> None:
+    growth = synthetic_weather._Growth(
+        Weather(growth=1.0, growth_min=1e6), SIZE, 5.0, np.random.default_rng(0)
+    )
+    east = np.stack([np.zeros((SIZE, SIZE)), np.full((SIZE, SIZE), 3.0)])
+    first = growth.step(STILL)
+    for _ in range(4):
+        last = growth.step(east)
+    assert likeness(np.roll(first, 12, axis=1), last) > 0.95
+    assert likeness(first, last) < likeness(np.roll(first, 12, axis=1), last) - 0.1
+
+
+# --- cells -------------------------------------------------------------------------------------
+
+
+def test_cells_are_born_and_die_within_the_hours() -> None:
+    weather = Weather(cells=10.0)
+    cells = synthetic_weather._Cells(weather, SIZE, 5.0, np.random.default_rng(1))
+    field = np.zeros((SIZE, SIZE))
+    numbers, known = [], set()
+    for _ in range(48):
+        added = cells.step(STILL, field)
+        assert added.min() >= 0
+        assert (cells._cells["age_min"] < cells._cells["life_min"]).all()
+        numbers.append(len(cells._cells))
+        known |= set(cells._cells["life_min"].tolist())
+    births_per_hour = len(known) / (4 + 40 / 60)  # those of the time before live, too
+    assert births_per_hour == pytest.approx(10 * (SIZE / 100) ** 2, rel=0.4)
+    # as many at the start as later on
+    assert np.mean(numbers[:6]) == pytest.approx(np.mean(numbers), rel=0.7)
+
+
+def test_a_cell_rises_and_falls_and_goes_with_the_wind() -> None:
+    cells = synthetic_weather._Cells(Weather(cells=1e-9), SIZE, 5.0, np.random.default_rng(0))
+    field, wind = np.zeros((SIZE, SIZE)), np.stack([np.full((SIZE, SIZE), v) for v in (2.0, -3.0)])
+    cells.step(STILL, field)
+    values = {"row": 20, "column": 60, "life_min": 50, "peak": 2, "radius_px": 3, "aspect": 1}
+    one = np.zeros(1, dtype=cells._cells.dtype)
+    for name, value in values.items():
+        one[name] = value
+    cells._cells = one
+    strengths = []
+    for step in range(1, 10):
+        added = cells.step(wind, field)
+        strengths.append(added.max())
+        assert np.unravel_index(added.argmax(), added.shape) == (20 + 2 * step, 60 - 3 * step)
+    assert 1 < np.argmax(strengths) < 6
+    assert strengths[0] < 0.8 * max(strengths)
+    assert strengths[-1] < 0.4 * max(strengths)
+    assert not cells.step(wind, field).any()
+
+
+def test_cells_prefer_rain() -> None:
+    cells = synthetic_weather._Cells(Weather(cells=60.0), SIZE, 5.0, np.random.default_rng(0))
+    field = np.where(np.arange(SIZE) < SIZE // 2, -1.5, 1.5) * np.ones((SIZE, 1))
+    for _ in range(6):
+        cells.step(STILL, field)
+    assert (cells._cells["column"] > SIZE // 2).mean() > 0.85
+
+
+# --- many kinds --------------------------------------------------------------------------------
+
+
+def test_drawn_weather_is_of_all_kinds() -> None:
+    drawn = [Weather.drawn(np.random.default_rng(seed)) for seed in range(300)]
+    speeds = [weather.speed_m_s for weather in drawn]
+    assert 0 <= min(speeds) < 1
+    assert 24 < max(speeds) <= 25
+    for weather in drawn:
+        for low, high in (weather.wet_fraction, weather.convective):
+            assert 0 <= low < high <= 1
+        assert weather.aspect >= 1
+    wet = [np.mean(weather.wet_fraction) for weather in drawn]
+    assert min(wet) < 0.1 < 0.4 < max(wet)
+    # showers are short-lived, small and convective together
+    assert np.corrcoef([w.slope for w in drawn], [w.convective[1] for w in drawn])[0, 1] < -0.5
+
+
+def test_growth_and_cells_change_the_rain() -> None:
+    def film(**changes: float) -> np.ndarray:
+        rates = rain_rates(Weather(**changes), SIZE, 5.0, np.random.default_rng(3))  # type: ignore[arg-type]
+        return np.stack([next(rates) for _ in range(6)])
+
+    plain, growing, cells = film(), film(growth=0.8), film(cells=40.0)
+    assert not np.array_equal(plain, growing)
+    assert cells.mean() > plain.mean()
+    assert film(intensity=0.5)[plain < 100].sum() == pytest.approx(0.5 * plain[plain < 100].sum())
+    assert film(tail=0.5).max() < plain.max()
+
+
+# --- motion ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("motion", [(0, 0), (3, -2), (-4, 1)])
+def test_the_field_is_displaced_by_the_flow(motion: tuple[int, int]) -> None:
+    cascade = synthetic_weather._Cascade(Weather(), SIZE, 5.0, np.random.default_rng(0))
+    flow = np.broadcast_to(np.array(motion, dtype=float)[:, None, None], (2, SIZE, SIZE))
+    fields = np.fft.rfft2(np.stack([cascade.step(flow) for _ in range(6)]))
+    for before, after in pairwise(fields):
+        # the field is periodic, and so is its cross-correlation
+        correlation = np.fft.irfft2(np.conj(before) * after, s=(SIZE, SIZE))
+        peak = np.unravel_index(np.argmax(correlation), correlation.shape)
+        assert peak == (motion[0] % SIZE, motion[1] % SIZE)
+
+
+def test_the_flow_is_as_fast_as_weather() -> None:
+    means = []
+    for seed in range(20):
+        flow = synthetic_weather._Flow(Weather(), 64, 5.0, np.random.default_rng(seed))
+        means.append([flow.step().mean(axis=(1, 2)) for _ in range(12)])
+    speed_m_s = np.hypot(*np.moveaxis(np.array(means), -1, 0)) * 1000 / 300
+    assert 8 < speed_m_s.mean() < 15
+    assert speed_m_s.min() > 3
+    assert speed_m_s.max() < 35
+    # within an hour the wind turns little, and it comes from everywhere
+    first, last = np.array(means)[:, 0], np.array(means)[:, -1]
+    cosine = (first * last).sum(-1) / np.linalg.norm(first, axis=-1) / np.linalg.norm(last, axis=-1)
+    assert np.median(cosine) > 0.8
+    assert np.linalg.norm(first.mean(axis=0)) < 0.6 * np.linalg.norm(first, axis=-1).mean()
+
+
+def test_the_flow_neither_gathers_nor_spreads() -> None:
+    flow = synthetic_weather._Flow(Weather(), 64, 5.0, np.random.default_rng(3))
+    for _ in range(5):
+        rows, columns = flow.step()
+        divergence = np.gradient(rows, axis=0) + np.gradient(columns, axis=1)
+        inner = slice(2, -2)
+        assert np.abs(divergence[inner, inner]).max() < 0.01
+        assert np.hypot(rows, columns).std() > 0.05  # and yet it is not the same everywhere

@@ -1,0 +1,178 @@
+"""`squall ingest` as schedulers and monitors meet it: exit codes, the report, logs."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.repository import write_lock
+from squall.pipeline.cli.main import main
+from tests.pipeline.tiny_radar import FIRST, STEP, VALUES, path_of, write_scans
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder with eight scans and their configuration."""
+    monkeypatch.chdir(tmp_path)
+    write_scans(tmp_path / "radar", 8)
+    configure()
+    return tmp_path
+
+
+def configure(**changes):
+    described = VALUES | {"source": "radar/*.nc", "archive": "a.icechunk"} | changes
+    Path("tiny.yaml").write_text(yaml.safe_dump(described))
+
+
+def squall(*arguments):
+    return main(["ingest", "tiny.yaml", "--workers", "0", *map(str, arguments)])
+
+
+def reported():
+    return json.loads(Path("report.json").read_text())
+
+
+def test_the_configuration_alone_is_enough(here, capsys):
+    assert squall() == 0
+    assert "a.icechunk: 8 files found, 8 scans ingested, 0 replaced" in capsys.readouterr().out
+    assert squall("--archive", "b.icechunk", "--files", "radar/*T000*.nc") == 0
+    assert Archive.open("b.icechunk").status.size == 2
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ({"archive": None}, "no archive given; add --archive or 'archive:' in the configuration"),
+        ({"source": ()}, "no files given; add --files or 'source:' in the configuration"),
+    ],
+)
+def test_what_is_missing_is_named(here, capsys, missing, said):
+    configure(**{key: value if value is None else list(value) for key, value in missing.items()})
+    assert squall() == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_report_of_a_run_that_is_complete(here):
+    (here / "radar" / "rain_20240601T0035.nc").unlink()
+    assert squall("--report", "deep/report.json") == 0
+    found = json.loads(Path("deep/report.json").read_text())
+    assert found["outcome"] == "complete"
+    expected = {
+        "found": 7, "new_files": 7, "ingested": 7, "replaced": 0, "unchanged": 0, "superseded": 0,
+        "rejected": [], "rejected_by_rule": {}, "unavailable": [], "commits": 1, "dry_run": False,
+        "newest": "2024-06-01T00:30:00", "archive": "a.icechunk",
+    }  # fmt: skip
+    assert {key: found[key] for key in expected} == expected
+    assert found["bytes_read"] == sum(f.stat().st_size for f in (here / "radar").glob("*.nc"))
+    assert 0 < found["seconds"] < 60
+    assert found["snapshot"] == Archive.open("a.icechunk").snapshot
+    assert pd.Timestamp(found["written"]).tzinfo is not None
+    assert found["squall_version"]
+
+
+def test_the_report_names_what_was_rejected(here):
+    path_of(here / "radar", FIRST + 2 * STEP).write_bytes(b"broken")
+    assert squall("--report", "report.json", "--quiet") == 1
+    found = reported()
+    assert found["outcome"] == "incomplete"
+    assert found["rejected_by_rule"] == {"unreadable": 1}
+    (rejected,) = found["rejected"]
+    assert rejected["file"] == "radar/rain_20240601T0010.nc"
+    assert rejected["time"] == "2024-06-01T00:10:00"
+    assert "cannot be read as netCDF" in rejected["reason"]
+    # known by then, and told once
+    assert squall("--report", "report.json") == 0
+    assert reported()["outcome"] == "complete"
+
+
+def test_the_report_of_a_run_that_failed(here):
+    assert squall("--report", "report.json", "--files", "nowhere/*.nc") == 1
+    found = reported()
+    assert found["outcome"] == "failed"
+    assert "nowhere/: cannot be listed" in found["error"]
+    assert squall() == 0
+    configure(step="10min")
+    assert squall("--report", "report.json") == 2
+    assert "archive of the step" in reported()["error"]
+
+
+def test_the_report_of_a_run_that_found_a_mistake_in_squall(here, monkeypatch):
+    """A monitor must not take yesterday's report for today's."""
+    assert squall("--report", "report.json") == 0
+
+    def broken(config):
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr("squall.pipeline.ingest.run.ingest", broken)
+    with pytest.raises(ZeroDivisionError):
+        squall("--report", "report.json")
+    assert (reported()["outcome"], reported()["error"]) == ("failed", "a mistake")
+
+
+def test_a_busy_archive_is_exit_code_3(here, capsys):
+    with write_lock("a.icechunk"):
+        assert squall("--wait", "0.1", "--report", "report.json") == 3
+    printed = capsys.readouterr().err
+    assert "a.icechunk: another process has been writing for 0.1 s" in printed
+    assert reported()["outcome"] == "busy"
+    assert not Path("a.icechunk").exists()
+    assert squall("--wait", "0") == 0
+
+
+def test_since_and_until(here, capsys):
+    assert squall("--since", "2024-06-01T00:10", "--until", "2024-06-01T00:20") == 0
+    assert "3 files found, 3 scans ingested" in capsys.readouterr().out
+    assert squall("--since", "2024-06-01T02:30+02:00") == 0
+    assert "2 files found, 2 scans ingested" in capsys.readouterr().out
+    assert squall("--since", "2D") == 0
+    assert "0 files found" in capsys.readouterr().out
+    assert squall() == 0
+    assert "8 files found, 3 scans ingested" in capsys.readouterr().out
+    assert squall("--since", "yesterday evening") == 2
+    said = "--since: 'yesterday evening' is neither a time, like 2024-06-01T12:00, nor a span"
+    assert said in capsys.readouterr().err
+
+
+def test_a_dry_run_lists_what_is_new_and_leaves_no_trace(here, capsys, caplog):
+    caplog.set_level(logging.INFO, "squall")
+    assert squall("--dry-run") == 0
+    assert "8 files found, 8 to read (dry run, nothing was read)" in capsys.readouterr().out
+    assert "new: radar/rain_20240601T0035.nc" in caplog.text
+    assert {path.name for path in here.iterdir()} == {"radar", "tiny.yaml"}
+    squall()
+    assert squall("--dry-run", "--report", "report.json") == 0
+    assert (reported()["new_files"], reported()["dry_run"]) == (0, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("files", ["radar/*.nc", "nowhere/*.nc"])
+def test_json_logs_are_one_object_a_line(here, workers, files):
+    path_of(here / "radar", FIRST + 2 * STEP).write_bytes(b"broken")
+    arguments = ["ingest", "tiny.yaml", "--files", files, "--workers", str(workers)]
+    done = subprocess.run(
+        [sys.executable, "-m", "squall.pipeline.cli.main", *arguments, "--log-format", "json"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert lines, "something went wrong, and has to be told"
+    assert all({"level", "logger", "message", "timestamp"} <= line.keys() for line in lines)
+    if files == "radar/*.nc":
+        (warning,) = [line for line in lines if line["level"] == "WARNING"]
+        assert warning["file"] == "radar/rain_20240601T0010.nc"
+        assert (warning["rule"], warning["time"]) == ("unreadable", "2024-06-01T00:10:00")
+    else:
+        assert lines[-1]["exit_code"] == 1
+        assert "nowhere/: cannot be listed" in lines[-1]["message"]

@@ -1,0 +1,207 @@
+import json
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from squall.convgru import EncoderForecaster, NetworkConfig, RainScaling, load_nowcaster
+from squall.convgru.checkpoint import description
+from squall.convgru.pretrained import find_model, packaged_models
+from squall.datasets.errors import DataError
+from squall.pipeline.cli.main import main
+from squall.pipeline.export.weights import (
+    HALF_STEP_DB,
+    WeightsConfig,
+    export_weights,
+    published_provenance,
+)
+from squall.pipeline.provenance import sha256_of
+
+PROVENANCE = {
+    "squall_version": "0.1.0+abc",
+    "name": "trial",
+    "context": 3,
+    "lead_times": 2,
+    "steps_s": [300],
+    "spacings_m": [1000.0],
+    "archives": [
+        {
+            "name": "knmi",
+            "path": "/home/ada/archives/knmi.icechunk",
+            "snapshot": "S1",
+            "training_periods": [["2010-08-26T00:00:00", "2010-08-26T04:00:00"]],
+            "validation_periods": [],
+        }
+    ],
+    "order": {"seed": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def provenance(make_experiment):
+    experiment = make_experiment(
+        "/home/ada/archives/knmi.icechunk",
+        seed=7,
+        trackers={"tensorboard": True},
+    )
+    return PROVENANCE | {"experiment": json.dumps(experiment.model_dump(mode="json"))}
+
+
+def checkpoint(path, provenance, std, head="direct"):
+    """A checkpoint with random weights, the head's too."""
+    torch.manual_seed(1)
+    network = EncoderForecaster(NetworkConfig(channels=(4, 6, 8), head=head))
+    for weights in network.parameters():
+        torch.nn.init.normal_(weights, std=std)
+    torch.save(
+        {
+            "squall": description(network, RainScaling(), provenance),
+            "state_dict": {f"network.{k}": v for k, v in network.state_dict().items()},
+        },
+        path,
+    )
+    return path
+
+
+def test_strength_scales_what_the_network_adds(provenance, tmp_path):
+    trained = checkpoint(tmp_path / "best.ckpt", provenance, std=0.1, head="advection")
+    heads = {}
+    for strength in ("1", "0.5", "0"):
+        out = tmp_path / f"weights-{strength}.safetensors"
+        assert main(["export", str(trained), str(out), "--strength", strength]) == 0
+        nowcaster, published = load_nowcaster(out)
+        assert published["strength"] == float(strength)
+        heads[strength] = nowcaster.network.head.state_dict()
+    for name, weights in heads["1"].items():
+        if name == "trust":
+            assert torch.equal(heads["0"][name], weights)
+            continue
+        assert weights.any()
+        assert torch.allclose(heads["0.5"][name], 0.5 * weights, atol=1e-4)
+        assert not heads["0"][name].any()
+
+
+def test_strength_of_weights_that_were_weakened_already(provenance, tmp_path):
+    trained = checkpoint(tmp_path / "best.ckpt", provenance, std=0.1, head="advection")
+    once, twice = tmp_path / "once.safetensors", tmp_path / "twice.safetensors"
+    assert main(["export", str(trained), str(once), "--strength", "0.5"]) == 0
+    assert main(["export", str(once), str(twice), "--strength", "0.5"]) == 0
+    nowcaster, published = load_nowcaster(twice)
+    assert published["strength"] == 0.25
+    full = load_nowcaster(trained)[0].network.head.maps.weight
+    assert torch.allclose(nowcaster.network.head.maps.weight, 0.25 * full, atol=1e-4)
+
+
+def test_strength_is_for_advection_heads(trained, tmp_path, capsys):
+    out = tmp_path / "a.safetensors"
+    assert main(["export", str(trained), str(out), "--strength", "0.5"]) != 0
+    assert "no advection head" in capsys.readouterr().err
+    assert not out.exists()
+    assert main(["export", str(tmp_path), "a.zarr", "--strength", "0.5"]) != 0
+    assert "--strength is for checkpoints" in capsys.readouterr().err
+    assert main(["export", str(trained), str(out), "--strength", "2"]) != 0
+    assert "strength" in capsys.readouterr().err
+
+
+@pytest.fixture
+def trained(provenance, tmp_path):
+    return checkpoint(tmp_path / "best.ckpt", provenance, std=0.1)
+
+
+def test_a_checkpoint_becomes_a_model_found_by_name(trained, tmp_path):
+    out = tmp_path / "weights" / "squall-trial.safetensors"
+    result = export_weights(WeightsConfig(checkpoint=trained, out=out))
+    assert packaged_models(out.parent) == ("squall-trial",)
+    assert find_model("squall-trial", out.parent) == out
+    assert result.sha256 == sha256_of(out)
+    _, provenance = load_nowcaster(out)
+    assert provenance["name"] == "squall-trial"
+    assert provenance["checkpoint_sha256"] == sha256_of(trained)
+    assert provenance["steps_s"] == [300]
+
+
+def test_a_new_file_takes_the_earlier_ones_place(trained, provenance, tmp_path):
+    out = tmp_path / "weights" / "a.safetensors"
+    export_weights(WeightsConfig(checkpoint=trained, out=out))
+    export_weights(WeightsConfig(checkpoint=trained, out=out.with_name("b.safetensors")))
+    earlier = sha256_of(out)
+    other = checkpoint(tmp_path / "other.ckpt", provenance, std=0.05)
+    export_weights(WeightsConfig(checkpoint=other, out=out))
+    assert sha256_of(out) != earlier
+    assert packaged_models(out.parent) == ("a", "b")
+    assert find_model("a", out.parent) == out
+
+
+def test_half_precision_where_the_forecast_cannot_tell(trained, tmp_path):
+    out = tmp_path / "a.safetensors"
+    result = export_weights(WeightsConfig(checkpoint=trained, out=out))
+    assert result.half
+    assert 0 < result.difference_db < HALF_STEP_DB
+    assert out.stat().st_size < 2.2 * result.parameters + 5000
+    before, _ = load_nowcaster(trained)
+    after, _ = load_nowcaster(out)
+    torch.manual_seed(3)
+    rain = torch.rand(1, 3, 1, 64, 64) * 10
+    first, second = (10 * torch.log10(each(rain, 2).clamp(min=0.1)) for each in (before, after))
+    assert float((first - second).abs().max()) < HALF_STEP_DB
+
+
+def test_single_precision_where_it_can(provenance, tmp_path):
+    rough = checkpoint(tmp_path / "rough.ckpt", provenance, std=1.0)
+    out = tmp_path / "a.safetensors"
+    result = export_weights(WeightsConfig(checkpoint=rough, out=out))
+    assert not result.half
+    assert result.difference_db >= HALF_STEP_DB
+    before, after = load_nowcaster(rough)[0], load_nowcaster(out)[0]
+    for name, weights in before.network.state_dict().items():
+        assert torch.equal(weights, after.network.state_dict()[name])
+
+
+def test_nothing_of_this_machine_is_published(provenance):
+    published = published_provenance(provenance)
+    assert "/home" in json.dumps(provenance)
+    assert "/home" not in json.dumps(published)
+    assert "order" not in published
+    assert published["archives"][0]["training_periods"] == [
+        ["2010-08-26T00:00:00", "2010-08-26T04:00:00"]
+    ]
+    experiment = json.loads(published["experiment"])
+    assert experiment["seed"] == 7
+    assert experiment["data"]["archives"][0]["address"] == "knmi.icechunk"
+    assert "trackers" not in experiment
+    assert "path" in provenance["archives"][0]
+
+
+def test_the_command_writes_and_says_what(trained, tmp_path, capsys):
+    out = tmp_path / "squall-trial.safetensors"
+    assert main(["export", str(trained), str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f"{out}: 0.02 million weights in half precision" in printed
+    assert f"SHA-256 {sha256_of(out)}, entered in {tmp_path / 'SHA256SUMS'}" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["best.ckpt", "a.ckpt"], 2, "weights are written as NAME.safetensors (found 'a.ckpt')"),
+        (
+            ["best.ckpt", "a.safetensors", "--license", "CC-BY-4.0", "--created-with", "x"],
+            2,
+            "--created-with, --license is for archives, best.ckpt is a checkpoint; leave it out",
+        ),
+        (["absent.ckpt", "a.safetensors"], 1, "absent.ckpt: no such checkpoint"),
+    ],
+)
+def test_mistakes_are_named(trained, arguments, code, message, monkeypatch, capsys):
+    monkeypatch.chdir(trained.parent)
+    assert main(["export", *arguments]) == code
+    assert message in capsys.readouterr().err
+    assert not (trained.parent / "SHA256SUMS").exists()
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    (tmp_path / "a.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(DataError, match="cannot be read as a checkpoint"):
+        export_weights(WeightsConfig(checkpoint=tmp_path / "a.ckpt", out="a.safetensors"))
+    with pytest.raises(ValidationError, match=r"NAME\.safetensors"):
+        WeightsConfig(checkpoint=tmp_path / "a.ckpt", out="a.ckpt")

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+from squall.datasets.archive.archive import Archive
+from squall.datasets.errors import ConfigError, DataError
+from squall.pipeline.forecast.model import Model
+from squall.pipeline.forecast.run import ForecastConfig, forecast
+
+
+def config(chain, tmp_path, **changes):
+    values = {"archive": chain.archive, "model": chain.model, "out": tmp_path / "f.nc"}
+    return ForecastConfig(**values | changes)
+
+
+@pytest.fixture(scope="module")
+def written(chain, tmp_path_factory):
+    path = tmp_path_factory.mktemp("forecast") / "f.nc"
+    forecast(config(chain, path.parent, at="2024-06-01T04:00"))
+    with xr.open_dataset(path) as dataset:
+        return dataset.load()
+
+
+def test_times_decode_and_agree(written):
+    assert written.forecast_reference_time.values == np.datetime64("2024-06-01T04:00")
+    assert list(written.time.values) == [
+        np.datetime64("2024-06-01T04:00") + np.timedelta64(5 * k, "m") for k in range(1, 5)
+    ]
+    assert (written.time == written.forecast_reference_time + written.lead_time).all()
+    assert written.context_time.values[-1] == written.forecast_reference_time.values
+
+
+def test_the_grid_is_the_archives(written, chain):
+    grid = Archive.open(chain.archive).grid
+    assert np.array_equal(written.x, grid.x)
+    assert np.array_equal(written.y, grid.y)
+    assert written.spatial_ref.attrs["crs_wkt"] == grid.crs_wkt
+    assert written.spatial_ref.attrs["grid_mapping_name"] == "lambert_azimuthal_equal_area"
+    for name in ("rain_rate", "observed_rain_rate"):
+        mapping = written[name].attrs.get("grid_mapping") or written[name].encoding["grid_mapping"]
+        assert mapping == "spatial_ref"
+        assert written[name].attrs["units"] == "mm h-1"
+
+
+def test_observed_is_what_the_archive_holds(written, chain):
+    archive = Archive.open(chain.archive)
+    last = archive.read(archive.index_of(written.forecast_reference_time.to_pandas()), 1)
+    np.testing.assert_array_equal(written.observed_rain_rate.values[-1], last.values[0])
+
+
+def test_rain_is_finite_where_observed_and_missing_where_not(written):
+    seen = ~np.isnan(written.observed_rain_rate).all("context_time")
+    assert seen.any()
+    assert (~seen).any()
+    assert np.array_equal(~np.isnan(written.rain_rate.values), np.broadcast_to(seen, (4, 64, 64)))
+    assert float(written.rain_rate.min()) >= 0
+
+
+def test_provenance_names_snapshot_and_checkpoint(written, chain):
+    assert written.attrs["archive_snapshot"] == Archive.open(chain.archive).snapshot
+    assert len(written.attrs["checkpoint_sha256"]) == 64
+    assert written.attrs["Conventions"].startswith("CF-")
+    assert written.attrs["license"] == "CC0-1.0"
+
+
+def test_latest_is_the_last_scan(chain, tmp_path):
+    made = forecast(config(chain, tmp_path))
+    assert made.forecast_reference_time.values == np.datetime64("2024-06-01T04:55")
+
+
+def test_any_number_of_lead_times(chain, tmp_path):
+    assert forecast(config(chain, tmp_path, lead_times=9)).sizes["lead_time"] == 9
+
+
+def test_a_missing_time_names_the_nearest(chain, tmp_path):
+    with pytest.raises(DataError, match="nearest is 2024-06-01 04:55, the latest 2024-06-01 04:55"):
+        forecast(config(chain, tmp_path, at="2024-06-01T07:00"))
+    with pytest.raises(DataError, match="not on the archive's step"):
+        forecast(config(chain, tmp_path, at="2024-06-01T04:03"))
+    with pytest.raises(ConfigError, match="'noon' is no time"):
+        forecast(config(chain, tmp_path, at="noon"))
+    assert not (tmp_path / "f.nc").exists()
+
+
+def test_missing_and_foreign_models_are_refused(chain, tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.ckpt: neither a file nor a packaged model"):
+        forecast(config(chain, tmp_path, model=tmp_path / "none.ckpt"))
+    (tmp_path / "text.ckpt").write_text("hello")
+    with pytest.raises(DataError, match="cannot be read as a checkpoint"):
+        forecast(config(chain, tmp_path, model=tmp_path / "text.ckpt"))
+
+
+@pytest.mark.parametrize("name", ["extrapolation", "persistence"])
+def test_methods_without_training_are_written_like_any(chain, tmp_path, name):
+    made = forecast(config(chain, tmp_path, model=name, at="2024-06-01T04:00"))
+    assert made.sizes["lead_time"] == 12  # an hour
+    assert made.attrs["model"] == name
+    assert made.attrs["source"].startswith(f"{name} (squall ")
+    assert "checkpoint" not in made.attrs
+    with xr.open_dataset(tmp_path / "f.nc") as written:
+        np.testing.assert_array_equal(written.rain_rate, made.rain_rate)
+
+
+@pytest.mark.parametrize("fill", [0.0, np.nan], ids=["all dry", "all missing"])
+def test_dry_and_missing_scans_are_ordinary(chain, fill):
+    model = Model.load(chain.model, Archive.open(chain.archive))
+    rate = model.nowcast(np.full((3, 40, 50), fill, dtype=np.float32), 4)
+    assert rate.shape == (4, 40, 50)
+    if np.isnan(fill):
+        assert np.isnan(rate).all()
+    else:
+        assert np.isfinite(rate).all()
+        assert rate.mean() < 0.5
+
+
+def test_a_scan_missing_from_the_context_does_not_stop_a_forecast(chain):
+    archive = Archive.open(chain.archive)
+    context = archive.read(50, 3).values
+    context[1] = np.nan
+    rate = Model.load(chain.model, archive).nowcast(context, 4)
+    assert np.array_equal(np.isfinite(rate[0]), ~np.isnan(context).all(axis=0))
+
+
+def test_the_weights_that_come_with_the_package_forecast_by_name(chain, tmp_path):
+    named = forecast(config(chain, tmp_path, model="squall-base", at="2024-06-01T04:00"))
+    assert named.sizes["lead_time"] == 12
+    assert named.attrs["model"] == "squall-base"
+    known = named.rain_rate.isel(lead_time=0).notnull()
+    moved = forecast(config(chain, tmp_path, model="extrapolation", at="2024-06-01T04:00"))
+    both = known & moved.rain_rate.isel(lead_time=0).notnull()
+    assert both.mean() > 0.3
+    # trained weights are near the extrapolation after one step, and not the same
+    apart = abs(named.rain_rate.isel(lead_time=0) - moved.rain_rate.isel(lead_time=0)).where(both)
+    assert 0 < float(apart.mean()) < float(moved.rain_rate.isel(lead_time=0).where(both).mean())

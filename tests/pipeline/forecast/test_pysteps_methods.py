@@ -1,0 +1,87 @@
+"""The methods of pysteps on blobs of rain that move 2 pixels to the right and 1 down a step."""
+
+import numpy as np
+import pytest
+
+from squall.datasets.errors import DataError
+from squall.pipeline.forecast.pysteps_methods import PYSTEPS_METHODS, PystepsMethod, check_pysteps
+
+pytest.importorskip("pysteps")
+pytest.importorskip("skimage")
+
+
+def method(name, members=3):
+    return PystepsMethod(name, pixel_km=1.0, step_minutes=5.0, lead_times=12, members=members)
+
+
+def scans(count, first=0):
+    rows, columns = np.mgrid[:96, :96]
+    rng = np.random.default_rng(4)
+    blobs = rng.uniform((-20, -40, 3, 4), (100, 100, 12, 9), (14, 4))
+    fields = np.zeros((count, 96, 96))
+    for step in range(count):
+        for y, x, peak, width in blobs:
+            moved = step + first
+            square = (rows - y - moved) ** 2 + (columns - x - 2 * moved) ** 2
+            fields[step] += peak * np.exp(-square / (2 * width**2))
+    return np.where(fields < 0.1, 0, fields).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", PYSTEPS_METHODS)
+def test_moving_rain_is_forecast_better_than_by_persistence(name, capsys):
+    check_pysteps(name)
+    context, observed = scans(4), scans(4, first=4)
+    made = method(name).nowcast(context, 4)
+    assert made.dtype == np.float32
+    known = ~np.isnan(made)
+    assert 0.8 < known[-1].mean() < 1  # what enters at the edge is not known
+    error = np.abs(made - observed)[known].mean()
+    assert error < 0.75 * np.abs(context[-1] - observed)[known].mean()
+    assert capsys.readouterr().out == ""
+
+
+def test_extrapolation_is_that_of_pysteps():
+    from pysteps import motion, nowcasts
+    from pysteps.utils.transformation import dB_transform
+
+    context = scans(4)
+    dbr, _ = dB_transform(context.astype(float), threshold=0.1, zerovalue=-15.0)
+    velocity = motion.get_method("LK")(dbr)
+    moved = nowcasts.get_method("extrapolation")(dbr[-1], velocity, 3)
+    expected, _ = dB_transform(np.nan_to_num(moved, nan=-15), threshold=-10.0, inverse=True)
+    made = method("pysteps-extrapolation").nowcast(context, 3)
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(moved))
+    np.testing.assert_allclose(np.nan_to_num(made), np.where(np.isnan(moved), 0, expected), 1e-6)
+
+
+@pytest.mark.parametrize("name", PYSTEPS_METHODS)
+def test_what_comes_from_where_nothing_was_observed_is_not_known(name):
+    context = scans(4)
+    context[:, 40:56, 40:56] = np.nan
+    made = method(name).nowcast(context, 3)
+    assert np.isnan(made[2, 46:54, 50:58]).all()  # the hole has moved 6 to the right, 3 down
+    assert not np.isnan(made[2, 46:54, 40:43]).any()  # and is known where it was
+
+
+@pytest.mark.parametrize("name", PYSTEPS_METHODS)
+def test_without_rain_the_forecast_is_dry(name):
+    assert (method(name).nowcast(np.zeros((4, 64, 64), np.float32), 2) == 0).all()
+
+
+def test_a_missing_scan_is_refused():
+    context = scans(4)
+    context[1] = np.nan
+    with pytest.raises(DataError, match="1 of 4 scans to start from are missing; s-prog needs all"):
+        method("s-prog").nowcast(context, 2)
+
+
+def test_the_ensemble_mean_is_the_same_each_time_and_smoother_with_more_members():
+    context = scans(4)
+    few, again, more = (method("steps", n).nowcast(context, 3) for n in (2, 2, 8))
+    np.testing.assert_array_equal(few, again)
+
+    def roughness(made):
+        return np.nanmean(np.abs(np.diff(made[-1], axis=0)))
+
+    assert roughness(more) < roughness(few)
+    assert "2 members" in method("steps", 2).digest

@@ -1,0 +1,191 @@
+"""Where the work is done must not matter: processes, threads, a cluster that is there already."""
+
+import os
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+from distributed import LocalCluster
+
+from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.records import OK, REJECTED
+from squall.datasets.errors import ConfigError, DataError
+from squall.pipeline.ingest import workers as ingest_workers
+from tests.pipeline.tiny_radar import (
+    FIRST,
+    SIZE,
+    STEP,
+    assert_same,
+    config_with,
+    contents,
+    path_of,
+    rain,
+    run,
+    write_file,
+    write_scans,
+)
+
+COUNT = 60
+CONFIG = config_with(quality={"least_observed_share": 0.5})
+
+
+@pytest.fixture(scope="module")
+def radar(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("radar")
+    files = write_scans(folder, COUNT)
+    files[30].write_bytes(b"broken")
+    numbers = rain(30, seed=2)
+    numbers[20] = 65535
+    first = FIRST + (COUNT + 5) * STEP
+    write_file(path_of(folder, first, "_many"), numbers, first)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(radar, tmp_path_factory):
+    archive = tmp_path_factory.mktemp("here") / "a.icechunk"
+    run(archive, radar / "*.nc", config=CONFIG)
+    return contents(archive)
+
+
+@pytest.fixture
+def small_steps(monkeypatch):
+    """Several batches, of tasks that hold a few scans each."""
+    monkeypatch.setattr("squall.pipeline.ingest.run.TASK_PIXELS", 8 * SIZE * SIZE)
+    monkeypatch.setattr("squall.pipeline.ingest.run.BATCH_PIXELS", 1)
+
+
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize(("scheduler", "workers"), [("processes", 2), ("threads", 3)])
+def test_workers_here_give_the_same_archive(scheduler, workers, radar, expected, tmp_path):
+    archive = tmp_path / "a.icechunk"
+    report = run(archive, radar / "*.nc", config=CONFIG, scheduler=scheduler, workers=workers)
+    assert (report.ingested, len(report.rejected)) == (COUNT - 1 + 29, 2)
+    assert_same(contents(archive), expected)
+    again = run(archive, radar / "*.nc", config=CONFIG, scheduler=scheduler, workers=workers)
+    assert (again.unchanged, again.commits) == (COUNT + 1, 0)
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_a_cluster_gives_the_same_archive(radar, expected, tmp_path):
+    archive = tmp_path / "a.icechunk"
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        assert cluster.scheduler_address.startswith("tcp://")
+        for count in (20, COUNT + 1):  # late files, too: most of them first
+            files = sorted(radar.glob("*.nc"))[-count:]
+            run(archive, *files, config=CONFIG, scheduler=cluster.scheduler_address)
+        assert len(cluster.scheduler.workers) == 2, "the cluster belongs to others, too"
+    assert_same(contents(archive), expected)
+
+
+def test_an_address_where_nobody_answers(radar, tmp_path, monkeypatch):
+    monkeypatch.setattr(ingest_workers, "ANSWER_TIMEOUT_S", 1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(DataError, match=f"{address}: no Dask scheduler answers there"):
+            run(tmp_path / "a.icechunk", radar / "*.nc", config=CONFIG, scheduler=address)
+    assert time.monotonic() - began < 20
+    assert not (tmp_path / "a.icechunk").exists()
+
+
+def test_a_cluster_without_workers(radar, tmp_path, monkeypatch):
+    monkeypatch.setattr(ingest_workers, "JOIN_TIMEOUT_S", 0.5)
+    with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster:
+        address = cluster.scheduler_address
+        with pytest.raises(DataError, match=r"no worker joined within 0.5 s; start some"):
+            run(tmp_path / "a.icechunk", radar / "*.nc", config=CONFIG, scheduler=address)
+
+
+# -- workers that die ------------------------------------------------------------------------------
+
+
+def deadly(monkeypatch, *names):
+    """Let the netCDF library take its process along at these files, as it may at damaged ones."""
+    original = ingest_workers.read_units
+
+    def reading(units, reading):  # a closure travels to the workers as it is
+        if any(unit.file.address.endswith(names) for unit in units):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(units, reading)
+
+    monkeypatch.setattr(ingest_workers, "read_units", reading)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("group", "workers"), [(1, 1), (24, 2)])
+def test_a_file_that_kills_its_reader_takes_no_other_along(
+    group, workers, tmp_path, monkeypatch, radar_of_deadly
+):
+    monkeypatch.setattr("squall.pipeline.ingest.run.TIME_CHUNK", group)
+    monkeypatch.setattr("squall.pipeline.ingest.run.BATCH_PIXELS", 1)
+    deadly(monkeypatch, "T0010.nc", "T0055.nc")
+    archive = tmp_path / "a.icechunk"
+    report = run(archive, radar_of_deadly / "*.nc", workers=workers)
+    assert sorted((rejected.time, rejected.rule) for rejected in report.rejected) == [
+        ("2024-06-01T00:10:00", "unreadable"),
+        ("2024-06-01T00:55:00", "unreadable"),
+    ]
+    assert all("the process that read it died" in rejected.reason for rejected in report.rejected)
+    assert np.flatnonzero(Archive.open(archive).status == REJECTED).tolist() == [2, 11]
+    assert report.ingested == 12
+    assert run(archive, radar_of_deadly / "*.nc", workers=0).complete
+
+
+@pytest.fixture
+def radar_of_deadly(tmp_path):
+    write_scans(tmp_path / "radar", 14)
+    return tmp_path / "radar"
+
+
+def test_a_worker_that_dies_while_it_writes_is_replaced(radar_of_deadly, tmp_path, monkeypatch):
+    original, mark = ingest_workers._write, tmp_path / "died once"
+
+    def dying(*given):
+        written = original(*given)
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return written
+
+    monkeypatch.setattr(ingest_workers, "_write", dying)
+    archive = tmp_path / "a.icechunk"
+    report = run(archive, radar_of_deadly / "*.nc", workers=2)
+    assert mark.exists()
+    assert (report.ingested, report.rejected) == (14, [])
+    assert (Archive.open(archive).status == OK).all()
+    run(tmp_path / "here", radar_of_deadly / "*.nc")
+    assert_same(contents(archive), contents(tmp_path / "here"))
+
+
+def test_a_mistake_in_the_configuration_comes_back_from_a_worker(radar, tmp_path):
+    config = config_with(quality={"clutter_mask": str(tmp_path / "none.nc")})
+    with pytest.raises(ConfigError, match=r"none\.nc: is no clutter mask"):
+        run(tmp_path / "a.icechunk", radar / "*.nc", config=config, workers=2)
+
+
+def test_a_pass_that_died_while_it_read_is_followed_by_one_with_processes(
+    radar_of_deadly, tmp_path, monkeypatch
+):
+    """Few files are read without workers: one that crashes its reader does so once."""
+    deadly(monkeypatch, "T0010.nc")
+    archive = tmp_path / "a.icechunk"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            run(archive, radar_of_deadly / "*.nc", workers=None)
+        finally:
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    report = run(archive, radar_of_deadly / "*.nc", workers=None)
+    assert (report.ingested, len(report.rejected)) == (13, 1)
+    assert "the process that read it died" in report.rejected[0].reason
+    assert run(archive, radar_of_deadly / "*.nc", workers=None).complete
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("a.icechunk", "a.icechunk.lock", "radar"),
+    ]

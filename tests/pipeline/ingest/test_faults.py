@@ -1,0 +1,237 @@
+"""Full disks, no permission, sources that go away: a clear message, and the next run goes on."""
+
+import shutil
+import subprocess
+import threading
+import zipfile
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.records import OK
+from squall.datasets.archive.repository import lock_path, write_lock
+from squall.datasets.errors import BusyError, DataError
+from squall.datasets.sources import SourceUnavailable
+from squall.pipeline.ingest import workers as ingest_workers
+from tests.pipeline.tiny_radar import (
+    FIRST,
+    SIZE,
+    STEP,
+    assert_same,
+    contents,
+    path_of,
+    run,
+    write_scans,
+)
+
+COUNT = 60
+
+
+@pytest.fixture
+def radar(tmp_path):
+    folder = tmp_path / "radar"
+    write_scans(folder, COUNT)
+    return folder
+
+
+def mount(*arguments):
+    made = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"mounting is not permitted here: {made.stderr.strip()}")
+
+
+@contextmanager
+def mounted(folder, *arguments):
+    mount(*arguments, folder)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@contextmanager
+def read_only(folder):
+    with mounted(folder, "--bind", folder):
+        mount("-o", "remount,bind,ro", folder)
+        yield
+
+
+# -- the archive's side ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("there", [0, 24])
+def test_a_full_disk_keeps_what_was_committed(radar, tmp_path, monkeypatch, there, workers):
+    monkeypatch.setattr("squall.pipeline.ingest.run.TASK_PIXELS", 6 * SIZE * SIZE)
+    monkeypatch.setattr("squall.pipeline.ingest.run.BATCH_PIXELS", 1)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with mounted(disk, "-t", "tmpfs", "-o", "size=20m", "tmpfs"):
+        archive, filler = disk / "a.icechunk", disk / "filler"
+        if there:
+            run(archive, *sorted(radar.glob("*.nc"))[:there])
+        before = contents(archive) if there else None
+        free = shutil.disk_usage(disk).free
+        filler.write_bytes(b"x" * (free - 4096))
+        with pytest.raises(DataError, match=r"a\.icechunk: the disk is full; what was committed"):
+            run(archive, radar / "*.nc", workers=workers)
+        if there:
+            assert_same(contents(archive), before)
+        filler.unlink()
+        report = run(archive, radar / "*.nc", workers=workers)
+        assert (report.ingested, report.unchanged) == (COUNT - there, there)
+        run(tmp_path / "whole", radar / "*.nc")
+        assert_same(contents(archive), contents(tmp_path / "whole"))
+
+
+def test_an_archive_that_may_not_be_written_says_so(radar, tmp_path):
+    archive = tmp_path / "archives" / "a.icechunk"
+    run(archive, *sorted(radar.glob("*.nc"))[:5])
+    before = contents(archive)
+    with read_only(archive.parent):
+        with pytest.raises(DataError, match=r"a\.icechunk: may not be written: .*Read-only"):
+            run(archive, radar / "*.nc")
+        assert run(archive, radar / "*.nc", dry_run=True).new_files == COUNT - 5
+    with read_only(archive), pytest.raises(DataError, match=r"may not be written \(read-only file"):
+        run(archive, radar / "*.nc")
+    assert_same(contents(archive), before)
+    assert run(archive, radar / "*.nc").ingested == COUNT - 5
+
+
+# -- the source's side -----------------------------------------------------------------------------
+
+
+def test_a_file_that_vanishes_between_listing_and_reading(radar, tmp_path, monkeypatch):
+    archive, gone = tmp_path / "a.icechunk", path_of(radar, FIRST + 7 * STEP)
+    kept = gone.read_bytes()
+    original = ingest_workers.local_copy
+
+    def vanishing(file, options):
+        if file.address.endswith("T0000.nc"):
+            gone.unlink()
+        return original(file, options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest_workers, "local_copy", vanishing)
+        report = run(archive, radar / "*.nc")
+    assert (report.ingested, report.rejected) == (COUNT - 1, [])
+    ((file, reason),) = report.unavailable
+    assert file == str(gone)
+    assert "was listed and is not there any more" in reason
+    assert not report.complete
+    gone.write_bytes(kept)
+    second = run(archive, radar / "*.nc")
+    assert (second.ingested, second.unchanged, second.complete) == (1, COUNT - 1, True)
+
+
+def test_a_folder_that_is_unmounted_while_it_is_read(radar, tmp_path):
+    """All files that are left are unavailable; none is recorded as broken."""
+    archive, elsewhere = tmp_path / "a.icechunk", tmp_path / "elsewhere"
+    original = ingest_workers.read_file
+
+    def unmounting(path, config, **how):
+        if path.endswith("T0100.nc"):
+            radar.rename(elsewhere)
+        return original(path, config, **how)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ingest_workers, "read_file", unmounting)
+        report = run(archive, radar / "*.nc")
+    assert report.ingested == 12
+    assert len(report.unavailable) == COUNT - 12
+    assert report.rejected == []
+    with pytest.raises(SourceUnavailable, match="radar/: cannot be listed"):
+        run(archive, radar / "*.nc")
+    elsewhere.rename(radar)
+    assert run(archive, radar / "*.nc").ingested == COUNT - 12
+    assert (Archive.open(archive).status == OK).all()
+
+
+def test_a_file_that_may_not_be_read_is_asked_for_again(radar, tmp_path, monkeypatch):
+    original = ingest_workers.read_file
+
+    def denied(path, config, **how):
+        if path.endswith("T0010.nc"):
+            raise PermissionError(13, "Permission denied", path)
+        return original(path, config, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest_workers, "read_file", denied)
+        report = run(tmp_path / "a.icechunk", radar / "*.nc")
+    ((file, reason),) = report.unavailable
+    assert reason == f"{file}: Permission denied"
+    assert run(tmp_path / "a.icechunk", radar / "*.nc").ingested == 1
+
+
+def test_a_broken_zip_does_not_hold_up_the_other_files(radar, tmp_path):
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as whole:
+        for path in sorted(radar.glob("*.nc"))[:10]:
+            whole.write(path, path.name)
+            path.unlink()
+    content = (tmp_path / "whole.zip").read_bytes()
+    (tmp_path / "broken.zip").write_bytes(content[: len(content) // 2])
+    report = run(tmp_path / "a.icechunk", f"zip://*.nc::{tmp_path}/*.zip", radar / "*.nc")
+    assert report.ingested == COUNT
+    ((file, reason),) = report.unavailable
+    assert "broken.zip" in file
+    assert "the archive is broken" in reason
+
+
+# -- two at once -----------------------------------------------------------------------------------
+
+
+def test_a_second_ingestion_waits_for_the_first(radar, tmp_path, monkeypatch):
+    archive = tmp_path / "a.icechunk"
+    monkeypatch.setattr("squall.pipeline.ingest.run.TASK_PIXELS", 4 * SIZE * SIZE)
+    monkeypatch.setattr("squall.pipeline.ingest.run.BATCH_PIXELS", 1)
+    reports = []
+    both = [
+        threading.Thread(target=lambda: reports.append(run(archive, radar / "*.nc")))
+        for _ in range(2)
+    ]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert sorted(report.ingested for report in reports) == [0, COUNT]
+    assert sorted(report.unchanged for report in reports) == [0, COUNT]
+    run(tmp_path / "whole", radar / "*.nc")
+    assert_same(contents(archive), contents(tmp_path / "whole"))
+
+
+def test_a_second_ingestion_leaves_when_it_has_waited_long_enough(radar, tmp_path):
+    archive = tmp_path / "a.icechunk"
+    busy = r"a\.icechunk: another process has been writing for 0.1 s .lock .*a\.icechunk\.lock"
+    with write_lock(archive), pytest.raises(BusyError, match=busy):
+        run(archive, radar / "*.nc", lock_timeout_s=0.1)
+    assert not archive.exists()
+    assert lock_path(archive).parent == archive.parent
+    assert run(archive, radar / "*.nc").ingested == COUNT
+
+
+def test_a_reader_keeps_its_snapshot_while_the_archive_grows(radar, tmp_path):
+    archive = tmp_path / "a.icechunk"
+    files = sorted(radar.glob("*.nc"))
+    run(archive, *files[:20])
+    reader = Archive.open(archive)
+    before = reader.codes[:]
+    run(archive, radar / "*.nc")
+    assert np.array_equal(reader.codes[:], before)
+    assert np.array_equal(Archive.open(archive, reader.snapshot).codes[:], before)
+    assert Archive.open(archive).status.size == COUNT
+
+
+def test_a_dry_run_changes_nothing_and_needs_no_lock(radar, tmp_path):
+    archive = tmp_path / "deep" / "a.icechunk"
+    report = run(archive, radar / "*.nc", dry_run=True)
+    assert (report.found, report.new_files, report.commits) == (COUNT, COUNT, 0)
+    assert str(report) == "60 files found, 60 to read (dry run, nothing was read)"
+    assert not archive.parent.exists()
+    run(archive, *sorted(radar.glob("*.nc"))[:8])
+    before = sorted((path, path.stat().st_mtime_ns) for path in archive.parent.rglob("*"))
+    with write_lock(archive):
+        assert run(archive, radar / "*.nc", dry_run=True).new_files == COUNT - 8
+    assert sorted((path, path.stat().st_mtime_ns) for path in archive.parent.rglob("*")) == before
+    assert {path.name for path in archive.parent.iterdir()} == {"a.icechunk", "a.icechunk.lock"}

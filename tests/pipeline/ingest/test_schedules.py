@@ -1,0 +1,103 @@
+"""The examples for cron, systemd, Kubernetes and SLURM are ones that squall takes."""
+
+import configparser
+import os
+import re
+import shlex
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from squall.datasets.archive.archive import Archive
+from squall.pipeline.cli.main import _parse
+
+ROOT = Path(__file__).parents[3]
+SCHEDULES = ROOT / "configs" / "schedules"
+JOBQUEUE = ROOT / "configs" / "clusters" / "slurm.yaml"
+
+
+def cron_commands():
+    lines = (SCHEDULES / "squall-ingest.cron").read_text().splitlines()
+    jobs = [line for line in lines if re.match(r"[\d*]", line)]
+    assert len(jobs) == 3
+    return [part for job in jobs for part in job.split("&&") if ".venv/bin/squall " in part]
+
+
+def systemd_commands():
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
+    unit.optionxform = str
+    unit.read(SCHEDULES / "squall-ingest.service")
+    assert unit["Service"]["SuccessExitStatus"] == "3"
+    return [unit["Service"]["ExecStart"]]
+
+
+def kubernetes_command():
+    job = yaml.safe_load((SCHEDULES / "kubernetes-cronjob.yaml").read_text())
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    return ["squall", *container["args"]]
+
+
+@pytest.mark.parametrize("text", cron_commands() + systemd_commands())
+def test_scheduled_commands_are_ones_that_squall_takes(text, tmp_path, monkeypatch):
+    words = shlex.split(text[text.index(".venv/bin/squall") :])
+    words = [word.replace("/data/", f"{tmp_path}/data/") for word in words]
+    (tmp_path / "data" / "knmi.icechunk").mkdir(parents=True)
+    monkeypatch.chdir(ROOT)
+    assert _parse(words[1:]).command == words[1]
+
+
+def test_the_kubernetes_job_is_one_that_squall_takes():
+    archives = str(ROOT / "configs/archives")
+    words = [word.replace("/configs", archives) for word in kubernetes_command()]
+    assert _parse(words[1:]).archive == "s3://radar/mrms"
+
+
+SBATCH = """#!/usr/bin/env bash
+# what SLURM does, in short: take the script, give it a number, run it later
+cp "${@: -1}" "$JOBS/job.$$"
+setsid bash "$JOBS/job.$$" >"$JOBS/log.$$" 2>&1 &
+echo $! >"$JOBS/pid.$$"
+echo "Submitted batch job $$"
+"""
+SCANCEL = """#!/usr/bin/env bash
+kill -- "-$(cat "$JOBS/pid.$1")"
+"""
+
+
+@pytest.mark.slow
+def test_ingestion_with_slurm_jobs(tmp_path, synthetic_files):
+    """With commands in place of SLURM's that run the jobs here."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, script in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+        (commands / name).write_text(script)
+        (commands / name).chmod(stat.S_IRWXU)
+    settings = yaml.safe_load(JOBQUEUE.read_text())
+    settings["jobqueue"]["slurm"] |= {
+        "cores": 1,
+        "processes": 1,
+        "memory": "1GiB",
+        "local-directory": str(tmp_path),
+        "log-directory": str(tmp_path / "logs"),
+    }
+    (tmp_path / "slurm.yaml").write_text(yaml.safe_dump(settings))
+    command = [
+        *(sys.executable, "scripts/ingest_on_slurm.py", "--jobs", "1"),
+        *("configs/archives/synthetic.yaml", "--archive", str(tmp_path / "a.icechunk")),
+        *("--files", f"{synthetic_files}/**/*.nc"),
+    ]
+    environment = os.environ | {
+        "DASK_CONFIG": str(tmp_path / "slurm.yaml"),
+        "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
+        "JOBS": str(tmp_path),
+    }
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    assert (Archive.open(tmp_path / "a.icechunk").status == 1).sum() == 60
+    assert "#SBATCH" in next(tmp_path.glob("job.*")).read_text()

@@ -1,0 +1,201 @@
+"""Geodata: Natural Earth where cartopy has it on disk, GSHHG otherwise, never the network."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cartopy
+import numpy as np
+import pytest
+import shapefile
+import shapely
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from squall.pipeline.maps.basemap import Extent, add_map_axes, basemap_for_grid
+from squall.pipeline.maps.geodata import LonLatBox, shapes_in
+from squall.pipeline.pictures import MAP_STYLE
+
+LAND = ("physical", "land")
+LAKES = ("physical", "lakes")
+COASTLINE = ("physical", "coastline")
+BORDERS = ("cultural", "admin_0_boundary_lines_land")
+
+# A made-up country in the North Sea: a square with a square lake and a square island in it.
+BOX = LonLatBox(2.0, 53.0, 8.0, 57.0)
+Ring = Sequence[tuple[float, float]]
+
+
+def square(west: float, south: float, size: float) -> list[tuple[float, float]]:
+    """Clockwise, as shapefiles have outer rings."""
+    east, north = west + size, south + size
+    return [(west, south), (west, north), (east, north), (east, south), (west, south)]
+
+
+COUNTRY, LAKE, ISLAND = square(3.0, 54.0, 2.0), square(3.5, 54.5, 1.0), square(3.9, 54.9, 0.2)
+BORDER = [(4.0, 53.5), (4.0, 56.5)]
+Write = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def no_geodata(no_network: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(cartopy.config, "pre_existing_data_dir", Path())
+    monkeypatch.setitem(cartopy.config, "data_dir", tmp_path / "cartopy")
+    basemap_for_grid.cache_clear()
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Function that writes a layer as cartopy would have stored it; returns its .shp."""
+
+    def layer(
+        name: tuple[str, str],
+        *,
+        polygons: Sequence[Sequence[Ring]] = (),
+        lines: Sequence[Ring] = (),
+        folder: Path = tmp_path / "cartopy",
+    ) -> Path:
+        path = folder / "shapefiles" / "natural_earth" / name[0] / f"ne_10m_{name[1]}.shp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with shapefile.Writer(path) as writer:
+            writer.field("featurecla", "C")
+            for rings in polygons:
+                writer.poly(rings)
+                writer.record("made up")
+            for line in lines:
+                writer.line([line])
+                writer.record("made up")
+        return path
+
+    return layer
+
+
+@pytest.fixture
+def natural_earth(write: Write) -> None:
+    write(LAND, polygons=[[COUNTRY]])
+    write(LAKES, polygons=[[LAKE, ISLAND[::-1]]])
+    write(COASTLINE, lines=[COUNTRY])
+    write(BORDERS, lines=[BORDER])
+
+
+def area(shapes: Sequence[shapely.Geometry]) -> float:
+    return float(sum(shape.area for shape in shapes))
+
+
+@pytest.mark.usefixtures("natural_earth")
+def test_natural_earth_is_read_where_cartopy_has_it() -> None:
+    shapes = shapes_in(BOX, 0.0)
+    assert shapes.credit == "Natural Earth"
+    assert area(shapes.land) == pytest.approx(4.0)
+    assert area(shapes.lakes) == pytest.approx(1.0 - 0.04)
+    assert shapes.islands == []
+    assert [list(line.coords) for line in shapes.coastlines] == [COUNTRY]
+    assert [list(line.coords) for line in shapes.borders] == [BORDER]
+
+
+@pytest.mark.usefixtures("natural_earth")
+def test_natural_earth_lies_under_the_map() -> None:
+    basemap = basemap_for_grid("EPSG:4326", Extent(2.0, 8.0, 53.0, 57.0))
+    assert basemap.credit == "Natural Earth"
+    figure = Figure((6, 6), dpi=60)
+    axes = add_map_axes(figure, (0, 0, 1, 1), basemap, labels=False)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    shown = np.asarray(canvas.buffer_rgba())[::-1]
+    for place, colour in {
+        (3.2, 54.2): MAP_STYLE.land,
+        (3.65, 54.65): MAP_STYLE.water,  # the lake
+        (4.05, 55.05): MAP_STYLE.land,  # its island, a hole in the lake
+        (6.2, 55.2): MAP_STYLE.water,
+    }.items():
+        column, row = axes.transData.transform(place)
+        expected = np.round(np.array(to_rgb(colour)) * 255)
+        np.testing.assert_array_equal(shown[int(row), int(column), :3], expected)
+    coast = np.concatenate(basemap.coastlines)
+    assert (coast[:, 0].min(), coast[:, 0].max()) == pytest.approx((3.0, 5.0))
+
+
+def test_without_natural_earth_gshhg_is_read() -> None:
+    shapes = shapes_in(BOX, 0.0)
+    assert shapes.credit == "GSHHG"
+    assert any(polygon.contains(shapely.Point(6.6, 53.2)) for polygon in shapes.land)  # Groningen
+    assert shapes.borders
+
+
+def test_sources_are_chosen_by_kind_of_shape(write: Write) -> None:
+    gshhg = shapes_in(BOX, 0.0)
+    write(BORDERS, lines=[BORDER])
+    write(LAND, polygons=[[COUNTRY]])  # of no use without the lakes
+    shapes = shapes_in(BOX, 0.0)
+    assert shapes.credit == "Natural Earth and GSHHG"
+    assert area(shapes.land) == area(gshhg.land)
+    assert len(shapes.coastlines) == len(gshhg.coastlines)
+    assert len(shapes.borders) == 1
+
+
+def test_without_a_coastline_the_land_has_its_own(write: Write) -> None:
+    write(LAND, polygons=[[COUNTRY]])
+    write(LAKES)
+    write(BORDERS, lines=[BORDER])
+    shapes = shapes_in(BOX, 0.0)
+    assert shapes.credit == "Natural Earth"
+    assert shapes.lakes == []
+    assert [line.length for line in shapes.coastlines] == pytest.approx([8.0])
+
+
+@pytest.mark.usefixtures("natural_earth")
+def test_data_installed_for_all_come_before_what_cartopy_has_downloaded(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(cartopy.config, "pre_existing_data_dir", tmp_path / "installed")
+    write(BORDERS, lines=[BORDER, BORDER], folder=tmp_path / "installed")
+    assert len(shapes_in(BOX, 0.0).borders) == 2
+
+
+def test_the_working_directory_is_not_searched(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(BORDERS, lines=[BORDER], folder=tmp_path)
+    assert shapes_in(BOX, 0.0).credit == "GSHHG"
+
+
+def test_small_shapes_are_left_out(write: Write) -> None:
+    islet, far = square(6.0, 54.0, 0.01), square(100.0, 10.0, 5.0)  # about 0.7 km²
+    write(LAND, polygons=[[COUNTRY], [islet], [far]])
+    write(LAKES, polygons=[[LAKE], [square(4.8, 54.2, 0.01)]])
+    write(COASTLINE, lines=[COUNTRY, islet, far, [(6.0, 56.0), (6.001, 56.0)]])
+    all_of_them, large = shapes_in(BOX, 0.1), shapes_in(BOX, 10.0)
+    assert [len(s) for s in (all_of_them.land, all_of_them.lakes, all_of_them.coastlines)] == [
+        *(2, 2, 3)
+    ]
+    # A coast that leaves off is a part of a longer one, and no islet.
+    assert [len(s) for s in (large.land, large.lakes, large.coastlines)] == [1, 1, 2]
+
+
+def test_longitudes_beyond_180_degrees_are_found(write: Write) -> None:
+    write(LAND, polygons=[[square(-179.0, -18.0, 2.0)], [square(20.0, -18.0, 2.0)]])
+    write(LAKES)
+    basemap = basemap_for_grid("EPSG:4326", Extent(175.0, 185.0, -20.0, -14.0))
+    assert basemap.land is not None
+    assert basemap.land.contains_point((182.0, -17.0))
+    assert not basemap.land.contains_point((178.0, -17.0))
+
+
+@pytest.mark.parametrize("suffix", [".shx", ".dbf"])
+def test_half_a_shapefile_counts_as_none(write: Write, suffix: str) -> None:
+    write(BORDERS, lines=[BORDER]).with_suffix(suffix).unlink()
+    assert shapes_in(BOX, 0.0).credit == "GSHHG"
+
+
+@pytest.mark.parametrize("content", [b"", b"no shapefile" * 50, None])
+def test_files_that_cannot_be_read_are_named(
+    write: Write, caplog: pytest.LogCaptureFixture, content: bytes | None
+) -> None:
+    path = write(BORDERS, lines=[BORDER])
+    path.write_bytes(path.read_bytes()[:130] if content is None else content)
+    with caplog.at_level(logging.WARNING, "squall"):
+        assert shapes_in(BOX, 0.0).credit == "GSHHG"
+    assert f"{path}: cannot be read" in caplog.text
+    assert "maps use GSHHG" in caplog.text

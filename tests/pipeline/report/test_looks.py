@@ -1,0 +1,59 @@
+"""Means, the best of several methods, and which lead times and scales stand for all."""
+
+import numpy as np
+import pytest
+
+from squall.pipeline.report.looks import SCORE_LOOKS, best, lead_means, shown_leads, shown_scales
+from tests.pipeline.scores.score_examples import example_scores
+
+
+def test_means_leave_out_lead_times_without_an_observed_event() -> None:
+    scores = example_scores()
+    scores["base_rate"][:, -1, 2:] = 0
+    # Nothing observed: CSI is 0 with a false alarm and undefined without; neither may count.
+    scores["csi"][:, -1] = np.array([[0.4, 0.2, 0, 0], [0.2, 0, np.nan, 0], [0.4, 0.4, 0, 0]])
+    means = lead_means(scores)
+    assert means["csi"][:, -1].values == pytest.approx([0.3, 0.1, 0.4])
+    assert float(means["base_rate"][0, -1]) == pytest.approx(0.1)
+    assert means["mae"].values == pytest.approx(scores["mae"].mean("lead_time").values)
+    assert "power" not in means
+    assert means["seconds"].values.tolist() == scores["seconds"].values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("csi", [0.3, 0.5, 0.4], [False, True, False]),
+        ("mae", [0.3, 0.5, 0.4], [True, False, False]),
+        ("mean_error", [-0.3, 0.1, 0.4], [False, True, False]),
+        ("frequency_bias", [0.5, 1.7, 0.0], [False, True, False]),  # 0.5 is as far as 2
+        ("csi", [0.5001, 0.5, 0.4], [True, True, False]),  # written alike
+        ("csi", [0.0001, 0.0, np.nan], [False, False, False]),  # all of them
+        ("csi", [0.5, np.nan, np.nan], [False, False, False]),  # nothing to compare with
+        ("csi", [np.nan, np.nan, np.nan], [False, False, False]),
+    ],
+)
+def test_best(name: str, values: list[float], expected: list[bool]) -> None:
+    assert best(name, values).tolist() == expected
+
+
+def test_text_of_undefined_is_a_dash() -> None:
+    assert SCORE_LOOKS["csi"].text(np.nan) == "–"
+    assert SCORE_LOOKS["mean_error"].text(0.25) == "+0.250"
+    assert SCORE_LOOKS["mae"].title == "MAE [mm/h]"
+
+
+@pytest.mark.parametrize(
+    ("lead_min", "expected"),
+    [(range(5, 65, 5), [2, 5, 11]), (range(12, 72, 12), [0, 1, 4]), ([5, 10], [1]), ([5], [0])],
+)
+def test_shown_leads(lead_min: list[int], expected: list[int]) -> None:
+    assert shown_leads(np.array(lead_min, "m8[m]")) == expected
+
+
+def test_shown_scales() -> None:
+    scores = example_scores()
+    assert shown_scales(scores) == [4.0, 16.0]
+    assert shown_scales(scores.isel(scale=[0])) == [1.0]
+    assert shown_scales(scores.isel(scale=[])) == []
+    assert shown_scales(scores.drop_dims("scale")) == []

@@ -1,0 +1,139 @@
+"""Scores against those of pysteps and of the library `scores`, on the same fields."""
+
+import operator
+from typing import Any
+
+import numpy as np
+import pytest
+import scores.categorical
+import scores.continuous
+import scores.spatial
+import xarray as xr
+
+from squall.pipeline.scores.skill import score_sums, scores_from_sums
+from squall.pipeline.scores.spectra import dbr, radial_power
+
+WINDOWS = [1, 3, 7]
+THRESHOLDS = [0.5, 2.0]
+PYSTEPS_NAMES = {"mae": "MAE", "rmse": "RMSE", "mean_error": "ME", "correlation": "corr_p"}
+
+
+def random_rain(seed: int, shape: tuple[int, ...] = (3, 20, 17)) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    rain = rng.gamma(0.5, 4.0, shape).astype(np.float32)
+    return np.where(rng.random(shape) < 0.4, np.float32(0), rain)
+
+
+def scores_of(forecast: np.ndarray, observed: np.ndarray) -> xr.Dataset:
+    lead_times = np.arange(1, len(observed) + 1) * np.timedelta64(5, "m")
+    settings: dict[str, Any] = {"thresholds_mm_h": THRESHOLDS, "scales_km": WINDOWS}
+    return scores_from_sums(
+        score_sums(forecast, observed, lead_times=lead_times, pixel_km=1.0, **settings)
+    )
+
+
+@pytest.fixture
+def fields() -> tuple[np.ndarray, np.ndarray]:
+    """Forecast and observation, dry along the border.
+
+    The libraries take only windows that lie in the field, or fill them up with zeros outside, and
+    divide by their whole area. With a dry border as wide as the widest window no window with an
+    event reaches out, so all say the same.
+    """
+    border = ((0, 0), (max(WINDOWS),) * 2, (max(WINDOWS),) * 2)
+    return np.pad(random_rain(0), border), np.pad(random_rain(1), border)
+
+
+def test_agrees_with_the_scores_library(fields: tuple[np.ndarray, np.ndarray]) -> None:
+    forecast, observed = fields
+    ours = scores_of(forecast, observed)
+    leads = {"lead_time": ours["lead_time"]}
+    fcst, obs = (
+        xr.DataArray(a, dims=("lead_time", "y", "x"), coords=leads).astype(float)
+        for a in (forecast, observed)
+    )
+    for name in ("mae", "rmse", "mean_error"):
+        theirs = getattr(scores.continuous, name)(fcst, obs, preserve_dims="lead_time")
+        np.testing.assert_allclose(ours[name], theirs, rtol=1e-6)
+    theirs = scores.continuous.correlation.pearsonr(fcst, obs, preserve_dims="lead_time")
+    np.testing.assert_allclose(ours["correlation"], theirs, rtol=1e-6)
+    for threshold in ours["threshold"].values:
+        event = scores.categorical.ThresholdEventOperator(
+            default_event_threshold=threshold, default_op_fn=operator.ge
+        )
+        table = event.make_contingency_manager(fcst, obs).transform(preserve_dims="lead_time")
+        for name, theirs in {
+            "csi": table.critical_success_index(),
+            "pod": table.probability_of_detection(),
+            "far": table.false_alarm_ratio(),
+            "frequency_bias": table.frequency_bias(),
+            "hss": table.heidke_skill_score(),
+            "base_rate": table.base_rate(),
+        }.items():
+            np.testing.assert_allclose(ours[name].sel(threshold=threshold), theirs, rtol=1e-6)
+        for scale in ours["scale"].values:
+            theirs = scores.spatial.fss_2d(
+                fcst,
+                obs,
+                event_threshold=threshold,
+                window_size=(int(scale), int(scale)),
+                spatial_dims=("y", "x"),
+                preserve_dims="lead_time",
+                threshold_operator=np.greater_equal,
+            )
+            mine = ours["fss"].sel(threshold=threshold, scale=scale)
+            np.testing.assert_allclose(mine, theirs, rtol=1e-6)
+
+
+def test_agrees_with_pysteps(fields: tuple[np.ndarray, np.ndarray]) -> None:
+    verification = pytest.importorskip("pysteps.verification")
+    forecast, observed = fields
+    ours = scores_of(forecast, observed)
+    for lead, (fcst, obs) in enumerate(zip(forecast, observed, strict=True)):
+        here = ours.isel(lead_time=lead)
+        theirs = verification.det_cont_fct(
+            fcst.astype(float), obs.astype(float), list(PYSTEPS_NAMES.values())
+        )
+        for name, their_name in PYSTEPS_NAMES.items():
+            assert float(here[name]) == pytest.approx(theirs[their_name], rel=1e-6), name
+        for threshold in THRESHOLDS:
+            table = verification.det_cat_fct(fcst, obs, threshold)
+            at = here.sel(threshold=threshold)
+            for name, their_name in {
+                "csi": "CSI",
+                "pod": "POD",
+                "far": "FAR",
+                "frequency_bias": "BIAS",
+                "hss": "HSS",
+            }.items():
+                assert float(at[name]) == pytest.approx(table[their_name], rel=1e-6), name
+            for window in WINDOWS:
+                fss = verification.fss(fcst, obs, threshold, window)
+                assert float(at["fss"].sel(scale=window)) == pytest.approx(fss, rel=1e-6)
+
+
+def test_missing_pixels_are_left_out_of_the_continuous_scores_as_in_pysteps() -> None:
+    verification = pytest.importorskip("pysteps.verification")
+    forecast, observed = random_rain(0, (1, 20, 17)), random_rain(1, (1, 20, 17))
+    forecast[0, :3], observed[0, :, 5] = np.nan, np.nan
+    ours = scores_of(forecast, observed).squeeze()
+    # pysteps takes the variance of a field over pixels that the other one misses, too.
+    missing = np.isnan(forecast) | np.isnan(observed)
+    forecast[missing], observed[missing] = np.nan, np.nan
+    theirs = verification.det_cont_fct(
+        forecast[0].astype(float), observed[0].astype(float), list(PYSTEPS_NAMES.values())
+    )
+    for name, their_name in PYSTEPS_NAMES.items():
+        assert float(ours[name]) == pytest.approx(theirs[their_name], rel=1e-6), name
+
+
+@pytest.mark.parametrize("side", [48, 49])
+def test_spectra_are_those_of_pysteps(side: int) -> None:
+    spectral = pytest.importorskip("pysteps.utils.spectral")
+    transformation = pytest.importorskip("pysteps.utils.transformation")
+    rain = random_rain(3, (side, side))
+    theirs, _ = transformation.dB_transform(rain.astype(float), threshold=0.1, zerovalue=-15)
+    np.testing.assert_allclose(dbr(rain), theirs, rtol=1e-6)
+    np.testing.assert_allclose(
+        radial_power(dbr(rain)), spectral.rapsd(theirs, fft_method=np.fft)[1:], rtol=1e-6
+    )

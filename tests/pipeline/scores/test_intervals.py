@@ -1,0 +1,155 @@
+"""Bootstrap intervals over blocks of time."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from squall.pipeline.scores.skill import (
+    SCORES,
+    WITH_INTERVALS,
+    ScoreSums,
+    score_sums_by_method,
+    scores_from_sums,
+    with_intervals,
+)
+
+LEADS = np.array([5, 10], "m8[m]")
+
+
+def block(seed: int, *, bias: float = 0.0) -> ScoreSums:
+    rng = np.random.default_rng(seed)
+    observed, first = rng.gamma(0.5, 4.0, (2, 2, 12, 15)).astype(np.float32)
+    return score_sums_by_method(
+        {"a": first, "b": observed + np.float32(bias)},
+        observed,
+        lead_times=LEADS,
+        thresholds_mm_h=[0.5, 5.0],
+        scales_km=[1, 5],
+        pixel_km=1.0,
+    )
+
+
+def hits_and_misses(hits: int, misses: int, *, later_hits: int | None = None) -> ScoreSums:
+    observed = np.ones((2, 1, 10), np.float32)
+    observed[..., hits + misses :] = 0
+    forecast = observed.copy()
+    forecast[..., :misses] = 0
+    if later_hits is not None:
+        forecast[1] = np.arange(10) < later_hits
+    return score_sums_by_method(
+        {"a": forecast},
+        observed,
+        lead_times=LEADS,
+        thresholds_mm_h=[1.0],
+        scales_km=[1],
+        pixel_km=1.0,
+    )
+
+
+def test_scores_are_those_of_all_blocks_pooled() -> None:
+    blocks = [block(seed) for seed in range(4)]
+    result = with_intervals(blocks)
+    pooled = scores_from_sums(blocks[0] + blocks[1] + blocks[2] + blocks[3])
+    xr.testing.assert_identical(result[list(SCORES)], pooled)
+
+
+def test_every_interval_has_its_axes_and_units_and_holds_some_of_the_draws() -> None:
+    result = with_intervals([block(seed) for seed in range(6)])
+    ends = ("low", "high", "mean_low", "mean_high")
+    extra = {f"{name}_{end}" for name in WITH_INTERVALS for end in ends}
+    assert set(result.data_vars) == {*SCORES, *extra}
+    for name in WITH_INTERVALS:
+        low, high = result[f"{name}_low"], result[f"{name}_high"]
+        assert low.dims == high.dims == result[name].dims
+        assert low.attrs["units"] == high.attrs["units"] == SCORES[name][1]
+        assert low.attrs["long_name"] == f"{SCORES[name][0]}, low end of the 90 % interval"
+        assert not (low > high).any()
+        of_a = {"method": "a"}
+        assert (low.sel(of_a) < high.sel(of_a)).all(), name
+        low, high = result[f"{name}_mean_low"], result[f"{name}_mean_high"]
+        assert low.dims == tuple(dim for dim in result[name].dims if dim != "lead_time")
+        assert low.attrs["long_name"].startswith(f"{SCORES[name][0]}, mean over lead times, low")
+        assert (low.sel(of_a) < high.sel(of_a)).all(), name
+
+
+def test_hand_worked_interval_of_two_blocks() -> None:
+    # Two blocks are drawn as AA, AB, BB with probability 1/4, 1/2, 1/4: the 5 % and 95 % quantiles
+    # are those of AA and BB, the 30 % and 70 % ones that of AB, which is the pooled score.
+    blocks = [hits_and_misses(1, 3), hits_and_misses(3, 1)]
+    result = with_intervals(blocks)
+    assert result["csi"].values.ravel() == pytest.approx(1 / 2)
+    assert result["csi_low"].values.ravel() == pytest.approx(1 / 4)
+    assert result["csi_high"].values.ravel() == pytest.approx(3 / 4)
+    narrow = with_intervals(blocks, level=0.4)
+    assert narrow["pod_low"].values.ravel() == pytest.approx(1 / 2)
+    assert narrow["pod_high"].values.ravel() == pytest.approx(1 / 2)
+    assert "40 % interval" in narrow["pod_high"].attrs["long_name"]
+
+
+def test_hand_worked_interval_of_a_mean_over_lead_times() -> None:
+    # When one lead time has 1/4, the other has 3/4: any draw's mean is 1/2, as the pooled one.
+    blocks = [hits_and_misses(1, 3, later_hits=3), hits_and_misses(3, 1, later_hits=1)]
+    result = with_intervals(blocks)
+    assert result["csi_low"].values.ravel() == pytest.approx(1 / 4)
+    for end in ("low", "high"):
+        assert result[f"csi_mean_{end}"].values.ravel() == pytest.approx(1 / 2)
+    alike = with_intervals([hits_and_misses(1, 3), hits_and_misses(3, 1)])
+    assert alike["csi_mean_low"].values.ravel() == pytest.approx(1 / 4)
+    assert alike["csi_mean_high"].values.ravel() == pytest.approx(3 / 4)
+
+
+def test_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
+    biases = np.random.default_rng(5).normal(size=60)
+    result = with_intervals([block(i, bias=float(b)) for i, b in enumerate(biases)])
+    of_b = result.sel({"method": "b"}).isel(lead_time=0)
+    width = float(of_b["mean_error_high"] - of_b["mean_error_low"])
+    assert width == pytest.approx(2 * 1.645 * biases.std() / np.sqrt(60), rel=0.1)
+    assert float(of_b["mean_error"]) == pytest.approx(biases.mean(), abs=1e-5)
+
+
+def test_equal_blocks_have_no_spread() -> None:
+    result = with_intervals([block(0)] * 5)
+    for name in WITH_INTERVALS:
+        xr.testing.assert_allclose(result[f"{name}_low"], result[f"{name}_high"], atol=1e-9)
+
+
+def test_a_second_call_gives_the_same() -> None:
+    blocks = [block(seed) for seed in range(3)]
+    xr.testing.assert_identical(with_intervals(blocks), with_intervals(blocks))
+
+
+def test_one_block_has_no_interval() -> None:
+    result = with_intervals([block(0)])
+    for name in WITH_INTERVALS:
+        assert np.isnan(result[f"{name}_low"]).all(), name
+        assert np.isnan(result[f"{name}_high"]).all(), name
+    assert np.isfinite(result["csi"]).all()
+
+
+def test_a_block_without_pixels_is_no_second_block() -> None:
+    missing = np.full((2, 12, 15), np.nan, np.float32)
+    empty = score_sums_by_method(
+        {"a": missing, "b": missing},
+        missing,
+        lead_times=LEADS,
+        thresholds_mm_h=[0.5, 5.0],
+        scales_km=[1, 5],
+        pixel_km=1.0,
+    )
+    assert np.isnan(with_intervals([block(0), empty])["mae_low"]).all()
+
+
+def test_draws_without_an_event_are_left_out() -> None:
+    result = with_intervals([hits_and_misses(0, 0), hits_and_misses(1, 3)])
+    assert result["csi_low"].values.ravel() == pytest.approx(1 / 4)
+    assert result["csi_high"].values.ravel() == pytest.approx(1 / 4)
+
+
+def test_no_block_is_refused() -> None:
+    with pytest.raises(ValueError, match="no sums to score, expected those of at least one block"):
+        with_intervals([])
+
+
+def test_blocks_with_other_axes_are_refused() -> None:
+    with pytest.raises(ValueError, match="score sums with different method cannot be added"):
+        with_intervals([block(0), hits_and_misses(1, 3)])

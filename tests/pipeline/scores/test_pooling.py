@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from squall.pipeline.report.tables import table
+from squall.pipeline.scores.pooling import on_common_axes, scales_of_grid
+from squall.pipeline.scores.skill import score_sums_by_method, scores_from_sums
+
+
+def sums(step_minutes, leads, pixel_km=1.0, scales=(1.0, 8.0), rate=1.0):
+    """A forecast of rain everywhere; it came on one pixel more with each lead time."""
+    observed = np.zeros((leads, 8, 8))
+    for lead in range(leads):
+        observed[lead].flat[: lead + 1] = rate
+    return score_sums_by_method(
+        {"wet": np.full_like(observed, rate)},
+        observed,
+        lead_times=np.arange(1, leads + 1) * np.timedelta64(step_minutes, "m"),
+        thresholds_mm_h=[0.5],
+        scales_km=scales_of_grid(scales, pixel_km),
+        pixel_km=pixel_km,
+    )
+
+
+def minutes(found):
+    return (found.data["lead_time"].values / np.timedelta64(1, "m")).tolist()
+
+
+def test_scales_of_one_width_become_the_nearest():
+    # pixels of 2 km: 1 and 2 km are both one pixel, 2 km wide; 4 km are three
+    assert scales_of_grid((1.0, 2.0, 4.0), 2.0) == (2.0, 4.0)
+    assert scales_of_grid((1.0, 2.0, 4.0), 1.0) == (1.0, 2.0, 4.0)
+    assert scales_of_grid((1.0,), 2.0) == (1.0,)
+
+
+def test_equal_lead_times_stay_and_common_scales_are_named_as_asked():
+    first, second = sums(5, 3), sums(5, 3, pixel_km=0.5)
+    found = on_common_axes([first, second], [(1.0, 8.0), (1.0, 8.0)])
+    pooled = found[0] + found[1]
+    assert pooled.data["scale"].values.tolist() == [1.0, 8.0]
+    assert minutes(pooled) == [5, 10, 15]
+    assert pooled.data["hits"].values.ravel().tolist() == [2, 4, 6]
+    only_one = on_common_axes([first, sums(5, 3, scales=(8.0,))], [(1.0, 8.0), (8.0,)])
+    assert (only_one[0] + only_one[1]).data["scale"].values.tolist() == [8.0]
+
+
+def test_other_steps_are_pooled_in_bins_that_all_fill():
+    every_5, every_6 = sums(5, 6), sums(6, 4)
+    five, six = on_common_axes([every_5, every_6], [(1.0, 8.0)] * 2)
+    # six reaches 24 min: bins to 10 and 20. Five: 5, 10 | 15, 20. Six: 6 | 12, 18
+    assert minutes(five) == minutes(six) == [10, 20]
+    assert five.data["hits"].values.ravel().tolist() == [1 + 2, 3 + 4]
+    assert six.data["hits"].values.ravel().tolist() == [1, 2 + 3]
+    assert five.data["n_cases"].values.ravel().tolist() == [1, 1]
+    assert five.data["fss_observed2"].dims == every_5.data["fss_observed2"].dims
+    scores = scores_from_sums(five + six)
+    assert "Lead times are ends of bins of 10 min, for the archives' steps differ." in table(scores)
+    # rain forecast on 64 pixels, at 5, 10 and 6 min; it came on 1, 2 and 1
+    assert float(scores["csi"].isel(lead_time=0).squeeze()) == pytest.approx(4 / (3 * 64))
+
+
+def test_long_steps_make_wider_bins():
+    found = on_common_axes([sums(5, 6), sums(15, 2)], [(1.0, 8.0)] * 2)
+    assert minutes(found[0]) == minutes(found[1]) == [15, 30]
+    assert found[0].data["hits"].values.ravel().tolist() == [1 + 2 + 3, 4 + 5 + 6]

@@ -1,0 +1,221 @@
+"""What `squall status` and `squall archive` tell of an archive, and their exit codes."""
+
+import json
+import time
+from pathlib import Path
+
+import icechunk
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.records import MISSING, OK, REJECTED, Rejection
+from squall.datasets.archive.repository import storage_of
+from squall.datasets.archive.snapshots import history, tag
+from squall.datasets.archive.writer import ArchiveWriter
+from squall.pipeline.cli.main import main
+from squall.pipeline.status import summary as status_module
+from squall.pipeline.status.summary import coverage, gaps_of, status
+
+STEP = pd.Timedelta("5min")
+START = pd.Timestamp("2024-06-01 23:30")
+
+
+@pytest.fixture
+def archive(tmp_path, grid, rain_codes, scans_of):
+    """20 time steps across midnight: 3, 4 and 10 missing, 11 and 12 rejected; three commits."""
+    address = str(tmp_path / "a.icechunk")
+    scans = scans_of(rain_codes(20), START)
+    writer = ArchiveWriter(address, STEP, {"name": "rain", "title": "Rain"})
+    writer.commit(grid, [s for i, s in enumerate(scans[:10]) if i not in (3, 4)], [], "first")
+    rejections = [
+        Rejection("b11.nc", "b" * 32, "is cut off", scans[11].time, rule="unreadable", seen=1),
+        Rejection("b12.nc", "c" * 32, "reaches 900 mm/h", scans[12].time, rule="range", seen=2),
+        Rejection("notes.nc", "d" * 32, "is no netCDF file", rule="unreadable", seen=3),
+        Rejection("copy.nc", "e" * 32, "same as a", scans[5].time, rule="duplicate", seen=4),
+    ]
+    writer.commit(grid, [], rejections, "rejected")
+    writer.commit(grid, scans[13:], [], "rest")
+    return address
+
+
+def said(capsys, caplog):
+    """What a command printed, on either stream or as a line of the log."""
+    printed = capsys.readouterr()
+    return printed.out + printed.err + caplog.text
+
+
+def test_counts_gaps_and_days(archive):
+    found = status(archive)
+    assert (found.present, found.missing, found.rejected) == (15, 3, 2)
+    assert (found.first, found.last) == ("2024-06-01 23:30", "2024-06-02 01:05")
+    assert [vars(gap) for gap in found.gaps] == [
+        {"first": "2024-06-02 00:20", "last": "2024-06-02 00:30", "scans": 3},
+        {"first": "2024-06-01 23:45", "last": "2024-06-01 23:50", "scans": 2},
+    ]
+    assert found.rejected_by_rule == {"unreadable": 2, "range": 1}
+    assert found.redundant == {"duplicate": 1}
+    assert [r.file for r in found.rejections] == ["b11.nc", "b12.nc", "notes.nc"]
+    assert found.snapshots == 3
+    values = json.loads(json.dumps(found.as_dict()))
+    assert values["days"] == [
+        {"date": "2024-06-01", "expected": 6, "present": 4, "rejected": 0},
+        {"date": "2024-06-02", "expected": 14, "present": 11, "rejected": 2},
+    ]
+    assert values["gaps"][0] == {
+        "first": "2024-06-02 00:20",
+        "last": "2024-06-02 00:30",
+        "scans": 3,
+    }
+    assert values["rejections"][0] == {
+        "file": "b11.nc",
+        "rule": "unreadable",
+        "reason": "is cut off",
+        "time": "2024-06-02T00:25:00",
+    }
+
+
+def test_the_text_tells_the_same(archive):
+    tag(archive, "run-7")
+    text = str(status(archive))
+    for part in (
+        "scans      15 present, 3 missing, 2 rejected, 75 % of 20",
+        "snapshots  3, tags: run-7",
+        "gaps       2024-06-02 00:20 to 2024-06-02 00:30  3 scans",
+        "worst days 2024-06-01  66.6 % of 6\n             2024-06-02  78.5 % of 14",
+        "rejected   2 unreadable, 1 range\n             b11.nc: is cut off",
+        "not needed 1 duplicate",
+    ):
+        assert part in text
+
+
+def test_long_lists_are_cut_in_the_text_only(tmp_path, grid, rain_codes, scans_of):
+    scans = scans_of(rain_codes(30), START)[::2]
+    broken = [Rejection(f"b{i}.nc", f"{i:032x}", "is cut off", seen=i + 1) for i in range(15)]
+    writer = ArchiveWriter(tmp_path / "a", STEP, {"name": "rain"})
+    writer.commit(grid, scans, broken, "one")
+    found = status(tmp_path / "a")
+    text = str(found)
+    assert "14, the longest:" in text
+    assert text.count("  1 scan\n") == 10
+    assert "… and 5 more (--json lists all)" in text
+    assert len(found.as_dict()["gaps"]) == 14
+    assert len(found.as_dict()["rejections"]) == 15
+
+
+def test_an_archive_with_rejected_scans_alone(tmp_path, grid):
+    broken = [
+        Rejection(f"b{i}.nc", f"{i:032x}", "is cut off", START + i * STEP, seen=i + 1)
+        for i in range(2)
+    ]
+    ArchiveWriter(tmp_path / "a", STEP, {"name": "rain"}).commit(grid, [], broken, "one")
+    found = status(tmp_path / "a")
+    # a time axis begins with a scan: the times of files that cannot be used may be wrong
+    assert (found.first, found.present, found.rejected) == (None, 0, 0)
+    assert "no scan yet" in str(found)
+    assert len(found.rejections) == 2
+    assert main(["status", str(tmp_path / "a"), "--plot", str(tmp_path / "a.png")]) == 0
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width > 800
+
+
+def test_an_archive_that_knows_no_time_at_all(tmp_path, grid):
+    broken = [Rejection("b.nc", "0" * 32, "is no netCDF file", seen=1)]
+    ArchiveWriter(tmp_path / "a", STEP, {"name": "rain"}).commit(grid, [], broken, "one")
+    found = status(tmp_path / "a")
+    assert (found.present, found.missing, found.gaps) == (0, 0, [])
+    assert json.loads(json.dumps(found.as_dict()))["days"] == []
+    assert "0 rejected\n" in str(found)
+    assert main(["status", str(tmp_path / "a"), "--plot", str(tmp_path / "a.png")]) == 0
+
+
+def test_an_interrupted_first_ingestion_is_said(tmp_path, capsys, caplog):
+    icechunk.Repository.create(storage_of(str(tmp_path / "empty")))
+    assert main(["status", str(tmp_path / "empty")]) == 1
+    assert "nothing has been ingested yet; run `squall ingest`" in said(capsys, caplog)
+
+
+def test_snapshots_are_counted_up_to_a_bound(archive, monkeypatch):
+    monkeypatch.setattr(status_module, "COUNTED_SNAPSHOTS", 2)
+    found = status(archive)
+    assert found.snapshots is None
+    assert "more than 2, tags" in str(found)
+
+
+def test_half_a_million_time_steps_take_no_time():
+    rng = np.random.default_rng(0)
+    flags = rng.choice([MISSING, OK, REJECTED], 500_000, p=[0.3, 0.6, 0.1]).astype(np.uint8)
+    began = time.process_time()
+    gaps = gaps_of(flags, START, STEP)
+    days = coverage(flags, START, STEP, "D")
+    assert time.process_time() - began < 20  # a loop over scans with pandas takes minutes
+    assert sum(gap.scans for gap in gaps) == (flags != OK).sum()
+    assert [gap.scans for gap in gaps] == sorted((gap.scans for gap in gaps), reverse=True)
+    assert days.expected.sum() == 500_000
+    assert days.present.sum() == (flags == OK).sum()
+    assert days.rejected.sum() == (flags == REJECTED).sum()
+    assert (days.expected[1:-1] == 288).all()
+
+
+@pytest.mark.parametrize("unit", ["D", "h"])
+def test_coverage_agrees_with_counting_one_by_one(unit):
+    rng = np.random.default_rng(1)
+    flags = rng.integers(0, 3, 500).astype(np.uint8)
+    times = pd.date_range(START, periods=500, freq="7min")
+    expected = pd.Series(flags == OK, index=times).resample(unit).sum()
+    found = coverage(flags, START, pd.Timedelta("7min"), unit)
+    np.testing.assert_array_equal(found.present, expected.to_numpy())
+    np.testing.assert_array_equal(found.starts, expected.index.to_numpy())
+
+
+def test_the_commands_that_look_after_an_archive(archive, capsys, caplog):
+    def run(*arguments, code=0):
+        """What is printed, or said in an error."""
+        caplog.clear()
+        assert main(["archive", *arguments]) == code
+        return said(capsys, caplog)
+
+    newest = Archive.open(archive).snapshot
+    assert run("tag", archive, "run-7").strip().endswith(f"tag run-7 protects {newest}")
+    assert "already" in run("tag", archive, "run-7", code=2)
+    assert f"it held {newest}" in run("tag", archive, "run-7", "--delete")
+    first = history(archive)[-1].snapshot
+    run("tag", archive, "oldest", "--snapshot", first)
+    lines = run("history", archive).splitlines()
+    assert [line.split("  ")[2] for line in lines] == ["rest", "rejected", "first"]
+    assert lines[-1].endswith("[oldest]")
+    assert "--limit 0 lists all" in run("history", archive, "--limit", "2")
+    assert len(json.loads(run("history", archive, "--json", "--limit", "0"))) == 3
+    run("history", archive, "--limit", "-1", code=2)
+
+    assert "0 snapshots" in run("expire", archive, "--older-than", "30D")
+    dry = json.loads(run("expire", archive, "--older-than", "0s", "--dry-run", "--json"))
+    assert (dry["expired"], dry["kept_by_tags"]) == (1, ["oldest"])
+    assert "1 snapshot of before" in run("expire", archive, "--older-than", "0s")
+    assert ": sound; " in run("check", archive)
+    for age in ("30", "-1D", "month", "1e9D"):
+        assert "give an age with its unit" in run("expire", archive, f"--older-than={age}", code=2)
+
+    largest = max(Path(archive, "chunks").iterdir(), key=lambda file: file.stat().st_size)
+    largest.unlink()
+    report = json.loads(run("check", archive, "--json", "--quiet", code=1))
+    assert not report["sound"]
+    assert report["damage"][0]["array"] == "rain_rate_code"
+    assert "squall archive check" in run("check", archive, code=1)
+    assert "scans given up" in run("check", archive, "--repair", code=1)
+    assert ": sound; " in run("check", archive)
+
+
+@pytest.mark.parametrize("action", ["history", "tag", "expire", "check"])
+def test_help_shows_an_example(action, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["archive", action, "--help"])
+    assert exit.value.code == 0
+    assert f"squall archive {action}" in capsys.readouterr().out.split("example")[1]
+
+
+def test_a_picture_of_no_known_kind_is_refused(archive, tmp_path, capsys, caplog):
+    assert main(["status", archive, "--plot", str(tmp_path / "a.doc")]) == 2
+    assert "the name of a picture ends in .png" in said(capsys, caplog)

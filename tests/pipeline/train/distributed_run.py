@@ -1,0 +1,30 @@
+"""One training run, started by test_train_distributed in processes of its own.
+
+Lightning starts this file again for every further rank. Each rank writes which samples it saw.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from squall.pipeline.cli import main as cli
+
+torch.set_num_threads(1)
+stage = __import__("squall.pipeline.train.run", fromlist=["train"])
+
+
+def main(config: Path, out: Path, *more: str) -> int:
+    class Seen(stage.EpochLines):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            seen = {"epoch": trainer.current_epoch, "places": batch.places.tolist()}
+            with (out / f"rank{trainer.global_rank}.jsonl").open("a") as file:
+                file.write(json.dumps(seen) + "\n")
+
+    stage.EpochLines = Seen
+    return cli.main(["train", str(config), "--out", str(out / "run"), *more])
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))

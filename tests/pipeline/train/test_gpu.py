@@ -1,0 +1,29 @@
+"""What only a GPU can show: mixed precision, pinned codes, the delayed look at the loss."""
+
+import sys
+
+import pytest
+import torch
+
+from squall.pipeline.train.experiment import TrainConfig
+
+stage = sys.modules["squall.pipeline.train.run"]
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
+]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_run_on_the_gpu_learns_what_one_on_the_cpu_does(
+    chain, make_experiment, tmp_path, compiled
+):
+    experiment = make_experiment(
+        chain.archive, trainer__accelerator="gpu", trainer__compile=compiled, data__workers=2
+    )
+    on_gpu = stage.train(TrainConfig(experiment=experiment, out=tmp_path / "gpu"))
+    on_cpu = stage.train(
+        TrainConfig(experiment=make_experiment(chain.archive), out=tmp_path / "cpu")
+    )
+    assert on_gpu.best_val_loss == pytest.approx(on_cpu.best_val_loss, rel=0.02)

@@ -1,0 +1,111 @@
+"""A run without validation: the last weights are the model, and it goes on like any other."""
+
+import os
+import signal
+import sys
+
+import pytest
+import torch
+
+from squall.convgru import load_nowcaster
+from squall.datasets.errors import DataError
+from squall.pipeline.cli import main as cli
+from squall.pipeline.interrupts import Terminated
+from squall.pipeline.train.check import check_training
+from squall.pipeline.train.experiment import TrainConfig
+
+stage = sys.modules["squall.pipeline.train.run"]
+
+BATCHES = 4  # an epoch's
+SPLIT = {
+    "validation_fraction": 0,
+    "test": [{"start": "2024-06-01T04:00", "end": "2024-06-01T05:00"}],
+    "guard_minutes": 0,
+}
+
+
+def train(experiment, out, resume=False):
+    return stage.train(TrainConfig(experiment=experiment, out=out, resume=resume))
+
+
+@pytest.fixture(scope="module")
+def experiment(chain, make_experiment):
+    """With the head and the loss that are trained this way."""
+    return make_experiment(
+        chain.archive, data__split=SPLIT, network__head="advection", loss={"kind": "skill"}
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(experiment, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return train(experiment, out)
+
+
+def assert_same_weights(run, whole):
+    here, there = (torch.load(r / "last.ckpt", weights_only=True) for r in (run, whole))
+    assert here["global_step"] == there["global_step"]
+    for part in ("state_dict", "current_model_state"):
+        assert all(torch.equal(value, there[part][name]) for name, value in here[part].items())
+
+
+def test_the_last_weights_are_the_result(whole):
+    assert whole.best == whole.last == whole.out / "last.ckpt"
+    assert whole.best_val_loss != whole.best_val_loss  # NaN
+    assert whole.epochs == 2
+    assert not (whole.out / "best.ckpt").exists()
+    metrics = (whole.out / "log" / "version_0" / "metrics.csv").read_text()
+    assert "val_loss" not in metrics
+    nowcaster, provenance = load_nowcaster(whole.best)
+    assert nowcaster.network.config.head == "advection"
+    assert provenance["archives"][0]["validation_periods"] == []
+    assert provenance["archives"][0]["training_periods"] == [
+        ["2024-06-01T00:00:00", "2024-06-01T04:00:00"]
+    ]
+    saved = torch.load(whole.last, weights_only=True)
+    assert saved["global_step"] == 2 * BATCHES
+    name = "network.head.maps.weight"  # the moving average is what is saved
+    assert not torch.equal(saved["state_dict"][name], saved["current_model_state"][name])
+
+
+def test_a_run_goes_on_after_an_epoch(experiment, tmp_path):
+    one = experiment.model_copy(
+        update={"trainer": experiment.trainer.model_copy(update={"max_epochs": 1})}
+    )
+    result = train(one, tmp_path / "run")
+    assert result.epochs == 1
+    again = train(experiment, tmp_path / "run", resume=True)
+    assert again.epochs == 2
+    saved = torch.load(again.last, weights_only=True)
+    assert saved["global_step"] == 2 * BATCHES
+
+
+@pytest.mark.parametrize("at", [1, BATCHES - 1])
+def test_sigterm_changes_nothing(experiment, whole, monkeypatch, tmp_path, at):
+    class Signals(stage.EpochLines):
+        def on_train_batch_start(self, trainer, *_):
+            if trainer.fit_loop.epoch_loop.total_batch_idx == at:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "EpochLines", Signals)
+        with pytest.raises(Terminated):
+            train(experiment, tmp_path / "run")
+    train(experiment, tmp_path / "run", resume=True)
+    assert_same_weights(tmp_path / "run", whole.out)
+
+
+def test_a_corrupt_checkpoint_has_no_best_beside_it(experiment, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(DataError, match=r"cannot be read as a .* Begin anew in another folder"):
+        train(experiment, tmp_path, resume=True)
+
+
+def test_check_and_command_line_say_so(experiment, whole, monkeypatch, capsys, tmp_path):
+    report = check_training(experiment)
+    assert "0 validation, " in report
+    assert "; 0 validation samples" in report
+    assert "activations" in report
+    monkeypatch.setattr(stage, "train", lambda _: whole)
+    assert cli.main(["train", str(whole.out / "config.yaml"), "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"2 epochs, no validation: {whole.last}\n"

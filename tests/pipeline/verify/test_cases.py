@@ -1,0 +1,89 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from squall.datasets.archive.records import MISSING, OK
+from squall.datasets.errors import ConfigError
+from squall.pipeline.verify.cases import ReferencePeriod, choose_cases, rainiest, times_seen
+
+EVER = (ReferencePeriod(),)
+NOON = pd.Timestamp("2024-06-01T12:00")
+
+
+def archive(statuses):
+    return SimpleNamespace(
+        address="a.icechunk",
+        name="radar",
+        step=pd.Timedelta("5min"),
+        times=pd.date_range(NOON, periods=len(statuses), freq="5min"),
+        status=np.array(statuses, dtype=np.uint8),
+    )
+
+
+def chosen(statuses, *, periods=EVER, every=None, seen=(), context=2, lead_times=2):
+    mask = np.zeros(len(statuses), dtype=bool)
+    mask[list(seen)] = True
+    return choose_cases(
+        archive(statuses),
+        context=context,
+        lead_times=lead_times,
+        periods=periods,
+        every=every,
+        seen=mask,
+    )
+
+
+def at(index):
+    return NOON + index * pd.Timedelta("5min")
+
+
+def test_scans_before_and_any_scan_after_are_needed():
+    # index 0 has too few before; 7 has nothing after
+    assert chosen([OK] * 8).indices == (1, 2, 3, 4, 5, 6)
+    assert chosen([OK] * 8).gaps == 1
+    # without scan 3: 3 itself, and 4 that starts from it
+    with_gap = chosen([OK, OK, OK, MISSING, OK, OK, OK, OK])
+    assert with_gap.indices == (1, 2, 5, 6)
+    assert with_gap.gaps == 2
+    # two missing in a row: 2 has nothing to compare with
+    assert chosen([OK, OK, OK, MISSING, MISSING, OK, OK, OK]).indices == (1, 6)
+
+
+def test_windows_that_touch_what_a_model_saw_are_left_out():
+    cases = chosen([OK] * 10, seen=[4])
+    # windows reach from one scan before to two after
+    assert cases.indices == (1, 6, 7, 8)
+    assert cases.trained_on == 4
+
+
+def test_every_counts_from_the_start_of_each_period():
+    periods = (ReferencePeriod(at(1), at(6)), ReferencePeriod(at(8), at(12)))
+    cases = chosen([OK] * 16, periods=periods, every=pd.Timedelta("15min"))
+    assert cases.indices == (1, 4, 8, 11)
+    with pytest.raises(ConfigError, match="--every 7 min is no multiple of the step"):
+        chosen([OK] * 4, every=pd.Timedelta("7min"))
+
+
+def test_times_seen_are_those_of_the_same_archive():
+    periods = {"training_periods": [["2024-06-01T12:00", "2024-06-01T12:10"]]}
+    periods["validation_periods"] = [["2024-06-01T12:20", "2024-06-01T12:25"]]
+    provenances = [
+        {"archives": [{"name": "radar", **periods}]},
+        {"archives": [{"name": "other", **periods}]},
+    ]
+    seen = times_seen(archive([OK] * 6), provenances)
+    assert np.flatnonzero(seen).tolist() == [0, 1, 4]
+    assert not times_seen(archive([OK] * 6), provenances[1:]).any()
+
+
+def test_the_rainiest_cases_lie_an_hour_apart():
+    radar = archive([OK] * 40)
+    rain = np.zeros((40, 1, 1))
+    rain[[10, 11, 30]] = [[[5]], [[4]], [[3]]]
+    rain[5] = np.nan
+    radar.block_statistics = lambda name: rain
+    # 9 has 5 + 4 after it; 10 is too near; 29 and 28 have 3, the earlier comes first
+    assert rainiest(radar, range(1, 38), 2, 2) == [9, 28]
+    assert rainiest(radar, range(1, 38), 2, 0) == []

@@ -1,0 +1,241 @@
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from pydantic import ValidationError
+
+from squall.datasets.archive.archive import Archive
+from squall.datasets.errors import ConfigError, DataError
+from squall.pipeline.forecast.methods import Extrapolation, find_method
+from squall.pipeline.forecast.model import Model
+from squall.pipeline.ingest.run import IngestConfig, ingest
+from squall.pipeline.verify import output as verify_output
+from squall.pipeline.verify.run import VerifyConfig, verify
+
+TEST = "2024-06-01T04:00"  # what comes after is neither trained nor validated on
+
+
+def config(chain, out, **changes):
+    values = {
+        "archives": (chain.archive,),
+        "models": (chain.model,),
+        "out": out,
+        "every_minutes": 10,
+        "workers": 1,
+        "cases": 0,
+        "thresholds_mm_h": (0.5, 2.0),
+        "scales_km": (1.0, 4.0),
+    }
+    return VerifyConfig(**values | changes)
+
+
+@pytest.fixture(scope="module")
+def result(chain, tmp_path_factory):
+    out = tmp_path_factory.mktemp("scores")
+    return verify(config(chain, out, cases=1, pixels="observed"))
+
+
+@pytest.fixture(autouse=True)
+def quick_report(result, monkeypatch):
+    """No pictures after the first run, and a report of nothing but its words."""
+
+    def words(title, sections, *, cautions=(), **rest):
+        return "\n".join([title, *(section.title for section in sections), *cautions, str(rest)])
+
+    monkeypatch.setattr(verify_output, "plots", lambda scores: {})
+    monkeypatch.setattr(verify_output, "html_report", words)
+
+
+def test_files_are_written_and_agree(result):
+    with xr.open_dataset(result.netcdf) as scores:
+        assert {"csi", "pod", "far", "frequency_bias", "fss", "mae", "rmse"} <= set(scores)
+        csi = float(scores.csi.sel({"method": "tiny", "threshold": 0.5}).isel(lead_time=0))
+        assert {"csi_low", "csi_high", "seconds"} <= set(scores)
+    table = pd.read_csv(result.csv)
+    row = table.query("method == 'tiny' and lead_time_min == 5 and threshold_mm_h == 0.5")
+    assert float(row.query("score == 'csi'").value.iloc[0]) == pytest.approx(csi)
+    assert len(result.plots) >= 4
+    assert all(path.stat().st_size > 10_000 for path in result.plots)
+    assert "persistence" in result.table
+    page = result.report.read_text()
+    assert "tiny" in page
+    assert "data:image/" in page
+    assert "much rain to come" in page
+
+
+def test_persistence_is_scored_as_by_hand(result, chain):
+    """Contingency table of all cases counted here, pixel by pixel known to all methods."""
+    archive = Archive.open(chain.archive)
+    hits = events = 0
+    for index in range(archive.times.size):
+        window = archive.read(index - 2, 7).values
+        time = f"{archive.times[index]:%H:%M}"
+        if not "04:10" <= time <= "04:50" or int(time[-2:]) % 10:
+            continue
+        last, observed = window[2], window[3]
+        known = ~np.isnan(last) & ~np.isnan(observed)
+        hits += ((last >= 0.5) & (observed >= 0.5) & known).sum()
+        events += (((last >= 0.5) | (observed >= 0.5)) & known).sum()
+    found = result.scores.csi.sel({"method": "persistence", "threshold": 0.5}).isel(lead_time=0)
+    assert float(found) == pytest.approx(hits / events)
+
+
+def test_windows_that_touch_training_are_left_out(result, chain, tmp_path):
+    # trained until 03:00, validated until 04:00; the context takes three scans
+    assert result.scores.attrs["first_reference_time"] == "2024-06-01 04:10:00"
+    assert result.left_out > 0
+    everything = verify(config(chain, tmp_path, include_training=True))
+    assert everything.left_out == 0
+    assert everything.cases > result.cases
+    assert "trained or chosen on are among the cases" in everything.report.read_text()
+    with pytest.raises(DataError, match="a model was trained or chosen on"):
+        verify(config(chain, tmp_path, end="2024-06-01T01:00"))
+
+
+def test_every_and_periods_choose_the_cases(chain, tmp_path):
+    made = verify(
+        config(chain, tmp_path, start="2024-06-01T04:15", end="2024-06-01T04:45", every_minutes=15)
+    )
+    assert made.cases == 3
+    periods = ("2024-06-01T04:10/2024-06-01T04:20", "2024-06-01T04:40/2024-06-01T04:40")
+    assert verify(config(chain, tmp_path, periods=periods)).cases == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"every_minutes": 7}, "no multiple of the step"),
+        ({"start": "2024-06-01T04:00", "end": "2024-06-01T03:00"}, "is after --end"),
+        ({"start": "tomorrowish"}, "is no time"),
+        ({"periods": ("2024-06-01T04:00",)}, "is no period; write it START/END"),
+        ({"periods": ("2024-06-01T04:00/2024-06-01T03:00",)}, "the start is after the end"),
+        ({"models": ("guess",)}, "guess: neither a file nor"),
+        ({"minutes": 4.0}, "--minutes 4 is less than the step"),
+        ({"start": "2030-01-01"}, "no scan there is followed by another"),
+    ],
+)
+def test_wrong_requests_are_refused(chain, tmp_path, changes, message):
+    with pytest.raises((ConfigError, DataError), match=message):
+        verify(config(chain, tmp_path, **changes))
+
+
+def test_what_excludes_each_other_is_refused(chain, tmp_path):
+    with pytest.raises(ValidationError, match="either periods or start"):
+        config(chain, tmp_path, periods=("a/b",), end="2024-06-01")
+    with pytest.raises(ValidationError, match="either lead_times or minutes"):
+        config(chain, tmp_path, lead_times=3, minutes=15)
+    with pytest.raises(ValidationError, match="must be positive and rise"):
+        config(chain, tmp_path, scales_km=(4.0, 1.0))
+
+
+def test_minutes_and_lead_times_say_how_far(chain, tmp_path):
+    for changes in ({"minutes": 12.0}, {"lead_times": 2}):
+        made = verify(config(chain, tmp_path, **changes))
+        assert (made.scores.lead_time / np.timedelta64(1, "m")).values.tolist() == [5, 10]
+
+
+def test_only_reachable_pixels_count_and_the_same_for_all(result, chain, tmp_path):
+    """Pixels counted here from the extrapolation of each case and what all methods know."""
+    made = verify(config(chain, tmp_path))
+    archive = Archive.open(chain.archive)
+    extrapolation, model = (find_method(m, archive) for m in ("extrapolation", chain.model))
+    expected = np.zeros(4, dtype=int)
+    for minute in ("10", "20", "30", "40", "50"):
+        index = archive.index_of(pd.Timestamp(f"2024-06-01T04:{minute}"))
+        context = archive.read(index - 3, 4).values
+        known = ~np.isnan(archive.read(index + 1, 4).values) & ~np.isnan(context[-1])
+        known &= ~np.isnan(extrapolation.nowcast(context, 4))
+        known &= ~np.isnan(model.nowcast(context[-3:], 4))
+        expected += known.sum(axis=(1, 2))
+    for method in ("tiny", "persistence"):
+        found = made.scores.n_pixels.sel({"method": method}).values
+        np.testing.assert_array_equal(found, expected)
+    assert (expected <= result.scores.n_pixels.isel(method=0).values).all()
+    assert expected[-1] < int(result.scores.n_pixels.isel(method=0, lead_time=-1))
+
+
+def test_runs_of_one_name_show_their_folder(chain, tmp_path):
+    other = tmp_path / "other" / "best.ckpt"
+    other.parent.mkdir()
+    shutil.copy(chain.model, other)
+    made = verify(config(chain, tmp_path / "out", models=(chain.model, other)))
+    names = ["tiny (run/best)", "tiny (other/best)", "persistence"]
+    assert made.scores["method"].values.tolist() == names
+    first, second = (made.scores.csi.sel({"method": name}) for name in names[:2])
+    np.testing.assert_array_equal(first, second)
+
+
+def test_all_dry_is_scored_without_events(chain, tmp_path, monkeypatch):
+    def dry(self, first, count):
+        times = np.datetime64("2024-06-01T04:00") + np.arange(count) * np.timedelta64(5, "m")
+        return xr.DataArray(
+            np.zeros((count, 64, 64), dtype=np.float32),
+            dims=("time", "y", "x"),
+            coords={"time": times},
+        )
+
+    monkeypatch.setattr(Archive, "read", dry)
+    monkeypatch.setattr(Model, "nowcast", lambda self, context, n: np.zeros((n, 64, 64), "f4"))
+    made = verify(config(chain, tmp_path))
+    assert np.isnan(made.scores.csi).all()
+    assert float(made.scores.mae.max()) == 0
+
+
+def test_a_case_that_one_method_cannot_forecast_counts_for_none(chain, tmp_path, monkeypatch):
+    made = Extrapolation.nowcast
+    calls = []
+
+    def sometimes(self, context, lead_times):
+        calls.append(context)
+        if len(calls) == 2:
+            raise FloatingPointError("no rain to work with")
+        if len(calls) == 3:
+            return np.full((lead_times, *context.shape[1:]), np.nan, dtype=np.float32)
+        return made(self, context, lead_times)
+
+    monkeypatch.setattr(Extrapolation, "nowcast", sometimes)
+    result = verify(config(chain, tmp_path, models=("extrapolation",), lead_times=4, start=TEST))
+    assert result.cases == int(result.scores.n_cases.max()) == 4
+    reasons = [(f.reference_time, f.method, f.reason) for f in result.failures]
+    assert reasons == [
+        ("2024-06-01 04:10", "extrapolation", "FloatingPointError: no rain to work with"),
+        ("2024-06-01 04:20", "extrapolation", "no pixel of the forecast is known"),
+    ]
+    assert "no rain to work with" in result.report.read_text()
+
+    def never(self, context, lead_times):
+        raise FloatingPointError("no rain at all")
+
+    monkeypatch.setattr(Extrapolation, "nowcast", never)
+    with pytest.raises(DataError, match=r"all 6 forecasts failed.*no rain at all"):
+        verify(config(chain, tmp_path / "b", models=("extrapolation",), lead_times=4, start=TEST))
+
+
+def test_two_archives_are_scored_apart_and_pooled(result, chain, synthetic_config, tmp_path):
+    other = tmp_path / "other.icechunk"
+    source = synthetic_config.model_copy(update={"name": "other", "title": "The other"})
+    files = (f"{chain.files}/**/*.nc",)
+    ingest(IngestConfig(source=source, archive=other, files=files, workers=0))
+    made = verify(
+        config(
+            chain,
+            tmp_path / "out",
+            archives=(chain.archive, other),
+            start=TEST,
+            pixels="observed",
+        )
+    )
+    # trained on the first, so that three more cases are unseen on the second
+    apart = made.by_archive
+    assert made.cases == sum(scores.attrs["cases"] for scores in apart.values())
+    xr.testing.assert_equal(apart["synthetic"].csi, result.scores.csi)
+    pooled, counts = made.scores, [scores.n_pixels for scores in apart.values()]
+    np.testing.assert_array_equal(pooled.n_pixels, counts[0] + counts[1])
+    mean = sum(scores.mae * scores.n_pixels for scores in apart.values()) / pooled.n_pixels
+    np.testing.assert_allclose(pooled.mae, mean)
+    assert (tmp_path / "out" / "other" / "scores.csv").exists()
+    assert "The other" in made.report.read_text()
+    with pytest.raises(ConfigError, match="verify those of one name apart"):
+        verify(config(chain, tmp_path, archives=(chain.archive, chain.archive)))
