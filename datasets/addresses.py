@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator
 
-from squall.datasets.errors import ConfigError
+from squall.datasets.errors import ConfigError, DataError, first_line
 
 HTTP = ("http", "https")
 CONTAINER_KINDS = ("zip", "tar")
@@ -134,3 +134,13 @@ def refuse_credentials(address: str) -> None:
                 "and in the archive; put credentials into the environment (AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY for s3, ~/.netrc for http)"
             )
+
+
+def unreachable(address: str, error: BaseException) -> DataError:
+    """An error for an address that cannot be read or written, with what the user should check."""
+    if not is_remote(address):
+        return DataError(f"{address}: cannot be read or written ({first_line(error)})")
+    return DataError(
+        f"{address}: cannot be reached ({first_line(error)}); check the bucket, the credentials in "
+        "the environment, AWS_REGION and AWS_ENDPOINT_URL"
+    )

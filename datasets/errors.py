@@ -1,4 +1,8 @@
-"""What can be wrong with a user's data or configuration, and nothing else."""
+"""Errors that a user can do something about: wrong configurations and unusable data.
+
+Owns the exception classes that all rooms raise and the words of a foreign exception. Knows nothing
+of files, archives or stores.
+"""
 
 
 class ConfigError(ValueError):
@@ -11,3 +15,9 @@ class DataError(ValueError):
 
 class BusyError(DataError):
     """Another process is writing the archive; nothing was changed, try again later."""
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an exception's message; its ``repr`` if it has no message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else repr(error)

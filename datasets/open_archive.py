@@ -8,7 +8,7 @@ from squall.datasets.addresses import archive_address
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.repository import repository_exists
 from squall.datasets.archive.scan_store import ScanStore
-from squall.datasets.mlcast.store import MlcastArchive, is_plain_zarr
+from squall.datasets.mlcast.store import MlcastStore, is_plain_zarr
 
 
 def open_archive(address: Path | str, snapshot: str | None = None) -> ScanStore:
@@ -26,5 +26,5 @@ def open_archive(address: Path | str, snapshot: str | None = None) -> ScanStore:
     """
     address = archive_address(address)
     if not repository_exists(address) and is_plain_zarr(address):
-        return MlcastArchive.open(address, snapshot)
+        return MlcastStore.open(address, snapshot)
     return Archive.open(address, snapshot)

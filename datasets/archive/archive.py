@@ -157,7 +157,7 @@ class Archive(ScanStore):
                 reason=str(log["reason"][i]),
                 time=None if log["time"][i] == NO_TIME else pd.Timestamp(log["time"][i], unit="s"),
                 rule=str(log["rule"][i]),
-                seen=int(log["seen"][i]),
+                file_mark=int(log["seen"][i]),
             )
             for i in np.flatnonzero(~log["settled"])
         ]
@@ -178,14 +178,6 @@ class Archive(ScanStore):
         With a mask over the time axis, of those times alone.
         """
         return _taken(self._array(f"block_{name}"), where)
-
-    def codes_where(self, where: Bools) -> npt.NDArray[np.uint8]:
-        """(scan, y, x): the codes of the times where a mask over the time axis holds."""
-        return _taken(self.codes, where)
-
-    def source_names(self) -> npt.NDArray[Any]:
-        """(time,) address of the file that each scan came from, empty where missing."""
-        return np.asarray(self._array("source")[:])
 
     def bytes_on_disk(self) -> int:
         """Size of the repository, all snapshots, bytes; on object storage that of its chunks."""

@@ -25,11 +25,11 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from squall.datasets.addresses import is_remote
+from squall.datasets.addresses import is_remote, unreachable
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.check_report import CheckReport, Damage
 from squall.datasets.archive.records import MISSING, OK, REJECTED, EmptyArchiveError
-from squall.datasets.archive.repository import BRANCH, open_repository, unreachable
+from squall.datasets.archive.repository import BRANCH, open_repository
 from squall.datasets.errors import DataError
 from squall.datasets.measures import codes_checksum
 from squall.datasets.runs import Bools, runs

@@ -38,7 +38,7 @@ class Rejection:
     reason: str
     time: pd.Timestamp | None = None
     rule: str = "unreadable"  # short name of the reason's kind, to count by
-    seen: int = 0  # `file_mark`, so that the file need not be read again
+    file_mark: int = 0  # `file_mark`, so that the file need not be read again
     checksum: int = 0  # `codes_checksum`, where there are codes; kept for the time, not logged
 
 

@@ -15,7 +15,7 @@ import filelock
 import fsspec
 import icechunk
 
-from squall.datasets.addresses import is_remote
+from squall.datasets.addresses import is_remote, unreachable
 from squall.datasets.errors import BusyError, ConfigError, DataError
 
 BRANCH = "main"
@@ -155,17 +155,6 @@ def open_repository(address: str) -> icechunk.Repository:
         return icechunk.Repository.open(storage_of(address))
     except icechunk.IcechunkError as error:
         raise DataError(f"{address}: cannot be opened as an archive: {error}") from error
-
-
-def unreachable(address: str, error: Exception) -> DataError:
-    """An error that says what to look at when an object store does not answer."""
-    cause = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    if not is_remote(address):
-        return DataError(f"{address}: cannot be read or written ({cause})")
-    return DataError(
-        f"{address}: cannot be reached ({cause}); check the bucket, the credentials in the "
-        "environment, AWS_REGION and AWS_ENDPOINT_URL"
-    )
 
 
 def unwritable(address: str, error: Exception) -> DataError:

@@ -1,6 +1,6 @@
 """`ScanStore`: the one interface by which scans are read, whatever they are stored in.
 
-`Archive` (Icechunk) and `MlcastArchive` (plain Zarr) implement it; `open_archive` picks between
+`Archive` (Icechunk) and `MlcastStore` (plain Zarr) implement it; `open_archive` picks between
 them. What follows from the abstract members alone is implemented here.
 """
 

@@ -58,7 +58,7 @@ class StoredScan:
     ----------
     codes : (y, x); None where another process holds them and writes them.
     source, digest : address and content digest (hexadecimal) of the file that it came from.
-    seen : `archive.file_mark` of that file.
+    file_mark : `records.file_mark` of that file.
     held_as : by what name another process holds the codes.
     measures : computed from the codes where they are not given.
     """
@@ -67,7 +67,7 @@ class StoredScan:
     codes: npt.NDArray[np.uint8] | None
     source: str
     digest: str
-    seen: int = 0
+    file_mark: int = 0
     measures: ScanMeasures | None = None
     held_as: Any = None
 
@@ -117,7 +117,7 @@ class ArchiveWriter:
         message: str,
         *,
         write_elsewhere: WriteCodes | None = None,
-        keeps: Callable[[str, int], bool] = lambda file, seen: False,
+        keeps: Callable[[str, int], bool] = lambda file, file_mark: False,
     ) -> str:
         """Write scans and rejections in one atomic commit; returns the new snapshot.
 
@@ -125,7 +125,7 @@ class ArchiveWriter:
         scan; it is settled when its file or another one fills the slot after all. Times must lie
         on the step. A ``write_elsewhere`` gets a session that can be forked and must merge what
         its workers wrote before it returns. A file that gives anything settles what the log has
-        of it, but for entries that ``keeps`` (file, seen) says are of another part of the file.
+        of it, but for entries that ``keeps`` (file, mark) says are of another part of the file.
 
         Raises
         ------
@@ -270,7 +270,7 @@ def _write_records(group: zarr.Group, scans: Mapping[int, StoredScan]) -> None:
         put_rows(arrays[f"block_{name}"], rows, np.stack([m.blocks[i] for m in measures]))
     put_rows(arrays["status"], rows, np.full(rows.size, OK, dtype=np.uint8))
     put_rows(arrays["checksum"], rows, np.array([m.checksum for m in measures], dtype=np.uint64))
-    put_rows(arrays["seen"], rows, np.array([s.seen for s in values], dtype=np.uint64))
+    put_rows(arrays["seen"], rows, np.array([s.file_mark for s in values], dtype=np.uint64))
     digests = np.frombuffer(bytes.fromhex("".join(s.digest for s in values)), dtype=np.uint8)
     put_rows(arrays["digest"], rows, digests.reshape(rows.size, -1))
     put_rows(arrays["source"], rows, np.array([s.source for s in values], dtype="T"))
@@ -329,7 +329,7 @@ def _write_log(
             put_rows(log[name], rows, np.array([getattr(r, name) for r in rejections], dtype="T"))
         times = [NO_TIME if r.time is None else _seconds(r.time) for r in rejections]
         put_rows(log["time"], rows, np.array(times, dtype=np.int64))
-        put_rows(log["seen"], rows, np.array([r.seen for r in rejections], dtype=np.uint64))
+        put_rows(log["seen"], rows, np.array([r.file_mark for r in rejections], dtype=np.uint64))
         settled[rows] = False
     if rejections or (open_before & settled).any():
         log["settled"][:] = settled

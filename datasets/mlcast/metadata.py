@@ -1,7 +1,7 @@
-"""What a store of the MLCast source-data convention says of itself: all of it but the scans.
+"""Metadata of a store of the MLCast source-data convention: everything except the scans.
 
-Owns attributes, coordinates and their encoding, and knows which rules depend on the data.
-`squall.pipeline.export.run` writes them.
+Owns global attributes, coordinates and their encoding, and which rules of the convention depend on
+the data. `squall.datasets.mlcast.writer` writes them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import xarray as xr
 import zarr
 from zarr.storage import MemoryStore
 
+from squall import __version__
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.grid import Grid, grid_mapping_attributes
 from squall.datasets.mlcast.store import NAME_ATTRIBUTE
 from squall.datasets.mlcast.times import CONSISTENT_START, MISSING_TIMES, RESOLUTION_ATTRIBUTE
-from squall.pipeline.provenance import now_utc, squall_version
+from squall.datasets.times import now
 
 SPECIFICATION = "0.3.0"  # source_data/radar_precipitation
 VALIDATOR = "0.4.0"  # the mlcast-dataset-validator that checks it
@@ -48,18 +49,18 @@ def global_attributes(
 ) -> dict[str, str]:
     """Global attributes; what the archive's own attributes say, ``mlcast_…`` too, is carried."""
     carried = {k: str(v) for k, v in archive.attributes.items() if k not in NOT_CARRIED}
-    now = now_utc()
+    written_at = f"{now():%Y-%m-%dT%H:%M:%SZ}"
     described = {
         "Conventions": "CF-1.11",
         "title": archive.title,
         NAME_ATTRIBUTE: archive.name,
         "license": license,
-        "history": f"{now} squall export {squall_version()}: archive {archive.name}, snapshot "
+        "history": f"{written_at} squall export {__version__}: archive {archive.name}, snapshot "
         f"{archive.snapshot}",
         "time_coverage_start": f"{times[0]:%Y-%m-%dT%H:%M:%SZ}",
         "time_coverage_end": f"{times[-1]:%Y-%m-%dT%H:%M:%SZ}",
         RESOLUTION_ATTRIBUTE: archive.step.isoformat(),
-        "mlcast_created_on": now,
+        "mlcast_created_on": written_at,
         "mlcast_dataset_version": SPECIFICATION,
         "mlcast_dataset_validator_version": VALIDATOR,
     }

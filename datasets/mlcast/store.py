@@ -1,7 +1,7 @@
 """Plain Zarr stores of the MLCast source-data convention, read as archives.
 
 Owns what such a store says about its variable, grid and times, and codes made on the fly. Writing
-one is `squall.pipeline.export.run`.
+one is `squall.datasets.mlcast.writer`.
 
 The convention (``mlcast-dataset-validator`` 0.4.0, radar precipitation 0.3.0) keeps floating point
 numbers in chunks of one time step, and leaves missing times out of the time axis. An archive has a
@@ -26,8 +26,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from squall.datasets.addresses import unreachable
 from squall.datasets.archive.records import DIGEST_BYTES, MISSING, OK, Rejection
-from squall.datasets.archive.repository import unreachable
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import DataError
 from squall.datasets.measures import BLOCK, BLOCK_STATISTICS, measure
@@ -66,7 +66,7 @@ def is_plain_zarr(address: str) -> bool:
         return False
 
 
-class MlcastArchive(ScanStore):
+class MlcastStore(ScanStore):
     """One store of the convention, read only.
 
     Opening reads metadata and coordinates. `status` lists the chunks, to find scans without any
@@ -97,7 +97,7 @@ class MlcastArchive(ScanStore):
         self._snapshot = self._digest(root)
 
     @classmethod
-    def open(cls, address: Path | str, snapshot: str | None = None) -> MlcastArchive:
+    def open(cls, address: Path | str, snapshot: str | None = None) -> MlcastStore:
         """Open for reading; a named snapshot must be what the store still holds.
 
         Raises
@@ -115,7 +115,7 @@ class MlcastArchive(ScanStore):
         return archive
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return MlcastArchive.open, (self.address, self.snapshot)
+        return MlcastStore.open, (self.address, self.snapshot)
 
     def _read_metadata(self, dataset: xr.Dataset) -> None:
         variable = _rain_variable(dataset)
@@ -199,7 +199,7 @@ class MlcastArchive(ScanStore):
         """``status``, ``source`` and ``checksum`` of ascending rows; no digests of files (0)."""
         return {
             "status": self.status[rows],
-            "source": self.source_names()[rows],
+            "source": np.where(self.status[rows] == OK, self.address, ""),
             "digest": np.zeros((rows.size, DIGEST_BYTES), dtype=np.uint8),
             "checksum": self.checksums[rows],
         }
@@ -207,13 +207,6 @@ class MlcastArchive(ScanStore):
     def block_statistics(self, name: str, where: Bools | None = None) -> npt.NDArray[np.float32]:
         """(time, block_y, block_x); the first call reads every scan of the store."""
         return self._on_axis(self._measures[1][:, BLOCK_STATISTICS.index(name)], where)
-
-    def codes_where(self, where: Bools) -> npt.NDArray[np.uint8]:
-        return self.codes[np.flatnonzero(where)]
-
-    def source_names(self) -> npt.NDArray[Any]:
-        """(time,) the store's address where there is a scan, else empty."""
-        return np.where(self.status == OK, self.address, "")
 
     def bytes_on_disk(self) -> int:
         filesystem, root = fsspec.core.url_to_fs(self.address)

@@ -1,43 +1,31 @@
-"""An archive as a plain Zarr store of the MLCast source-data convention.
+"""The stage ``squall export``: an archive as a plain Zarr store of the MLCast convention.
 
-Owns the layout that the convention asks for and writing it so that an interrupted export never
-looks finished. Reading such a store back is `datasets.mlcast.store`; `docs/mlcast.md` has the
-rules.
+Owns which scans are exported, under which licence, and the report. `squall.datasets.mlcast` owns
+the convention: `metadata` describes the store, `writer` writes it, `store` reads it back.
+`docs/mlcast.md` has the rules.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import zarr
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from squall.datasets.addresses import is_remote
 from squall.datasets.archive.records import OK
-from squall.datasets.archive.repository import unreachable
 from squall.datasets.archive.scan_store import ScanStore
-from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import ConfigError, DataError
-from squall.datasets.mlcast.field import store_at
-from squall.datasets.mlcast.metadata import VARIABLE, global_attributes, store_metadata, unmet_rules
+from squall.datasets.mlcast.metadata import global_attributes, store_metadata, unmet_rules
+from squall.datasets.mlcast.writer import refuse_existing, write_store
 from squall.datasets.open_archive import open_archive
 from squall.datasets.times import EndTime, Time
 from squall.pipeline.progress import tracked
 
-ROOT_LAST = (".zattrs", ".zgroup", ".zmetadata")
-SPAN_BYTES = 2**28  # of codes that all threads hold together
 STATISTICS_SPAN = 4096  # time steps whose block statistics are looked at together
 
 
@@ -119,7 +107,7 @@ def export(config: ExportConfig) -> ExportResult:
     """
     archive = open_archive(config.archive)
     license = _license(config, archive)
-    _refuse_what_is_there(config.out)
+    refuse_existing(config.out)
     good = _observed(archive, _period(archive, config))
     kept = np.flatnonzero(good)
     if not kept.size:
@@ -136,13 +124,14 @@ def export(config: ExportConfig) -> ExportResult:
     }
     attributes = global_attributes(archive, license, times[kept], missing, given)
     metadata = store_metadata(archive.grid, times[kept], missing, attributes)
-    with _target(config.out) as place:
-        filesystem, root = _writable(place)
-        filesystem.pipe({f"{root}/{k}": v for k, v in metadata.items() if k not in ROOT_LAST})
-        array: Any = zarr.open_array(store_at(place, read_only=False), path=VARIABLE, mode="r+")
-        _write_scans(archive, kept, array, config.workers or os.cpu_count() or 1)
-        for key in ROOT_LAST:  # without these nothing takes the store for one
-            filesystem.pipe_file(f"{root}/{key}", metadata[key])
+    write_store(
+        config.out,
+        metadata,
+        archive,
+        kept,
+        threads=config.workers or os.cpu_count() or 1,
+        progress=lambda rows, count: tracked(rows, "export", count),
+    )
     return ExportResult(
         out=config.out,
         scans=kept.size,
@@ -170,22 +159,6 @@ def _license(config: ExportConfig, archive: ScanStore) -> str:
         ) from error
 
 
-def _refuse_what_is_there(out: str) -> None:
-    filesystem, root = fsspec.core.url_to_fs(out)
-    filesystem.invalidate_cache()
-    try:
-        taken = filesystem.isfile(root) or (filesystem.isdir(root) and bool(filesystem.ls(root)))
-    except Exception as error:  # each object store has errors of its own
-        if is_remote(out):
-            raise unreachable(out, error) from error
-        raise
-    if taken:
-        raise ConfigError(
-            f"{out}: is there already and is not empty; an export overwrites nothing: remove it "
-            "(an export that was killed leaves an unusable rest) or choose another place"
-        )
-
-
 def _period(archive: ScanStore, config: ExportConfig) -> npt.NDArray[np.bool_]:
     times = archive.times
     inside = archive.status == OK
@@ -206,71 +179,3 @@ def _observed(archive: ScanStore, good: npt.NDArray[np.bool_]) -> npt.NDArray[np
             shares = archive.block_statistics("observed_share", part)
             observed[part] = shares.any(axis=(1, 2))
     return observed
-
-
-def _write_scans(archive: ScanStore, kept: npt.NDArray[np.int64], array: Any, workers: int) -> None:
-    """Threads take spans of the archive's chunks along time, each read once."""
-    frame = int(np.prod(archive.grid.shape))
-    chunk = archive.codes.chunks[0]
-    span = chunk * max(1, 8 // chunk)
-    workers = max(1, min(workers, SPAN_BYTES // (span * frame)))
-    edges = np.flatnonzero(np.diff(kept // span)) + 1
-    parts = np.split(np.arange(kept.size), edges)
-
-    def write(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        first = int(kept[rows[0]])
-        codes = np.asarray(archive.codes[first : int(kept[rows[-1]]) + 1])
-        for row in rows.tolist():
-            array[row] = RAIN_CODE.decode(codes[kept[row] - first])
-        return rows
-
-    written = (row for rows in _in_threads(write, parts, workers) for row in rows)
-    for _ in tracked(written, "export", kept.size):
-        pass
-
-
-def _in_threads(
-    write: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]],
-    parts: Sequence[npt.NDArray[np.int64]],
-    workers: int,
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Results as they come; never more parts under way than threads."""
-    with ThreadPoolExecutor(workers) as pool:
-        under_way: set[Future[npt.NDArray[np.int64]]] = set()
-        for part in parts:
-            if len(under_way) == workers:
-                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-            under_way.add(pool.submit(write, part))
-        yield from (future.result() for future in under_way)
-
-
-@contextmanager
-def _target(out: str) -> Iterator[str]:
-    """Address to write to; what is not finished goes away again."""
-    if is_remote(out):
-        try:
-            yield out
-        except BaseException:
-            filesystem, root = _writable(out)
-            filesystem.invalidate_cache()
-            if filesystem.exists(root):
-                filesystem.rm(root, recursive=True)
-            raise
-        return
-    final = Path(out).absolute()
-    part = final.with_name(f".{final.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
-    try:
-        yield str(part)
-        part.replace(final)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _writable(address: str) -> tuple[Any, str]:
-    """Filesystem that makes the folders it needs, and the path of an address in it."""
-    if not is_remote(address):
-        return fsspec.filesystem("file", auto_mkdir=True), address
-    filesystem, root = fsspec.core.url_to_fs(address)
-    return filesystem, root.rstrip("/")

@@ -89,9 +89,9 @@ class Merge:
         self.tally.ingested += len(self._scans.keys() - stored.keys())
         return [self._scans[time] for time in sorted(self._scans)]
 
-    def keeps(self, file: str, seen: int) -> bool:
+    def keeps(self, file: str, mark: int) -> bool:
         """Whether a log entry of a file in this batch holds: it is of another part of the file."""
-        return file in self._going_on or seen in self._own_marks
+        return file in self._going_on or mark in self._own_marks
 
     def _note(self, part: Part, report: FileReport) -> None:
         """Keep in mind whether this part ends its file, with nothing left out."""
@@ -171,8 +171,8 @@ class Merge:
             return
         file = part.unit.file
         digest = part.report.digest if part.report else ""
-        seen = mark_aside(file.address, self._version(part), self._config)
-        self.rejections.append(Rejection(file.address, digest, reason, time, rule, seen, checksum))
+        mark = mark_aside(file.address, self._version(part), self._config)
+        self.rejections.append(Rejection(file.address, digest, reason, time, rule, mark, checksum))
         self.tally.rejected.append(
             RejectedScan(file.address, time.isoformat() if time is not None else None, rule, reason)
         )
@@ -221,8 +221,8 @@ class Merge:
             reason = (
                 f"{'the same as' if same else 'another file of the same time counts:'} {stands}"
             )
-            seen = mark_aside(file.address, file.version, self._config)
-            entries.append(Rejection(file.address, report.digest, reason, wanted[0], rule, seen))
+            mark = mark_aside(file.address, file.version, self._config)
+            entries.append(Rejection(file.address, report.digest, reason, wanted[0], rule, mark))
         return entries
 
     def _is_known(self, file: SourceFile, first: pd.Timestamp) -> bool:

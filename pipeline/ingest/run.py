@@ -224,14 +224,14 @@ class _Pass:
             [mark_aside(f.address, f.version, self._source) for f in files], dtype=np.uint64
         )
         log_entries = self._archive.rejections
-        marks = {entry.seen for entry in log_entries}
+        marks = {entry.file_mark for entry in log_entries}
         current = set(aside.tolist()) | {
             mark_aside(f.address, unfinished(f.version), self._source) for f in files
         }
         retry = {
             entry.file
             for entry in log_entries
-            if entry.rule not in REDUNDANT and entry.seen not in current
+            if entry.rule not in REDUNDANT and entry.file_mark not in current
         }
         again = np.array([file.address in retry for file in files])
         is_aside = np.isin(aside, np.array(sorted(marks), dtype=np.uint64))

@@ -46,7 +46,7 @@ class Radar:
         when = START + index * STEP
         source = f"/data/radar/{when:%Y/%m/%d}/composite_{when:%Y%m%d%H%M}.nc"
         codes = self._codes[index % len(self._codes)]
-        return StoredScan(when, codes, source, f"{index:032x}", seen=index + 1)
+        return StoredScan(when, codes, source, f"{index:032x}", file_mark=index + 1)
 
 
 def writer(path: Path) -> ArchiveWriter:

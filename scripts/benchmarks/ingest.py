@@ -95,7 +95,7 @@ def read_bare(path: str, variable: str) -> int:
 def floor(files: list[str], archive: Archive, variable: str) -> float:
     """Reading, inflating and compressing with the bare libraries, on all cores; seconds."""
     where = archive.status == 1
-    codes = archive.codes_where(where)
+    codes = archive.codes[:][where]
     _, tile_y, tile_x = archive.codes.chunks
     blocks = [
         np.ascontiguousarray(codes[t : t + TIME_CHUNK, y : y + tile_y, x : x + tile_x])

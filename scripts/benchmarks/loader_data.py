@@ -41,7 +41,7 @@ def _repeated(network: str, folder: Path, gib: float) -> Path:
     originals = folder / f"{network}-real"
     ingest(IngestConfig(source=source, archive=str(originals)))
     real = Archive.open(originals)
-    codes = real.codes_where(real.status == OK)
+    codes = real.codes[:][real.status == OK]
     measures = [measure(scan) for scan in codes]
     count = int(gib * 2**30) // codes[0].size
     partial = path.with_suffix(".partial")
@@ -53,7 +53,7 @@ def _repeated(network: str, folder: Path, gib: float) -> Path:
                 codes[index % len(codes)],
                 f"{index}.nc",
                 f"{index:032x}",
-                seen=index + 1,
+                file_mark=index + 1,
                 measures=measures[index % len(codes)],
             )
             for index in range(first, min(first + COMMIT_SCANS, count))

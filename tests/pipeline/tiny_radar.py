@@ -120,7 +120,7 @@ def contents(archive: Path | str) -> dict[str, Any]:
     assert all(
         codes_checksum(scan) == checksum
         for scan, checksum in zip(
-            opened.codes_where(opened.status == OK), records["checksum"][good], strict=True
+            opened.codes[:][opened.status == OK], records["checksum"][good], strict=True
         )
     )
     return {
@@ -129,7 +129,7 @@ def contents(archive: Path | str) -> dict[str, Any]:
         "source": records["source"].tolist(),
         "digest": [row.tobytes().hex() for row in records["digest"]],
         "checksum": records["checksum"].tolist(),
-        "codes": opened.codes_where(opened.status != MISSING),
+        "codes": opened.codes[:][opened.status != MISSING],
         "rain_rate": opened.block_statistics("rain_rate", opened.status != MISSING),
         "log": sorted((r.file, str(r.time), r.rule, r.reason) for r in opened.rejections),
     }

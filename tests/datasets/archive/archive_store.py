@@ -40,9 +40,10 @@ class Store:
 
 def assert_holds(archive: Archive, scans: list[StoredScan]) -> None:
     """Exactly these scans, at their times, and nothing else."""
-    status, codes, sources = archive.status, archive.codes[:], archive.source_names()
+    status, codes = archive.status, archive.codes[:]
     marks, checksums = archive.marks(), archive.checksums
-    digests = archive.records(np.arange(status.size))["digest"]
+    records = archive.records(np.arange(status.size))
+    sources, digests = records["source"], records["digest"]
     statistics = {name: archive.block_statistics(name) for name in BLOCK_STATISTICS}
     assert (status == OK).sum() == len(scans)
     for scan in scans:
@@ -53,7 +54,7 @@ def assert_holds(archive: Archive, scans: list[StoredScan]) -> None:
         np.testing.assert_array_equal(codes[index], scan.codes)
         assert sources[index] == scan.source
         assert digests[index].tobytes().hex() == scan.digest
-        assert marks[index] == scan.seen
+        assert marks[index] == scan.file_mark
         found = measure(scan.codes)
         assert checksums[index] == found.checksum
         for name, values in zip(BLOCK_STATISTICS, found.blocks, strict=True):

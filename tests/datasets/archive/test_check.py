@@ -27,14 +27,14 @@ GAP = (30, 31)
 @pytest.fixture
 def scans(rain_codes, scans_of):
     every = scans_of(rain_codes(COUNT), "2024-06-01")
-    return [replace(scan, seen=i + 1) for i, scan in enumerate(every) if i not in GAP]
+    return [replace(scan, file_mark=i + 1) for i, scan in enumerate(every) if i not in GAP]
 
 
 @pytest.fixture
 def archive(tmp_path, grid, scans):
     """Address of a sound archive of 60 time steps, two of them missing, one of those rejected."""
     address = str(tmp_path / "a.icechunk")
-    broken = Rejection("file30.nc", "f" * 32, "is cut off", scans[0].time + 30 * STEP, seen=7)
+    broken = Rejection("file30.nc", "f" * 32, "is cut off", scans[0].time + 30 * STEP, file_mark=7)
     ArchiveWriter(address, STEP, {"name": "rain"}).commit(grid, scans, [broken], "fixture")
     return address
 

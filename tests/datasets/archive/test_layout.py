@@ -171,5 +171,5 @@ def test_a_manifest_holds_a_bounded_number_of_chunks(
     assert group["rain_rate_code"].nchunks == 40
     before = {file.name for file in (path / "manifests").iterdir()}
     assert len(before) >= 10
-    writer.commit(grid, [replace(scans[-1], seen=5)], [], "the last again")
+    writer.commit(grid, [replace(scans[-1], file_mark=5)], [], "the last again")
     assert touched(path, "manifests", before) <= 10

@@ -88,9 +88,9 @@ def test_a_file_rejected_over_and_over_takes_one_entry(
     store.commit(scans_of(rain_codes(2), NOON))
     for attempt in range(5):
         broken = Rejection(
-            "a.nc", str(attempt), f"attempt {attempt}", NOON + 3 * STEP, seen=attempt
+            "a.nc", str(attempt), f"attempt {attempt}", NOON + 3 * STEP, file_mark=attempt
         )
-        unnamed = Rejection("b.nc", str(attempt), f"attempt {attempt}", seen=attempt)
+        unnamed = Rejection("b.nc", str(attempt), f"attempt {attempt}", file_mark=attempt)
         store.commit([], [broken, unnamed])
         archive = store.open()
         assert sorted(archive.rejections, key=lambda r: r.file) == [broken, unnamed]
@@ -122,7 +122,7 @@ def test_what_another_file_stands_for_stays_known_and_is_no_rejected_slot(
     store: Store, rain_codes: Codes, scans_of: Scans, rule: str
 ) -> None:
     scans = scans_of(rain_codes(2), NOON)
-    double = Rejection("double.nc", "1", "the same as file1.nc", scans[1].time, rule, seen=9)
+    double = Rejection("double.nc", "1", "the same as file1.nc", scans[1].time, rule, file_mark=9)
     store.commit(scans[:1], [double])
     assert store.open().status.tolist() == [OK, MISSING]
     store.commit(scans[1:])
@@ -133,11 +133,11 @@ def test_later_parts_of_a_file_keep_what_was_said_of_the_first(
     store: Store, rain_codes: Codes, scans_of: Scans
 ) -> None:
     scans = [replace(s, source="month.nc") for s in scans_of(rain_codes(4), NOON)]
-    early = Rejection("month.nc", "1", "negative", scans[1].time, seen=5)
-    off = Rejection("month.nc", "1", "91 s off the step", rule="off the step", seen=5)
+    early = Rejection("month.nc", "1", "negative", scans[1].time, file_mark=5)
+    off = Rejection("month.nc", "1", "91 s off the step", rule="off the step", file_mark=5)
     store.commit(scans[:1], [early, off])
-    later = Rejection("month.nc", "1", "7 s off the step", rule="off the step", seen=5)
-    store.commit(scans[2:3], [later], keeps=lambda file, seen: (file, seen) == ("month.nc", 5))
+    later = Rejection("month.nc", "1", "7 s off the step", rule="off the step", file_mark=5)
+    store.commit(scans[2:3], [later], keeps=lambda file, mark: (file, mark) == ("month.nc", 5))
     assert store.open().rejections == [early, off, later]
     store.commit(scans[3:])  # issued again: all that was said of it is void
     assert store.open().rejections == []

@@ -63,7 +63,7 @@ def kill_a_writer(path: Path, point: str, archive_for_grid: Path) -> None:
     child = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(KILLED), str(path), point, str(archive_for_grid)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
         timeout=60,
@@ -135,7 +135,7 @@ def test_a_lock_that_another_process_holds(tmp_path: Path) -> None:
         "from squall.datasets.archive.repository import write_lock\n"
         f"with write_lock(Path({str(path)!r})): print('held', flush=True); sys.stdin.read()"
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     with subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,

@@ -235,7 +235,8 @@ def test_forks_that_replace_and_a_rejection_beside_them(
     scans = scans_of(rain_codes(30), NOON)
     store.commit(scans)
     again = [
-        replace(s, codes=c, seen=7) for s, c in zip(scans[20:28], rain_codes(8, 9), strict=True)
+        replace(s, codes=c, file_mark=7)
+        for s, c in zip(scans[20:28], rain_codes(8, 9), strict=True)
     ]
     late = Rejection("late.nc", "b" * 32, "is cut off", scans[-1].time + 5 * STEP)
     store.commit(without_codes(again), [late], write_elsewhere=elsewhere(again))

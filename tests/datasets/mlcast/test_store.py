@@ -14,7 +14,7 @@ from squall.datasets.archive.records import MISSING, OK
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import DataError
 from squall.datasets.grid import grid_mapping_attributes
-from squall.datasets.mlcast.store import MlcastArchive, is_plain_zarr
+from squall.datasets.mlcast.store import MlcastStore, is_plain_zarr
 from squall.pipeline.export.run import ExportConfig, export
 
 SCANS, HEIGHT, WIDTH = 12, 20, 30
@@ -100,7 +100,7 @@ def exported(rain_archive, tmp_path):
     """The fixture archive and an export of it."""
     out = tmp_path / "rain.zarr"
     export(ExportConfig(archive=str(rain_archive), out=str(out)))
-    return Archive.open(rain_archive), MlcastArchive.open(out)
+    return Archive.open(rain_archive), MlcastStore.open(out)
 
 
 def test_an_export_reads_as_the_archive_that_it_came_from(exported):
@@ -113,7 +113,6 @@ def test_an_export_reads_as_the_archive_that_it_came_from(exported):
     assert 0 < good.sum() < good.size
     np.testing.assert_array_equal(store.status, np.where(good, OK, MISSING))
     np.testing.assert_array_equal(store.codes[:], archive.codes[:])
-    np.testing.assert_array_equal(store.codes_where(good), archive.codes_where(good))
     np.testing.assert_array_equal(store.checksums[good], archive.checksums[good])
     for name in ("rain_rate", "wet_share", "observed_share"):
         there, here = archive.block_statistics(name), store.block_statistics(name)
@@ -124,7 +123,8 @@ def test_an_export_reads_as_the_archive_that_it_came_from(exported):
     assert np.isnan(store.read(-1, 1)).all()
     assert store.marks().size == 0
     assert store.rejections == []
-    assert [bool(name) for name in store.source_names()] == good.tolist()
+    sources = store.records(np.arange(good.size))["source"]
+    assert [bool(name) for name in sources] == good.tolist()
 
 
 def test_the_codes_are_sliced_like_an_array(exported):
@@ -153,7 +153,7 @@ def test_a_window_reads_its_time_steps_alone(exported):
     for row in range(75):
         if f"{row}.0.0" not in kept:
             (folder / f"{row}.0.0").write_bytes(b"broken")
-    np.testing.assert_array_equal(MlcastArchive.open(store.address).codes[0:3, 8:20, 8:20], before)
+    np.testing.assert_array_equal(MlcastStore.open(store.address).codes[0:3, 8:20, 8:20], before)
     with pytest.raises(Exception, match=r"(?i)zstd"):
         store.codes[0:4]
 
@@ -161,14 +161,14 @@ def test_a_window_reads_its_time_steps_alone(exported):
 def test_it_pickles_as_its_address_and_snapshot(exported):
     _, store = exported
     again = pickle.loads(pickle.dumps(store))
-    assert isinstance(again, MlcastArchive)
+    assert isinstance(again, MlcastStore)
     assert again.snapshot == store.snapshot
     np.testing.assert_array_equal(again.codes[3], store.codes[3])
 
 
 def test_a_changed_store_is_another_snapshot(write_store, rate):
-    before = MlcastArchive.open(write_store(rate)).snapshot
-    assert MlcastArchive.open(write_store(rate)).snapshot == before
+    before = MlcastStore.open(write_store(rate)).snapshot
+    assert MlcastStore.open(write_store(rate)).snapshot == before
     for changed in (
         write_store(rate, attrs={"comment": "reissued"}),
         write_store(rate[:-1], times=TIMES[:-1]),
@@ -177,7 +177,7 @@ def test_a_changed_store_is_another_snapshot(write_store, rate):
         write_store(rate, consolidated=False, units="mm h-1"),
     ):
         with pytest.raises(DataError, match=f"no snapshot '{before}'.*newest state alone"):
-            MlcastArchive.open(changed, before)
+            MlcastStore.open(changed, before)
 
 
 @pytest.mark.parametrize("consolidated", [True, False])
@@ -186,7 +186,7 @@ def test_a_changed_store_is_another_snapshot(write_store, rate):
 def test_both_zarr_versions_open(write_store, rate, zarr_format, consolidated):
     address = write_store(rate, zarr_format=zarr_format, consolidated=consolidated)
     assert is_plain_zarr(address)
-    store = MlcastArchive.open(address)
+    store = MlcastStore.open(address)
     np.testing.assert_array_equal(store.codes[:], RAIN_CODE.encode(rate))
     assert store.name == "store"
     assert store.status.tolist() == [OK] * SCANS
@@ -199,7 +199,7 @@ def test_only_plain_zarr_is_taken_for_it(rain_archive, tmp_path):
     file.write_bytes(b"CDF")
     assert not is_plain_zarr(str(file))
     with pytest.raises(DataError, match="there is no Zarr store"):
-        MlcastArchive.open(tmp_path)
+        MlcastStore.open(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -214,14 +214,14 @@ def test_only_plain_zarr_is_taken_for_it(rain_archive, tmp_path):
 )
 def test_units_decide_what_the_numbers_mean(write_store, rate, variable, units, factor):
     values = (rate.astype(np.float64) * factor).astype(np.float32)
-    store = MlcastArchive.open(write_store(values, variable=variable, units=units))
+    store = MlcastStore.open(write_store(values, variable=variable, units=units))
     np.testing.assert_array_equal(store.codes[:], RAIN_CODE.encode(rate))
 
 
 def test_reflectivity_becomes_rain(write_store, rate):
     with np.errstate(divide="ignore"):
         dbz = (10 * np.log10(200 * rate.astype(np.float64) ** 1.6)).clip(-32).astype(np.float32)
-    store = MlcastArchive.open(
+    store = MlcastStore.open(
         write_store(dbz, variable="equivalent_reflectivity_factor", units="dBZ")
     )
     np.testing.assert_array_equal(store.codes[:], RAIN_CODE.encode(rate))
@@ -234,7 +234,7 @@ def test_bounds_give_an_accumulation_its_interval_and_end(write_store, rate):
     address = write_store(values, times=starts, units="mm", more={"time_bounds": bounds})
     zarr.open_array(f"{address}/time", mode="r+").attrs["bounds"] = "time_bounds"
     zarr.consolidate_metadata(address, zarr_format=2)
-    store = MlcastArchive.open(address)
+    store = MlcastStore.open(address)
     assert (store.start, store.step) == (TIMES[0], pd.Timedelta("5min"))
     np.testing.assert_array_equal(store.codes[:], RAIN_CODE.encode(rate))
 
@@ -246,7 +246,7 @@ def test_the_field_is_turned_north_up_and_into_metres(write_store, rate, grid):
         x=grid.x[:WIDTH][::-1] / 1000,
         coordinate_units="km",
     )
-    store = MlcastArchive.open(address)
+    store = MlcastStore.open(address)
     np.testing.assert_allclose(store.grid.y, grid.y[:HEIGHT])
     np.testing.assert_allclose(store.grid.x, grid.x[:WIDTH])
     codes = RAIN_CODE.encode(rate)
@@ -256,7 +256,7 @@ def test_the_field_is_turned_north_up_and_into_metres(write_store, rate, grid):
 
 def test_gaps_lie_on_a_regular_axis(write_store, rate):
     present = [0, 1, 2, 5, 6, 11]
-    store = MlcastArchive.open(write_store(rate[present], times=TIMES[present]))
+    store = MlcastStore.open(write_store(rate[present], times=TIMES[present]))
     assert store.step == pd.Timedelta("5min")
     assert (store.times == TIMES).all()
     assert np.flatnonzero(store.status == OK).tolist() == present
@@ -268,7 +268,7 @@ def test_gaps_lie_on_a_regular_axis(write_store, rate):
 def test_missing_times_tell_the_step_where_scans_do_not(write_store, rate):
     present, absent = [0, 2, 4, 6], [1, 3, 5]
     address = write_store(rate[present], times=TIMES[present], missing=TIMES[absent])
-    store = MlcastArchive.open(address)
+    store = MlcastStore.open(address)
     assert store.step == pd.Timedelta("5min")
     assert store.status.tolist() == [OK, MISSING, OK, MISSING, OK, MISSING, OK]
 
@@ -278,7 +278,7 @@ def test_times_off_the_step_are_snapped_or_reported(write_store, rate):
     times[2] += pd.Timedelta("20s")
     times[6] += pd.Timedelta("2min")
     times[9] = times[8] + pd.Timedelta("10s")
-    store = MlcastArchive.open(write_store(rate, times=times))
+    store = MlcastStore.open(write_store(rate, times=times))
     assert (store.times == TIMES).all()
     assert np.flatnonzero(store.status == MISSING).tolist() == [6, 9]
     np.testing.assert_array_equal(store.codes[8], RAIN_CODE.encode(rate[8]))
@@ -289,7 +289,7 @@ def test_times_off_the_step_are_snapped_or_reported(write_store, rate):
 
 def test_the_step_is_found_under_scattered_seconds(write_store, rate):
     scatter = np.random.default_rng(5).integers(-9, 10, SCANS)
-    store = MlcastArchive.open(write_store(rate, times=TIMES + pd.to_timedelta(scatter, unit="s")))
+    store = MlcastStore.open(write_store(rate, times=TIMES + pd.to_timedelta(scatter, unit="s")))
     assert (store.times == TIMES).all()
     np.testing.assert_array_equal(store.codes[:], RAIN_CODE.encode(rate))
 
@@ -298,10 +298,10 @@ def test_an_earlier_step_counts_for_rates_but_not_for_accumulations(write_store,
     times = [*pd.date_range("2024-05-31T23:00", periods=8, freq="15min"), TIMES[-1]]
     times[4:8] = TIMES[8:12] - pd.Timedelta("5min")
     attrs = {"consistent_timestep_start": str(times[4])}
-    rates = MlcastArchive.open(write_store(rate[:9], times=times, attrs=attrs))
+    rates = MlcastStore.open(write_store(rate[:9], times=times, attrs=attrs))
     assert rates.step == pd.Timedelta("5min")
     assert (rates.status == OK).sum() == 9
-    amounts = MlcastArchive.open(write_store(rate[:9], times=times, attrs=attrs, units="mm"))
+    amounts = MlcastStore.open(write_store(rate[:9], times=times, attrs=attrs, units="mm"))
     assert amounts.start == times[4]
     (left_out,) = amounts.rejections
     assert left_out.time == times[0]
@@ -324,13 +324,13 @@ def test_a_scan_without_an_observed_pixel_is_missing(write_store, rate, layout, 
     values[[0, 3, 4, 5, 6, 7, 11]] = np.nan
     with zarr.config.set({"array.write_empty_chunks": empty_chunks}):
         address = write_store(values, **layout)
-    status = MlcastArchive.open(address).status
+    status = MlcastStore.open(address).status
     assert np.flatnonzero(status == MISSING).tolist() == [0, 3, 4, 5, 6, 7, 11]
 
 
 def test_a_dry_scan_is_not_missing(write_store, rate):
     values = np.zeros_like(rate)
-    store = MlcastArchive.open(write_store(values))
+    store = MlcastStore.open(write_store(values))
     assert (store.status == OK).all()
     assert (store.codes[:] == RAIN_CODE.DRY).all()
 
@@ -339,14 +339,14 @@ def test_packed_numbers_are_unpacked(write_store, rate):
     values = np.where(np.isnan(rate), np.nan, np.rint(rate * 10) / 10).astype(np.float32)
     values[2] = np.nan
     packed = {"dtype": "int16", "scale_factor": 0.1, "_FillValue": np.int16(-1)}
-    store = MlcastArchive.open(write_store(values, encoding=packed))
+    store = MlcastStore.open(write_store(values, encoding=packed))
     assert np.flatnonzero(store.status == MISSING).tolist() == [2]
     decoded, there = RAIN_CODE.decode(store.codes[:]), RAIN_CODE.decode(RAIN_CODE.encode(values))
     np.testing.assert_allclose(decoded, there, rtol=0.03)  # 0.1 is not exact: the next code
 
 
 def test_statistics_are_read_once_and_said_so(write_store, rate, caplog):
-    store = MlcastArchive.open(write_store(rate))
+    store = MlcastStore.open(write_store(rate))
     with caplog.at_level(logging.INFO, logger="squall"):
         first = store.block_statistics("rain_rate")
         store.block_statistics("wet_share")
@@ -357,7 +357,7 @@ def test_statistics_are_read_once_and_said_so(write_store, rate, caplog):
 def test_values_that_are_no_rain_name_the_scan(write_store, rate):
     values = rate.copy()
     values[3, 9, 9] = -9999
-    store = MlcastArchive.open(write_store(values))
+    store = MlcastStore.open(write_store(values))
     assert store.codes[2].shape == (HEIGHT, WIDTH)
     with pytest.raises(DataError, match=r"'rainfall_rate' of 2024-06-01T00:15:00 .*-9999"):
         store.codes[3]
@@ -380,7 +380,7 @@ def test_what_breaks_the_convention_is_refused_in_words(write_store, rate, grid,
         changes = changes | {"x": grid.x[:HEIGHT], "y": grid.y[:WIDTH]}
     address = write_store(values, **changes)
     with pytest.raises(DataError, match=message) as caught:
-        MlcastArchive.open(address)
+        MlcastStore.open(address)
     assert str(caught.value).startswith(f"{address}: does not follow the MLCast convention: ")
 
 
@@ -388,11 +388,11 @@ def test_two_rain_variables_are_not_guessed_between(write_store, rate):
     other = (("time", "y", "x"), rate, {"units": "mm h-1", "grid_mapping": "crs"})
     address = write_store(rate, more={"rr": other})
     with pytest.raises(DataError, match="rainfall_rate, rr all hold a rate"):
-        MlcastArchive.open(address)
+        MlcastStore.open(address)
 
 
 def test_a_single_scan_has_its_step_from_the_attribute(write_store, rate):
     attrs = {"time_coverage_resolution": "PT10M"}
-    store = MlcastArchive.open(write_store(rate[:1], times=TIMES[:1], attrs=attrs))
+    store = MlcastStore.open(write_store(rate[:1], times=TIMES[:1], attrs=attrs))
     assert store.step == pd.Timedelta("10min")
     assert store.codes.shape == (1, HEIGHT, WIDTH)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.coding import RAIN_CODE
-from squall.datasets.mlcast.store import MlcastArchive
+from squall.datasets.mlcast.store import MlcastStore
 from squall.datasets.training.epoch_plan import SPAN
 from squall.datasets.training.samples import SampleSource, rain_blocks
 from squall.datasets.training.window_reader import (
@@ -46,7 +46,7 @@ def archive(request: pytest.FixtureRequest, rain_archive: Path) -> Archive:
     if request.param == "icechunk":
         return Archive.open(rain_archive)
     store = Archive.open(request.getfixturevalue("exported"))
-    assert isinstance(store, MlcastArchive)
+    assert isinstance(store, MlcastStore)
     return store
 
 

@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ from squall.datasets.archive.writer import ArchiveWriter, StoredScan
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.grid import Grid
-from squall.datasets.mlcast.store import MlcastArchive, is_plain_zarr
+from squall.datasets.mlcast import writer as mlcast_writer
+from squall.datasets.mlcast.store import MlcastStore, is_plain_zarr
 from squall.pipeline.export.run import ExportConfig, export
 from squall.pipeline.forecast.run import ForecastConfig, forecast
 from squall.pipeline.status.summary import status
@@ -23,7 +23,6 @@ from squall.pipeline.train.run import TrainConfig, train
 from squall.pipeline.verify.run import VerifyConfig, verify
 from tests.s3_server import moto_endpoint, s3_server  # noqa: F401 (fixtures)
 
-stage = sys.modules["squall.pipeline.export.run"]
 STEP = pd.Timedelta("5min")
 
 
@@ -136,7 +135,7 @@ def test_a_grid_of_degrees_goes_out_and_comes_back(tmp_path, rain_codes):
     writer.commit(grid, scans, [], "all")
     result = export(config(tmp_path / "a", tmp_path / "out.zarr"))
     assert result.unmet[0].startswith("3.1 projected x and y")
-    store = MlcastArchive.open(tmp_path / "out.zarr")
+    store = MlcastStore.open(tmp_path / "out.zarr")
     assert grid.difference(store.grid) is None
     np.testing.assert_array_equal(store.codes[:], codes)
 
@@ -147,7 +146,7 @@ def test_a_period_is_exported_inclusive(wide_archive, tmp_path):
         config(wide_archive, out, start="2024-06-01T02:15+02:00", end="2024-06-01T00:30")
     )
     assert (result.scans, result.missing) == (2, 2)
-    store, archive = MlcastArchive.open(out), Archive.open(wide_archive)
+    store, archive = MlcastStore.open(out), Archive.open(wide_archive)
     assert store.start == pd.Timestamp("2024-06-01T00:15")
     np.testing.assert_array_equal(store.codes[:], archive.codes[3:7])
 
@@ -191,7 +190,7 @@ def test_an_interrupted_export_leaves_nothing(wide_archive, tmp_path, monkeypatc
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stage, "_write_scans", interrupt)
+    monkeypatch.setattr(mlcast_writer, "_write_scans", interrupt)
     with pytest.raises(KeyboardInterrupt):
         export(config(wide_archive, tmp_path / "out.zarr"))
     assert not list(tmp_path.iterdir())
@@ -210,29 +209,29 @@ def test_a_failing_thread_ends_the_export(wide_archive, tmp_path, monkeypatch):
 def test_nothing_takes_a_store_for_one_before_its_scans_are_there(
     wide_archive, tmp_path, monkeypatch
 ):
-    write_scans, seen = stage._write_scans, []
+    write_scans, observed = mlcast_writer._write_scans, []
 
     def look_first(*arguments):
-        write_scans(*arguments)
+        yield from write_scans(*arguments)
         (part,) = tmp_path.iterdir()
-        seen.append((is_plain_zarr(str(part)), len(list((part / "rainfall_rate").iterdir()))))
+        observed.append((is_plain_zarr(str(part)), len(list((part / "rainfall_rate").iterdir()))))
 
-    monkeypatch.setattr(stage, "_write_scans", look_first)
+    monkeypatch.setattr(mlcast_writer, "_write_scans", look_first)
     export(config(wide_archive, tmp_path / "out.zarr"))
-    assert seen == [(False, 5 + 2)]  # scans and the array's metadata
+    assert observed == [(False, 5 + 2)]  # scans and the array's metadata
 
 
 @pytest.mark.parametrize("workers", [1, 5])
 def test_any_number_of_threads_writes_the_same(rain_archive, tmp_path, workers):
     export(config(rain_archive, tmp_path / "out.zarr", workers=workers))
-    archive, store = Archive.open(rain_archive), MlcastArchive.open(tmp_path / "out.zarr")
+    archive, store = Archive.open(rain_archive), MlcastStore.open(tmp_path / "out.zarr")
     np.testing.assert_array_equal(store.codes[:], archive.codes[:])
 
 
 def test_an_export_can_be_exported_again(wide_archive, tmp_path):
     export(config(wide_archive, tmp_path / "one.zarr"))
     export(config(tmp_path / "one.zarr", tmp_path / "two.zarr"))
-    first, second = (MlcastArchive.open(tmp_path / f"{n}.zarr") for n in ("one", "two"))
+    first, second = (MlcastStore.open(tmp_path / f"{n}.zarr") for n in ("one", "two"))
     assert (first.name, first.title) == (second.name, second.title) == ("wide", "Wide")
     assert (second.status == OK).sum() == 5
     np.testing.assert_array_equal(first.codes[:], second.codes[:])
@@ -284,21 +283,21 @@ def test_every_stage_reads_an_export(chain, tmp_path, make_experiment):
 def test_an_export_lives_on_object_storage(wide_archive, s3_server, monkeypatch):  # noqa: F811
     out = f"s3://{s3_server.bucket('nowcast')}/exports/wide.zarr"
     assert not is_plain_zarr(out)
-    write_scans = stage._write_scans
+    write_scans = mlcast_writer._write_scans
 
     def interrupt(*arguments):
-        write_scans(*arguments)
+        yield from write_scans(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stage, "_write_scans", interrupt)
+    monkeypatch.setattr(mlcast_writer, "_write_scans", interrupt)
     with pytest.raises(KeyboardInterrupt):
         export(config(wide_archive, out))
     assert s3_server.client.list_objects_v2(Bucket="nowcast")["KeyCount"] == 0
 
-    monkeypatch.setattr(stage, "_write_scans", write_scans)
+    monkeypatch.setattr(mlcast_writer, "_write_scans", write_scans)
     assert export(config(wide_archive, out)).scans == 5
     assert is_plain_zarr(out)
-    archive, store = Archive.open(wide_archive), MlcastArchive.open(out)
+    archive, store = Archive.open(wide_archive), MlcastStore.open(out)
     np.testing.assert_array_equal(store.codes[:], archive.codes[:])
     assert (store.status == OK).sum() == 5
     assert store.bytes_on_disk() > 5 * 10_000

@@ -113,7 +113,7 @@ class Poller(threading.Thread):
         rows = np.flatnonzero(opened.status == OK)
         self.states.add(len(rows))
         records = opened.records(rows)
-        for i, codes in enumerate(opened.codes_where(opened.status == OK)):
+        for i, codes in enumerate(opened.codes[:][opened.status == OK]):
             if codes_checksum(codes) != records["checksum"][i]:
                 self.wrong.append(f"codes of row {rows[i]} in {opened.snapshot}")
             if not (records["source"][i] and records["digest"][i].any()):

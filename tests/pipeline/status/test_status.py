@@ -31,10 +31,12 @@ def archive(tmp_path, grid, rain_codes, scans_of):
     writer = ArchiveWriter(address, STEP, {"name": "rain", "title": "Rain"})
     writer.commit(grid, [s for i, s in enumerate(scans[:10]) if i not in (3, 4)], [], "first")
     rejections = [
-        Rejection("b11.nc", "b" * 32, "is cut off", scans[11].time, rule="unreadable", seen=1),
-        Rejection("b12.nc", "c" * 32, "reaches 900 mm/h", scans[12].time, rule="range", seen=2),
-        Rejection("notes.nc", "d" * 32, "is no netCDF file", rule="unreadable", seen=3),
-        Rejection("copy.nc", "e" * 32, "same as a", scans[5].time, rule="duplicate", seen=4),
+        Rejection("b11.nc", "b" * 32, "is cut off", scans[11].time, rule="unreadable", file_mark=1),
+        Rejection(
+            "b12.nc", "c" * 32, "reaches 900 mm/h", scans[12].time, rule="range", file_mark=2
+        ),
+        Rejection("notes.nc", "d" * 32, "is no netCDF file", rule="unreadable", file_mark=3),
+        Rejection("copy.nc", "e" * 32, "same as a", scans[5].time, rule="duplicate", file_mark=4),
     ]
     writer.commit(grid, [], rejections, "rejected")
     writer.commit(grid, scans[13:], [], "rest")
@@ -93,7 +95,7 @@ def test_the_text_tells_the_same(archive):
 
 def test_long_lists_are_cut_in_the_text_only(tmp_path, grid, rain_codes, scans_of):
     scans = scans_of(rain_codes(30), START)[::2]
-    broken = [Rejection(f"b{i}.nc", f"{i:032x}", "is cut off", seen=i + 1) for i in range(15)]
+    broken = [Rejection(f"b{i}.nc", f"{i:032x}", "is cut off", file_mark=i + 1) for i in range(15)]
     writer = ArchiveWriter(tmp_path / "a", STEP, {"name": "rain"})
     writer.commit(grid, scans, broken, "one")
     found = status(tmp_path / "a")
@@ -107,7 +109,7 @@ def test_long_lists_are_cut_in_the_text_only(tmp_path, grid, rain_codes, scans_o
 
 def test_an_archive_with_rejected_scans_alone(tmp_path, grid):
     broken = [
-        Rejection(f"b{i}.nc", f"{i:032x}", "is cut off", START + i * STEP, seen=i + 1)
+        Rejection(f"b{i}.nc", f"{i:032x}", "is cut off", START + i * STEP, file_mark=i + 1)
         for i in range(2)
     ]
     ArchiveWriter(tmp_path / "a", STEP, {"name": "rain"}).commit(grid, [], broken, "one")
@@ -122,7 +124,7 @@ def test_an_archive_with_rejected_scans_alone(tmp_path, grid):
 
 
 def test_an_archive_that_knows_no_time_at_all(tmp_path, grid):
-    broken = [Rejection("b.nc", "0" * 32, "is no netCDF file", seen=1)]
+    broken = [Rejection("b.nc", "0" * 32, "is no netCDF file", file_mark=1)]
     ArchiveWriter(tmp_path / "a", STEP, {"name": "rain"}).commit(grid, [], broken, "one")
     found = status(tmp_path / "a")
     assert (found.present, found.missing, found.gaps) == (0, 0, [])

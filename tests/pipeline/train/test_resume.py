@@ -250,7 +250,7 @@ def growing(chain, tmp_path):
     scans = [
         StoredScan(time, codes, f"{time}.nc", f"{i:032d}")
         for i, (time, codes) in enumerate(
-            zip(source.times[good], source.codes_where(good), strict=True)
+            zip(source.times[good], source.codes[:][good], strict=True)
         )
     ]
     writer = ArchiveWriter(tmp_path / "growing", source.step, {"name": "synthetic"})
