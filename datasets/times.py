@@ -3,10 +3,11 @@
 One grammar holds for every option of the command line and every key of a configuration:
 
 =========  ====================================================================================
-time       ``2024-06-01``, ``2024-06-01T12:00``, ``2024-06-01 12:00:30``, ``20240601T1200``;
+time       ``2024-06-01T12``, ``2024-06-01T12:00``, ``2024-06-01 12:00:30``, ``20240601T1200``;
            UTC, or with ``Z`` or an offset like ``+02:00``
-           a date alone is the first moment of its day where something begins and the last
-           moment of its day where something ends
+date       ``2024-06-01``, ``20240601``, also the month ``2024-06`` and the year ``2024``: the
+           first moment of the day, month or year where a period begins, and the last moment
+           where an inclusive period ends
 age        a duration before now, where an option says so: ``2D``, ``36h``
 duration   numbers with units: ``5min``, ``1h 30min``, ``2.5h``, ``30s``, ``2D``, ``1W``;
            also ``00:05:00`` and ISO 8601 (``PT5M``). A number without a unit is refused.
@@ -37,10 +38,10 @@ _UNITS = {
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)")
 _ISO_DURATION = re.compile(r"P(?=.)(?:\d+D)?(?:T(?=.)(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?)?")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}")
+_DATE = re.compile(r"\d{4}(?:-\d{2}(?:-\d{2})?)?|\d{8}")
 _TIME = re.compile(
     r"(?:\d{4}-\d{2}-\d{2}|\d{8})"
-    r"(?:[T ](?:\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?|\d{4}(?:\d{2})?)"
+    r"(?:[T ](?:\d{2}(?::\d{2}(?::\d{2}(?:\.\d+)?)?)?|\d{4}(?:\d{2})?)"
     r"(?: ?(?:Z|UTC|[+-]\d{2}:?\d{2}))?)?",
     re.IGNORECASE,
 )
@@ -67,7 +68,7 @@ def parse_time(value: Any) -> pd.Timestamp:
         time = pd.Timestamp(value)
     else:
         text = value.strip() if isinstance(value, str) else ""
-        if not _TIME.fullmatch(text):
+        if not (_TIME.fullmatch(text) or _DATE.fullmatch(text)):
             raise ValueError(f"{value!r} is no time; {TIME_EXAMPLE}")
         try:
             time = pd.Timestamp(text)
@@ -85,13 +86,15 @@ def parse_end(value: Any) -> pd.Timestamp:
         As `parse_time`.
     """
     time = parse_time(value)
-    if is_date(value):
-        time += pd.Timedelta("1D") - pd.Timedelta("1ns")
-    return time
+    if not is_date(value):
+        return time
+    length = len(value.strip()) if isinstance(value, str) else 10
+    following = time.to_period({4: "Y", 7: "M"}.get(length, "D")) + 1
+    return following.start_time - pd.Timedelta("1ns")
 
 
 def is_date(value: Any) -> bool:
-    """Whether a value names a whole day and no time of that day."""
+    """Whether a value names a whole day, month or year."""
     if isinstance(value, str):
         return _DATE.fullmatch(value.strip()) is not None
     return isinstance(value, date) and not isinstance(value, datetime)
