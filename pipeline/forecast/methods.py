@@ -1,7 +1,9 @@
-"""Forecast methods by name: trained networks, persistence, extrapolation, those of pysteps.
+"""What a forecast method is, the methods of Squall that need no training, and `find_method`.
 
-`find_method` gives the method for a name or a path; whoever forecasts or verifies knows no more
-of it than `Method` says.
+Public: `ForecastMethod`, `Persistence`, `Extrapolation`, `find_method`.
+
+The forecast and verify stages know a method only as a `ForecastMethod`. Trained networks are in
+`squall.pipeline.forecast.network_method`, the methods of pysteps in `pysteps_methods` beside it.
 """
 
 from __future__ import annotations
@@ -17,49 +19,57 @@ import torch
 from squall.convgru.motion import FLOW_SCANS, extrapolate
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError
-from squall.pipeline.forecast.model import Model
-from squall.pipeline.forecast.pysteps_methods import PYSTEPS_METHODS, PystepsMethod, check_pysteps
+from squall.pipeline.forecast.names import EXTRAPOLATION, METHODS, PERSISTENCE, STEPS_MEMBERS
+from squall.pipeline.forecast.network_method import NetworkMethod
+from squall.pipeline.forecast.pysteps_methods import PystepsMethod, check_pysteps
 from squall.pipeline.provenance import squall_version
 
 Rates = npt.NDArray[np.float32]
 
-PERSISTENCE, EXTRAPOLATION = "persistence", "extrapolation"
-METHODS = (PERSISTENCE, EXTRAPOLATION, *PYSTEPS_METHODS)  # beside trained networks
-STEPS_MEMBERS = 20
-HORIZON_MINUTES = 60  # of methods that can forecast for any time
+DEFAULT_MINUTES = 60  # forecast of methods that have no number of lead times of their own
 
 
-class Method(Protocol):
-    """A way to forecast on one archive."""
+class ForecastMethod(Protocol):
+    """A forecast method, ready for one archive."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Name that users see."""
         ...
 
     @property
     def context(self) -> int:
-        """Number of scans that it starts from."""
+        """Number of scans that the method needs as input."""
         ...
 
     @property
     def lead_times(self) -> int:
-        """Number of steps that it forecasts where nobody says."""
+        """Default number of time steps to forecast."""
         ...
 
     @property
     def digest(self) -> str:
-        """What its forecasts depend on, beside this release: file digest or library version."""
+        """Version of what computes the forecasts: SHA-256 of the weights, or a library version."""
         ...
 
     def nowcast(self, context: Rates, lead_times: int) -> Rates:
-        """(lead_time, y, x) rain rate from (T, y, x), both mm/h; NaN = not observed, not known."""
+        """Forecast rain rate.
+
+        Parameters
+        ----------
+        context : (`context`, y, x), mm/h, NaN = not observed. The last scan is the newest.
+        lead_times : number of time steps to forecast.
+
+        Returns
+        -------
+        (lead_time, y, x), mm/h, NaN = not known.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Persistence:
-    """The last scan for all lead times: what any forecast has to beat."""
+    """The last scan, unchanged, for all lead times. Every useful forecast is better than this."""
 
     lead_times: int
     name: str = PERSISTENCE
@@ -70,13 +80,13 @@ class Persistence:
         return f"squall {squall_version()}"
 
     def nowcast(self, context: Rates, lead_times: int) -> Rates:
-        """The last of (T, y, x) as (lead_time, y, x), mm/h, NaN where it has not observed."""
+        """Repeat the last scan; see `ForecastMethod.nowcast`."""
         return np.broadcast_to(context[-1], (lead_times, *context.shape[1:]))
 
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """The last scan moved on along the motion of rain (`squall.convgru.motion`)."""
+    """The last scan, advected along the optical-flow motion of `squall.convgru.motion`."""
 
     lead_times: int
     name: str = EXTRAPOLATION
@@ -87,35 +97,40 @@ class Extrapolation:
         return f"squall {squall_version()}"
 
     def nowcast(self, context: Rates, lead_times: int) -> Rates:
-        """(lead_time, y, x) mm/h, NaN where no trajectory starts in what was observed."""
+        """Advect the last scan; see `ForecastMethod.nowcast`.
+
+        Pixels are NaN where the trajectory starts outside the observed area.
+        """
         scans = torch.from_numpy(np.ascontiguousarray(context))[None, :, None]
         with torch.inference_mode():
             return extrapolate(scans, lead_times)[0, :, 0].numpy()
 
 
-def find_method(name: str | Path, archive: ScanStore, *, members: int = STEPS_MEMBERS) -> Method:
-    """The method of a name, ready for an archive.
+def find_method(
+    name: str | Path, archive: ScanStore, *, members: int = STEPS_MEMBERS
+) -> ForecastMethod:
+    """Return the method with a name, ready for an archive.
 
     Parameters
     ----------
-    name : one of `METHODS`, a checkpoint's path, or the name of weights in the package. A file
-        that exists wins over a name.
-    members : of the STEPS ensemble.
+    name : one of `METHODS`, the path of a checkpoint, or the name of packaged weights. If a file
+        has this name, the file is used.
+    members : number of members of the STEPS ensemble.
 
     Raises
     ------
     ConfigError
         If there is no such method, or pysteps is needed and not installed.
     DataError
-        If a model cannot be loaded, or the archive's step or spacing is too far from its own.
+        If a network cannot be loaded, or cannot be used at the archive's time step or grid spacing.
     """
     if str(name) not in METHODS or Path(name).is_file():
         try:
-            return Model.load(name, archive)
+            return NetworkMethod.load(name, archive)
         except ConfigError as error:
             raise ConfigError(f"{error}; methods without training: {', '.join(METHODS)}") from error
     step_minutes = archive.step.total_seconds() / 60
-    lead_times = max(1, int(HORIZON_MINUTES // step_minutes))
+    lead_times = max(1, int(DEFAULT_MINUTES // step_minutes))
     if name == PERSISTENCE:
         return Persistence(lead_times)
     if name == EXTRAPOLATION:

@@ -24,7 +24,6 @@ from squall.datasets.errors import ConfigError, DataError
 Rates = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-PYSTEPS_METHODS = ("pysteps-extrapolation", "s-prog", "linda", "steps")
 CONTEXT = 4  # scans that the motion is found from; the nowcasts use the newest three of them
 WET_MM_H, WET_DBR, DRY_DBR = 0.1, -10.0, -15.0
 CASCADE_LEVELS = 6

@@ -20,8 +20,8 @@ from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.grid import GRID_MAPPING
 from squall.datasets.open_archive import open_archive
 from squall.datasets.times import parse_time
-from squall.pipeline.forecast.methods import Method, find_method
-from squall.pipeline.forecast.model import Model
+from squall.pipeline.forecast.methods import ForecastMethod, find_method
+from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import atomic_path, now_utc, squall_version
 
 log = logging.getLogger("squall.forecast")
@@ -109,7 +109,7 @@ def _context_status(archive: ScanStore, index: int, count: int) -> list[tuple[pd
 
 def _dataset(
     archive: ScanStore,
-    method: Method,
+    method: ForecastMethod,
     context: xr.DataArray,
     rate: npt.NDArray[np.float32],
     config: ForecastConfig,
@@ -174,9 +174,9 @@ def _dataset(
     )
 
 
-def _origin(method: Method) -> dict[str, str]:
+def _origin(method: ForecastMethod) -> dict[str, str]:
     """Where a method's forecasts come from, as attributes."""
-    if not isinstance(method, Model):
+    if not isinstance(method, NetworkMethod):
         return {"source": f"{method.name} ({method.digest})"}
     resampled = {"resampling": str(method.resampling)} if str(method.resampling) else {}
     return {

@@ -15,7 +15,7 @@ from squall.convgru import (
     OptimiserConfig,
 )
 from squall.datasets.training.datamodule import DataConfig
-from squall.pipeline.forecast.methods import METHODS
+from squall.pipeline.forecast.names import METHODS
 from squall.pipeline.train.trackers import TrackersConfig
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from squall.datasets.addresses import Address
 from squall.datasets.errors import ConfigError
 from squall.datasets.times import parse_end, parse_time
-from squall.pipeline.forecast.methods import STEPS_MEMBERS
+from squall.pipeline.forecast.names import STEPS_MEMBERS
 from squall.pipeline.verify.cases import ReferencePeriod
 
 THRESHOLDS_MM_H = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)

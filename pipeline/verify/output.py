@@ -15,8 +15,8 @@ from pathlib import Path
 import xarray as xr
 
 from squall.datasets.archive.scan_store import ScanStore
-from squall.pipeline.forecast.methods import Method
-from squall.pipeline.forecast.model import Model
+from squall.pipeline.forecast.methods import ForecastMethod
+from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import atomic_path, code_version, now_utc
 from squall.pipeline.report.case_figure import Case as DrawnCase
 from squall.pipeline.report.looks import shown_leads
@@ -51,7 +51,7 @@ class ArchiveScores:
     """What was scored on one archive; ``total`` has counts only, ``blocks`` the sums."""
 
     archive: ScanStore
-    methods: dict[str, Method]
+    methods: dict[str, ForecastMethod]
     target: Target
     cases: Cases
     total: Block
@@ -147,7 +147,7 @@ def _page(
     if config.include_training:
         cautions.append("Times that models were trained or chosen on are among the cases.")
     digests = {
-        f"{'Weights' if isinstance(method, Model) else 'Code'} of {name}": method.digest
+        f"{'Weights' if isinstance(method, NetworkMethod) else 'Code'} of {name}": method.digest
         for name, method in methods.items()
     }
     return html_report(
@@ -187,7 +187,7 @@ def _facts(one: ArchiveScores) -> dict[str, str]:
         **{
             f"Resampling for {name}": str(method.resampling)
             for name, method in one.methods.items()
-            if isinstance(method, Model) and str(method.resampling)
+            if isinstance(method, NetworkMethod) and str(method.resampling)
         },
     }
 

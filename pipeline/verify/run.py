@@ -15,8 +15,9 @@ import xarray as xr
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
-from squall.pipeline.forecast.methods import PERSISTENCE, Method, find_method
-from squall.pipeline.forecast.model import Model
+from squall.pipeline.forecast.methods import ForecastMethod, find_method
+from squall.pipeline.forecast.names import PERSISTENCE
+from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import code_version, now_utc, squall_version
 from squall.pipeline.scores.pooling import on_common_axes, scales_of_grid
 from squall.pipeline.scores.skill import with_intervals
@@ -44,7 +45,7 @@ class _Chosen:
     """What is scored on one archive."""
 
     archive: ScanStore
-    methods: dict[str, Method]
+    methods: dict[str, ForecastMethod]
     target: Target
     cases: Cases
 
@@ -106,7 +107,9 @@ def _plan(config: VerifyConfig) -> tuple[Plan, list[_Chosen]]:
             shown: find_method(name, archive, members=config.members)
             for shown, name in methods.items()
         }
-        provenances = [method.provenance for method in made.values() if isinstance(method, Model)]
+        provenances = [
+            method.provenance for method in made.values() if isinstance(method, NetworkMethod)
+        ]
         lead_times = _lead_times(config, archive, made)
         seen = times_seen(archive, [] if config.include_training else provenances)
         cases = choose_cases(
@@ -161,12 +164,14 @@ def _shown_names(config: VerifyConfig, archive: ScanStore) -> dict[str, str]:
     return shown
 
 
-def _lead_times(config: VerifyConfig, archive: ScanStore, methods: dict[str, Method]) -> int:
+def _lead_times(
+    config: VerifyConfig, archive: ScanStore, methods: dict[str, ForecastMethod]
+) -> int:
     """As many steps as asked for, or as all trained models were trained for, or an hour."""
     if config.lead_times:
         return config.lead_times
     if config.minutes is None:
-        trained = [method for method in methods.values() if isinstance(method, Model)]
+        trained = [method for method in methods.values() if isinstance(method, NetworkMethod)]
         return min(method.lead_times for method in trained or methods.values())
     horizon = pd.Timedelta(minutes=config.minutes)
     if horizon < archive.step:

@@ -30,7 +30,8 @@ import xarray as xr
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import DataError
 from squall.datasets.open_archive import open_archive
-from squall.pipeline.forecast.methods import EXTRAPOLATION, Extrapolation, Method, find_method
+from squall.pipeline.forecast.methods import Extrapolation, ForecastMethod, find_method
+from squall.pipeline.forecast.names import EXTRAPOLATION
 from squall.pipeline.progress import tracked
 from squall.pipeline.provenance import atomic_path
 from squall.pipeline.scores.skill import ScoreSums, score_sums_by_method
@@ -116,9 +117,9 @@ class Scorer:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._opened: dict[int, tuple[ScanStore, dict[str, Method]]] = {}
+        self._opened: dict[int, tuple[ScanStore, dict[str, ForecastMethod]]] = {}
 
-    def opened(self, target: int) -> tuple[ScanStore, dict[str, Method]]:
+    def opened(self, target: int) -> tuple[ScanStore, dict[str, ForecastMethod]]:
         """Archive and methods of a target."""
         if target not in self._opened:
             to = self.plan.targets[target]

@@ -4,7 +4,7 @@ import xarray as xr
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import ConfigError, DataError
-from squall.pipeline.forecast.model import Model
+from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.run import ForecastConfig, forecast
 
 
@@ -103,7 +103,7 @@ def test_methods_without_training_are_written_like_any(chain, tmp_path, name):
 
 @pytest.mark.parametrize("fill", [0.0, np.nan], ids=["all dry", "all missing"])
 def test_dry_and_missing_scans_are_ordinary(chain, fill):
-    model = Model.load(chain.model, Archive.open(chain.archive))
+    model = NetworkMethod.load(chain.model, Archive.open(chain.archive))
     rate = model.nowcast(np.full((3, 40, 50), fill, dtype=np.float32), 4)
     assert rate.shape == (4, 40, 50)
     if np.isnan(fill):
@@ -117,7 +117,7 @@ def test_a_scan_missing_from_the_context_does_not_stop_a_forecast(chain):
     archive = Archive.open(chain.archive)
     context = archive.read(50, 3).values
     context[1] = np.nan
-    rate = Model.load(chain.model, archive).nowcast(context, 4)
+    rate = NetworkMethod.load(chain.model, archive).nowcast(context, 4)
     assert np.array_equal(np.isfinite(rate[0]), ~np.isnan(context).all(axis=0))
 
 

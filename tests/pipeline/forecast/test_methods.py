@@ -7,7 +7,8 @@ import torch
 from squall.convgru.motion import extrapolate
 from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import ConfigError, DataError
-from squall.pipeline.forecast.methods import METHODS, find_method
+from squall.pipeline.forecast.methods import find_method
+from squall.pipeline.forecast.names import METHODS
 
 
 @pytest.fixture(scope="module")

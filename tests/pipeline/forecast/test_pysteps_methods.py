@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from squall.datasets.errors import DataError
-from squall.pipeline.forecast.pysteps_methods import PYSTEPS_METHODS, PystepsMethod, check_pysteps
+from squall.pipeline.forecast.names import PYSTEPS_METHODS
+from squall.pipeline.forecast.pysteps_methods import PystepsMethod, check_pysteps
 
 pytest.importorskip("pysteps")
 pytest.importorskip("skimage")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.forecast.methods import Extrapolation, find_method
-from squall.pipeline.forecast.model import Model
+from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.ingest.run import IngestConfig, ingest
 from squall.pipeline.verify import output as verify_output
 from squall.pipeline.verify.run import VerifyConfig, verify
@@ -177,7 +177,9 @@ def test_all_dry_is_scored_without_events(chain, tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(Archive, "read", dry)
-    monkeypatch.setattr(Model, "nowcast", lambda self, context, n: np.zeros((n, 64, 64), "f4"))
+    monkeypatch.setattr(
+        NetworkMethod, "nowcast", lambda self, context, n: np.zeros((n, 64, 64), "f4")
+    )
     made = verify(config(chain, tmp_path))
     assert np.isnan(made.scores.csi).all()
     assert float(made.scores.mae.max()) == 0

@@ -1,4 +1,4 @@
-"""Trained networks as a method of forecasting: checkpoints and the weights of the package."""
+"""Trained networks as a forecast method, from a checkpoint or from packaged weights."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.forecast.resampling import Resampling
 from squall.pipeline.provenance import sha256_of
 
-MEMBERS = 8  # of an ensemble network, whose mean is the forecast
+MEMBERS = 8  # of an ensemble network; the forecast is their mean
 
 
 @dataclass(frozen=True)
-class Model:
-    """A trained network ready to forecast on one archive, on the device that is there.
+class NetworkMethod:
+    """A trained network, ready to forecast on one archive; it uses the GPU if there is one.
 
-    Steps and grid spacings that it was not trained on are brought to those that it was
-    (`squall.pipeline.forecast.resampling`).
+    If the archive has another time step or grid spacing than the network was trained on, the scans
+    and the forecast are resampled (`squall.pipeline.forecast.resampling`).
     """
 
     path: Path
@@ -36,15 +36,16 @@ class Model:
     resampling: Resampling
 
     @classmethod
-    def load(cls, model: str | Path, archive: ScanStore) -> Model:
-        """Rebuild the network of a checkpoint's path or of a packaged name.
+    def load(cls, model: str | Path, archive: ScanStore) -> NetworkMethod:
+        """Load a network from the path of a checkpoint or by the name of packaged weights.
 
         Raises
         ------
         ConfigError
             If there is no such file or name.
         DataError
-            If the file is damaged, or the archive's step or spacing is too far from the model's.
+            If the file is damaged, or the network cannot be used at the archive's time step or
+            grid spacing.
         """
         try:
             path = find_model(str(model))
@@ -67,21 +68,21 @@ class Model:
 
     @property
     def context(self) -> int:
-        """How many scans of the archive it starts from."""
+        """Number of the archive's scans that the network needs as input."""
         return self.resampling.context
 
     @property
     def lead_times(self) -> int:
-        """How many steps of the archive it was trained to forecast."""
+        """Number of the archive's time steps that the network was trained to forecast."""
         return self.resampling.lead_times
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the file with its weights."""
+        """SHA-256 of the file of weights."""
         return sha256_of(self.path)
 
     def nowcast(self, context: npt.NDArray[np.float32], lead_times: int) -> npt.NDArray[np.float32]:
-        """Forecast rain rate; of an ensemble network the mean of `MEMBERS` members.
+        """Forecast rain rate. An ensemble network gives the mean of `MEMBERS` members.
 
         Parameters
         ----------
@@ -89,14 +90,14 @@ class Model:
 
         Returns
         -------
-        (lead_time, y, x), mm/h, NaN where it is not known.
+        (lead_time, y, x), mm/h, NaN = not known.
         """
         return self.resampling.nowcast(self._nowcast, context, lead_times)
 
     def _nowcast(
         self, context: npt.NDArray[np.float32], lead_times: int
     ) -> npt.NDArray[np.float32]:
-        """At the network's own step and spacing."""
+        """Forecast at the network's own time step and grid spacing."""
         scans = torch.from_numpy(np.ascontiguousarray(context))[None, :, None].to(self.device)
         height, width = scans.shape[-2:]
         with torch.inference_mode():

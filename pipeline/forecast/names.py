@@ -1,0 +1,10 @@
+"""Names of the forecast methods that need no training, as users write them.
+
+This module imports nothing, so that the command line and the experiments can check a name without
+loading PyTorch. The methods themselves are in `squall.pipeline.forecast.methods`.
+"""
+
+PERSISTENCE, EXTRAPOLATION = "persistence", "extrapolation"
+PYSTEPS_METHODS = ("pysteps-extrapolation", "s-prog", "linda", "steps")
+METHODS = (PERSISTENCE, EXTRAPOLATION, *PYSTEPS_METHODS)
+STEPS_MEMBERS = 20  # members of the STEPS ensemble
