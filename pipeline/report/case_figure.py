@@ -20,7 +20,7 @@ from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
 from squall.pipeline.maps.basemap import Basemap, add_map_axes, basemap_for_grid, grid_extent
 from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE
-from squall.pipeline.report.looks import shown_leads
+from squall.pipeline.report.summary import shown_leads
 
 _PANEL_IN = 2.7  # the side of a square panel; others have its area
 _LEFT_IN, _GAP_IN, _HEAD_IN, _FOOT_IN = 0.28, 0.07, 0.78, 0.62

@@ -7,7 +7,7 @@ Public: `Section`, `html_report`. The page needs no other file, no network and n
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 import numpy as np
@@ -19,9 +19,10 @@ from PIL import Image
 
 from squall.pipeline.pictures import RAIN_SCALE
 from squall.pipeline.report.case_figure import Case, case_page
-from squall.pipeline.report.looks import SCORE_LOOKS, best, lead_means, minutes, shown_scales
 from squall.pipeline.report.plots import MODEL_COLOURS, method_styles, plots
-from squall.pipeline.report.tables import ALL_RATES
+from squall.pipeline.report.summary import best, lead_means, minutes, scores_to_show, shown_scales
+from squall.pipeline.scores.axes import BY_LEAD_TIME, BY_METHOD, BY_SCALE, BY_THRESHOLD
+from squall.pipeline.scores.table import SCORES, Score
 
 # Sharp enough for a screen and small enough for five archives with three cases each in 5 MB.
 _PLOT_DPI, _CASE_DPI = 120, 85
@@ -63,7 +64,7 @@ def html_report(
     cautions : what the reader must know before the numbers, such as cases that failed.
     """
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
-        files("pipeline").joinpath("report.html.jinja").read_text(encoding="utf-8")
+        files("squall.pipeline.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     )
     names = [str(name) for section in sections for name in section.scores]
     return template.render(
@@ -72,7 +73,7 @@ def html_report(
         cautions=cautions,
         sections=[_filled(section) for section in sections],
         has_intervals=any(name.endswith("_low") for name in names),
-        looks=[look for name, look in SCORE_LOOKS.items() if name in names],
+        scores=[score for name, score in SCORES.items() if score.meaning and name in names],
         provenance=provenance,
         configuration=configuration,
     )
@@ -137,42 +138,50 @@ def _counts(scores: xr.Dataset) -> dict[str, str]:
 
 def _tables(scores: xr.Dataset) -> list[_Table]:
     means = lead_means(scores)
-    shares = 100 * means["base_rate"].max("method").values
-    observed = ("observed, % of pixels", *(f"{share:.2g}" for share in shares))
-    tables = [_by_threshold("csi", means, foot=observed), _by_threshold("frequency_bias", means)]
-    tables += [
-        _by_threshold("fss", means.sel(scale=scale), at=f", neighbourhoods of {scale:.3g} km")
-        for scale in shown_scales(scores)
+    tables = [
+        _by_threshold(score, score.title, means) for score in scores_to_show(scores, BY_THRESHOLD)
     ]
-    names = [name for name in ALL_RATES if name in means]
-    columns = [_cells(name, means) for name in names]
-    heads = [SCORE_LOOKS[name].title for name in names]
+    if tables:
+        shares = 100 * means["base_rate"].max("method").values
+        foot = ("observed, % of pixels", *(f"{share:.2g}" for share in shares))
+        tables[0] = replace(tables[0], foot=foot)
+    for score in scores_to_show(scores, BY_SCALE):
+        tables += [
+            _by_threshold(
+                score,
+                f"{score.title}, neighbourhoods of {scale:.3g} km",
+                means.sel(scale=scale),
+            )
+            for scale in shown_scales(scores)
+        ]
+    shown = scores_to_show(scores, BY_LEAD_TIME, BY_METHOD)
+    columns = [_cells(score, means) for score in shown]
+    heads = [score.title for score in shown]
     return [*tables, _Table("All rain rates", heads, _rows(means, columns))]
 
 
-def _by_threshold(
-    name: str, means: xr.Dataset, *, at: str = "", foot: Sequence[str] = ()
-) -> _Table:
+def _by_threshold(score: Score, caption: str, means: xr.Dataset) -> _Table:
     thresholds = means["threshold"].values
-    columns = [_cells(name, means.sel(threshold=threshold)) for threshold in thresholds]
+    columns = [_cells(score, means.sel(threshold=threshold)) for threshold in thresholds]
     heads = [f"≥ {threshold:g} mm/h" for threshold in thresholds]
-    return _Table(f"{SCORE_LOOKS[name].title}{at}", heads, _rows(means, columns), foot)
+    return _Table(caption, heads, _rows(means, columns))
 
 
-def _cells(name: str, means: xr.Dataset) -> list[_Cell]:
-    """A cell a method; means have the one dimension left."""
-    look, values = SCORE_LOOKS[name], means[name].values
+def _cells(score: Score, means: xr.Dataset) -> list[_Cell]:
+    """One cell for each method; means have the dim `method` alone."""
+    values = means[score.name].values
     intervals = [""] * values.size
-    if f"{name}_low" in means:
-        bounds = zip(means[f"{name}_low"].values, means[f"{name}_high"].values, strict=True)
+    if f"{score.name}_low" in means:
+        bounds = (means[f"{score.name}_{end}"].values for end in ("low", "high"))
         intervals = [
-            f"{look.text(low)} to {look.text(high)}" if np.isfinite(low + high) else ""
-            for low, high in bounds
+            f"{score.text(low)} to {score.text(high)}" if np.isfinite(low + high) else ""
+            for low, high in zip(*bounds, strict=True)
         ]
-    marks = best(name, values)
     return [
-        _Cell(look.text(value), interval, bool(mark))
-        for value, interval, mark in zip(values, intervals, marks, strict=True)
+        _Cell(score.text(value), interval, bool(is_best))
+        for value, interval, is_best in zip(
+            values, intervals, best(score.name, values), strict=True
+        )
     ]
 
 

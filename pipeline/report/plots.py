@@ -1,6 +1,6 @@
-"""Figures of scores: each against lead time with the methods side by side, and power spectra.
+"""Figures of scores against lead time, one line for each method, and power spectra.
 
-Public: `plots`, `method_styles`. Functions return figures and touch no files.
+`plots` returns the figures and writes no files; `method_styles` has the colours of the methods.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,10 +13,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from squall.pipeline.report.looks import SCORE_LOOKS, minutes, shown_leads, shown_scales
+from squall.pipeline.report.summary import minutes, scores_to_show, shown_leads, shown_scales
+from squall.pipeline.scores.axes import BY_LEAD_TIME, BY_SCALE, BY_THRESHOLD
+from squall.pipeline.scores.table import Score
 
-# Okabe and Ito's colours, told apart with any colour vision, are for models; what they are
-# compared with is grey, told apart by dashes.
+# Models have the colours of Okabe and Ito, which readers with any colour vision can distinguish.
+# Reference methods are grey and differ by their dashes.
 MODEL_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 _REFERENCES: dict[str, dict[str, Any]] = {
@@ -27,24 +29,22 @@ _REFERENCES: dict[str, dict[str, Any]] = {
     "linda": {"color": "#8c7a66", "linestyle": "-"},
     "steps": {"color": "#5f7382", "linestyle": (0, (3, 1.2))},
 }
-_ERRORS = (
-    "mae", "rmse", "mean_error", "b_mae", "b_mse", "correlation", "log_spectral_distance",
-)  # fmt: skip
 _COLUMNS = 4
 
 
 def plots(scores: xr.Dataset) -> dict[str, Figure]:
     """Figures by name: `csi`, `frequency_bias`, `fss_4_km` and the like, `errors`, `spectra`.
 
-    `fss_…` is there for the scales of `shown_scales`, `spectra` where `scores` has any power.
-    Bands are `NAME_low` to `NAME_high`, drawn where `scores` has them.
+    Each score by threshold has a figure, each score by scale one for each scale of `shown_scales`.
+    `spectra` exists where `scores` has any power. A band from `NAME_low` to `NAME_high` is drawn
+    where `scores` has them.
     """
     figures = {
-        "csi": _by_threshold(scores, "csi"),
-        "frequency_bias": _by_threshold(scores, "frequency_bias"),
+        score.name: _by_threshold(scores, score) for score in scores_to_show(scores, BY_THRESHOLD)
     }
-    for scale in shown_scales(scores):
-        figures[f"fss_{scale:.3g}_km"] = _by_threshold(scores.sel(scale=scale), "fss")
+    for score in scores_to_show(scores, BY_SCALE):
+        for scale in shown_scales(scores):
+            figures[f"{score.name}_{scale:.3g}_km"] = _by_threshold(scores.sel(scale=scale), score)
     figures["errors"] = _errors(scores)
     if "power" in scores and bool(scores["power"].notnull().any()):
         figures["spectra"] = _spectra(scores)
@@ -52,7 +52,7 @@ def plots(scores: xr.Dataset) -> dict[str, Figure]:
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Matplotlib line properties of each method, which depend on its name and order only."""
+    """Matplotlib line properties of each method. They depend only on its name and its order."""
     styles: dict[str, dict[str, Any]] = {}
     models = 0
     for method in map(str, methods):
@@ -68,56 +68,63 @@ def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
     return styles
 
 
-def _by_threshold(scores: xr.Dataset, name: str) -> Figure:
-    """A panel a threshold."""
-    look = SCORE_LOOKS[name]
+def _by_threshold(scores: xr.Dataset, score: Score) -> Figure:
+    """One panel for each threshold."""
     figure, axes = _panels(len(scores["threshold"]))
-    # Nothing is drawn where nothing was observed, as in `lead_means`.
+    # Lead times at which the threshold was not observed are left out, as in `lead_means`.
     scores = scores.assign(
-        {key: scores[key].where(scores["base_rate"] > 0) for key in _with_bounds(scores, name)}
+        {
+            name: scores[name].where(scores["base_rate"] > 0)
+            for name in _names_with_bounds(scores, score)
+        }
     )
     for ax, threshold in zip(axes, scores["threshold"].values, strict=True):
-        here = scores.sel(threshold=threshold)
-        share = 100 * float(here["base_rate"].mean())
+        at_threshold = scores.sel(threshold=threshold)
+        share = 100 * float(at_threshold["base_rate"].mean())
         observed = f"{share:.2g} % of pixels" if np.isfinite(share) else ""
-        _draw(ax, here, name)
+        _draw(ax, at_threshold, score)
         ax.set_title(f"≥ {threshold:g} mm/h", loc="left", fontsize=10, fontweight="bold")
         ax.set_title(observed, loc="right", fontsize=8, color="0.4")
-        if look.in_ratios:
-            _ratio_axis(ax, scores[name].values)
-        else:
-            ax.set_ylim(bottom=0, top=None if bool(here[name].notnull().any()) else 1)
-    at = f", neighbourhoods of {float(scores['scale']):.3g} km" if name == "fss" else ""
-    _finish(figure, axes, f"{look.label}{at}", bands=f"{name}_low" in scores)
+        values = at_threshold[score.name]
+        if score.in_ratios:
+            _ratio_axis(ax, scores[score.name].values)
+        elif not bool(values.notnull().any()):
+            ax.set_ylim(0, 1)
+        elif float(values.min()) > -1e-9:  # rounding makes a score of 0 slightly negative
+            ax.set_ylim(bottom=0)
+    width = f", neighbourhoods of {float(scores['scale']):.3g} km" if score.dims == BY_SCALE else ""
+    _finish(figure, axes, f"{score.title}{width}", has_bands=f"{score.name}_low" in scores)
     return figure
 
 
 def _errors(scores: xr.Dataset) -> Figure:
-    """A panel a score of the rain rates themselves."""
-    names = [name for name in _ERRORS if name in scores]
-    figure, axes = _panels(len(names))
-    for ax, name in zip(axes, names, strict=True):
-        _draw(ax, scores, name)
-        ax.set_title(SCORE_LOOKS[name].title, loc="left", fontsize=10, fontweight="bold")
-        if name == "mean_error":
-            ax.axhline(0, color="0.3", linewidth=0.8, zorder=2)
-        elif bool(scores[name].notnull().any()) and float(scores[name].min()) >= 0:
+    """One panel for each score of all rain rates."""
+    shown = scores_to_show(scores, BY_LEAD_TIME)
+    figure, axes = _panels(len(shown))
+    for ax, score in zip(axes, shown, strict=True):
+        _draw(ax, scores, score)
+        ax.set_title(score.title, loc="left", fontsize=10, fontweight="bold")
+        values = scores[score.name]
+        if score.direction == "nearer":
+            ax.axhline(score.ideal, color="0.3", linewidth=0.8, zorder=2)
+        elif bool(values.notnull().any()) and float(values.min()) >= 0:
             ax.set_ylim(bottom=0)
-    _finish(figure, axes, "All rain rates", bands=any(f"{name}_low" in scores for name in names))
+    has_bands = any(f"{score.name}_low" in scores for score in shown)
+    _finish(figure, axes, "All rain rates", has_bands=has_bands)
     return figure
 
 
 def _spectra(scores: xr.Dataset) -> Figure:
-    """Power against wavelength, a panel a lead time, the longest waves on the left."""
+    """Power against wavelength, one panel for each lead time, the longest waves on the left."""
     leads = shown_leads(scores["lead_time"].values)
     figure, axes = _panels(len(leads), height_in=3.0, shared=True)
     wavelength = scores["wavelength"].values
     for ax, lead in zip(axes, leads, strict=True):
-        here = scores.isel(lead_time=lead)
-        observed = here["power_observed"].values
+        at_lead = scores.isel(lead_time=lead)
+        observed = at_lead["power_observed"].values
         ax.plot(wavelength, observed, color="black", linewidth=4, alpha=0.85, label="observed")
         for method, style in method_styles(scores["method"].values).items():
-            ax.plot(wavelength, here["power"].sel({"method": method}), label=method, **style)
+            ax.plot(wavelength, at_lead["power"].sel({"method": method}), label=method, **style)
         lead_min = minutes(scores)[lead]
         ax.set_title(f"+{lead_min:g} min", loc="left", fontsize=10, fontweight="bold")
         ax.set_xscale("log")
@@ -133,32 +140,33 @@ def _spectra(scores: xr.Dataset) -> Figure:
     return figure
 
 
-def _draw(ax: Axes, scores: xr.Dataset, name: str) -> None:
-    """A line a method, with its interval as a band; scores have (method, lead_time) here."""
+def _draw(ax: Axes, scores: xr.Dataset, score: Score) -> None:
+    """One line for each method, its interval as a band; scores have dims (method, lead_time)."""
     lead_min = minutes(scores)
     for method, style in method_styles(scores["method"].values).items():
-        here = scores.sel({"method": method})
-        value, *bounds = (here[key].values for key in _with_bounds(scores, name))
+        of_method = scores.sel({"method": method})
+        value, *bounds = (of_method[name].values for name in _names_with_bounds(scores, score))
         if bounds:
             low, high = bounds
             ax.fill_between(lead_min, low, high, color=style["color"], alpha=0.13, linewidth=0)
-        # A score defined at a single lead time draws no line, hence the marker.
+        # A score that is defined at one lead time only draws no line: it needs a marker.
         marker = "o" if np.isfinite(value).sum() == 1 else ""
         ax.plot(lead_min, value, label=method, marker=marker, markersize=4, **style)
     ax.set_xlim(0, 1.03 * lead_min.max())
     _tidy(ax)
 
 
-def _with_bounds(scores: xr.Dataset, name: str) -> list[str]:
+def _names_with_bounds(scores: xr.Dataset, score: Score) -> list[str]:
     """Names of a score and, where `scores` has them, of its lower and upper bound."""
-    return [name, *(f"{name}_{end}" for end in ("low", "high") if f"{name}_{end}" in scores)]
+    bounds = (f"{score.name}_{end}" for end in ("low", "high"))
+    return [score.name, *(name for name in bounds if name in scores)]
 
 
 def _ratio_axis(ax: Axes, values: np.ndarray) -> None:
-    """Logarithmic, with a line at 1; the same for all panels, and no wider than 1/20 to 20."""
+    """A logarithmic axis with a line at 1, equal in all panels, no wider than 1/20 to 20."""
     usable = values[np.isfinite(values) & (values > 0)]
     low, high = (usable.min(), usable.max()) if usable.size else (1.0, 1.0)
-    # The limits first: a panel of zeros alone has none that a logarithmic axis could find.
+    # Limits must come first: a logarithmic axis finds none in a panel that has only zeros.
     ax.set_ylim(min(0.75, max(0.05, low / 1.1)), max(1.33, min(20.0, high * 1.1)))
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -170,7 +178,7 @@ def _ratio_axis(ax: Axes, values: np.ndarray) -> None:
 def _panels(
     count: int, *, height_in: float = 2.15, shared: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with panels in rows of four, all of one size."""
+    """A figure with panels of equal size, four in a row."""
     columns = min(count, _COLUMNS)
     rows = -(-count // columns)
     figure = Figure(figsize=(2.7 * columns + 0.3, height_in * rows + 0.75), layout="constrained")
@@ -190,10 +198,10 @@ def _tidy(ax: Axes) -> None:
     ax.tick_params(labelsize=8, length=2.5)
 
 
-def _finish(figure: Figure, axes: Sequence[Axes], title: str, *, bands: bool) -> None:
+def _finish(figure: Figure, axes: Sequence[Axes], title: str, *, has_bands: bool) -> None:
     for ax in axes[-_COLUMNS:]:
         ax.set_xlabel("lead time [min]", fontsize=9)
-    _head(figure, axes, f"{title}; bands are 90 % intervals" if bands else title)
+    _head(figure, axes, f"{title}; bands are 90 % intervals" if has_bands else title)
 
 
 def _head(figure: Figure, axes: Sequence[Axes], title: str) -> None:

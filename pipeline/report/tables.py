@@ -1,8 +1,7 @@
-"""Scores for people and spreadsheets: `write_csv` for a long table, `table` for a terminal.
+"""Scores as text: `write_csv` for spreadsheets, `table` for a terminal.
 
-Both take what `pipeline.scores.skill.scores_from_sums` returns, with a dimension `method`.
-Nothing is
-scored here; figures are `pipeline.report.plots`', the page is `pipeline.report.page`'s.
+Both take what `squall.pipeline.scores.skill.scores_from_sums` returns. This module computes no
+score and draws nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,61 +11,43 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from squall.pipeline.report.looks import SCORE_LOOKS, best, lead_means, minutes, shown_scales
+from squall.pipeline.report.summary import best, lead_means, minutes, scores_to_show, shown_scales
+from squall.pipeline.scores.axes import AXES, BY_LEAD_TIME, BY_METHOD, BY_SCALE, BY_THRESHOLD
+from squall.pipeline.scores.table import Score
 
-CSV_COLUMNS = (
-    "method", "lead_time_min", "threshold_mm_h", "scale_km", "wavelength_km", "score", "value",
-    "low", "high",
-)  # fmt: skip
-ALL_RATES = (
-    "mae", "rmse", "mean_error", "b_mae", "b_mse", "correlation", "log_spectral_distance",
-    "seconds",
-)  # fmt: skip
-
-_CSV_NAMES = {
-    "lead_time": "lead_time_min",
-    "threshold": "threshold_mm_h",
-    "scale": "scale_km",
-    "wavelength": "wavelength_km",
-}
-# The labels of SCORE_LOOKS that are too wide for a column here.
-_SHORT_LABELS = {
-    "mean_error": "bias",
-    "correlation": "corr.",
-    "log_spectral_distance": "LSD",
-    "seconds": "time",
-}
+CSV_COLUMNS = (*(axis.csv_column for axis in AXES), "score", "value", "low", "high")
 
 
 def write_csv(scores: xr.Dataset, path: str | Path) -> None:
-    """Write every score as one row of a long table with the columns `CSV_COLUMNS`.
+    """Write every score as rows of a long table with the columns `CSV_COLUMNS`.
 
-    `low` and `high` are the 90 % interval of the value. Means over lead times are not in the table,
-    nor their intervals. Empty where a score has no such label
-    (the observed spectrum has no method), and where a value is undefined or has no interval.
+    `low` and `high` are the bounds of the 90 % interval of the value. The table does not hold means
+    over lead times and their intervals. A cell is empty where the score does not have that axis
+    (the observed spectrum has no method), where the value is undefined, and where it has no
+    interval.
     """
     scores = scores.assign_coords(lead_time=minutes(scores))
-    names = [str(name) for name in scores.data_vars]
-    parts = []
-    for name in names:
-        score = scores[name].astype(float)
-        if name.removesuffix("_low").removesuffix("_high").removesuffix("_mean") != name:
+    frames = []
+    for name in map(str, scores.data_vars):
+        if name.endswith(("_low", "_high")):
             continue
-        columns = {"value": score}
+        columns = {"value": scores[name].astype(float)}
         for bound in ("low", "high"):
             if f"{name}_{bound}" in scores:
                 columns[bound] = scores[f"{name}_{bound}"].astype(float)
-        frame = xr.Dataset(columns).to_dataframe(dim_order=[str(dim) for dim in score.dims])
-        parts.append(frame.reset_index().assign(score=name))
-    table = pd.concat(parts, ignore_index=True).rename(columns=_CSV_NAMES)
-    table.reindex(columns=list(CSV_COLUMNS)).to_csv(path, index=False, float_format="%.12g")
+        dims = [str(dim) for dim in scores[name].dims]
+        frame = xr.Dataset(columns).to_dataframe(dim_order=dims)
+        frames.append(frame.reset_index().assign(score=name))
+    rows = pd.concat(frames, ignore_index=True)
+    rows = rows.rename(columns={axis.name: axis.csv_column for axis in AXES})
+    rows.reindex(columns=list(CSV_COLUMNS)).to_csv(path, index=False, float_format="%.12g")
 
 
 def table(scores: xr.Dataset) -> str:
-    """Scores averaged over lead times, the methods under each other, to be printed.
+    """Scores averaged over lead times, as text for a terminal with one row for each method.
 
-    CSI, frequency bias and FSS by threshold, then the scores of all rain rates. The best of each
-    column has a star.
+    First the scores by threshold, then those of all rain rates. The best value of each column has
+    a star.
     """
     means = lead_means(scores)
     lead_min = minutes(scores)
@@ -74,63 +55,62 @@ def table(scores: xr.Dataset) -> str:
     lines = [
         f"Mean over {lead_min.size} lead times ({lead_min.min():g} to {lead_min.max():g} min) of "
         f"the scores of {n_cases} pooled case{'s' if n_cases != 1 else ''}; *: best of a column.",
-        "A threshold's mean leaves out lead times where it was not observed (–: all of them).",
+        "The mean at a threshold leaves out lead times at which it was not observed (–: all).",
     ]
     if comment := scores["lead_time"].attrs.get("comment"):
         lines.append(f"Lead times are {comment}.")
-    blocks = [("CSI", "csi", means), ("Frequency bias", "frequency_bias", means)]
-    for scale in shown_scales(scores):
-        blocks.append((f"FSS, {scale:.3g} km", "fss", means.sel(scale=scale)))
-    for title, name, here in blocks:
-        observed = name == "csi"
-        lines += ["", *_aligned(_by_threshold(title, name, here, observed=observed))]
-    return "\n".join([*lines, "", *_aligned(_all_rates(means))])
+    blocks = [
+        _rows_by_threshold(score.label, score, means)
+        for score in scores_to_show(scores, BY_THRESHOLD)
+    ]
+    if blocks:
+        shares = 100 * means["base_rate"].max("method").values
+        blocks[0].append(["observed [% of pixels]", *(f"{share:.2g} " for share in shares)])
+    for score in scores_to_show(scores, BY_SCALE):
+        blocks += [
+            _rows_by_threshold(f"{score.label}, {scale:.3g} km", score, means.sel(scale=scale))
+            for scale in shown_scales(scores)
+        ]
+    blocks.append(_rows_of_all_rates(means))
+    return "\n".join([*lines, *(line for rows in blocks for line in ("", *_aligned(rows)))])
 
 
-def _by_threshold(
-    title: str, name: str, means: xr.Dataset, *, observed: bool
-) -> list[Sequence[str]]:
-    """A row a method, a column a threshold; under them perhaps how often it was reached."""
+def _rows_by_threshold(title: str, score: Score, means: xr.Dataset) -> list[Sequence[str]]:
+    """One row for each method, one column for each threshold."""
     thresholds = [f"{threshold:g}" for threshold in means["threshold"].values]
     thresholds[0] = f"≥ {thresholds[0]}"
-    columns = [
-        list(_starred(name, values))
-        for values in means[name].transpose("threshold", "method").values
-    ]
-    rows: list[Sequence[str]] = [[title, *(f"{text} " for text in thresholds)]]
-    rows += _rows(means, columns)
-    rows[0] = [*rows[0][:-1], f"{thresholds[-1]} mm/h"]
-    if observed:
-        shares = 100 * means["base_rate"].max("method").values
-        rows.append(["observed [% of pixels]", *(f"{share:.2g} " for share in shares)])
-    return rows
-
-
-def _all_rates(means: xr.Dataset) -> list[Sequence[str]]:
-    """A row a method, a column a score that knows no threshold."""
-    names = [name for name in ALL_RATES if name in means]
-    looks = [SCORE_LOOKS[name] for name in names]
-    columns = [list(_starred(name, means[name].values)) for name in names]
-    labels = [_SHORT_LABELS.get(name, look.label) for name, look in zip(names, looks, strict=True)]
+    *most, last = thresholds
+    values = means[score.name].transpose("threshold", "method").values
     return [
-        ["All rain rates", *(f"{label} " for label in labels)],
-        ["", *(f"[{look.unit}] " if look.unit else "" for look in looks)],
-        *_rows(means, columns),
+        [title, *(f"{text} " for text in most), f"{last} mm/h"],
+        *_method_rows(means, [list(_starred(score, column)) for column in values]),
     ]
 
 
-def _rows(means: xr.Dataset, columns: list[list[str]]) -> list[Sequence[str]]:
+def _rows_of_all_rates(means: xr.Dataset) -> list[Sequence[str]]:
+    """One row for each method, one column for each score without a threshold."""
+    scores = scores_to_show(means, BY_LEAD_TIME, BY_METHOD)
+    columns = [list(_starred(score, means[score.name].values)) for score in scores]
+    units = (f"[{score.printed_unit}] " if score.printed_unit else "" for score in scores)
+    return [
+        ["All rain rates", *(f"{score.column} " for score in scores)],
+        ["", *units],
+        *_method_rows(means, columns),
+    ]
+
+
+def _method_rows(means: xr.Dataset, columns: list[list[str]]) -> list[Sequence[str]]:
     methods = [str(method) for method in means["method"].values]
     return [[method, *(column[i] for column in columns)] for i, method in enumerate(methods)]
 
 
-def _starred(name: str, values: np.ndarray) -> Iterator[str]:
-    for value, is_best in zip(values, best(name, values), strict=True):
-        yield SCORE_LOOKS[name].text(value) + ("*" if is_best else " ")
+def _starred(score: Score, values: np.ndarray) -> Iterator[str]:
+    for value, is_best in zip(values, best(score.name, values), strict=True):
+        yield score.text(value) + ("*" if is_best else " ")
 
 
 def _aligned(rows: list[Sequence[str]]) -> list[str]:
-    """Lines of text, the first column flush left and the others flush right."""
+    """Lines of text, the first column aligned left and the others aligned right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

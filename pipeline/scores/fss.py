@@ -1,8 +1,9 @@
 """Neighbourhoods of the fractions skill score: their widths, and the sums over one field.
 
-Counting events in square windows takes most of the time of a verification, hence the box filter of
-OpenCV, of 32-bit shares, and only where there are events. What counts as an event, and the scores,
-are `squall.pipeline.scores.skill`'s.
+Counting events in square windows takes most of the time of a verification. Therefore the counts
+come from the box filter of OpenCV, in 32 bits, and only from the part of the field that has events.
+This module does not decide what an event is (`squall.pipeline.scores.sums`) and computes no score
+(`squall.pipeline.scores.table`).
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ import numpy as np
 def fss_windows_px(scales_km: Sequence[float], pixel_km: float) -> tuple[int, ...]:
     """Width in pixels of the FSS neighbourhood of each scale: the nearest odd number.
 
-    Odd, so that a window has a pixel in its middle; halfway (10 pixels) goes up (11). Raises
-    ValueError where a scale is not positive or two scales give the same window.
+    An odd window has a pixel in its middle. A width halfway between two odd numbers (10 pixels) is
+    rounded up (11).
+
+    Raises
+    ------
+    ValueError
+        If a scale is not positive, or two scales have the same window.
     """
     if not pixel_km > 0:
         raise ValueError(f"pixel size is {pixel_km} km, expected a positive number.")
@@ -40,22 +46,16 @@ class Neighbourhoods:
 
     Parameters
     ----------
-    known_HW : bool, the pixels that belong to neighbourhoods.
+    known_HW : bool, the pixels that count.
     windows_px : odd widths.
-    tile : rows and columns of the pixels around which neighbourhoods are summed; they reach
-        beyond it.
     """
 
-    def __init__(
-        self, known_HW: np.ndarray, windows_px: Sequence[int], tile: tuple[slice, slice]
-    ) -> None:
+    def __init__(self, known_HW: np.ndarray, windows_px: Sequence[int]) -> None:
         self._windows_px = windows_px
         self._margin = max(windows_px, default=1) // 2
-        centres_HW = np.zeros_like(known_HW)
-        centres_HW[tile] = known_HW[tile]
-        # 1 / known pixels in the window, and 0 around pixels that do not count: no such window.
+        # 1 / known pixels in the window; 0 where the middle of the window does not count.
         self._weights = [
-            np.where(centres_HW, 1 / np.maximum(_counts(known_HW, window), 1), np.float32(0))
+            np.where(known_HW, 1 / np.maximum(_counts(known_HW, window), 1), np.float32(0))
             for window in windows_px
         ]
 
@@ -68,8 +68,8 @@ class Neighbourhoods:
 
         Returns
         -------
-        P is the share of events among the known pixels of a window, with the relative error of
-        32 bits, 6e-8; the sums themselves are taken in 64 bits.
+        Sums in 64 bits. P, the share of events among the known pixels of a window, has the
+        relative error of 32 bits, 6e-8.
         """
         sums = np.zeros((3, len(events) - 1, len(self._windows_px)))
         box = self._box(np.logical_or.reduce(events))
@@ -87,7 +87,10 @@ class Neighbourhoods:
         return sums
 
     def _box(self, any_event_HW: np.ndarray) -> tuple[slice, slice] | None:
-        """What the windows with an event cover, None without any: all other shares are 0."""
+        """Rows and columns that windows with an event cover; None without an event.
+
+        All shares outside are 0.
+        """
         rows, columns = (np.flatnonzero(any_event_HW.any(axis=axis)) for axis in (1, 0))
         if rows.size == 0:
             return None
@@ -98,8 +101,8 @@ class Neighbourhoods:
 
 
 def _counts(field_HW: np.ndarray, window: int) -> np.ndarray:
-    """Number of true pixels in the window around each pixel, float32; none outside the field."""
-    # Counted in integers, and below 2**24 exact in float32: windows up to 4095 pixels wide.
+    """Number of true pixels in the window around each pixel, float32; 0 outside the field."""
+    # Counts below 2**24 are exact in float32, that is for windows up to 4095 pixels wide.
     return cv2.boxFilter(
         np.ascontiguousarray(field_HW).view(np.uint8),
         cv2.CV_32F,

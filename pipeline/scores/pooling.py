@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from squall.pipeline.scores.skill import ScoreSums, fss_windows_px
+from squall.pipeline.scores.fss import fss_windows_px
+from squall.pipeline.scores.sums import ScoreSums
 
 BIN = pd.Timedelta(minutes=10)
 

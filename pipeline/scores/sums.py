@@ -1,7 +1,7 @@
-"""Sums over pixels that add up over cases, tiles, workers and times; every score follows from them.
+"""Sums over pixels that add up over cases, workers and times; every score follows from them.
 
-A pixel counts only where observation and forecast are both known. The scores themselves, and the
-public names of this module, are in `squall.pipeline.scores.skill`.
+A pixel counts only where the observation and all forecasts are known. The formulas that turn the
+sums into scores are in `squall.pipeline.scores.table`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from squall.pipeline.scores.axes import (
+    AXES,
+    BY_LEAD_TIME,
+    BY_SCALE,
+    BY_THRESHOLD,
+    BY_WAVELENGTH,
+    OBSERVED_BY_WAVELENGTH,
+    Dims,
+)
 from squall.pipeline.scores.fss import Neighbourhoods, fss_windows_px
 from squall.pipeline.scores.spectra import (
     RAIN_THRESHOLD_MM_H,
@@ -22,10 +31,7 @@ from squall.pipeline.scores.spectra import (
     radial_power,
 )
 
-_BY_LEAD = ("method", "lead_time")
-_BY_THRESHOLD = ("method", "threshold", "lead_time")
-_BY_SCALE = ("method", "threshold", "scale", "lead_time")
-COUNTS = ("hits", "misses", "false_alarms", "correct_negatives")
+_COUNTS = ("hits", "misses", "false_alarms", "correct_negatives")
 _FSS_SUMS = ("fss_difference2", "fss_forecast2", "fss_observed2")
 _ERROR_SUMS = (
     "absolute_error",
@@ -41,7 +47,6 @@ _ERROR_SUMS = (
 # Weights of Shi et al. (2017) for observed rates below 2, 5, 10, 30 mm/h and from there on.
 _BALANCE_BOUNDS_MM_H = (2.0, 5.0, 10.0, 30.0)
 _BALANCE_WEIGHTS = np.array([1.0, 2.0, 5.0, 10.0, 30.0])
-_WHOLE = (slice(None), slice(None))
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,50 +55,27 @@ class ScoreSums:
 
     Parameters
     ----------
-    data : sums along `lead_time`, `threshold` [mm/h], `scale` [km], `wavelength` [km] and, from
-        `score_sums_by_method`, `method`. Counts are int64, so adding them is exact. A netCDF file
-        gives all of them back bit for bit.
+    data : sums along `method`, `lead_time`, `threshold` [mm/h], `scale` [km] and `wavelength`
+        [km]. Counts are int64, so adding them is exact. A netCDF file stores all sums without
+        loss.
     """
 
     data: xr.Dataset
 
     def __add__(self, other: ScoreSums) -> ScoreSums:
         """Pool two sets of cases; ValueError where their axes differ."""
-        # xarray's own addition would keep the common labels and drop the others without a word.
+        # xarray's own addition keeps the common labels and silently drops the others.
         for dim in sorted({*self.data.dims, *other.data.dims}, key=str):
             ours, theirs = (sums.data.get(dim) for sums in (self, other))
             if ours is None or theirs is None or not np.array_equal(ours, theirs):
-                values = ["none" if a is None else a.values.tolist() for a in (ours, theirs)]
+                labels = [
+                    "none" if axis is None else axis.values.tolist() for axis in (ours, theirs)
+                ]
                 raise ValueError(
-                    f"score sums with different {dim} cannot be added: {values[0]} and "
-                    f"{values[1]}; build all of them with the same settings."
+                    f"score sums with different {dim} cannot be added: {labels[0]} and "
+                    f"{labels[1]}; build all of them with the same settings."
                 )
         return ScoreSums(self.data + other.data)
-
-
-def score_sums(
-    forecast: np.ndarray,
-    observed: np.ndarray,
-    *,
-    lead_times: np.ndarray,
-    thresholds_mm_h: Sequence[float],
-    scales_km: Sequence[float],
-    pixel_km: float,
-    valid: np.ndarray | None = None,
-    tile: tuple[slice, slice] | None = None,
-) -> ScoreSums:
-    """Sums of one case and one forecast; see `score_sums_by_method`, which this is for one."""
-    sums = score_sums_by_method(
-        {"forecast": forecast},
-        observed,
-        lead_times=lead_times,
-        thresholds_mm_h=thresholds_mm_h,
-        scales_km=scales_km,
-        pixel_km=pixel_km,
-        valid=valid,
-        tile=tile,
-    )
-    return ScoreSums(sums.data.isel(method=0, drop=True))
 
 
 def score_sums_by_method(
@@ -105,23 +87,21 @@ def score_sums_by_method(
     scales_km: Sequence[float],
     pixel_km: float,
     valid: np.ndarray | None = None,
-    tile: tuple[slice, slice] | None = None,
 ) -> ScoreSums:
     """Sums of one case for several methods, all over the same pixels.
 
     A pixel counts where it is observed, known in every forecast, and `valid`. An event is a rain
     rate at or above the threshold.
 
-    The FSS follows Roberts and Lean (2008, https://doi.org/10.1175/2007MWR2123.1): around every
-    counting pixel a square neighbourhood, in it the share Pf of forecast and Po of observed
-    events among the counting pixels, FSS = 1 - Σ(Pf - Po)² / (ΣPf² + ΣPo²). Pixels that do not
-    count, and what lies outside the domain, are no part of a neighbourhood: at an edge it is
-    smaller, not filled up with dry pixels. Cases pool by adding the three sums.
+    The FSS follows Roberts and Lean (2008, https://doi.org/10.1175/2007MWR2123.1). In a square
+    neighbourhood around each counting pixel, Pf and Po are the shares of forecast and observed
+    events among the counting pixels. FSS = 1 - Σ(Pf - Po)² / (ΣPf² + ΣPo²); cases are pooled by
+    adding the three sums. A neighbourhood contains neither pixels that do not count nor places
+    outside the domain: at an edge it is smaller, and not filled up with dry pixels.
 
-    Spectra are those of `pipeline.scores.spectra`, of the whole field with pixels that do not
-    count at
-    the floor in observation and forecasts alike. The outline of what counts is thus part of all
-    of them, and draws them together where much of the domain is missing.
+    Spectra are those of `squall.pipeline.scores.spectra`. Pixels that do not count are at the
+    floor in the observation and in the forecasts. Their outline is therefore part of all spectra
+    and makes these more alike where much of the domain is missing.
 
     Parameters
     ----------
@@ -129,13 +109,10 @@ def score_sums_by_method(
     observed : (lead_time, y, x), mm/h. NaN = not observed.
     lead_times : timedelta64, one for each field.
     thresholds_mm_h : positive rain rates.
-    scales_km : wanted widths of the FSS neighbourhoods; the coordinate `scale` of the result has
-        those used, see `fss_windows_px`.
+    scales_km : requested widths of the FSS neighbourhoods. The coordinate `scale` of the result
+        has the widths in use, see `fss_windows_px`.
     pixel_km : width of a pixel.
     valid : bool, (lead_time, y, x) or (y, x). False = leave the pixel out.
-    tile : rows and columns to sum over, the whole field where not given. Neighbourhoods reach
-        beyond it, so that tiles without overlap add up to the field, but for two things: each
-        counts a case once more in `n_cases`, and spectra are those of whole fields only.
     """
     windows_px = fss_windows_px(scales_km, pixel_km)
     known = _counting_pixels(forecasts, observed, valid)
@@ -147,88 +124,91 @@ def score_sums_by_method(
         "lead_time": _as_lead_times(lead_times, len(observed)),
     }
     data = _zeros(coords)
-    arrays = {str(name): data[name].values for name in data}  # views, filled in place
-    part = tile or _WHOLE
-    for lead in range(len(observed)):
-        known_HW = known[lead]
-        n = int(np.count_nonzero(known_HW[part]))
-        arrays["n_pixels"][:, lead] = n
-        arrays["n_cases"][:, lead] = n > 0
-        if n == 0:
+    for lead, known_HW in enumerate(known):
+        n_pixels = int(np.count_nonzero(known_HW))
+        if n_pixels == 0:
             continue
-        rates = [np.where(known_HW, f[lead], 0.0) for f in (observed, *forecasts.values())]
-        counting = known_HW[part]
-        errors = _error_sums([rate[part][counting] for rate in rates])
-        for name, sums in zip(_ERROR_SUMS, errors, strict=True):
-            arrays[name][:, lead] = sums
-        neighbourhoods = Neighbourhoods(known_HW, windows_px, part)
-        for t, threshold in enumerate(thresholds_mm_h):
-            # Unknown rates are 0 here, below any threshold. float() compares in the rates' float32.
-            events = [rate >= float(threshold) for rate in rates]
-            counts = _contingency([event[part] for event in events], n)
-            for name, sums in zip(COUNTS, counts, strict=True):
-                arrays[name][:, t, lead] = sums
-            for name, sums in zip(_FSS_SUMS, neighbourhoods.fss_sums(events), strict=True):
-                arrays[name][:, t, :, lead] = sums
-        if tile is None:
-            _add_spectra(arrays, lead, rates, pixel_km)
+        sums = _views_of_lead_time(data, lead)
+        sums["n_pixels"][:], sums["n_cases"][:] = n_pixels, 1
+        rates = [np.where(known_HW, field[lead], 0.0) for field in (observed, *forecasts.values())]
+        _fill_errors(sums, [rate[known_HW] for rate in rates])
+        _fill_events(sums, rates, thresholds_mm_h, Neighbourhoods(known_HW, windows_px), n_pixels)
+        _fill_spectra(sums, rates, pixel_km)
     return ScoreSums(data)
 
 
-def _error_sums(rates: Sequence[np.ndarray]) -> np.ndarray:
-    """The sums of `_ERROR_SUMS` as (sum, method); rates are (pixel,), the observed ones first."""
+def _views_of_lead_time(data: xr.Dataset, lead: int) -> dict[str, np.ndarray]:
+    """The sums of one lead time by name, without that dimension, to be filled in place."""
+    return {
+        str(name): np.moveaxis(sums.values, sums.dims.index("lead_time"), 0)[lead]
+        for name, sums in data.items()
+    }
+
+
+def _fill_errors(sums: Mapping[str, np.ndarray], rates: Sequence[np.ndarray]) -> None:
+    """Fill the sums of errors and rain; rates are (pixel,), the observed ones first."""
     observed, *forecasts = (rate.astype(np.float64) for rate in rates)
     weights = _BALANCE_WEIGHTS[np.searchsorted(_BALANCE_BOUNDS_MM_H, observed, side="right")]
-    rain, rain2 = observed.sum(), observed @ observed
-    columns = []
-    for forecast in forecasts:
+    sums["observed_rain"][:], sums["observed_rain2"][:] = observed.sum(), observed @ observed
+    for m, forecast in enumerate(forecasts):
         error = forecast - observed
         absolute, weighted = np.abs(error), weights * error
-        columns.append(
-            [
-                absolute.sum(),
-                error @ error,
-                weights @ absolute,
-                weighted @ error,
-                forecast.sum(),
-                forecast @ forecast,
-                rain,
-                rain2,
-                forecast @ observed,
-            ]
-        )
-    return np.array(columns).T
+        sums["absolute_error"][m] = absolute.sum()
+        sums["squared_error"][m] = error @ error
+        sums["balanced_absolute_error"][m] = weights @ absolute
+        sums["balanced_squared_error"][m] = weighted @ error
+        sums["forecast_rain"][m] = forecast.sum()
+        sums["forecast_rain2"][m] = forecast @ forecast
+        sums["rain_product"][m] = forecast @ observed
 
 
-def _add_spectra(
-    arrays: Mapping[str, np.ndarray], lead: int, rates: Sequence[np.ndarray], pixel_km: float
+def _fill_events(
+    sums: Mapping[str, np.ndarray],
+    rates: Sequence[np.ndarray],
+    thresholds_mm_h: Sequence[float],
+    neighbourhoods: Neighbourhoods,
+    n_pixels: int,
 ) -> None:
-    """Fill in the spectral sums of one lead time; rates are (y, x), the observed ones first."""
-    wet = [bool((rate >= np.float32(RAIN_THRESHOLD_MM_H)).any()) for rate in rates]
-    if not wet[0] or min(rates[0].shape) < 3:  # no wave fits in two pixels
+    """Fill the contingency tables and FSS sums; rates are (y, x), the observed ones first."""
+    for t, threshold in enumerate(thresholds_mm_h):
+        # Unknown rates are 0, below any threshold. float() compares in the rates' float32.
+        events = [rate >= float(threshold) for rate in rates]
+        counts = _contingency(events, n_pixels)
+        for name, values in zip(_COUNTS, counts, strict=True):
+            sums[name][:, t] = values
+        for name, values in zip(_FSS_SUMS, neighbourhoods.fss_sums(events), strict=True):
+            sums[name][:, t] = values
+
+
+def _fill_spectra(
+    sums: Mapping[str, np.ndarray], rates: Sequence[np.ndarray], pixel_km: float
+) -> None:
+    """Fill the spectral sums; rates are (y, x), the observed ones first."""
+    is_wet = [bool((rate >= np.float32(RAIN_THRESHOLD_MM_H)).any()) for rate in rates]
+    if not is_wet[0] or min(rates[0].shape) < 3:  # no wave fits in two pixels
         return
     longer_side_px = max(rates[0].shape)
     observed = radial_power(dbr(rates[0]))
     binned = by_wavelength(observed, longer_side_px, pixel_km)
-    arrays["n_spectra"][lead] = np.isfinite(binned)
-    arrays["power_observed"][lead] = np.nan_to_num(binned)
+    sums["n_spectra"][:] = np.isfinite(binned)
+    sums["power_observed"][:] = np.nan_to_num(binned)
     for m, rate in enumerate(rates[1:]):
-        if wet[m + 1]:
+        if is_wet[m + 1]:
             power = radial_power(dbr(rate))
-            arrays["n_distances"][m, lead] = 1
-            arrays["spectral_distance"][m, lead] = log_spectral_distance(power, observed)
+            sums["n_distances"][m] = 1
+            sums["spectral_distance"][m] = log_spectral_distance(power, observed)
             binned = by_wavelength(power, longer_side_px, pixel_km)
-            arrays["power_forecast"][m, lead] = np.nan_to_num(binned)
+            sums["power_forecast"][m] = np.nan_to_num(binned)
 
 
-def _contingency(events: Sequence[np.ndarray], n: int) -> np.ndarray:
+def _contingency(events: Sequence[np.ndarray], n_pixels: int) -> np.ndarray:
     """Hits, misses, false alarms, correct negatives as (4, method); events are observed first."""
     observed, *forecasts = events
     n_observed = np.count_nonzero(observed)
     hits = np.array([np.count_nonzero(f & observed) for f in forecasts])
     n_forecast = np.array([np.count_nonzero(f) for f in forecasts])
     misses, false_alarms = n_observed - hits, n_forecast - hits
-    return np.stack([hits, misses, false_alarms, n - hits - misses - false_alarms])
+    return np.stack([hits, misses, false_alarms, n_pixels - hits - misses - false_alarms])
 
 
 def _counting_pixels(
@@ -277,25 +257,23 @@ def _as_lead_times(lead_times: np.ndarray, n_leads: int) -> np.ndarray:
 
 
 def _zeros(coords: Mapping[str, Sequence[str] | np.ndarray]) -> xr.Dataset:
-    def zeros(dims: tuple[str, ...], dtype: type) -> tuple[tuple[str, ...], np.ndarray]:
+    def zeros(dims: Dims, dtype: type) -> tuple[Dims, np.ndarray]:
         return dims, np.zeros([len(coords[dim]) for dim in dims], dtype=dtype)
 
     data = xr.Dataset(
         {
-            **{name: zeros(_BY_LEAD, np.int64) for name in ("n_cases", "n_pixels")},
-            **{name: zeros(_BY_LEAD, np.float64) for name in _ERROR_SUMS},
-            **{name: zeros(_BY_THRESHOLD, np.int64) for name in COUNTS},
-            **{name: zeros(_BY_SCALE, np.float64) for name in _FSS_SUMS},
-            "n_distances": zeros(_BY_LEAD, np.int64),
-            "spectral_distance": zeros(_BY_LEAD, np.float64),
-            "n_spectra": zeros(("lead_time", "wavelength"), np.int64),
-            "power_observed": zeros(("lead_time", "wavelength"), np.float64),
-            "power_forecast": zeros(("method", "lead_time", "wavelength"), np.float64),
+            **{name: zeros(BY_LEAD_TIME, np.int64) for name in ("n_cases", "n_pixels")},
+            **{name: zeros(BY_LEAD_TIME, np.float64) for name in _ERROR_SUMS},
+            **{name: zeros(BY_THRESHOLD, np.int64) for name in _COUNTS},
+            **{name: zeros(BY_SCALE, np.float64) for name in _FSS_SUMS},
+            "n_distances": zeros(BY_LEAD_TIME, np.int64),
+            "spectral_distance": zeros(BY_LEAD_TIME, np.float64),
+            "n_spectra": zeros(OBSERVED_BY_WAVELENGTH, np.int64),
+            "power_observed": zeros(OBSERVED_BY_WAVELENGTH, np.float64),
+            "power_forecast": zeros(BY_WAVELENGTH, np.float64),
         },
         coords=coords,
     )
-    data["threshold"].attrs = {"long_name": "rain rate threshold", "units": "mm h-1"}
-    data["scale"].attrs = {"long_name": "width of the FSS neighbourhood", "units": "km"}
-    data["wavelength"].attrs = {"long_name": "middle of the wavelengths", "units": "km"}
-    data["lead_time"].attrs = {"long_name": "lead time"}
+    for axis in AXES:
+        data[axis.name].attrs = axis.attrs
     return data

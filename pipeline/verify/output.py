@@ -19,11 +19,11 @@ from squall.pipeline.forecast.methods import ForecastMethod
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import atomic_path, code_version, now_utc
 from squall.pipeline.report.case_figure import Case as DrawnCase
-from squall.pipeline.report.looks import shown_leads
 from squall.pipeline.report.page import Section, html_report
 from squall.pipeline.report.plots import plots
+from squall.pipeline.report.summary import shown_leads
 from squall.pipeline.report.tables import table, write_csv
-from squall.pipeline.scores.skill import ScoreSums
+from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.verify.cases import Cases, rainiest
 from squall.pipeline.verify.config import VerifyConfig
 from squall.pipeline.verify.scoring import (

@@ -19,8 +19,9 @@ from squall.pipeline.forecast.methods import ForecastMethod, find_method
 from squall.pipeline.forecast.names import PERSISTENCE
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import code_version, now_utc, squall_version
+from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.scores.pooling import on_common_axes, scales_of_grid
-from squall.pipeline.scores.skill import with_intervals
+from squall.pipeline.scores.table import SCORES
 from squall.pipeline.verify.cases import Cases, choose_cases, times_seen
 from squall.pipeline.verify.config import VerifyConfig
 from squall.pipeline.verify.output import ArchiveScores, VerifyResult, write
@@ -250,5 +251,4 @@ def _pooled(scored: list[ArchiveScores]) -> xr.Dataset:
 def _with_seconds(scores: xr.Dataset, seconds: dict[str, list[float]]) -> xr.Dataset:
     """With the median time that a forecast took, by method."""
     median = [float(np.median(seconds[str(method)])) for method in scores["method"].values]
-    described = {"long_name": "median time for a forecast", "units": "s"}
-    return scores.assign(seconds=("method", median, described))
+    return scores.assign(seconds=("method", median, SCORES["seconds"].attrs))

@@ -34,7 +34,7 @@ from squall.pipeline.forecast.methods import Extrapolation, ForecastMethod, find
 from squall.pipeline.forecast.names import EXTRAPOLATION
 from squall.pipeline.progress import tracked
 from squall.pipeline.provenance import atomic_path
-from squall.pipeline.scores.skill import ScoreSums, score_sums_by_method
+from squall.pipeline.scores.sums import ScoreSums, score_sums_by_method
 
 Rates = npt.NDArray[np.float32]
 

@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 
 from squall.pipeline.report.tables import CSV_COLUMNS, table, write_csv
-from squall.pipeline.scores.skill import score_sums_by_method, scores_from_sums
+from squall.pipeline.scores.skill import scores_from_sums
+from squall.pipeline.scores.sums import score_sums_by_method
 from tests.pipeline.scores.score_examples import METHODS, example_scores
 
 

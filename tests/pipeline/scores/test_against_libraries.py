@@ -1,7 +1,6 @@
 """Scores against those of pysteps and of the library `scores`, on the same fields."""
 
 import operator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,25 +9,18 @@ import scores.continuous
 import scores.spatial
 import xarray as xr
 
-from squall.pipeline.scores.skill import score_sums, scores_from_sums
 from squall.pipeline.scores.spectra import dbr, radial_power
+from tests.pipeline.scores import rain_examples
+from tests.pipeline.scores.rain_examples import random_rain
 
 WINDOWS = [1, 3, 7]
 THRESHOLDS = [0.5, 2.0]
 PYSTEPS_NAMES = {"mae": "MAE", "rmse": "RMSE", "mean_error": "ME", "correlation": "corr_p"}
 
 
-def random_rain(seed: int, shape: tuple[int, ...] = (3, 20, 17)) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    rain = rng.gamma(0.5, 4.0, shape).astype(np.float32)
-    return np.where(rng.random(shape) < 0.4, np.float32(0), rain)
-
-
 def scores_of(forecast: np.ndarray, observed: np.ndarray) -> xr.Dataset:
-    lead_times = np.arange(1, len(observed) + 1) * np.timedelta64(5, "m")
-    settings: dict[str, Any] = {"thresholds_mm_h": THRESHOLDS, "scales_km": WINDOWS}
-    return scores_from_sums(
-        score_sums(forecast, observed, lead_times=lead_times, pixel_km=1.0, **settings)
+    return rain_examples.scores_of(
+        forecast, observed, thresholds_mm_h=THRESHOLDS, scales_km=WINDOWS
     )
 
 

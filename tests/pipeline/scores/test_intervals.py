@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from squall.pipeline.scores.skill import (
-    SCORES,
-    WITH_INTERVALS,
-    ScoreSums,
-    score_sums_by_method,
-    scores_from_sums,
-    with_intervals,
-)
+from squall.pipeline.scores.intervals import with_intervals
+from squall.pipeline.scores.skill import scores_from_sums
+from squall.pipeline.scores.sums import ScoreSums, score_sums_by_method
+from squall.pipeline.scores.table import SCORES, names_with_intervals
 
 LEADS = np.array([5, 10], "m8[m]")
+WITH_INTERVALS = names_with_intervals()
 
 
 def block(seed: int, *, bias: float = 0.0) -> ScoreSums:
@@ -50,25 +47,27 @@ def test_scores_are_those_of_all_blocks_pooled() -> None:
     blocks = [block(seed) for seed in range(4)]
     result = with_intervals(blocks)
     pooled = scores_from_sums(blocks[0] + blocks[1] + blocks[2] + blocks[3])
-    xr.testing.assert_identical(result[list(SCORES)], pooled)
+    xr.testing.assert_identical(result[list(pooled)], pooled)
 
 
 def test_every_interval_has_its_axes_and_units_and_holds_some_of_the_draws() -> None:
     result = with_intervals([block(seed) for seed in range(6)])
     ends = ("low", "high", "mean_low", "mean_high")
     extra = {f"{name}_{end}" for name in WITH_INTERVALS for end in ends}
-    assert set(result.data_vars) == {*SCORES, *extra}
+    assert set(result.data_vars) == set(SCORES) - {"seconds"} | extra
     for name in WITH_INTERVALS:
         low, high = result[f"{name}_low"], result[f"{name}_high"]
         assert low.dims == high.dims == result[name].dims
-        assert low.attrs["units"] == high.attrs["units"] == SCORES[name][1]
-        assert low.attrs["long_name"] == f"{SCORES[name][0]}, low end of the 90 % interval"
+        assert low.attrs["units"] == high.attrs["units"] == SCORES[name].unit
+        assert low.attrs["long_name"] == f"{SCORES[name].long_name}, low end of the 90 % interval"
         assert not (low > high).any()
         of_a = {"method": "a"}
         assert (low.sel(of_a) < high.sel(of_a)).all(), name
         low, high = result[f"{name}_mean_low"], result[f"{name}_mean_high"]
         assert low.dims == tuple(dim for dim in result[name].dims if dim != "lead_time")
-        assert low.attrs["long_name"].startswith(f"{SCORES[name][0]}, mean over lead times, low")
+        assert low.attrs["long_name"].startswith(
+            f"{SCORES[name].long_name}, mean over lead times, low"
+        )
         assert (low.sel(of_a) < high.sel(of_a)).all(), name
 
 

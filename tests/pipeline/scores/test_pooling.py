@@ -3,7 +3,8 @@ import pytest
 
 from squall.pipeline.report.tables import table
 from squall.pipeline.scores.pooling import on_common_axes, scales_of_grid
-from squall.pipeline.scores.skill import score_sums_by_method, scores_from_sums
+from squall.pipeline.scores.skill import scores_from_sums
+from squall.pipeline.scores.sums import score_sums_by_method
 
 
 def sums(step_minutes, leads, pixel_km=1.0, scales=(1.0, 8.0), rate=1.0):

@@ -5,12 +5,7 @@ import pytest
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 
-from squall.pipeline.scores.skill import (
-    ScoreSums,
-    score_sums,
-    score_sums_by_method,
-    scores_from_sums,
-)
+from squall.pipeline.scores.skill import scores_from_sums
 from squall.pipeline.scores.spectra import (
     FLOOR_DBR,
     WAVELENGTHS_KM,
@@ -19,9 +14,10 @@ from squall.pipeline.scores.spectra import (
     log_spectral_distance,
     radial_power,
 )
+from squall.pipeline.scores.sums import ScoreSums, score_sums_by_method
+from tests.pipeline.scores import rain_examples
 
-LEADS = np.array([5], "m8[m]")
-SETTINGS: dict = {"lead_times": LEADS, "thresholds_mm_h": [1.0], "scales_km": [1], "pixel_km": 1.0}
+SETTINGS = rain_examples.settings_for(1, scales_km=[1])
 
 
 def one_pixel(rate: float) -> np.ndarray:
@@ -32,7 +28,7 @@ def one_pixel(rate: float) -> np.ndarray:
 
 
 def sums_of(forecast: np.ndarray, observed: np.ndarray) -> ScoreSums:
-    return score_sums(forecast, observed, **SETTINGS)
+    return rain_examples.sums_of(forecast, observed, scales_km=[1])
 
 
 def scores_of(forecast: np.ndarray, observed: np.ndarray) -> xr.Dataset:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from squall.pipeline.report.looks import SCORE_LOOKS, best, lead_means, shown_leads, shown_scales
+from squall.pipeline.report.summary import best, lead_means, shown_leads, shown_scales
+from squall.pipeline.scores.table import SCORES
 from tests.pipeline.scores.score_examples import example_scores
 
 
@@ -38,9 +39,9 @@ def test_best(name: str, values: list[float], expected: list[bool]) -> None:
 
 
 def test_text_of_undefined_is_a_dash() -> None:
-    assert SCORE_LOOKS["csi"].text(np.nan) == "–"
-    assert SCORE_LOOKS["mean_error"].text(0.25) == "+0.250"
-    assert SCORE_LOOKS["mae"].title == "MAE [mm/h]"
+    assert SCORES["csi"].text(np.nan) == "–"
+    assert SCORES["mean_error"].text(0.25) == "+0.250"
+    assert SCORES["mae"].title == "MAE [mm/h]"
 
 
 @pytest.mark.parametrize(
