@@ -18,6 +18,7 @@ from pydantic import BeforeValidator
 from squall.datasets.errors import ConfigError, DataError, first_line
 
 HTTP = ("http", "https")
+S3 = ("s3", "s3a")
 CONTAINER_KINDS = ("zip", "tar")
 
 
@@ -25,6 +26,11 @@ def protocol_of(address: str) -> str | None:
     """The ``s3`` of ``s3://…`` in small letters; None for a local path."""
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", address)
     return match[1].lower() if match else None
+
+
+def without_protocol(address: str) -> str:
+    """The part of an address after ``://``; a local path as it is."""
+    return address.partition("://")[2] if protocol_of(address) else address
 
 
 def is_remote(address: str) -> bool:
@@ -36,7 +42,7 @@ def local_path(address: str) -> str | None:
     """Path on this machine that an address names, ``~`` expanded; None for a remote address."""
     protocol = protocol_of(address)
     if protocol in ("file", "local"):
-        address = address.partition("://")[2]
+        address = without_protocol(address)
     elif protocol is not None:
         return None
     return os.path.expanduser(address)  # noqa: PTH111 (a relative path stays as it is written)
@@ -80,7 +86,7 @@ def split_chain(address: str) -> tuple[str, str, str] | None:
     Raises
     ------
     ConfigError
-        ``::`` behind anything but ``zip://`` and ``tar://``, or an archive without ``::``.
+        ``::`` behind anything but ``zip://`` and ``tar://``, or one of these without ``::``.
     """
     kind = protocol_of(address)
     if kind is None:
@@ -103,10 +109,10 @@ def split_chain(address: str) -> tuple[str, str, str] | None:
         )
     if len(links) == 1 or not links[1]:
         raise ConfigError(
-            f"{address}: does not say where the archive is; expected "
-            f"{kind}://FILES IN IT::ADDRESS OF THE ARCHIVE, such as {kind}://*.nc::/data/day.{kind}"
+            f"{address}: does not say where the {kind} file is; expected "
+            f"{kind}://FILES IN IT::ADDRESS OF THE {kind.upper()} FILE, such as {kind}://*.nc::/data/day.{kind}"
         )
-    return kind, links[0].partition("://")[2].lstrip("/"), links[1]
+    return kind, without_protocol(links[0]).lstrip("/"), links[1]
 
 
 def base_name(address: str) -> str:
@@ -125,10 +131,15 @@ def without_query(address: str) -> str:
     return re.sub(r"(https?://[^?]*)\?.*", r"\1?…", address)
 
 
+def without_queries(text: str) -> str:
+    """A message of a library without the query of any address in it."""
+    return re.sub(r"\?\S+", "?…", text)
+
+
 def refuse_credentials(address: str) -> None:
     """Raise ConfigError, without repeating it, for an address that holds a password."""
     for kind, user in re.findall(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/@:]*(?::[^/@]*)?)@", address):
-        if ":" in user or kind.lower() in ("s3", "s3a", "http", "https"):
+        if ":" in user or kind.lower() in (*S3, *HTTP):
             raise ConfigError(
                 f"{kind}://…@…: an address must not hold a user or password, it ends up in logs "
                 "and in the archive; put credentials into the environment (AWS_ACCESS_KEY_ID and "

@@ -1,15 +1,10 @@
-"""Where radar files come from: found by patterns on any storage, read as local files."""
+"""Radar files wherever they lie: disks, object stores, web servers, zip and tar containers.
 
-from squall.datasets.sources.access import FileVanished, SourceFile, SourceUnavailable
-from squall.datasets.sources.containers import OpenContainers
-from squall.datasets.sources.fetch import local_copy
-from squall.datasets.sources.find import find_files
+This room lists the files that patterns stand for and gives each one as a local file; it does not
+look into a radar file, which `squall.datasets.radar` does. Start with `find_files` in `find.py` and
+`local_copy` in `fetch.py`; a new kind of storage is a `Store` in `stores.py`.
+"""
 
-__all__ = [
-    "FileVanished",
-    "OpenContainers",
-    "SourceFile",
-    "SourceUnavailable",
-    "find_files",
-    "local_copy",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

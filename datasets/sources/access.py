@@ -1,7 +1,7 @@
-"""Reaching files wherever they lie: what a file is, its file system, and what went wrong.
+"""Access to storage: the file system of an address, and the errors of storage libraries.
 
-Owns time-outs, options and errors of storage libraries; no credential passes through here but in
-options. Listing is `squall.datasets.sources.stores`.
+Owns their time-outs, options and error messages, and the description of one file. Credentials come
+from the environment or from options only. Listing is `squall.datasets.sources.stores`.
 """
 
 import errno
@@ -13,11 +13,17 @@ from typing import Any
 import aiohttp
 import fsspec
 
-from squall.datasets.addresses import HTTP, base_name, protocol_of, without_query
+from squall.datasets.addresses import (
+    HTTP,
+    S3,
+    base_name,
+    protocol_of,
+    without_queries,
+    without_query,
+)
 from squall.datasets.errors import ConfigError, DataError
 
 Options = Mapping[str, Any]
-S3 = ("s3", "s3a")
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S, DOWNLOAD_TIMEOUT_S = 10, 60, 1800
 _CHECKSUMS = ("ETag", "etag", "md5Hash", "crc32c", "Content-MD5", "Digest", "CRC", "generation")
 _TIMES = ("mtime", "LastModified", "Last-Modified", "last_modified", "updated", "modify", "created")
@@ -25,22 +31,23 @@ _SECRET = re.compile("key|secret|token|pass|auth|cookie|sig|cred|header", re.IGN
 
 
 class SourceUnavailable(DataError):
-    """A source that could not be listed or read now; trying again later may help."""
+    """A source that could not be listed or read now; a later attempt may succeed."""
 
 
 class FileVanished(SourceUnavailable):
-    """A file that was listed and is not there any more."""
+    """A file that was listed but no longer exists."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A radar file where it lies.
+    """A radar file on any storage.
 
     Parameters
     ----------
     address : local path as it was found, or address with protocol (``zip://a.nc::/data/x.zip``).
-    version : changes when the content may have changed; from checksum, or size and time.
-    size : bytes, None if the server does not say.
+    version : changes when the content may have changed. Made of the size and a checksum, or of
+        the size and the time of the last change.
+    size : bytes, None if the server does not give it.
     """
 
     address: str
@@ -49,19 +56,19 @@ class SourceFile:
 
     @property
     def name(self) -> str:
-        """Base name, as time and format are read from it."""
+        """Base name: the time and the format of a file may be read from it."""
         return base_name(self.address)
 
 
 def unavailable(address: str, error: BaseException, options: Options) -> DataError:
-    """The error to raise for what a storage library or the system raised; no secrets in it."""
+    """The error to raise for an error of a storage library or the system, without secrets."""
     shown = without_query(address)
     if isinstance(error, DataError):
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DataError(
-            f"{shown}: no room for a copy in the temporary folder; make some, or let TMPDIR name "
-            "a larger one"
+            f"{shown}: no room for a copy in the temporary folder; free some space, or let TMPDIR "
+            "name a larger folder"
         )
     if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
         error = error.__cause__
@@ -72,20 +79,21 @@ def unavailable(address: str, error: BaseException, options: Options) -> DataErr
         reason = error.strerror
     elif lines:
         reason += f": {lines[0]}"
-    reason = _without_secrets(re.sub(r"\?\S+", "?…", reason), options)[:300]
+    reason = _without_secrets(without_queries(reason), options)[:300]
     return SourceUnavailable(f"{shown}: cannot be reached: {reason}; {_advice(error, status)}")
 
 
 def http_status(error: BaseException) -> str | None:
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, aiohttp.ClientResponseError):
-            return str(seen.status)
-        response = getattr(seen, "response", None)
+    """HTTP status or S3 error code (``NoSuchKey``) of an error or of its causes, if there is one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, aiohttp.ClientResponseError):
+            return str(cause.status)
+        response = getattr(cause, "response", None)
         if isinstance(response, Mapping) and "Error" in response:
             code = str(response["Error"].get("Code", ""))
             return code or str(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
-        seen = seen.__cause__
+        cause = cause.__cause__
     return None
 
 
@@ -104,29 +112,45 @@ def _advice(error: BaseException, status: str | None) -> str:
     return "check the network and the endpoint; the next run tries again"
 
 
-def _without_secrets(text: str, options: Options, secret: bool = False) -> str:
+def _without_secrets(text: str, options: Options, all_secret: bool = False) -> str:
     for key, value in options.items():
-        hidden = secret or _SECRET.search(str(key)) is not None
+        is_secret = all_secret or _SECRET.search(str(key)) is not None
         if isinstance(value, Mapping):
-            text = _without_secrets(text, value, hidden)
-        elif hidden and isinstance(value, str) and value:
+            text = _without_secrets(text, value, is_secret)
+        elif is_secret and isinstance(value, str) and value:
             text = text.replace(value, "***")
     return text
 
 
 def filesystem(address: str, options: Options) -> fsspec.AbstractFileSystem:
-    """The fsspec file system of an address, without caches of listings and with time-outs.
+    """The fsspec file system of an address, with time-outs and without a cache of listings.
 
-    Options named for a protocol (``s3: {…}``) go to that protocol only, the others to all.
+    Options below the name of a protocol (``s3: {…}``) go to that protocol only, the others to all.
 
     Raises
     ------
     ConfigError
-        Unknown protocol, a package that is not installed, options that the file system refuses.
+        If the protocol is unknown, a package is not installed, or the file system refuses the
+        options.
     """
     protocol = protocol_of(address) or "file"
+    chosen = _options_for(protocol, _filesystem_class(address, protocol), options)
     try:
-        kind = fsspec.get_filesystem_class(protocol)
+        remote, _ = fsspec.url_to_fs(address, **chosen)
+    except (TypeError, ValueError) as error:
+        reason = _without_secrets(str(error), options)
+        raise ConfigError(
+            f"{without_query(address)}: {protocol}:// does not take these options: {reason}; "
+            f"write options of one protocol below its name, such as `s3: {{anon: true}}`"
+        ) from error
+    if protocol in S3:
+        remote.retries = 2  # beside botocore's own; s3fs's five would make a hang last for hours
+    return remote
+
+
+def _filesystem_class(address: str, protocol: str) -> type[fsspec.AbstractFileSystem]:
+    try:
+        return fsspec.get_filesystem_class(protocol)
     except ImportError as error:
         install = "squall[gcs]" if protocol in ("gs", "gcs") else str(error)
         raise ConfigError(
@@ -138,60 +162,55 @@ def filesystem(address: str, options: Options) -> fsspec.AbstractFileSystem:
             f"{without_query(address)}: unknown protocol {protocol!r}; expected a path, or s3, "
             "https, gs, file, zip, tar or another one that fsspec knows"
         ) from error
+
+
+def _options_for(
+    protocol: str, filesystem_class: type[fsspec.AbstractFileSystem], options: Options
+) -> dict[str, Any]:
+    """Options of one file system, with time-outs where the user gives none."""
     known = set(fsspec.available_protocols())
     chosen = {k: v for k, v in options.items() if not (k in known and isinstance(v, Mapping))}
-    names = (kind.protocol,) if isinstance(kind.protocol, str) else tuple(kind.protocol)
-    for name in names:
+    names = filesystem_class.protocol
+    for name in (names,) if isinstance(names, str) else tuple(names):
         chosen |= options.get(name, {})
     chosen["use_listings_cache"] = False
     if protocol in S3:
-        given = chosen.get("config_kwargs", {})
-        bounds: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "connect_timeout": CONNECT_TIMEOUT_S,
             "read_timeout": READ_TIMEOUT_S,
             "retries": {"mode": "standard", "total_max_attempts": 3},
         }
-        chosen["config_kwargs"] = bounds | dict(given)
+        chosen["config_kwargs"] = defaults | dict(chosen.get("config_kwargs", {}))
     if protocol in HTTP:
         client: dict[str, Any] = {"trust_env": True} | dict(chosen.get("client_kwargs", {}))
         client["timeout"] = _http_timeout(client.get("timeout", {}))
         chosen["client_kwargs"] = client
-        # the length in the header has to be that of the file
+        # without compression, the length in the header is the length of the file
         chosen["headers"] = {"Accept-Encoding": "identity"} | dict(chosen.get("headers", {}))
-    try:
-        made, _ = fsspec.url_to_fs(address, **chosen)
-    except (TypeError, ValueError) as error:
-        reason = _without_secrets(str(error), options)
-        raise ConfigError(
-            f"{without_query(address)}: {protocol}:// does not take these options: {reason}; "
-            "name options of one protocol only by it, such as `s3: {anon: true}`"
-        ) from error
-    if protocol in S3:
-        made.retries = 2  # beside botocore's own; s3fs's five would make a hang last for hours
-    return made
+    return chosen
 
 
-def _http_timeout(given: Any) -> aiohttp.ClientTimeout:
-    if isinstance(given, aiohttp.ClientTimeout):
-        return given
-    bounds = {
+def _http_timeout(timeout: Any) -> aiohttp.ClientTimeout:
+    if isinstance(timeout, aiohttp.ClientTimeout):
+        return timeout
+    defaults = {
         "total": DOWNLOAD_TIMEOUT_S,
         "sock_connect": CONNECT_TIMEOUT_S,
         "sock_read": READ_TIMEOUT_S,
     }
-    return aiohttp.ClientTimeout(**(bounds | dict(given)))
+    return aiohttp.ClientTimeout(**(defaults | dict(timeout)))
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether a storage library said that there is no such file, and not that it cannot know."""
+    """Whether an error says that the file does not exist, not that it cannot be reached."""
     status = http_status(error)
-    if status is None:  # fsspec's web server says "not found" for time-outs too, with a cause
+    if status is None:  # fsspec also raises FileNotFoundError for time-outs of HTTP, with a cause
         return isinstance(error, FileNotFoundError) and error.__cause__ is None
     return status in ("404", "410", "NoSuchKey")
 
 
 def version_of(info: Mapping[str, Any]) -> str:
-    """Checksum or else time out of what a listing says about a file, with the size."""
-    told = next((info[key] for key in (*_CHECKSUMS, *_TIMES) if info.get(key)), None)
+    """Size and checksum of a file in a listing; size and time if it has no checksum."""
+    stamp = next((info[key] for key in (*_CHECKSUMS, *_TIMES) if info.get(key)), None)
     size = info.get("size")
-    return f"{size}" if told is None else f"{size}-{str(told).strip(chr(34))}"
+    return f"{size}" if stamp is None else f"{size}-{str(stamp).strip(chr(34))}"

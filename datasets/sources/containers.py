@@ -1,6 +1,8 @@
-"""Files inside zip and tar archives, which may lie anywhere and in one another.
+"""Files inside zip and tar containers, which may lie on any storage and inside each other.
 
-Owns opening archives and what is in them. Local archives and remote zips are not copied.
+Owns opening a container and reading its members. A local container and a remote zip file are read
+in place; a remote tar file is copied first. "Container" is a zip or tar file; "archive" is always a
+Squall archive.
 """
 
 import gzip
@@ -16,12 +18,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, cast
 
+import fsspec.core
+
 from squall.datasets.addresses import local_path, split_chain
 from squall.datasets.sources.access import Options, SourceFile, filesystem, version_of
 from squall.datasets.sources.patterns import FolderNames
 from squall.datasets.sources.stores import Entry
 
-# what the archive libraries raise for bytes that are no archive, cut off, damaged or encrypted
+# what the libraries raise for a file that is no container, or a truncated, damaged or encrypted one
 BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -32,53 +36,61 @@ BROKEN = (
     NotImplementedError,
     RuntimeError,
 )
-_BLOCK_SIZE = 2**22  # s3fs would fetch 50 MB for the few bytes of a zip's directory
+_BLOCK_SIZE = 2**22  # s3fs would fetch 50 MB to read the few bytes of a zip file's directory
 
 
-class Archive:
-    """An open archive: files by name without ``./`` or ``/`` in front, the last of equal names."""
+class Container:
+    """An open zip or tar file: its members by name.
+
+    Names have no leading ``./`` or ``/``. Of several members with the same name, the last counts.
+
+    Attributes
+    ----------
+    info : size and checksum or time of each member, by name.
+    """
 
     def __init__(self, kind: str, stream: IO[bytes]) -> None:
         self.info: dict[str, Mapping[str, Any]] = {}
-        self._member: dict[str, Any] = {}
-        self._archive: zipfile.ZipFile | tarfile.TarFile
+        self._members: dict[str, Any] = {}
+        self._file: zipfile.ZipFile | tarfile.TarFile
         if kind == "zip":
-            self._archive = zipfile.ZipFile(stream)
-            for zipped in self._archive.infolist():
-                if not zipped.is_dir():
-                    info = {"size": zipped.file_size, "CRC": f"{zipped.CRC:08x}"}
-                    self._add(zipped.filename, zipped, info)
+            self._file = zipfile.ZipFile(stream)
+            for zip_member in self._file.infolist():
+                if not zip_member.is_dir():
+                    info = {"size": zip_member.file_size, "CRC": f"{zip_member.CRC:08x}"}
+                    self._add(zip_member.filename, zip_member, info)
         else:
-            self._archive = tarfile.open(fileobj=stream, mode="r:*")  # noqa: SIM115 (closed below)
-            for taken in self._archive:
-                if taken.isreg():
-                    self._add(taken.name, taken, {"size": taken.size, "mtime": taken.mtime})
+            self._file = tarfile.open(fileobj=stream, mode="r:*")  # noqa: SIM115 (closed below)
+            for tar_member in self._file:
+                if tar_member.isreg():
+                    info = {"size": tar_member.size, "mtime": tar_member.mtime}
+                    self._add(tar_member.name, tar_member, info)
 
     def _add(self, name: str, member: Any, info: Mapping[str, Any]) -> None:
         while name.startswith(("./", "/")):
             name = name.partition("/")[2]
-        self.info[name], self._member[name] = info, member
+        self.info[name], self._members[name] = info, member
 
     def open(self, name: str) -> IO[bytes]:
-        """Stream of one file; KeyError if the archive has none of that name."""
-        member = self._member[name]
-        if isinstance(self._archive, zipfile.ZipFile):
-            return self._archive.open(member)
-        return cast(IO[bytes], self._archive.extractfile(member))
+        """Stream of one member; KeyError if the container has no member of this name."""
+        member = self._members[name]
+        if isinstance(self._file, zipfile.ZipFile):
+            return self._file.open(member)
+        return cast(IO[bytes], self._file.extractfile(member))
 
     def close(self) -> None:
-        self._archive.close()
+        self._file.close()
 
 
 @contextmanager
-def opened_container(kind: str, container: str, options: Options) -> Iterator[Archive]:
-    """Open the archive at an address; raises what the libraries raise."""
+def opened_container(kind: str, address: str, options: Options) -> Iterator[Container]:
+    """Open the container at an address; raises what the libraries raise."""
     with ExitStack() as stack:
-        # a zip has its directory at one place, for that of a tar the whole file has to be read
-        stream = stack.enter_context(_opened(container, options, at_random=kind == "zip"))
-        archive = Archive(kind, stream)
-        stack.callback(archive.close)
-        yield archive
+        # a zip file has its directory in one place; of a tar file, everything has to be read
+        stream = stack.enter_context(_opened(address, options, at_random=kind == "zip"))
+        container = Container(kind, stream)
+        stack.callback(container.close)
+        yield container
 
 
 @contextmanager
@@ -86,22 +98,22 @@ def _opened(address: str, options: Options, at_random: bool) -> Iterator[IO[byte
     chain, path = split_chain(address), local_path(address)
     with ExitStack() as stack:
         if chain is not None:
-            kind, member, container = chain
-            archive = stack.enter_context(opened_container(kind, container, options))
-            yield stack.enter_context(archive.open(member))
+            kind, member, outer_address = chain
+            outer = stack.enter_context(opened_container(kind, outer_address, options))
+            yield stack.enter_context(outer.open(member))
         elif path is not None:
             yield stack.enter_context(Path(path).open("rb"))
         else:
-            made = filesystem(address, options)
-            path = made._strip_protocol(address)
+            remote = filesystem(address, options)
+            path = fsspec.core.strip_protocol(address)
             if at_random:
-                stream = stack.enter_context(made.open(path, "rb", block_size=_BLOCK_SIZE))
+                stream = stack.enter_context(remote.open(path, "rb", block_size=_BLOCK_SIZE))
                 if _seeks(stream):
                     yield stream
                     return
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="squall-"))
-            copy = Path(folder) / "archive"
-            made.get_file(path, str(copy))
+            copy = Path(folder) / "container"
+            remote.get_file(path, str(copy))
             yield stack.enter_context(copy.open("rb"))
 
 
@@ -110,21 +122,21 @@ def _seeks(stream: IO[bytes]) -> bool:
         stream.seek(-1, os.SEEK_END)
         stream.read(1)
         stream.seek(0)
-    except ValueError:  # a web server that sends files from their beginning only
+    except ValueError:  # the web server sends files only from their beginning
         return False
     return True
 
 
 class OpenContainers:
-    """Keeps the archive of the last file open, for files of one archive that follow each other.
+    """Keeps the last container open, for files of one container that are read in a row.
 
-    A context manager for one thread; the archive is opened again when another one is asked for.
+    A context manager for one thread. When another container is asked for, the last one is closed.
     """
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._stack = ExitStack()
-        self._held: tuple[tuple[str, str], Archive] | None = None
+        self._last: tuple[tuple[str, str], Container] | None = None
 
     def __enter__(self) -> "OpenContainers":
         return self
@@ -138,36 +150,36 @@ class OpenContainers:
         self.close()
 
     def close(self) -> None:
-        """Let go of the archive, which the next call opens anew."""
-        self._held = None
+        """Close the container; the next call opens it again."""
+        self._last = None
         self._stack.close()
 
-    def get(self, kind: str, container: str) -> Archive:
-        """The archive at an address."""
-        if self._held is None or self._held[0] != (kind, container):
+    def get(self, kind: str, address: str) -> Container:
+        """The container at an address."""
+        if self._last is None or self._last[0] != (kind, address):
             self.close()
-            archive = self._stack.enter_context(opened_container(kind, container, self._options))
-            self._held = (kind, container), archive
-        return self._held[1]
+            container = self._stack.enter_context(opened_container(kind, address, self._options))
+            self._last = (kind, address), container
+        return self._last[1]
 
 
 class ContainerStore:
-    """The folders that the names in an archive make up."""
+    """The members of a container as a `Store`: folders follow from the members' names."""
 
     protocol = None
     workers = 1
 
-    def __init__(self, info: Mapping[str, Mapping[str, Any]], kind: str, container: str) -> None:
-        self._address = f"{kind}://{{}}::{container}"
+    def __init__(self, info: Mapping[str, Mapping[str, Any]], kind: str, address: str) -> None:
+        self._address_template = f"{kind}://{{}}::{address}"
         self._folders: dict[str, dict[tuple[str, bool], Entry]] = {}
-        for path, about in info.items():
+        for path, member_info in info.items():
             folder = ""
             *parents, name = path.split("/")
             for parent in parents:
                 entry = Entry(parent, folder + parent, True)
                 self._folders.setdefault(folder, {})[parent, True] = entry
                 folder += parent + "/"
-            entry = Entry(name, path, False, False, about)
+            entry = Entry(name, path, False, False, member_info)
             self._folders.setdefault(folder, {})[name, False] = entry
 
     def entries(self, folder: str, names: FolderNames) -> list[Entry]:
@@ -175,11 +187,11 @@ class ContainerStore:
 
     def describe(self, entry: Entry) -> SourceFile | None:
         assert entry.info is not None
-        address = self._address.replace("{}", entry.path, 1)
+        address = self._address_template.replace("{}", entry.path, 1)
         return SourceFile(address, version_of(entry.info), entry.info["size"])
 
     def identity(self, folder: str) -> object:
         return folder
 
     def check_folder(self, folder: str) -> None:
-        """Nothing to do: what an archive does not name is not there."""
+        """Nothing to check: a folder that no member's name contains does not exist."""

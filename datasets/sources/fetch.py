@@ -1,7 +1,7 @@
-"""A path on this machine for any radar file, for as long as it is read.
+"""A path on this machine for any radar file, while it is read.
 
-Owns temporary copies: they have a harmless name in a folder of their own, are whole or not there,
-and go away.
+Owns temporary copies. A copy has a harmless name in its own folder, is never incomplete, and is
+deleted after use.
 """
 
 import shutil
@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+import fsspec.core
 
 from squall.datasets.addresses import local_path, split_chain, without_query
 from squall.datasets.errors import DataError
@@ -31,25 +33,25 @@ _LONGEST_NAME_BYTES = 200  # file systems take 255
 def local_copy(
     file: SourceFile,
     options: Mapping[str, Any] | None = None,
-    archives: OpenContainers | None = None,
+    containers: OpenContainers | None = None,
 ) -> Iterator[Path]:
-    """Path of a file on this machine: its own, or that of a copy that is removed afterwards.
+    """Path of a file on this machine: its own path, or that of a copy that is deleted afterwards.
 
     Parameters
     ----------
     file : from `find_files`.
     options : as for `find_files`.
-    archives : keeps archives open from one call to the next; opening a compressed or remote one
-        for each of its files is slow.
+    containers : keeps a zip or tar file open from one call to the next. Without it, a compressed
+        or remote one is opened again for each of its files, which is slow.
 
     Raises
     ------
     FileVanished
-        The file is not there any more.
+        If the file no longer exists.
     SourceUnavailable
-        It cannot be read, or what came is not as long as listed.
+        If it cannot be read, or its size differs from the listed one.
     DataError
-        The archive that it is in is broken, or there is no room for a copy.
+        If the zip or tar file around it is broken, or there is no room for a copy.
     """
     path = local_path(file.address) if split_chain(file.address) is None else None
     if path is not None:
@@ -70,19 +72,21 @@ def local_copy(
                 "let TMPDIR name a folder with room"
             ) from error
         copy = Path(folder) / _harmless(file.name)
-        _copy(file, copy, options or {}, archives)
+        _copy(file, copy, options or {}, containers)
         _check_length(file, copy)
         yield copy
 
 
-def _copy(file: SourceFile, copy: Path, options: Options, archives: OpenContainers | None) -> None:
+def _copy(
+    file: SourceFile, copy: Path, options: Options, containers: OpenContainers | None
+) -> None:
     chain = split_chain(file.address)
     try:
         if chain is None:
-            made = filesystem(file.address, options)
-            made.get_file(made._strip_protocol(file.address), str(copy))
-        elif archives is not None:
-            _extract(chain, copy, archives)
+            remote = filesystem(file.address, options)
+            remote.get_file(fsspec.core.strip_protocol(file.address), str(copy))
+        elif containers is not None:
+            _extract(chain, copy, containers)
         else:
             with OpenContainers(options) as opened:
                 _extract(chain, copy, opened)
@@ -92,8 +96,8 @@ def _copy(file: SourceFile, copy: Path, options: Options, archives: OpenContaine
         if chain is None:
             raise unavailable(file.address, error, options) from error
         raise DataError(
-            f"{file.address}: the archive is broken: {str(error) or type(error).__name__}; "
-            "get it anew"
+            f"{file.address}: the {chain[0]} file is broken: {str(error) or type(error).__name__}; "
+            "fetch it again"
         ) from error
     except Exception as error:  # each file system raises its own
         if is_missing(error) or (chain is not None and isinstance(error, KeyError)):
@@ -101,30 +105,30 @@ def _copy(file: SourceFile, copy: Path, options: Options, archives: OpenContaine
         raise unavailable(file.address, error, options) from error
 
 
-def _extract(chain: tuple[str, str, str], copy: Path, archives: OpenContainers) -> None:
-    kind, member, container = chain
+def _extract(chain: tuple[str, str, str], copy: Path, containers: OpenContainers) -> None:
+    kind, member, address = chain
     try:
-        with archives.get(kind, container).open(member) as source, copy.open("wb") as target:
+        with containers.get(kind, address).open(member) as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target, 2**20)
     except BaseException:
-        archives.close()  # it may have been replaced; the next file opens it anew
+        containers.close()  # it may have been replaced; the next file opens it again
         raise
 
 
 def _check_length(file: SourceFile, copy: Path) -> None:
     copied = copy.stat().st_size
     if file.size is not None and copied != file.size:
-        what = "cut off" if copied < file.size else "changed while it was read"
+        fault = "cut off" if copied < file.size else "changed while it was read"
         raise SourceUnavailable(
-            f"{without_query(file.address)}: {what}: {copied:,} bytes came, {file.size:,} were "
-            "listed; the next run tries again"
+            f"{without_query(file.address)}: {fault}: {copied:,} bytes were received, "
+            f"{file.size:,} were listed; the next run tries again"
         )
 
 
 def _vanished(file: SourceFile) -> FileVanished:
     return FileVanished(
-        f"{without_query(file.address)}: was listed and is not there any more; "
-        "it may be moved or replaced, the next run looks again"
+        f"{without_query(file.address)}: was listed but no longer exists; "
+        "it may have been moved or replaced, the next run looks again"
     )
 
 

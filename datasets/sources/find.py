@@ -1,7 +1,8 @@
-"""Finding the radar files that patterns stand for.
+"""Finding the radar files that match patterns.
 
-Owns the walk down the folders of a pattern, on any store and inside archives. An outage is an
-error here, never an empty list: "nothing new" is what a scheduled run trusts.
+Owns the walk through the folders of a pattern, on any store and inside zip and tar containers. An
+outage raises an error and never gives an empty list, because a scheduled run relies on "nothing
+new".
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,6 @@ import pandas as pd
 
 from squall.datasets.addresses import (
     local_path,
-    protocol_of,
     refuse_credentials,
     split_chain,
     without_query,
@@ -34,12 +34,14 @@ from squall.datasets.sources.patterns import (
 from squall.datasets.sources.stores import Entry, LocalStore, RemoteStore, Store, store_for
 
 Span = tuple[pd.Timestamp | None, pd.Timestamp | None]
-Given = TypeVar("Given", contravariant=True)
-Made = TypeVar("Made")
+Item = TypeVar("Item", contravariant=True)
+Result = TypeVar("Result")
 
 
 class _Map(Protocol):
-    def __call__(self, do: Callable[[Given], Made], items: Iterable[Given], /) -> Iterator[Made]:
+    def __call__(
+        self, function: Callable[[Item], Result], items: Iterable[Item], /
+    ) -> Iterator[Result]:
         """As the built-in `map`."""
 
 
@@ -50,38 +52,38 @@ def find_files(
     since: pd.Timestamp | None = None,
     until: pd.Timestamp | None = None,
 ) -> list[SourceFile]:
-    """List the files of all patterns, each once, by name and then address.
+    """List the files that match the patterns, each file once, sorted by name and then address.
 
     Parameters
     ----------
-    patterns : local paths or fsspec addresses, with globs (``**`` spans folders; hidden names have
-        to be written out), ``{time:%Y/%m/%d}`` parts, and ``zip://`` or ``tar://`` chains. A local
-        path that exists is that file, whatever characters it has.
+    patterns : local paths or fsspec addresses, with globs (``**`` spans folders; the dot of a
+        hidden name must be written), ``{time:%Y/%m/%d}`` parts, and ``zip://`` or ``tar://``
+        chains. A local path that exists means that file, whatever characters it contains.
     options : for the file systems, by protocol (``s3: {anon: true}``) or for all of them.
     since, until : naive UTC, both inclusive, for the time parts; see `expand_times`.
 
     Returns
     -------
-    list of SourceFile, empty if the sources are there and hold none. An archive that cannot be
-    read is listed as itself (``zip://::/data/x.zip``); `local_copy` then says why.
+    list of SourceFile, empty if the sources exist but hold no such file. A zip or tar file that
+    cannot be read is listed itself (``zip://::/data/x.zip``); `local_copy` then gives the reason.
 
     Raises
     ------
     ConfigError
-        Patterns or options that cannot work.
+        If a pattern or an option cannot work.
     DataError
-        A pattern without glob and time that names nothing.
+        If a pattern without glob and time part matches no file.
     SourceUnavailable
-        A source cannot be listed: no such folder or bucket, no permission, no answer.
+        If a source cannot be listed: no such folder or bucket, no permission, no answer.
     """
-    found: dict[str, SourceFile] = {}
+    files: dict[str, SourceFile] = {}
     for pattern in patterns:
         for file in _find(pattern, options or {}, (since, until)):
             key = file.address
             if len(patterns) > 1 and local_path(key) is not None:
                 key = str(Path(key).absolute())
-            found.setdefault(key, file)
-    return sorted(found.values(), key=lambda file: (file.name, file.address))
+            files.setdefault(key, file)
+    return sorted(files.values(), key=lambda file: (file.name, file.address))
 
 
 def _find(pattern: str, options: Options, span: Span) -> list[SourceFile]:
@@ -90,106 +92,141 @@ def _find(pattern: str, options: Options, span: Span) -> list[SourceFile]:
     refuse_credentials(pattern)
     chain = split_chain(pattern)
     if chain is not None:
-        return _find_in_archives(*chain, options, span)
-    path, protocol = local_path(pattern), protocol_of(pattern)
-    plain = not (has_glob(pattern, protocol) or has_time(pattern))
-    store: Store
-    if path is None:
-        expanded = expand_times(pattern, *span)
-        store = store_for(pattern, options)
-    else:
-        pattern, store = path, LocalStore()
-        file = store.describe(Entry(path, path, False))
-        if file is not None:
-            return [file]
-        if Path(path).exists():
-            return []
-        expanded = expand_times(path, *span)
-        if plain:
-            raise DataError(
-                f"{path}: there is no such file (the current folder is {Path.cwd()}); check the "
-                "path, or write a glob such as 'radar/**/*.nc'"
-            )
-    folder = fixed_folder(pattern, store.protocol)
-    tails = {pattern_tail(address[len(folder) :]) for address in expanded}
-    files = _walk(store, folder, tails)
-    if not files and plain:
-        raise DataError(f"{without_query(pattern)}: there is no such file; check the address")
-    # a web server may hide the page of a folder whose files it gives away
-    if not files and tails and (path is not None or has_glob(pattern, store.protocol)):
-        store.check_folder(folder)
+        return _find_in_containers(*chain, options, span)
+    path = local_path(pattern)
+    if path is not None:
+        return _find_local(path, span)
+    return _find_remote(pattern, options, span)
+
+
+def _find_local(pattern: str, span: Span) -> list[SourceFile]:
+    store = LocalStore()
+    file = store.describe(Entry(pattern, pattern, False))
+    if file is not None:
+        return [file]
+    if Path(pattern).exists():  # a folder, a pipe or the like
+        return []
+    expanded = expand_times(pattern, *span)
+    if not (has_glob(pattern, store.protocol) or has_time(pattern)):
+        raise DataError(
+            f"{pattern}: there is no such file (the current folder is {Path.cwd()}); check the "
+            "path, or write a glob such as 'radar/**/*.nc'"
+        )
+    files = _find_below(store, pattern, expanded)
+    if not files and expanded:
+        store.check_folder(fixed_folder(pattern, store.protocol))
     return files
 
 
-def _find_in_archives(
-    kind: str, inner: str, container: str, options: Options, span: Span
-) -> list[SourceFile]:
-    tails = {pattern_tail(path) for path in expand_times(inner or "**", *span)}
+def _find_remote(pattern: str, options: Options, span: Span) -> list[SourceFile]:
+    expanded = expand_times(pattern, *span)
+    store = store_for(pattern, options)
+    files = _find_below(store, pattern, expanded)
+    if files:
+        return files
+    with_glob = has_glob(pattern, store.protocol)
+    if not (with_glob or has_time(pattern)):
+        raise DataError(f"{without_query(pattern)}: there is no such file; check the address")
+    # without a glob no folder was listed: a web server may refuse to list a folder whose files
+    # it serves
+    if expanded and with_glob:
+        store.check_folder(fixed_folder(pattern, store.protocol))
+    return files
 
-    def listed(archive_file: SourceFile) -> list[SourceFile]:
-        address = archive_file.address
+
+def _find_below(store: Store, pattern: str, expanded: Sequence[str]) -> list[SourceFile]:
+    folder = fixed_folder(pattern, store.protocol)
+    return _walk(store, folder, {pattern_tail(address[len(folder) :]) for address in expanded})
+
+
+def _find_in_containers(
+    kind: str, members: str, container_pattern: str, options: Options, span: Span
+) -> list[SourceFile]:
+    tails = {pattern_tail(path) for path in expand_times(members or "**", *span)}
+
+    def members_of(container_file: SourceFile) -> list[SourceFile]:
+        address = container_file.address
         try:
-            with opened_container(kind, address, options) as archive:
-                store = ContainerStore(archive.info, kind, address)
+            with opened_container(kind, address, options) as container:
+                store = ContainerStore(container.info, kind, address)
         except BROKEN:
-            # one bad archive must not hide the others; who copies it learns what is wrong
-            return [SourceFile(f"{kind}://::{address}", archive_file.version, archive_file.size)]
+            # one broken container must not hide the others; `local_copy` will say what is wrong
+            version, size = container_file.version, container_file.size
+            return [SourceFile(f"{kind}://::{address}", version, size)]
         except FileNotFoundError:
             return []
         except Exception as error:  # each file system raises its own
             raise unavailable(address, error, options) from error
         return _walk(store, "", tails)
 
-    containers = _find(container, options, span)
-    workers = 1 if local_path(container) is not None else RemoteStore.workers
+    container_files = _find(container_pattern, options, span)
+    workers = 1 if local_path(container_pattern) is not None else RemoteStore.workers
     with _mapping(workers) as mapped:
-        return [file for files in mapped(listed, containers) for file in files]
+        return [file for files in mapped(members_of, container_files) for file in files]
 
 
 def _walk(store: Store, start: str, tails: Iterable[Tail]) -> list[SourceFile]:
-    """Go down level by level, so that all folders of a level are listed at once.
+    """Go down level by level, so that all folders of a level are listed at the same time.
 
-    Links to folders under ``**`` wait until nothing else is left, and are not followed to where
-    the walk has been: loops end, and a file is found under its own path first.
+    Links to folders under ``**`` are followed last, and not if they lead to a folder that the walk
+    has visited. So loops end, and a file is found under its own path first.
     """
-    found: list[Entry] = []
+    entries_found: list[Entry] = []
     level: dict[str, set[Tail]] = {start: set(tails)}
     links: dict[str, set[Tail]] = {}
     visited: set[tuple[object, Tail]] = set()
 
-    def names_in(item: tuple[str, set[Tail]]) -> tuple[str, FolderNames, list[Entry]]:
-        names = FolderNames(item[1], store.protocol)
-        return item[0], names, store.entries(item[0], names)
+    def listing_of(item: tuple[str, set[Tail]]) -> tuple[str, FolderNames, list[Entry]]:
+        folder, tails = item
+        names = FolderNames(tails, store.protocol)
+        return folder, names, store.entries(folder, names)
 
     with _mapping(store.workers) as mapped:
         while level or links:
             if not level:
                 path = min(links)
                 level = {path: links.pop(path)}
-            for folder, left in level.items():
-                for tail in [tail for tail in left if tail[0] == "**"]:
-                    place = store.identity(folder), tail
-                    if place in visited:
-                        left.discard(tail)
-                    visited.add(place)
-            below: dict[str, set[Tail]] = {}
-            for folder, names, entries in mapped(names_in, level.items()):
+            _drop_visited(level, visited, store)
+            next_level: dict[str, set[Tail]] = {}
+            for folder, names, entries in mapped(listing_of, level.items()):
                 for name, tail in names.folders():
-                    below.setdefault(f"{folder}{name}/", set()).add(tail)
-                for entry in entries:
-                    for tail in names.below(entry.name):
-                        if not (tail or entry.is_folder):
-                            found.append(entry)
-                        elif not (tail and entry.is_folder):
-                            continue
-                        elif entry.is_link and tail in names.spanning:
-                            links.setdefault(entry.path + "/", set()).add(tail)
-                        else:
-                            below.setdefault(entry.path + "/", set()).add(tail)
-            level = below
-        unique = {entry.path: entry for entry in found}
+                    next_level.setdefault(f"{folder}{name}/", set()).add(tail)
+                entries_found += _sort_entries(names, entries, next_level, links)
+            level = next_level
+        unique = {entry.path: entry for entry in entries_found}
         described = mapped(store.describe, unique.values())
         return [file for file in described if file is not None]
+
+
+def _drop_visited(
+    level: dict[str, set[Tail]], visited: set[tuple[object, Tail]], store: Store
+) -> None:
+    """Drop each ``**`` tail that was already followed from the same folder."""
+    for folder, tails in level.items():
+        for tail in [tail for tail in tails if tail[0] == "**"]:
+            visit = store.identity(folder), tail
+            if visit in visited:
+                tails.discard(tail)
+            visited.add(visit)
+
+
+def _sort_entries(
+    names: FolderNames,
+    entries: Sequence[Entry],
+    next_level: dict[str, set[Tail]],
+    links: dict[str, set[Tail]],
+) -> Iterator[Entry]:
+    """Yield the wanted files; add the folders to walk to ``next_level`` and ``links``."""
+    for entry in entries:
+        for tail in names.below(entry.name):
+            if not (tail or entry.is_folder):
+                yield entry
+            elif not (tail and entry.is_folder):
+                continue
+            elif entry.is_link and tail in names.spanning:
+                links.setdefault(entry.path + "/", set()).add(tail)
+            else:
+                next_level.setdefault(entry.path + "/", set()).add(tail)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""Addresses of radar files as people write them: time parts, archives in ``::`` chains, globs.
+"""Patterns of radar files: time parts (``{time:%Y/%m/%d}``) and globs (``*.nc``).
 
-Owns the text of an address and nothing else; never touches a disk or the network. Who lists
-folders is `squall.datasets.sources.stores`.
+Owns what a pattern matches; never touches a disk or the network. The text of an address is
+`squall.datasets.addresses`, listing folders is `squall.datasets.sources.stores`.
 """
 
 import fnmatch
@@ -11,10 +11,11 @@ from functools import lru_cache
 
 import pandas as pd
 
+from squall.datasets.addresses import HTTP
 from squall.datasets.errors import ConfigError
 
 MOST_ADDRESSES = 200_000
-Tail = tuple[str, ...]  # what is left of a pattern below a folder, one glob a level
+Tail = tuple[str, ...]  # the levels of a pattern below a folder, such as ("**", "*.nc")
 
 _TIME_PART = re.compile(r"\{time:([^{}]*)\}")
 _DIRECTIVE_FREQUENCY = {
@@ -31,8 +32,8 @@ _MOST_STEMS = 64
 
 
 def has_glob(text: str, protocol: str | None) -> bool:
-    """Whether ``text`` has ``*``, ``?`` or ``[``; a ``?`` starts the query in http addresses."""
-    return re.search("[*[]" if protocol in ("http", "https") else "[*?[]", text) is not None
+    """Whether ``text`` has ``*``, ``?`` or ``[``; in http addresses, ``?`` starts the query."""
+    return re.search("[*[]" if protocol in HTTP else "[*?[]", text) is not None
 
 
 def has_time(pattern: str) -> bool:
@@ -41,30 +42,32 @@ def has_time(pattern: str) -> bool:
 
 
 def fixed_folder(pattern: str, protocol: str | None) -> str:
-    """The part of ``pattern`` before what varies, up to and with the last ``/``."""
-    varying = "[*[{]" if protocol in ("http", "https") else "[*?[{]"
-    folder, slash, _ = re.split(varying, pattern, maxsplit=1)[0].rpartition("/")
+    """The folders of ``pattern`` before the first glob or time part, with the last ``/``."""
+    variable = "[*[{]" if protocol in HTTP else "[*?[{]"
+    folder, slash, _ = re.split(variable, pattern, maxsplit=1)[0].rpartition("/")
     return folder + slash
 
 
 def expand_times(pattern: str, since: pd.Timestamp | None, until: pd.Timestamp | None) -> list[str]:
-    """Addresses that the ``{time:…}`` parts of ``pattern`` stand for, each once, in time order.
+    """Fill in the ``{time:…}`` parts of ``pattern``: each address once, in order of time.
 
     Parameters
     ----------
-    pattern : with any number of ``{time:STRFTIME}`` parts; all of them are the same time.
+    pattern : with any number of ``{time:STRFTIME}`` parts; all of them take the same time.
     since, until : naive UTC, both inclusive at the resolution of the finest directive. Without
-        ``until``, one hour ahead of the clock, or one day for patterns of days and coarser.
+        ``until``, one hour after the current time, or one day if the finest directive is a day or
+        coarser.
 
     Raises
     ------
     ConfigError
-        No ``since``, an unknown directive, braces that are no time part, too many addresses.
+        If ``since`` is missing, a directive is unknown, braces hold something else than a time
+        part, or there would be too many addresses.
     """
     parts = _TIME_PART.findall(pattern)
     if re.search("[{}]", _TIME_PART.sub("", pattern).replace("[{]", "").replace("[}]", "")):
         raise ConfigError(
-            f"{pattern}: braces hold the time, such as {{time:%Y/%m/%d}}; found others "
+            f"{pattern}: braces may only hold the time, such as {{time:%Y/%m/%d}}; found others "
             "(write [{] and [}] for braces that belong to a name)"
         )
     if not parts:
@@ -82,12 +85,12 @@ def expand_times(pattern: str, since: pd.Timestamp | None, until: pd.Timestamp |
     if count > MOST_ADDRESSES:
         raise ConfigError(
             f"{pattern}: {count:,} addresses between {since} and {until}, at most "
-            f"{MOST_ADDRESSES:,} can be looked at; give a later --since, or a coarser time part "
-            "with * for the rest"
+            f"{MOST_ADDRESSES:,} are possible; give a later --since, or a coarser time part with "
+            "* for the rest"
         )
     times = pd.period_range(since, until, freq=frequency).to_timestamp().to_pydatetime()
-    texts = _TIME_PART.split(pattern)  # every other one is a format
-    formats = [(text, place % 2 == 1) for place, text in enumerate(texts)]
+    texts = _TIME_PART.split(pattern)  # fixed text and formats alternate
+    formats = [(text, i % 2 == 1) for i, text in enumerate(texts)]
     expanded = (
         "".join(time.strftime(text) if is_format else text for text, is_format in formats)
         for time in times
@@ -96,14 +99,15 @@ def expand_times(pattern: str, since: pd.Timestamp | None, until: pd.Timestamp |
 
 
 def _finest(pattern: str, parts: list[str]) -> str:
+    """The pandas frequency of the finest directive."""
     frequencies = set()
     for part in parts:
         directives = re.findall("%(.?)", part)
         unknown = [d for d in directives if d != "%" and d not in _DIRECTIVE_FREQUENCY]
         if unknown or set(directives) <= {"%"}:
-            found = f"has %{unknown[0]}" if unknown else "has no directive"
+            fault = f"has %{unknown[0]}" if unknown else "has no directive"
             raise ConfigError(
-                f"{pattern}: {{time:{part}}} {found}; known are %Y %y %m %d %j %H %M "
+                f"{pattern}: {{time:{part}}} {fault}; known are %Y %y %m %d %j %H %M "
                 "(write * for seconds)"
             )
         frequencies |= {_DIRECTIVE_FREQUENCY[d] for d in directives if d != "%"}
@@ -111,7 +115,7 @@ def _finest(pattern: str, parts: list[str]) -> str:
 
 
 def pattern_tail(rest: str) -> Tail:
-    """The levels of a pattern below its fixed folder; a ``**`` at the end takes every file."""
+    """The levels of a pattern below its fixed folder; ``**`` at the end matches every file."""
     levels: list[str] = []
     for level in rest.split("/"):
         if level != "**" or levels[-1:] != ["**"]:
@@ -122,13 +126,13 @@ def pattern_tail(rest: str) -> Tail:
 
 
 class FolderNames:
-    """What is wanted in one folder: names and globs, each with what follows below it.
+    """The names and globs that are wanted in one folder, each with the levels below it.
 
-    As in a shell, ``*`` and ``**`` leave out hidden names, which is what uploads under way have.
+    As in a shell, ``*`` and ``**`` do not match hidden names; unfinished uploads have such names.
 
     Parameters
     ----------
-    tails : of the patterns that meet in this folder; an own ``**`` level stands for no folder too.
+    tails : of all patterns that reach this folder. A ``**`` level also matches no folder.
     protocol : of the address.
     """
 
@@ -149,28 +153,28 @@ class FolderNames:
         if not has_glob(head, protocol):
             self.literals.setdefault(head, set()).add(below)
             return
-        if protocol in ("http", "https"):
+        if protocol in HTTP:
             head = head.replace("?", "[?]")
         stem = re.split("[*?[]", head, maxsplit=1)[0]
         self._globs.setdefault(stem, []).append((_compiled(head[len(stem) :]), below))
 
     @property
     def needs_listing(self) -> bool:
-        """Whether anything here can be known from a listing only."""
+        """Whether a listing is needed to find matches."""
         return bool(self._globs or self.spanning)
 
     @property
     def file_names(self) -> list[str]:
-        """Literal names of files, in order."""
+        """Names of files without a glob, sorted."""
         return sorted(name for name, tails in self.literals.items() if () in tails)
 
     def folders(self) -> Iterator[tuple[str, Tail]]:
-        """Literal names of folders with what follows in them."""
+        """Names of folders without a glob, with the levels below them."""
         for name, tails in self.literals.items():
             yield from ((name, tail) for tail in tails if tail)
 
     def stems(self) -> list[str]:
-        """Few prefixes, none starting with another, that together cover every wanted name."""
+        """A few prefixes that cover every wanted name; no prefix starts with another."""
         if self.spanning:
             return [""]
         stems = {*self._globs, *self.file_names}
@@ -178,23 +182,24 @@ class FolderNames:
         while len(stems) > _MOST_STEMS:
             length -= 1
             stems = {stem[:length] for stem in stems}
-        kept: list[str] = []
+        prefixes: list[str] = []
         for stem in sorted(stems):
-            if not kept or not stem.startswith(kept[-1]):
-                kept.append(stem)
-        return kept
+            if not prefixes or not stem.startswith(prefixes[-1]):
+                prefixes.append(stem)
+        return prefixes
 
     def below(self, name: str) -> set[Tail]:
-        """What follows a name that a listing showed; an empty tail says that it is a file."""
+        """The tails below a name of a listing; an empty tail means that a file is wanted."""
         tails = set(self.literals.get(name, ()))
-        hidden = name.startswith(".")
+        is_hidden = name.startswith(".")
         for length in self._stem_lengths:
-            if length == 0 and hidden:
+            if length == 0 and is_hidden:
                 continue
             for pattern, tail in self._globs.get(name[:length], ()):
                 if pattern.match(name, length):
                     tails.add(tail)
-        if not hidden and name != "lost+found":  # of every ext4 disk, and closed to all but root
+        # each ext4 disk has a folder lost+found that only root may read
+        if not is_hidden and name != "lost+found":
             tails |= self.spanning
         return tails
 

@@ -1,7 +1,7 @@
 """Listing one folder of a disk, an object store or a web server.
 
-Owns the differences between them: what a listing costs and gives, and how an outage looks. Walking
-down the folders of a pattern is `squall.datasets.sources.find`.
+Owns the differences between them: what a listing costs, what it returns, and which errors mean an
+outage. The walk through the folders of a pattern is `squall.datasets.sources.find`.
 """
 
 import errno
@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote
 
 import fsspec
+import fsspec.core
 
-from squall.datasets.addresses import HTTP, protocol_of
+from squall.datasets.addresses import HTTP, S3, protocol_of, without_protocol
 from squall.datasets.errors import ConfigError
 from squall.datasets.sources.access import (
-    S3,
     Options,
     SourceFile,
     SourceUnavailable,
@@ -30,12 +30,12 @@ from squall.datasets.sources.access import (
 )
 from squall.datasets.sources.patterns import FolderNames
 
-_FEW_NAMES = 8  # as many are looked at one by one before a whole folder is listed
+_FEW_NAMES = 8  # up to this number, files are asked for one by one instead of listing a folder
 _URL_CHARACTERS = "!$&'()*+,;=:@%?#/~"
 
 
 class Entry(NamedTuple):
-    """One line of a listing; ``info`` is None where a file was not asked about yet."""
+    """One line of a listing; ``info`` is None if the listing does not describe the file."""
 
     name: str
     path: str
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 
 class Store(Protocol):
-    """What walking down a pattern needs; folders end in ``/`` or are empty."""
+    """What the walk through a pattern's folders needs; folders end in ``/`` or are empty."""
 
     @property
     def protocol(self) -> str | None:
@@ -53,55 +53,55 @@ class Store(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many threads may ask at once."""
+        """Number of threads that may send requests at the same time."""
 
     def entries(self, folder: str, names: FolderNames) -> list[Entry]:
-        """At least all entries that ``names`` wants; none for a folder that is not there."""
+        """At least all entries that match ``names``; none if the folder does not exist."""
 
     def describe(self, entry: Entry) -> SourceFile | None:
-        """The file behind an entry; None if there is none."""
+        """The file of an entry; None if it does not exist or is no regular file."""
 
     def identity(self, folder: str) -> object:
-        """Equal for folders that are one and the same."""
+        """Equal for two paths of the same folder."""
 
     def check_folder(self, folder: str) -> None:
-        """Raise SourceUnavailable if ``folder`` itself is not there."""
+        """Raise SourceUnavailable if ``folder`` itself does not exist."""
 
 
 def store_for(address: str, options: Options) -> Store:
-    """The store of an address that is neither local nor in an archive."""
-    made = filesystem(address, options)
+    """The store of an address that is neither local nor in a container."""
+    remote = filesystem(address, options)
     if protocol_of(address) in S3:
-        return S3Store(made, address, options)
-    return RemoteStore(made, address, options)
+        return S3Store(remote, address, options)
+    return RemoteStore(remote, address, options)
 
 
 class LocalStore:
-    """Folders of this machine, read with one system call for many entries."""
+    """Folders of this machine; one system call reads many entries."""
 
     protocol = None
     workers = 1
 
     def entries(self, folder: str, names: FolderNames) -> list[Entry]:
-        found = [Entry(name, folder + name, False) for name in names.file_names]
+        entries = [Entry(name, folder + name, False) for name in names.file_names]
         if not names.needs_listing:
-            return found
+            return entries
         try:
             with os.scandir(folder or ".") as listing:
                 for entry in listing:
-                    path, link = folder + entry.name, entry.is_symlink()
-                    # of a link to itself only `isdir` says no, without an error
-                    is_folder = os.path.isdir(path) if link else entry.is_dir()  # noqa: PTH112
-                    found.append(Entry(entry.name, path, is_folder, link))
+                    path, is_link = folder + entry.name, entry.is_symlink()
+                    # for a link to itself `is_dir` raises, `isdir` returns False
+                    is_folder = os.path.isdir(path) if is_link else entry.is_dir()  # noqa: PTH112
+                    entries.append(Entry(entry.name, path, is_folder, is_link))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise unavailable(folder or ".", error, {}) from error
-        return found
+        return entries
 
     def describe(self, entry: Entry) -> SourceFile | None:
         try:
-            status = os.stat(entry.path)  # noqa: PTH116 (a Path for each of 100,000s is slow)
+            status = os.stat(entry.path)  # noqa: PTH116 (100,000s of Path objects are slow)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -130,55 +130,55 @@ class LocalStore:
 
 
 class RemoteStore:
-    """Anything that fsspec lists; index pages of web servers too."""
+    """Any storage that fsspec lists, also index pages of web servers."""
 
     workers = 8
 
-    def __init__(self, made: fsspec.AbstractFileSystem, address: str, options: Options) -> None:
+    def __init__(self, remote: fsspec.AbstractFileSystem, address: str, options: Options) -> None:
         self.protocol = protocol_of(address)
-        self.made = made
+        self.remote = remote
         self.options = options
-        self._prefix = address[: address.index("://") + 3]
 
     def entries(self, folder: str, names: FolderNames) -> list[Entry]:
         literals = names.file_names
-        few = self.protocol in HTTP or len(literals) <= _FEW_NAMES
-        written: Callable[[str], str]
-        written = partial(quote, safe=_URL_CHARACTERS) if self.protocol in HTTP else str
-        found = [Entry(name, folder + written(name), False) for name in literals if few]
-        if names.needs_listing or not few:
-            found += self._listed(folder)
-        return found
+        one_by_one = self.protocol in HTTP or len(literals) <= _FEW_NAMES
+        quoted: Callable[[str], str]
+        quoted = partial(quote, safe=_URL_CHARACTERS) if self.protocol in HTTP else str
+        entries = [Entry(name, folder + quoted(name), False) for name in literals if one_by_one]
+        if names.needs_listing or not one_by_one:
+            entries += self._listed(folder)
+        return entries
 
     def _listed(self, folder: str) -> list[Entry]:
-        if self.protocol in HTTP and folder == self._prefix:
+        if self.protocol in HTTP and not without_protocol(folder):
             raise ConfigError(f"{folder}*: does not name a host; expected {folder}HOST/…")
         try:
-            listing = self.made.ls(folder, detail=True)
+            listing = self.remote.ls(folder, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
         except Exception as error:  # each file system raises its own
             raise unavailable(folder, error, self.options) from error
-        own = self.made._strip_protocol(folder).rstrip("/")
+        folder_path = fsspec.core.strip_protocol(folder)
         entries = []
         for info in listing:
             path = info["name"]
             if self.protocol in HTTP:
                 path = path.partition("?")[0].partition("#")[0]
             parent, _, name = path.rstrip("/").rpartition("/")
-            if not name or parent.strip("/") != own.strip("/"):
-                continue  # itself, and on index pages links to sort it and to elsewhere
-            shown = unquote(name) if self.protocol in HTTP else name
-            # a listing of a web server says nothing about a file but its name
-            known = None if self.protocol in HTTP else info
-            entries.append(Entry(shown, folder + name, info["type"] == "directory", False, known))
+            if not name or parent.strip("/") != folder_path.strip("/"):
+                continue  # the folder itself; on index pages also links for sorting and elsewhere
+            is_folder = info["type"] == "directory"
+            if self.protocol in HTTP:  # an index page gives names only
+                entries.append(Entry(unquote(name), folder + name, is_folder))
+            else:
+                entries.append(Entry(name, folder + name, is_folder, info=info))
         return entries
 
     def describe(self, entry: Entry) -> SourceFile | None:
         info = entry.info
         if info is None:
             try:
-                info = self.made.info(entry.path)
+                info = self.remote.info(entry.path)
             except Exception as error:  # each file system raises its own
                 if is_missing(error):
                     return None
@@ -192,50 +192,50 @@ class RemoteStore:
 
     def check_folder(self, folder: str) -> None:
         try:
-            self.made.ls(folder, detail=False)
+            self.remote.ls(folder, detail=False)
         except Exception as error:  # each file system raises its own
             if http_status(error) in ("401", "403", "405"):
-                return  # the server is there, it does not show this page
+                return  # the server answers, but does not list this folder
             raise unavailable(folder, error, self.options) from error
 
 
 class S3Store(RemoteStore):
-    """Buckets: one request for 1,000 names below a prefix, checksums in the listing."""
+    """Buckets: one request lists 1,000 names below a prefix, with checksums."""
 
     def entries(self, folder: str, names: FolderNames) -> list[Entry]:
         if not (names.needs_listing or names.file_names):
             return []
-        bucket, slash, key = folder[len(self._prefix) :].partition("/")
+        bucket, slash, key = without_protocol(folder).partition("/")
         if not slash:
             raise ConfigError(f"{folder}*: does not name a bucket; expected s3://BUCKET/…")
-        found = []
+        entries = []
         for stem in names.stems():
             for page in self._pages(folder, bucket, key + stem):
                 for common in page.get("CommonPrefixes", ()):
                     name = common["Prefix"][len(key) : -1]
-                    found.append(Entry(name, folder + name, True))
+                    entries.append(Entry(name, folder + name, True))
                 for item in page.get("Contents", ()):
                     name = item["Key"][len(key) :]
                     if name:
                         info = {"type": "file", "size": item["Size"], **item}
-                        found.append(Entry(name, folder + name, False, False, info))
-        return found
+                        entries.append(Entry(name, folder + name, False, False, info))
+        return entries
 
     def _pages(self, folder: str, bucket: str, prefix: str) -> Iterator[Mapping[str, Any]]:
-        # not `ls`: it looks into the parent folder when it finds nothing, and hides which of
-        # bucket and folder is missing
-        more: dict[str, str] = {}
+        # not `ls`: if it finds nothing it lists the parent folder, and it does not tell whether the
+        # bucket or the folder is missing
+        continuation: dict[str, str] = {}
         while True:
             try:
-                page = self.made.call_s3(
-                    "list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", **more
+                page = self.remote.call_s3(
+                    "list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", **continuation
                 )
             except Exception as error:  # botocore, aiohttp and s3fs raise their own
                 raise unavailable(folder, error, self.options) from error
             yield page
             if not page.get("IsTruncated"):
                 return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+            continuation = {"ContinuationToken": page["NextContinuationToken"]}
 
     def check_folder(self, folder: str) -> None:
-        """Nothing to do: a listing tells a bucket that is missing from an empty folder."""
+        """Nothing to check: the listing has raised an error if the bucket does not exist."""

@@ -21,7 +21,7 @@ from squall.datasets.grid import Grid
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.quality import IDENTICAL, OTHER_GRID, UNREADABLE
 from squall.datasets.radar.radar_file import FileReport, FileScan
-from squall.datasets.sources import SourceFile
+from squall.datasets.sources.access import SourceFile
 from squall.pipeline.ingest.report import IngestReport, RejectedScan
 from squall.pipeline.ingest.workers import Part, Unit
 from squall.pipeline.provenance import squall_version

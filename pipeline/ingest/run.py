@@ -31,7 +31,8 @@ from squall.datasets.grid import Grid
 from squall.datasets.radar.file_times import time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.radar_file import read_file
-from squall.datasets.sources import find_files, local_copy
+from squall.datasets.sources.fetch import local_copy
+from squall.datasets.sources.find import find_files
 from squall.pipeline.ingest.merge import Merge, mark_aside, mark_in_use, precedence, unfinished
 from squall.pipeline.ingest.report import IngestReport
 from squall.pipeline.ingest.workers import Group, Part, Reading, Unit, Workers, workers

@@ -28,7 +28,8 @@ from squall.datasets.grid import Grid
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.quality import UNREADABLE
 from squall.datasets.radar.radar_file import FileReport, Rejected, read_file
-from squall.datasets.sources import SourceFile, local_copy
+from squall.datasets.sources.access import SourceFile
+from squall.datasets.sources.fetch import local_copy
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _LOCAL = {

@@ -31,7 +31,7 @@ from tables import keep, parser, show
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.layout import TIME_CHUNK
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.sources import find_files
+from squall.datasets.sources.find import find_files
 from squall.datasets.synthetic.radar import SyntheticConfig
 from squall.pipeline.config import load_config
 from squall.pipeline.ingest.run import IngestConfig, ingest

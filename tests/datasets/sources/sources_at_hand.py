@@ -15,11 +15,9 @@ from unittest import mock
 import pandas as pd
 from fsspec.implementations.http import HTTPFileSystem
 
-from squall.datasets.sources import (
-    SourceFile,
-    find_files,
-    local_copy,
-)
+from squall.datasets.sources.access import SourceFile
+from squall.datasets.sources.fetch import local_copy
+from squall.datasets.sources.find import find_files
 from tests.s3_server import moto_endpoint, s3_environment, s3_server  # noqa: F401 (fixtures)
 
 JUNE_1, JUNE_3 = pd.Timestamp("2024-06-01"), pd.Timestamp("2024-06-03")

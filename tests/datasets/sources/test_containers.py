@@ -10,14 +10,10 @@ from pathlib import Path
 import pytest
 
 from squall.datasets.errors import ConfigError, DataError
-from squall.datasets.sources import (
-    FileVanished,
-    OpenContainers,
-    SourceFile,
-    SourceUnavailable,
-    find_files,
-    local_copy,
-)
+from squall.datasets.sources.access import FileVanished, SourceFile, SourceUnavailable
+from squall.datasets.sources.containers import OpenContainers
+from squall.datasets.sources.fetch import local_copy
+from squall.datasets.sources.find import find_files
 from tests.datasets.sources.sources_at_hand import (
     JUNE_1,
     JUNE_3,
@@ -146,7 +142,7 @@ def test_a_broken_archive_is_listed_as_itself_and_hides_no_other(folder, kind, d
     bad, good = find_files([f"{kind}://*.nc::*.arc"])
     assert (bad.address, bad.name) == (f"{kind}://::1.arc", "1.arc")
     assert bad.version == find_files(["1.arc"])[0].version
-    with pytest.raises(DataError, match="the archive is broken") as raised:
+    with pytest.raises(DataError, match=rf"the {kind} file is broken") as raised:
         read(bad)
     assert not isinstance(raised.value, SourceUnavailable)
     assert read(good) == b"good"
@@ -158,7 +154,7 @@ def test_damage_inside_an_archive_is_told_when_the_file_is_copied(folder):
     content[60] ^= 255
     Path("x.zip").write_bytes(content)
     (file,) = find_files(["zip://*::x.zip"])
-    with pytest.raises(DataError, match=r"zip://x\.nc::x\.zip: the archive is broken"):
+    with pytest.raises(DataError, match=r"zip://x\.nc::x\.zip: the zip file is broken"):
         read(file)
 
 
@@ -179,10 +175,10 @@ def test_a_file_replaced_by_one_of_another_length_is_not_taken(folder):
     zipped("x.zip", {"x.nc": b"12345"})
     (file,) = find_files(["zip://*::x.zip"])
     zipped("x.zip", {"x.nc": b"123"})
-    with pytest.raises(SourceUnavailable, match="cut off: 3 bytes came, 5 were listed"):
+    with pytest.raises(SourceUnavailable, match="cut off: 3 bytes were received, 5 were listed"):
         read(file)
     zipped("x.zip", {"x.nc": b"1234567"})
-    with pytest.raises(SourceUnavailable, match="changed while it was read: 7 bytes came"):
+    with pytest.raises(SourceUnavailable, match="changed while it was read: 7 bytes were received"):
         read(file)
 
 
@@ -203,8 +199,8 @@ def test_an_archive_is_opened_once_for_files_that_follow_each_other(folder, monk
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("zip://*.nc", "does not say where the archive is"),
-        ("zip://*.nc::", "does not say where the archive is"),
+        ("zip://*.nc", "does not say where the zip file is"),
+        ("zip://*.nc::", "does not say where the zip file is"),
         ("simplecache::s3://b/*.nc", "cannot be understood"),
         ("simplecache://::s3://b/*.nc", "cannot stand before '::'"),
         ("warp://b/*.nc", "unknown protocol 'warp'"),

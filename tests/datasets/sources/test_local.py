@@ -10,12 +10,9 @@ import pandas as pd
 import pytest
 
 from squall.datasets.errors import ConfigError, DataError
-from squall.datasets.sources import (
-    FileVanished,
-    SourceUnavailable,
-    find_files,
-    local_copy,
-)
+from squall.datasets.sources.access import FileVanished, SourceUnavailable
+from squall.datasets.sources.fetch import local_copy
+from squall.datasets.sources.find import find_files
 from squall.datasets.sources.patterns import expand_times
 from tests.datasets.sources.sources_at_hand import (
     JUNE_1,
@@ -193,7 +190,7 @@ def test_a_local_file_is_read_where_it_is(folder):
         assert path == folder / "x.nc"
     assert path.exists()
     path.unlink()
-    with pytest.raises(FileVanished, match=r"x\.nc: was listed and is not there any more"):
+    with pytest.raises(FileVanished, match=r"x\.nc: was listed but no longer exists"):
         read(file)
 
 
@@ -295,11 +292,11 @@ def test_a_time_part_without_a_first_time_is_refused():
         ("{time:%Y%}.nc", "has %; known are"),
         ("{time:now}.nc", "has no directive"),
         ("{time:}.nc", "has no directive"),
-        ("{time}.nc", "braces hold the time"),
-        ("{date:%Y}.nc", "braces hold the time"),
-        ("{time:%Y.nc", "braces hold the time"),
-        ("{time:%Y}}.nc", "braces hold the time"),
-        ("s3://b/{}/*.nc", "braces hold the time"),
+        ("{time}.nc", "braces may only hold the time"),
+        ("{date:%Y}.nc", "braces may only hold the time"),
+        ("{time:%Y.nc", "braces may only hold the time"),
+        ("{time:%Y}}.nc", "braces may only hold the time"),
+        ("s3://b/{}/*.nc", "braces may only hold the time"),
     ],
 )
 def test_braces_that_are_no_time_are_refused(folder, pattern, message):

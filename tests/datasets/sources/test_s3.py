@@ -7,14 +7,9 @@ import pytest
 from s3fs import S3FileSystem
 
 from squall.datasets.errors import ConfigError, DataError
-from squall.datasets.sources import (
-    FileVanished,
-    SourceFile,
-    SourceUnavailable,
-    find_files,
-    local_copy,
-)
-from squall.datasets.sources.access import unavailable
+from squall.datasets.sources.access import FileVanished, SourceFile, SourceUnavailable, unavailable
+from squall.datasets.sources.fetch import local_copy
+from squall.datasets.sources.find import find_files
 from tests.datasets.sources.sources_at_hand import (
     JUNE_1,
     JUNE_3,
@@ -131,7 +126,7 @@ def test_an_object_replaced_by_a_shorter_one_is_not_taken(s3_server):  # noqa: F
     s3_server.put(bucket, "x.nc", b"12345")
     (file,) = find_files(["s3://radar/*.nc"])
     s3_server.put(bucket, "x.nc", b"12")
-    with pytest.raises(SourceUnavailable, match="cut off: 2 bytes came, 5 were listed"):
+    with pytest.raises(SourceUnavailable, match="cut off: 2 bytes were received, 5 were listed"):
         read(file)
 
 

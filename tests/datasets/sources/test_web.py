@@ -14,12 +14,8 @@ import pandas as pd
 import pytest
 
 from squall.datasets.errors import ConfigError, DataError
-from squall.datasets.sources import (
-    FileVanished,
-    SourceFile,
-    SourceUnavailable,
-    find_files,
-)
+from squall.datasets.sources.access import FileVanished, SourceFile, SourceUnavailable
+from squall.datasets.sources.find import find_files
 from tests.datasets.sources.sources_at_hand import (
     JUNE_1,
     JUNE_3,
@@ -177,7 +173,7 @@ def test_a_web_file_that_went_has_vanished_and_leaves_no_copy(web, folder, tmp_p
     (file,) = find_files([f"{web}/x.nc"])
     Path("x.nc").unlink()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(FileVanished, match=r"x\.nc: was listed and is not there any more"):
+    with pytest.raises(FileVanished, match=r"x\.nc: was listed but no longer exists"):
         read(file)
     assert [path.name for path in tmp_path.iterdir()] == ["radar"]
 
@@ -218,7 +214,9 @@ def test_a_download_that_is_cut_is_not_taken():
         with pytest.raises(SourceUnavailable, match=r"x\.nc: cannot be reached"):
             read(file)
     with serving(answering(200, b"only this")) as address:
-        with pytest.raises(SourceUnavailable, match="cut off: 9 bytes came, 1,000 were listed"):
+        with pytest.raises(
+            SourceUnavailable, match="cut off: 9 bytes were received, 1,000 were listed"
+        ):
             read(SourceFile(f"{address}/x.nc", "v", 1000))
         assert read(SourceFile(f"{address}/x.nc", "v", None)) == b"only this"
 

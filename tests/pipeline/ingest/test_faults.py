@@ -13,7 +13,7 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import OK
 from squall.datasets.archive.repository import lock_path, write_lock
 from squall.datasets.errors import BusyError, DataError
-from squall.datasets.sources import SourceUnavailable
+from squall.datasets.sources.access import SourceUnavailable
 from squall.pipeline.ingest import workers as ingest_workers
 from tests.pipeline.tiny_radar import (
     FIRST,
@@ -119,7 +119,7 @@ def test_a_file_that_vanishes_between_listing_and_reading(radar, tmp_path, monke
     assert (report.ingested, report.rejected) == (COUNT - 1, [])
     ((file, reason),) = report.unavailable
     assert file == str(gone)
-    assert "was listed and is not there any more" in reason
+    assert "was listed but no longer exists" in reason
     assert not report.complete
     gone.write_bytes(kept)
     second = run(archive, radar / "*.nc")
@@ -176,7 +176,7 @@ def test_a_broken_zip_does_not_hold_up_the_other_files(radar, tmp_path):
     assert report.ingested == COUNT
     ((file, reason),) = report.unavailable
     assert "broken.zip" in file
-    assert "the archive is broken" in reason
+    assert "the zip file is broken" in reason
 
 
 # -- two at once -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import MISSING, OK, REJECTED
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.sources import SourceUnavailable
+from squall.datasets.sources.access import SourceUnavailable
 from squall.pipeline.ingest.run import IngestConfig, ingest
 from squall.pipeline.status.summary import status
 

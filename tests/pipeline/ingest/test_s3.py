@@ -15,7 +15,7 @@ import pytest
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import OK
 from squall.datasets.errors import BusyError, ConfigError, DataError
-from squall.datasets.sources import SourceUnavailable
+from squall.datasets.sources.access import SourceUnavailable
 from squall.pipeline.cli.main import main
 from squall.pipeline.status.summary import status
 from tests.pipeline.tiny_radar import (

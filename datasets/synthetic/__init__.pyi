@@ -1,0 +1,7 @@
+from .radar import SyntheticConfig as SyntheticConfig
+from .radar import SyntheticScan as SyntheticScan
+from .radar import coverage as coverage
+from .radar import synthetic_grid as synthetic_grid
+from .radar import synthetic_scans as synthetic_scans
+from .weather import Weather as Weather
+from .weather import rain_rates as rain_rates
