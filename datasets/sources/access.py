@@ -84,7 +84,7 @@ def unavailable(address: str, error: BaseException, options: Options) -> DataErr
 
 
 def http_status(error: BaseException) -> str | None:
-    """HTTP status or S3 error code (``NoSuchKey``) of an error or of its causes, if there is one."""
+    """HTTP status or S3 error code (``NoSuchKey``) of an error or of its causes, if any."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, aiohttp.ClientResponseError):
