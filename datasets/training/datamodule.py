@@ -24,7 +24,7 @@ from squall.datasets.training.batch_loader import BatchLoader
 from squall.datasets.training.epoch_plan import SPAN
 from squall.datasets.training.samples import SampleSource, rain_blocks
 from squall.datasets.training.splits import SplitConfig
-from squall.datasets.training.window_reader import PADDING, CodeBatch, WindowReader
+from squall.datasets.training.window_reader import PADDING, CodeBatch, Places, WindowReader
 
 Factors = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
 
@@ -128,13 +128,13 @@ class RainBatch(NamedTuple):
     """(B, T, 1, H, W), oldest scan first"""
     target: Tensor
     """(B, L, 1, H, W)"""
-    places: Tensor
-    """(B, 7) int64 on the host, see `CodeBatch`"""
+    places: Places
+    """on the host"""
 
     @property
     def keys(self) -> Tensor:
         """(B,) a number for each sample of the epoch, the same on any rank."""
-        return self.places[:, 0]
+        return self.places.number
 
 
 class RainDataModule(pl.LightningDataModule):
@@ -239,17 +239,12 @@ class RainDataModule(pl.LightningDataModule):
             )
         return found
 
-    def describe(self, places: Tensor) -> list[str]:
-        """Windows of a batch in words.
-
-        Parameters
-        ----------
-        places : (B, 7), see `CodeBatch`.
-        """
+    def describe(self, places: Places) -> list[str]:
+        """Describe the windows of a batch in words; padding is left out."""
         words = []
-        for index, which, scan, row, column, speed, coarsen in places.tolist():
-            if index != PADDING:
-                archive, side = self.archives[which], self.config.crop * coarsen
+        for number, index, scan, row, column, speed, coarsen in places.table().tolist():
+            if number != PADDING:
+                archive, side = self.archives[index], self.config.crop * coarsen
                 thinned = f", 1 of {speed} scans" if speed > 1 else ""
                 coarser = f", means of {coarsen} × {coarsen} pixels" if coarsen > 1 else ""
                 words.append(

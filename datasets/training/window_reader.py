@@ -51,6 +51,38 @@ class Sample(NamedTuple):
     ahead: tuple[Crop, ...] = ()
 
 
+class Places(NamedTuple):
+    """Where the samples of a batch lie in the archives: columns of (B,) int64 on the host."""
+
+    number: Tensor
+    """of the sample in its epoch; `PADDING` for a sample that only fills the batch"""
+    archive: Tensor
+    scan: Tensor
+    """time index of the window's first scan"""
+    row: Tensor
+    column: Tensor
+    """of the upper left pixel"""
+    speed: Tensor
+    coarsen: Tensor
+    """see `Sample`"""
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Places:
+        """The places of samples."""
+        return cls.from_table(
+            torch.tensor([(s.number, s.archive, *s.crop, s.speed, s.coarsen) for s in samples])
+        )
+
+    @classmethod
+    def from_table(cls, table: Tensor) -> Places:
+        """The columns of a table that `table` made."""
+        return cls(*table.unbind(dim=1))
+
+    def table(self) -> Tensor:
+        """(B, 7), the columns side by side: one tensor to send to another process."""
+        return torch.stack(self, dim=1)
+
+
 class CodeBatch(NamedTuple):
     """Windows as they travel to the device."""
 
@@ -60,9 +92,7 @@ class CodeBatch(NamedTuple):
     """(B,) int64, see `Sample.turn`"""
     gains: Tensor
     """(B,) float32, see `Sample.gain`"""
-    places: Tensor
-    """(B, 7) int64: sample number (`PADDING` for none), archive, time index, row, column, speed,
-    coarsen"""
+    places: Places
 
 
 class SlotBatch(NamedTuple):
@@ -73,6 +103,7 @@ class SlotBatch(NamedTuple):
     turns: Tensor
     gains: Tensor
     places: Tensor
+    """(B, 7), see `Places.table`"""
 
 
 class WindowReader(Dataset[CodeBatch | SlotBatch]):
@@ -116,7 +147,7 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
         """One batch; of the configured size in a worker."""
         turns = torch.tensor([s.turn for s in samples])
         gains = torch.tensor([s.gain for s in samples])
-        places = torch.tensor([(s.number, s.archive, *s.crop, s.speed, s.coarsen) for s in samples])
+        places = Places.of(samples)
         worker = get_worker_info()
         if worker is None:
             shape = (len(samples), self._length, self._crop, self._crop)
@@ -126,7 +157,7 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
         slot = self._made % IN_TURN
         self._made += 1
         self._fill_all(self._slots[worker.id, slot], samples)
-        return SlotBatch(worker.id, slot, turns, gains, places)
+        return SlotBatch(worker.id, slot, turns, gains, places.table())
 
     def received(self, batch: CodeBatch | SlotBatch) -> CodeBatch:
         """A batch as the main process hands it on; to be called before the next one is taken.
@@ -138,7 +169,7 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
             return batch._replace(codes=batch.codes.pin_memory()) if pinned else batch
         codes = self._slots[batch.worker, batch.slot]
         copy = torch.empty_like(codes, pin_memory=pinned).copy_(codes)
-        return CodeBatch(copy, batch.turns, batch.gains, batch.places)
+        return CodeBatch(copy, batch.turns, batch.gains, Places.from_table(batch.places))
 
     def _fill_all(self, codes: Tensor, samples: Sequence[Sample]) -> None:
         for out, sample in zip(codes.numpy(), samples, strict=True):

@@ -29,19 +29,14 @@ from squall.datasets.errors import ConfigError
 from squall.datasets.training.datamodule import RainDataModule
 from squall.pipeline.progress import shows_bars
 from squall.pipeline.provenance import atomic_path, code_version, now_utc
+from squall.pipeline.train.checkpoints import AtomicCheckpoints, LastCheckpoint, RunCheckpoint
 from squall.pipeline.train.experiment import ExperimentConfig, TrainConfig, TrainerConfig
+from squall.pipeline.train.log_lines import EpochLines
+from squall.pipeline.train.moving_average import MovingAverage
 from squall.pipeline.train.resume import Position, archives_of_run, check_order, with_snapshots_of
 from squall.pipeline.train.trackers import trackers
-from squall.pipeline.train.watch import (
-    AtomicCheckpoints,
-    EpochLines,
-    LastCheckpoint,
-    MovingAverage,
-    Pictures,
-    RunCheckpoint,
-    Stopped,
-    Watch,
-)
+from squall.pipeline.train.validation_pictures import ValidationPictures
+from squall.pipeline.train.watch import Stopped, Watch
 
 log = logging.getLogger("squall.train")
 
@@ -102,7 +97,7 @@ def train(config: TrainConfig) -> TrainResult:
     watch = Watch(data, last, experiment.trainer)
     with _without_advice(), logging_redirect_tqdm():
         try:
-            validating = [Pictures(data), best] if validates else []
+            validating = [ValidationPictures(data), best] if validates else []
             trainer = _trainer(experiment, out, [watch, *validating], validates=validates)
         except MisconfigurationException as error:
             raise ConfigError(f"trainer: {error}") from error

@@ -23,7 +23,7 @@ from squall.datasets.training.batch_loader import BatchLoader
 from squall.datasets.training.datamodule import ArchiveShare, DataConfig, RainBatch, RainDataModule
 from squall.datasets.training.epoch_plan import SPAN
 from squall.datasets.training.splits import Period, SplitConfig
-from squall.datasets.training.window_reader import PADDING, CodeBatch, coarsened
+from squall.datasets.training.window_reader import PADDING, CodeBatch, Places, coarsened
 
 STEP = pd.Timedelta("5min")
 T_IN, T_OUT, CROP = 3, 2, 32
@@ -53,10 +53,10 @@ def check(data: RainDataModule, codes: CodeBatch) -> RainBatch:
     size = codes.codes.shape[0]
     assert batch.context.shape == (size, T_IN, 1, CROP, CROP)
     assert batch.target.shape == (size, T_OUT, 1, CROP, CROP)
-    assert torch.equal(batch.keys, batch.places[:, 0])
+    assert torch.equal(batch.keys, batch.places.number)
     rain = torch.cat([batch.context, batch.target], dim=1)[:, :, 0].numpy()
     for sample, turn, gain, (number, which, scan, row, column, speed, coarsen) in zip(
-        rain, codes.turns.tolist(), codes.gains.numpy(), batch.places.tolist(), strict=True
+        rain, codes.turns.tolist(), codes.gains.numpy(), batch.places.table().tolist(), strict=True
     ):
         if number == PADDING:
             assert np.isnan(sample).all()
@@ -126,16 +126,21 @@ def test_training_varies_speed_grid_spacing_and_intensity(rain_archive: Path) ->
         intensity=1.5,
     )
     batches = list(data.train_dataloader())
-    places = torch.cat([check(data, batch).places for batch in batches])[:400]
+    places = [check(data, batch).places for batch in batches]
+    speeds, factors = (
+        torch.cat([getattr(p, name) for p in places])[:400].tolist()
+        for name in ("speed", "coarsen")
+    )
     # the grid of 48 × 64 pixels has no room for 64 × 64
-    assert {tuple(p) for p in places[:, 5:].tolist()} == {(1, 1), (2, 1)}
+    assert set(zip(speeds, factors, strict=True)) == {(1, 1), (2, 1)}
     gains = torch.cat([batch.gains for batch in batches])[:400].log()
     assert gains.abs().max() <= np.log(1.5) + 1e-6
     assert gains.mean().abs() < 0.05
     assert gains.std() == pytest.approx(2 * np.log(1.5) / 12**0.5, abs=0.03)
     assert data.steps_s == [300, 600]
     for batch in data.val_dataloader():
-        assert check(data, batch).places[:, 5:].unique().tolist() == [1]
+        places = check(data, batch).places
+        assert places.speed.unique().tolist() == places.coarsen.unique().tolist() == [1]
         assert (batch.gains == 1).all()
 
 
@@ -156,7 +161,10 @@ def test_dry_stays_dry_and_unknown_unknown(rain_archive: Path) -> None:
     data = module(rain_archive)
     codes = torch.tensor([0, 1, 100, 255], dtype=torch.uint8).repeat(2, T_IN + T_OUT, 2, 2)
     batch = CodeBatch(
-        codes, torch.zeros(2, dtype=torch.int64), torch.tensor([1.0, 0.5]), torch.ones((2, 7))
+        codes,
+        torch.zeros(2, dtype=torch.int64),
+        torch.tensor([1.0, 0.5]),
+        Places.from_table(torch.ones((2, 7))),
     )
     plain, half = data.on_after_batch_transfer(batch, 0).target
     torch.testing.assert_close(half, 0.5 * plain, rtol=0, atol=0, equal_nan=True)
@@ -167,7 +175,7 @@ def test_dry_stays_dry_and_unknown_unknown(rain_archive: Path) -> None:
 
 def test_decoding_keeps_every_code(rain_archive: Path) -> None:
     codes = torch.arange(256, dtype=torch.uint8).reshape(1, 4, 8, 8)
-    ones, places = torch.ones(1), torch.zeros((1, 7))
+    ones, places = torch.ones(1), Places.from_table(torch.zeros((1, 7)))
     batch = CodeBatch(codes, torch.zeros(1, dtype=torch.int64), ones, places)
     decoded = module(rain_archive).on_after_batch_transfer(batch, 0)
     rain = torch.cat([decoded.context, decoded.target], dim=1).flatten().numpy()
@@ -190,8 +198,8 @@ def test_validation_in_the_middle_of_an_epoch_changes_nothing(rain_archive: Path
 def test_archives_mix_by_their_weights(rain_archive: Path, dry_archive: Path) -> None:
     shares = [{"address": rain_archive, "weight": 1}, {"address": dry_archive, "weight": 1}]
     data = module(*shares, rain_preference=0, samples_per_epoch=400)
-    places = torch.cat([check(data, batch).places for batch in data.train_dataloader()])
-    assert places[:, 1].float().mean() == pytest.approx(0.5, abs=0.15)
+    archives = torch.cat([check(data, batch).places.archive for batch in data.train_dataloader()])
+    assert archives.float().mean() == pytest.approx(0.5, abs=0.15)
     # ten dry scans, two of which validate: no window of five there
     assert data.training.counts == [26 + 12 + 10, 4]
     assert data.validation.counts == [11, 0]
@@ -214,7 +222,7 @@ def test_windows_in_words(rain_archive: Path) -> None:
     places = torch.tensor(
         [[7, 0, 51, 3, 20, 1, 1], [PADDING, 0, 0, 0, 0, 1, 1], [8, 0, 0, 16, 0, 3, 2]]
     )
-    assert data.describe(places) == [
+    assert data.describe(Places.from_table(places)) == [
         "rain 2024-06-01T04:15 rows 3 to 34 columns 20 to 51",
         "rain 2024-06-01T00:00 rows 16 to 79 columns 0 to 63, 1 of 3 scans, means of 2 × 2 pixels",
     ]
@@ -323,9 +331,11 @@ def test_loaders_take_their_rank_from_the_trainer(rain_archive: Path) -> None:
     loaders = [data.val_dataloader() for data in ranks]
     assert [len(loader) for loader in loaders] == [2, 2, 2]
     for whole, *parts in zip(alone, *loaders, strict=True):
-        for name in CodeBatch._fields:
+        for name in ("codes", "turns", "gains"):
             together = torch.cat([getattr(part, name) for part in parts])
             assert torch.equal(together, getattr(whole, name))
+        together = torch.cat([part.places.table() for part in parts])
+        assert torch.equal(together, whole.places.table())
 
 
 def test_ranks_read_what_rank_0_found(
@@ -346,7 +356,7 @@ def test_ranks_read_what_rank_0_found(
     assert later.periods("training") == first.periods("training")
     as_rank(first, 1, 2)
     for here, there in zip(first.val_dataloader(), later.val_dataloader(), strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
+        torch.testing.assert_close(here, there, rtol=0, atol=0)
     # a snapshot of the configuration is read in the first place
     named = module({"address": path, "snapshot": snapshots[0]})
     assert named.training.counts == first.training.counts
@@ -420,7 +430,9 @@ def test_lightning_gives_new_samples_each_epoch_and_the_same_to_validate(
     first, second = plain.train_seen[:5], plain.train_seen[5:]
     for epoch in (first, second):
         assert sorted(torch.cat([batch.keys for batch in epoch]).tolist()) == list(range(10))
-    places = [{tuple(p) for b in epoch for p in b.places.tolist()} for epoch in (first, second)]
+    places = [
+        {tuple(p) for b in epoch for p in b.places.table().tolist()} for epoch in (first, second)
+    ]
     assert not places[0] & places[1]
     assert_same(plain.val_seen[:3], plain.val_seen[3:])
     assert_same(often.train_seen, plain.train_seen)

@@ -18,7 +18,7 @@ stage = __import__("squall.pipeline.train.run", fromlist=["train"])
 def main(config: Path, out: Path, *more: str) -> int:
     class Seen(stage.EpochLines):
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
-            seen = {"epoch": trainer.current_epoch, "places": batch.places.tolist()}
+            seen = {"epoch": trainer.current_epoch, "places": batch.places.table().tolist()}
             with (out / f"rank{trainer.global_rank}.jsonl").open("a") as file:
                 file.write(json.dumps(seen) + "\n")
 
