@@ -46,7 +46,7 @@ def read_apart(*paths: str) -> list[tuple[int, list[str], float]]:
     child = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(READ), *paths],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
         timeout=300,
