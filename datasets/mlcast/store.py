@@ -33,7 +33,8 @@ from squall.datasets.errors import DataError
 from squall.datasets.measures import BLOCK, BLOCK_STATISTICS, measure
 from squall.datasets.mlcast.field import CodesView, Field, store_at, unobserved_rows
 from squall.datasets.mlcast.times import TimeAxis, time_axis
-from squall.datasets.radar.units import Quantity, crs_of, harmonised_grid, parse_unit
+from squall.datasets.radar.coordinates import crs_of, harmonised_grid
+from squall.datasets.radar.units import Quantity, parse_unit
 from squall.datasets.runs import Bools
 
 log = logging.getLogger("squall")

@@ -16,7 +16,7 @@ from squall.datasets.coding import RAIN_CODE
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing
 from squall.datasets.radar.quality import mask_out_of_range
-from squall.datasets.radar.units import check_plausible, converted, plausible
+from squall.datasets.radar.units import check_plausible, is_plausible, unchecked_rain_rate
 
 NETCDF_FILL = float(np.float32(9.969209968386869e36))  # where nothing was ever written
 
@@ -43,7 +43,7 @@ class _Table:
     suspects_below: npt.NDArray[np.int64]  # in ascending order of the numbers
 
 
-def code_scan(
+def encode_scan(
     stored: npt.NDArray[Any],
     packing: Packing,
     interval: pd.Timedelta | None,
@@ -59,7 +59,7 @@ def code_scan(
     Raises
     ------
     DataError
-        If the unit is unknown or the values cannot be rain; see `harmonise.check_plausible`.
+        If the unit is unknown or the values cannot be rain; see `units.check_plausible`.
     """
     recipe = _Recipe(
         packing,
@@ -93,7 +93,7 @@ def _table(recipe: _Recipe, dtype: str) -> _Table:
     numbers = np.arange(int(info.min), int(info.max) + 1).astype(dtype)
     rate, _ = _rates(numbers, recipe)
     highest = np.inf if recipe.highest_mm_h is None else recipe.highest_mm_h
-    wrong = ~(plausible(rate) | np.isnan(rate))
+    wrong = ~(is_plausible(rate) | np.isnan(rate))
     codes = RAIN_CODE.encode(np.where(wrong, np.nan, np.maximum(rate, 0.0)).astype(np.float32))
     suspect = wrong | (rate > highest)
     order = numbers.view(f"u{info.dtype.itemsize}")
@@ -126,6 +126,6 @@ def _rates(
     for value in recipe.dry_values:
         dry |= np.isclose(values, value, rtol=1e-6)
     values[missing | dry] = np.nan
-    rate = converted(values, recipe.units, interval=recipe.interval, zr=recipe.z_r)
+    rate = unchecked_rain_rate(values, recipe.units, interval=recipe.interval, zr=recipe.z_r)
     rate[dry & ~missing] = 0.0
     return rate, values

@@ -9,7 +9,7 @@ import pandas as pd
 
 from squall.datasets.errors import DataError
 from squall.datasets.radar.network_config import NAME_DIGITS, RadarNetworkConfig
-from squall.datasets.radar.quality import OFF_STEP, Refused, check_time
+from squall.datasets.radar.quality import OFF_STEP, QualityError, check_time
 
 
 def time_from_name(path: str, config: RadarNetworkConfig) -> pd.Timestamp | None:
@@ -37,7 +37,7 @@ def _named(name: str, config: RadarNetworkConfig) -> pd.Timestamp | None:
     if config.time_marks == "start" and config.accumulation is not None:
         valid += config.accumulation
     try:
-        return on_step(valid, config)
+        return snap_to_step(valid, config)
     except DataError:
         return None
 
@@ -50,12 +50,12 @@ def _pattern(time_in_name: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-def on_step(time: pd.Timestamp, config: RadarNetworkConfig) -> pd.Timestamp:
+def snap_to_step(time: pd.Timestamp, config: RadarNetworkConfig) -> pd.Timestamp:
     """The time on the archive's regular axis that is nearest, if it is near enough.
 
     Raises
     ------
-    Refused
+    QualityError
         If the time cannot be, or lies further off than the snap tolerance.
     """
     check_time(time)
@@ -64,10 +64,10 @@ def on_step(time: pd.Timestamp, config: RadarNetworkConfig) -> pd.Timestamp:
     snapped = pd.Timestamp((ticks + (2 * rest >= step)) * step + phase)
     off = abs(time - snapped)
     if off > config.snap_tolerance:
-        raise Refused(
+        raise QualityError(
             OFF_STEP,
             f"time {time:%Y-%m-%d %H:%M:%S} is {off.total_seconds():g} s off the step of "
             f"{config.step.total_seconds() / 60:g} min; set 'step', 'phase' (where scans lie off "
-            "the full hour) or 'snap_tolerance' in the archive's configuration",
+            "the full hour) or 'snap_tolerance' in the network configuration",
         )
     return snapped

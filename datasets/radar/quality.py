@@ -1,4 +1,4 @@
-"""What makes a scan good enough to keep: the rules of an archive's configuration.
+"""What makes a scan good enough to keep: the rules of an network configuration.
 
 Owns the rules' names and limits. A refused scan is recorded with the rule and the reason; its file
 stays where it is.
@@ -35,7 +35,7 @@ _A_DAY = timedelta(days=1)
 EARLIEST = pd.Timestamp("1975-01-01")  # no digital radar archive is older; 1970 is a lost time
 
 
-class Refused(DataError):
+class QualityError(DataError):
     """A scan that a rule refuses; ``rule`` is the rule's short name, to count by."""
 
     def __init__(self, rule: str, reason: str) -> None:
@@ -43,7 +43,7 @@ class Refused(DataError):
         self.rule = rule
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Refused, (self.rule, str(self))
+        return QualityError, (self.rule, str(self))
 
 
 class QualityConfig(BaseModel):
@@ -83,22 +83,22 @@ def check_time(time: pd.Timestamp) -> None:
     """Refuse times that no scan can have."""
     latest = pd.Timestamp(datetime.now(UTC).replace(tzinfo=None) + _A_DAY)
     if not EARLIEST <= time <= latest:
-        raise Refused(
+        raise QualityError(
             IMPOSSIBLE_TIME,
             f"time {time:%Y-%m-%d %H:%M:%S} cannot be: before {EARLIEST:%Y} or in the future",
         )
 
 
-def check_name(
+def check_time_in_name(
     first: pd.Timestamp, last: pd.Timestamp, named: pd.Timestamp | None, quality: QualityConfig
 ) -> None:
     """Refuse a file named for another time than that of its first to last scan: one is wrong."""
     tolerance = quality.name_tolerance
     if named is not None and not first - tolerance <= named <= last + tolerance:
-        raise Refused(
+        raise QualityError(
             NAME_AND_TIME,
             f"time {first:%Y-%m-%d %H:%M} inside the file is far from {named:%Y-%m-%d %H:%M} in "
-            "its name; correct 'time_in_name' or 'time_variable' in the archive's configuration, "
+            "its name; correct 'time_in_name' or 'time_variable' in the network configuration, "
             "or set quality.name_tolerance where such a difference is normal",
         )
 
@@ -110,7 +110,7 @@ def mask_out_of_range(
     count = int(too_high.sum())
     observed = int((codes != RAIN_CODE.NOT_OBSERVED).sum())
     if count > quality.highest_share * observed:
-        raise Refused(
+        raise QualityError(
             PHYSICAL_RANGE,
             f"{count} of {observed} observed pixels have more than {quality.highest_mm_h:g} mm/h, "
             f"more than a share of {quality.highest_share:g}",
@@ -123,9 +123,9 @@ def mask_clutter(codes: npt.NDArray[np.uint8], quality: QualityConfig) -> int:
     """Take the pixels of the static clutter mask as not observed, in place; returns how many."""
     if quality.clutter_mask is None:
         return 0
-    mask = clutter_mask(quality.clutter_mask)
+    mask = read_clutter_mask(quality.clutter_mask)
     if mask.shape != codes.shape:
-        raise Refused(  # of one odd file perhaps; a run goes on
+        raise QualityError(  # of one odd file perhaps; a run goes on
             OTHER_GRID,
             f"{quality.clutter_mask}: the clutter mask has {mask.shape[0]} × {mask.shape[1]} "
             f"pixels, the scan has {codes.shape[0]} × {codes.shape[1]}",
@@ -135,13 +135,13 @@ def mask_clutter(codes: npt.NDArray[np.uint8], quality: QualityConfig) -> int:
     return int(hidden.sum())
 
 
-def check_observed(codes: npt.NDArray[np.uint8], quality: QualityConfig) -> None:
+def check_observed_share(codes: npt.NDArray[np.uint8], quality: QualityConfig) -> None:
     """Refuse a scan of which too little is observed."""
     if quality.least_observed_share == 0.0:
         return
     share = float((codes != RAIN_CODE.NOT_OBSERVED).mean())
     if share < quality.least_observed_share:
-        raise Refused(
+        raise QualityError(
             OBSERVED_SHARE,
             f"{share:.1%} of the pixels are observed, at least "
             f"{quality.least_observed_share:.1%} are wanted",
@@ -149,7 +149,7 @@ def check_observed(codes: npt.NDArray[np.uint8], quality: QualityConfig) -> None
 
 
 @lru_cache(maxsize=8)
-def clutter_mask(path: Path) -> npt.NDArray[np.bool_]:
+def read_clutter_mask(path: Path) -> npt.NDArray[np.bool_]:
     """(y, x) north up, True where the mask hides a pixel.
 
     Raises

@@ -1,4 +1,4 @@
-"""Reading one radar file into coded scans, as an archive's configuration describes it.
+"""Reading one radar file into coded scans, as an network configuration describes it.
 
 Owns the order of things for one file: digest, reader, code, quality rules. One call reads one file
 and is safe in a process of its own.
@@ -14,28 +14,24 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import xarray as xr
 
-from squall.datasets.coding import RAIN_CODE
-from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.errors import ConfigError, DataError, first_line
 from squall.datasets.grid import Grid
 from squall.datasets.measures import ScanMeasures, measure
-from squall.datasets.radar.encoding import code_scan
-from squall.datasets.radar.file_times import on_step, time_from_name
+from squall.datasets.radar.encoding import encode_scan
+from squall.datasets.radar.file_times import snap_to_step, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Product
 from squall.datasets.radar.quality import (
     NAME_AND_TIME,
     UNREADABLE,
-    Refused,
-    check_name,
-    check_observed,
+    QualityError,
+    check_observed_share,
+    check_time_in_name,
     mask_clutter,
 )
-from squall.datasets.radar.readers import reader_of
+from squall.datasets.radar.readers.choice import FORMATS, reader_of
 from squall.datasets.radar.regrid import nearest
-
-FORMATS = {"netcdf": "netCDF", "odim": "ODIM HDF5", "knmi": "KNMI HDF5", "mrms": "MRMS GRIB2"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +44,7 @@ class FileScan:
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedScan:
     """A scan, or with ``time`` None perhaps a whole file, that cannot be used."""
 
     time: pd.Timestamp | None
@@ -69,7 +65,7 @@ class FileReport:
     size: int
     grid: Grid | None = None
     scans: list[FileScan] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected: list[RejectedScan] = field(default_factory=list)
     scan_count: int = 0
     masked_px: dict[str, int] = field(default_factory=dict)
 
@@ -93,8 +89,8 @@ def read_file(
     *,
     first: int = 0,
     count: int | None = None,
-    most_px: int | None = None,
-    onto: Grid | None = None,
+    max_px: int | None = None,
+    target_grid: Grid | None = None,
 ) -> FileReport:
     """Read, harmonise and code the scans of a file; never raises for what is in the file.
 
@@ -102,8 +98,8 @@ def read_file(
     ----------
     path : a local file; its name may tell the time and the era.
     first, count : the scans to read, by their position in the file; None for all.
-    most_px : pixels to hold at once: fewer scans are read where they would have more.
-    onto : the archive's grid, for eras that are brought to it.
+    max_px : pixels to hold at once: fewer scans are read where they would have more.
+    target_grid : the archive's grid, for eras that are brought to it.
 
     Raises
     ------
@@ -118,24 +114,24 @@ def read_file(
     report = FileReport(path, file_digest(path), Path(path).stat().st_size)
     if report.size == 0:
         return replace(
-            report, rejected=[Rejected(named, UNREADABLE, "the file is empty (0 bytes)")]
+            report, rejected=[RejectedScan(named, UNREADABLE, "the file is empty (0 bytes)")]
         )
     try:
         with reader_of(config)(path, config) as product:
             end = len(product.times)
             if count is not None:
                 end = min(end, first + count)
-            if most_px is not None:
+            if max_px is not None:
                 height, width = product.grid.shape
-                end = min(end, first + max(1, most_px // (height * width)))
-            return _read_scans(report, product, range(first, end), named, onto, config, eras)
+                end = min(end, first + max(1, max_px // (height * width)))
+            return _read_scans(report, product, range(first, end), named, target_grid, config, eras)
     except ConfigError:
         raise
     except DataError as error:
         reason = str(error)
     except Exception as error:  # a broken file may fail anywhere in the library that reads it
-        reason = f"cannot be read as {FORMATS[config.format]}: {_first_line(error)}"
-    return replace(report, rejected=[Rejected(named, UNREADABLE, reason)])
+        reason = f"cannot be read as {FORMATS[config.format]}: {first_line(error)}"
+    return replace(report, rejected=[RejectedScan(named, UNREADABLE, reason)])
 
 
 def _read_scans(
@@ -143,43 +139,43 @@ def _read_scans(
     product: Product,
     wanted: Sequence[int],
     named: pd.Timestamp | None,
-    onto: Grid | None,
+    target_grid: Grid | None,
     config: RadarNetworkConfig,
     eras: RadarNetworkConfig,
 ) -> FileReport:
     scans: list[FileScan] = []
-    rejected: list[Rejected] = []
+    rejected: list[RejectedScan] = []
     masked = {"physical range": 0, "clutter mask": 0}
-    grid = product.grid if config.regrid is None or onto is None else onto
+    grid = product.grid if config.regrid is None or target_grid is None else target_grid
     within = (min(product.times), max(product.times)) if product.times else None
     for index in wanted:
         slot: pd.Timestamp | None = None
         time = product.times[index]
         try:
-            slot = on_step(time, config)
+            slot = snap_to_step(time, config)
             if within is not None:
-                check_name(*within, named, config.quality)
+                check_time_in_name(*within, named, config.quality)
             _check_era(slot, named, eras)
-            stored = product.stored(index)
+            stored = product.read_stored(index)
             if stored.shape != product.grid.shape:
                 there = product.grid.shape
                 raise DataError(f"a scan of {stored.shape} pixels is on a grid of {there}")
-            codes, too_high = code_scan(stored, product.packing, product.intervals[index], config)
+            codes, too_high = encode_scan(stored, product.packing, product.intervals[index], config)
             if grid is not product.grid:
                 codes = nearest(codes, product.grid, grid)
             masked["physical range"] += too_high
             masked["clutter mask"] += mask_clutter(codes, config.quality)
-            check_observed(codes, config.quality)
+            check_observed_share(codes, config.quality)
             scans.append(FileScan(slot, codes, measure(codes)))
-        except Refused as error:
-            rejected.append(Rejected(slot, error.rule, str(error)))
+        except QualityError as error:
+            rejected.append(RejectedScan(slot, error.rule, str(error)))
         except DataError as error:
-            rejected.append(Rejected(slot, UNREADABLE, str(error)))
+            rejected.append(RejectedScan(slot, UNREADABLE, str(error)))
         except ConfigError:
             raise
         except (OSError, RuntimeError, ValueError) as error:  # a damaged chunk of this scan alone
-            reason = f"cannot be read as {FORMATS[config.format]}: {_first_line(error)}"
-            rejected.append(Rejected(slot, UNREADABLE, reason))
+            reason = f"cannot be read as {FORMATS[config.format]}: {first_line(error)}"
+            rejected.append(RejectedScan(slot, UNREADABLE, reason))
     return replace(
         report,
         grid=grid,
@@ -193,40 +189,9 @@ def _read_scans(
 def _check_era(slot: pd.Timestamp, named: pd.Timestamp | None, eras: RadarNetworkConfig) -> None:
     """Refuse to read a scan as another era has it: without a name, the first one is taken."""
     if named is None and eras.at(slot) is not eras:
-        raise Refused(
+        raise QualityError(
             NAME_AND_TIME,
             f"time {slot:%Y-%m-%d %H:%M} lies in one of the eras, and the file's name has no time "
             "on the step by which that is known before reading; correct 'time_in_name' or "
-            "'snap_tolerance' in the archive's configuration",
+            "'snap_tolerance' in the network configuration",
         )
-
-
-def harmonise(path: str, config: RadarNetworkConfig) -> list[xr.DataArray]:
-    """Scans of a file as ingestion would keep them: (y, x), mm/h, NaN = not observed.
-
-    For looking at what a configuration makes of a file.
-
-    Raises
-    ------
-    DataError
-        Where ingestion rejects, with the reason.
-    """
-    report = read_file(path, config)
-    if report.rejected:
-        raise DataError(f"{path}: {report.rejected[0].reason}")
-    assert report.grid is not None
-    return [
-        xr.DataArray(
-            RAIN_CODE.decode(scan.codes),
-            dims=("y", "x"),
-            coords=report.grid.coords() | {"time": scan.time},
-            attrs={"units": "mm h-1"},
-        )
-        for scan in report.scans
-        if scan.codes is not None
-    ]
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else repr(error)

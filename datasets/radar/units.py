@@ -11,12 +11,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyproj
-import xarray as xr
 
 from squall.datasets.errors import DataError
-from squall.datasets.grid import Grid, crs_from_attributes, proj_parameters
-from squall.datasets.radar.quality import IMPOSSIBLE_VALUE, Refused
+from squall.datasets.radar.quality import IMPOSSIBLE_VALUE, QualityError
 
 Quantity = Literal["rate", "accumulation", "reflectivity"]
 Floats = npt.NDArray[np.floating]
@@ -41,13 +38,14 @@ UNITS: dict[str, tuple[Quantity, float]] = {
     "in": ("accumulation", 25.4),
     "dbz": ("reflectivity", 1.0),
 }
-_WORDS = {
+# how files spell units in full -> the abbreviation that tables of units use
+UNIT_WORDS = {
     "millimeter": "mm", "millimeters": "mm", "millimetre": "mm", "millimetres": "mm",
     "meter": "m", "meters": "m", "metre": "m", "metres": "m", "inch": "in", "inches": "in",
     "hour": "h", "hours": "h", "hr": "h", "hrs": "h", "minute": "min", "minutes": "min",
     "second": "s", "seconds": "s", "sec": "s", "day": "d", "days": "d",
+    "kilometer": "km", "kilometers": "km", "kilometre": "km", "kilometres": "km",
 }  # fmt: skip
-_LENGTHS = {"m": 1.0, "km": 1000.0}
 ROUNDING_MM_H = 1e-3  # how far below zero packing may bring a dry pixel
 IMPOSSIBLE_MM_H = 5000.0  # clutter reaches some hundreds; beyond this it is a fill value or a unit
 
@@ -78,7 +76,7 @@ def parse_unit(text: str) -> tuple[Quantity, float]:
         known = ", ".join(UNITS).replace("dbz", "dBZ")
         raise DataError(
             f"units '{text}' are no rain unit; expected one of {known}. If the file's attribute is "
-            "wrong, set 'units' in the archive's configuration"
+            "wrong, set 'units' in the network configuration"
         ) from None
 
 
@@ -92,7 +90,7 @@ def _canonical(text: str) -> str:
         matched = re.fullmatch(r"([a-z]+)([-+]?\d*)", word)
         if not matched:
             return text
-        parts.append(_WORDS.get(matched[1], matched[1]) + matched[2])
+        parts.append(UNIT_WORDS.get(matched[1], matched[1]) + matched[2])
     return " ".join(parts)
 
 
@@ -111,7 +109,7 @@ def rain_rate_from_dbz(dbz: Floats, zr: ZRRelation) -> Floats:
         return np.asarray((10.0 ** (dbz / 10.0) / zr.a) ** (1.0 / zr.b))
 
 
-def converted(
+def unchecked_rain_rate(
     values: Floats, units: str, *, interval: pd.Timedelta | None, zr: ZRRelation
 ) -> npt.NDArray[np.float64]:
     """Rain rate of any supported quantity, whatever comes out.
@@ -140,7 +138,7 @@ def converted(
     if interval is None:
         raise DataError(
             f"an accumulation in '{units}' needs its interval, and the file has neither time "
-            "bounds nor a start time; set 'accumulation' in the archive's configuration, for "
+            "bounds nor a start time; set 'accumulation' in the network configuration, for "
             "example 10min"
         )
     if interval <= pd.Timedelta(0):
@@ -148,7 +146,7 @@ def converted(
     return rate / (interval / pd.Timedelta("1h"))
 
 
-def plausible(rate: Floats) -> npt.NDArray[np.bool_]:
+def is_plausible(rate: Floats) -> npt.NDArray[np.bool_]:
     """Where a rain rate (mm/h) can be one; NaN cannot."""
     return (rate >= -ROUNDING_MM_H) & (rate <= IMPOSSIBLE_MM_H)
 
@@ -162,133 +160,41 @@ def check_plausible(rate: Floats, values: Floats, units: str) -> None:
 
     Raises
     ------
-    Refused
+    QualityError
         If a rate is negative, infinite or impossibly high.
     """
-    if not rate.size or (plausible(rate) | np.isnan(rate)).all():
+    if not rate.size or (is_plausible(rate) | np.isnan(rate)).all():
         return
     if np.nanmin(rate) < -ROUNDING_MM_H:
         lowest = float(values[np.unravel_index(np.nanargmin(rate), rate.shape)])
-        raise Refused(
+        raise QualityError(
             IMPOSSIBLE_VALUE,
             f"value {lowest:g} {units} is negative and not declared as missing; list such codes "
-            "under 'missing_values' or 'dry_values' in the archive's configuration",
+            "under 'missing_values' or 'dry_values' in the network configuration",
         )
     if np.isinf(rate).any():
-        raise Refused(
+        raise QualityError(
             IMPOSSIBLE_VALUE,
-            "infinite values; list them under 'missing_values' in the configuration",
+            "infinite values; list them under 'missing_values' in the network configuration",
         )
     highest = float(values[np.unravel_index(np.nanargmax(rate), rate.shape)])
-    raise Refused(
+    raise QualityError(
         IMPOSSIBLE_VALUE,
         f"value {highest:g} {units} would be {np.nanmax(rate):.3g} mm/h: a wrong unit (set "
         "'units') or a fill value that the file does not declare (list it under 'missing_values' "
-        "in the archive's configuration)",
+        "in the network configuration)",
     )
 
 
 def rain_rate(
     values: Floats, units: str, *, interval: pd.Timedelta | None, zr: ZRRelation
 ) -> npt.NDArray[np.float32]:
-    """Rain rate of any supported quantity, checked: `converted` and `check_plausible`.
+    """Rain rate of any supported quantity, checked: `unchecked_rain_rate` and `check_plausible`.
 
     Returns
     -------
     The same shape, mm/h, NaN = not observed, never negative.
     """
-    rate = converted(values, units, interval=interval, zr=zr)
+    rate = unchecked_rain_rate(values, units, interval=interval, zr=zr)
     check_plausible(rate, values, units)
     return np.maximum(rate, 0.0).astype(np.float32)
-
-
-def harmonised_grid(x: xr.DataArray, y: xr.DataArray, crs: pyproj.CRS) -> tuple[Grid, bool, bool]:
-    """North-up metre grid of a file's coordinates.
-
-    Parameters
-    ----------
-    x, y : one-dimensional pixel centres with a ``units`` attribute, in any direction.
-
-    Returns
-    -------
-    The grid, and whether rows and whether columns must be reversed to lie on it.
-
-    Raises
-    ------
-    DataError
-        If the coordinates' units are unknown or the coordinates make no regular grid.
-    """
-    factor_x, factor_y = (_coordinate_factor(axis, crs) for axis in (x, y))
-    columns = np.asarray(x.values, dtype=np.float64) * factor_x
-    rows = np.asarray(y.values, dtype=np.float64) * factor_y
-    flip_columns = columns.size > 1 and columns[0] > columns[-1]
-    flip_rows = rows.size > 1 and rows[0] < rows[-1]
-    try:
-        grid = Grid(
-            x=columns[::-1].copy() if flip_columns else columns,
-            y=rows[::-1].copy() if flip_rows else rows,
-            crs_wkt=crs.to_wkt(),
-        )
-    except ValueError as error:
-        raise DataError(f"coordinates {x.name}, {y.name}: {error}") from error
-    return grid, bool(flip_rows), bool(flip_columns)
-
-
-def _coordinate_factor(axis: xr.DataArray, crs: pyproj.CRS) -> float:
-    """To metres, or 1 for degrees on a geographic grid; refuses to guess."""
-    text = str(axis.attrs.get("units", "")).strip().lower()
-    unit = _WORDS.get(text, {"kilometer": "km", "kilometers": "km", "kilometre": "km",
-                             "kilometres": "km"}.get(text, text))  # fmt: skip
-    if crs.is_geographic:
-        if unit.startswith("degree") or unit == "deg":
-            return 1.0
-        raise DataError(
-            f"coordinate '{axis.name}' has units '{text}', expected degrees on a geographic grid"
-        )
-    if unit not in _LENGTHS:
-        raise DataError(
-            f"coordinate '{axis.name}' has units '{text}', expected m or km; if the attribute is "
-            "missing or wrong, set 'coordinate_units' in the archive's configuration"
-        )
-    return _LENGTHS[unit]
-
-
-def crs_of(
-    dataset: xr.Dataset, variable: xr.DataArray, x: xr.DataArray, y: xr.DataArray
-) -> pyproj.CRS:
-    """The CRS that a CF variable's ``grid_mapping`` names, metres as axis unit.
-
-    Without a grid mapping, coordinates ``x`` and ``y`` in degrees mean WGS 84.
-
-    Raises
-    ------
-    DataError
-        If there is no usable grid mapping.
-    """
-    mapping = variable.attrs.get("grid_mapping") or variable.encoding.get("grid_mapping")
-    if mapping:
-        # the CF form "crs: x y" names the coordinates too
-        name = str(mapping).split(":")[0].strip()
-        if name not in dataset.variables:
-            raise DataError(
-                f"grid mapping variable '{name}' is missing; set 'crs' in the configuration"
-            )
-        try:
-            return in_metres(crs_from_attributes(dict(dataset[name].attrs)))
-        except ValueError as error:
-            raise DataError(f"grid mapping '{name}': {error}; set 'crs' instead") from error
-    if {str(axis.attrs.get("units", ""))[:6] for axis in (x, y)} == {"degree"}:
-        return pyproj.CRS.from_epsg(4326)
-    raise DataError(
-        f"variable '{variable.name}' has no grid_mapping; set 'crs' in the archive's "
-        "configuration, for example EPSG:3067 or a PROJ string"
-    )
-
-
-def in_metres(crs: pyproj.CRS) -> pyproj.CRS:
-    """The same projection with metres on its axes (KNMI and others write kilometres)."""
-    if crs.is_geographic or all(axis.unit_conversion_factor == 1.0 for axis in crs.axis_info):
-        return crs
-    parameters = proj_parameters(crs)
-    parameters.pop("to_meter", None)
-    return pyproj.CRS.from_dict(parameters | {"units": "m"})

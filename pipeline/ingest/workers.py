@@ -27,7 +27,7 @@ from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.quality import UNREADABLE
-from squall.datasets.radar.radar_file import FileReport, Rejected, read_file
+from squall.datasets.radar.radar_file import FileReport, RejectedScan, read_file
 from squall.datasets.sources.access import SourceFile
 from squall.datasets.sources.fetch import local_copy
 
@@ -126,8 +126,8 @@ def _read(unit: Unit, reading: Reading) -> Part:
                 reading.config,
                 first=unit.first,
                 count=SCANS_AT_ONCE,
-                most_px=reading.most_px,
-                onto=reading.onto,
+                max_px=reading.most_px,
+                target_grid=reading.onto,
             )
         return Part(unit, replace(report, path=unit.file.address))
     except DataError as error:  # an outage, or a zip or tar that is broken as a whole
@@ -247,7 +247,7 @@ class InDask:
 
 def _deadly(unit: Unit) -> Part:
     reason = "the process that read it died, as the library that reads it may on damaged files"
-    rejected = [Rejected(unit.named, UNREADABLE, reason)]
+    rejected = [RejectedScan(unit.named, UNREADABLE, reason)]
     return Part(unit, FileReport(unit.file.address, "", 0, rejected=rejected))
 
 

@@ -1,26 +1,21 @@
-"""Readers of radar files, one module a format, chosen by the archive's configuration.
+"""Readers: one module for each file format, each of which opens one radar file.
 
-Each opens one file and yields a `squall.datasets.radar.product.Product`.
+A reader finds scans, times, grid and packing in the file and yields them as a
+`squall.datasets.radar.product.Product`; it does not convert units, judge quality or know archives.
+Start reading at `choice.reader_of`, then the shortest reader, `odim.open_odim`.
+
+To add a file format ``FORMAT``:
+
+1. Write ``readers/FORMAT.py`` with a context manager ``open_FORMAT(path, config)`` that yields a
+   `Product`, and raises `DataError` for a file that it cannot use.
+2. Add the format's two lines to ``choice.reader_of``, which imports the reader where it is needed,
+   and its name for messages to ``choice.FORMATS``.
+3. Add the name to ``format:``, the Literal of `RadarNetworkConfig.format` in
+   ``radar/network_config.py``, with a word on it in the field's description.
+4. Copy ``tests/datasets/radar/readers/test_knmi_hdf5.py`` and change what it writes: one test for
+   times, grid and packing each, one for each rejected file, one for a file cut off anywhere.
 """
 
-from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.product import Reader
+import lazy_loader
 
-
-def reader_of(config: RadarNetworkConfig) -> Reader:
-    """The reader of an archive's format; imported where it is needed, for its libraries."""
-    if config.format == "odim":
-        from squall.datasets.radar.readers.odim import open_odim
-
-        return open_odim
-    if config.format == "knmi":
-        from squall.datasets.radar.readers.knmi_hdf5 import open_knmi
-
-        return open_knmi
-    if config.format == "mrms":
-        from squall.datasets.radar.readers.mrms_grib import open_mrms
-
-        return open_mrms
-    from squall.datasets.radar.readers.cf_netcdf import open_netcdf
-
-    return open_netcdf
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -28,11 +28,12 @@ import xarray as xr
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
+from squall.datasets.radar.coordinates import crs_of, harmonised_grid, in_metres
 from squall.datasets.radar.file_times import time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import (
-    MOST_SCAN_PIXELS,
-    MOST_SCANS,
+    MAX_SCAN_PIXELS,
+    MAX_SCANS,
     Packing,
     Product,
     check_scan_shape,
@@ -40,7 +41,7 @@ from squall.datasets.radar.product import (
 from squall.datasets.radar.readers.cf_packing import packing_of
 from squall.datasets.radar.readers.classic_netcdf import expected_size
 from squall.datasets.radar.readers.one_chunk import read_scan
-from squall.datasets.radar.units import crs_of, harmonised_grid, in_metres, parse_unit
+from squall.datasets.radar.units import parse_unit
 
 _PACKED = {"_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned"}
 FAR = 100 * 365 * 86_400 * 10**9  # nanoseconds from an origin; what is further xarray decodes
@@ -143,7 +144,7 @@ def _fingerprint(file: netCDF4.Dataset, config: RadarNetworkConfig) -> bytes:
         raise DataError(f"has no variable '{config.variable}'; it has {there}")
     digest = blake2b(digest_size=16)
     dims = file[config.variable].dimensions
-    _check_chunks(file[config.variable], MOST_SCAN_PIXELS)
+    _check_chunks(file[config.variable], MAX_SCAN_PIXELS)
     for name, variable in file.variables.items():
         attributes = [(key, variable.getncattr(key)) for key in variable.ncattrs()]
         attributes = [(key, value) for key, value in attributes if not _dates(key, value)]
@@ -168,9 +169,9 @@ def _exact(attributes: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
 def _check_readable(variable: netCDF4.Variable) -> None:
     """Refuse a coordinate or times that would take much memory to read."""
-    if variable.size > 2 * MOST_SCANS:
+    if variable.size > 2 * MAX_SCANS:
         raise DataError(f"variable '{variable.name}' has {variable.size} values, too many")
-    _check_chunks(variable, MOST_SCANS)
+    _check_chunks(variable, MAX_SCANS)
 
 
 def _check_chunks(variable: netCDF4.Variable, most: int) -> None:
@@ -218,13 +219,13 @@ def _dimensions(
     if x_dim == y_dim:
         raise DataError(
             f"cannot tell x from y among the dimensions {variable.dims} of '{config.variable}'; "
-            "set 'x' and 'y' in the archive's configuration"
+            "set 'x' and 'y' in the network configuration"
         )
     for dim in (x_dim, y_dim):
         if dim not in variable.dims or dim not in dataset or dataset[dim].dims != (dim,):
             raise DataError(
                 f"variable '{config.variable}' has no coordinate '{dim}' among its dimensions "
-                f"{variable.dims}; set 'x' and 'y' in the archive's configuration"
+                f"{variable.dims}; set 'x' and 'y' in the network configuration"
             )
     return y_dim, x_dim
 
@@ -314,12 +315,12 @@ def _times(
         if named is None or count != 1:
             raise DataError(
                 "has no time variable, and its name gives none; set 'time_variable' or "
-                "'time_in_name' in the archive's configuration"
+                "'time_in_name' in the network configuration"
             )
         return [named], [config.accumulation]
     size = file[layout.time].size
-    if count > MOST_SCANS:
-        raise DataError(f"says that it has {count} scans, at most {MOST_SCANS} are believed")
+    if count > MAX_SCANS:
+        raise DataError(f"says that it has {count} scans, at most {MAX_SCANS} are believed")
     if size != count:
         raise DataError(f"has {count} scans but {size} times")
     ends = _datetimes(file, layout.time)
@@ -334,7 +335,7 @@ def _times(
         if starts.size != count:
             raise DataError(
                 f"has {count} times in '{layout.time}' but {starts.size} in '{layout.start}'; set "
-                "'start_variable' in the archive's configuration"
+                "'start_variable' in the network configuration"
             )
     valid = pd.DatetimeIndex(ends)
     if starts is not None:

@@ -11,10 +11,10 @@ import pyproj
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
+from squall.datasets.radar.coordinates import in_metres
 from squall.datasets.radar.product import check_scan_shape
-from squall.datasets.radar.units import in_metres
 
-MOST_CRS_TEXT = 4096
+MAX_CRS_TEXT = 4096
 # corner -> its distance from the lower left one, in widths and heights of the grid
 CORNERS = {"LL": (0, 0), "UL": (0, 1), "UR": (1, 1), "LR": (1, 0)}
 
@@ -73,7 +73,7 @@ def corner_grid(
             raise DataError(
                 f"corner {name} lies {off_x:.2f} pixels in x and {off_y:.2f} in y from where the "
                 f"projection '{projection}' and pixels of {width:g} × {height:g} put it; where "
-                "the file's are wrong, set 'crs' or 'coordinate_units' in the configuration"
+                "the file's are wrong, set 'crs' or 'coordinate_units' in the network configuration"
             )
     columns, rows = np.arange(shape[1]) + 0.5, shape[0] - 0.5 - np.arange(shape[0])
     try:
@@ -88,13 +88,13 @@ def corner_grid(
 
 def _crs(text: str) -> tuple[pyproj.CRS, float]:
     """A CRS and its axis unit in metres; 1 for degrees."""
-    if len(text) > MOST_CRS_TEXT:
+    if len(text) > MAX_CRS_TEXT:
         raise DataError(f"has a projection of {len(text)} characters")
     try:
         crs = pyproj.CRS.from_user_input(text)
     except pyproj.exceptions.CRSError as error:
         raise DataError(
-            f"PROJ does not know the projection '{text}'; set 'crs' in the configuration"
+            f"PROJ does not know the projection '{text}'; set 'crs' in the network configuration"
         ) from error
     if crs.is_geographic:
         return crs, 1.0

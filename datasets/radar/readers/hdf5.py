@@ -16,12 +16,12 @@ import numpy.typing as npt
 import pandas as pd
 from h5py import h5l, h5z
 
-from squall.datasets.errors import DataError
+from squall.datasets.errors import DataError, first_line
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import check_scan_shape
 
-MOST_MEMBERS = 10_000  # of one group; a day of one-minute scans has 1440
-MOST_ATTRIBUTE_BYTES = 2**16
+MAX_MEMBERS = 10_000  # of one group; a day of one-minute scans has 1440
+MAX_ATTRIBUTE_BYTES = 2**16
 # each at most once, so that a small file cannot unpack to a huge one
 FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, h5z.FILTER_SZIP}
 
@@ -32,8 +32,7 @@ def open_hdf5(path: str) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
-        reason = (str(error).splitlines() or [repr(error)])[0]
-        raise DataError(f"cannot be read as HDF5: {reason}") from error
+        raise DataError(f"cannot be read as HDF5: {first_line(error)}") from error
     with file:
         yield file
 
@@ -63,8 +62,8 @@ def subgroup(group: h5py.Group, name: str) -> h5py.Group | None:
 
 def numbered_groups(group: h5py.Group, stem: str) -> dict[str, h5py.Group]:
     """Groups ``stem1``, ``stem2`` … in the order of their numbers."""
-    if len(group) > MOST_MEMBERS:
-        raise DataError(f"{group.name} has {len(group)} members, at most {MOST_MEMBERS} are read")
+    if len(group) > MAX_MEMBERS:
+        raise DataError(f"{group.name} has {len(group)} members, at most {MAX_MEMBERS} are read")
     names = [name for name in group if re.fullmatch(rf"{stem}\d{{1,6}}", name, re.ASCII)]
     found = {
         name: subgroup(group, name) for name in sorted(names, key=lambda n: int(n[len(stem) :]))
@@ -190,7 +189,7 @@ def _attribute(owner: h5py.Group, name: str) -> Any:
         return None
     described = owner.attrs.get_id(name)
     count, dtype = described.get_space().get_simple_extent_npoints(), described.dtype
-    if count * dtype.itemsize > MOST_ATTRIBUTE_BYTES:
+    if count * dtype.itemsize > MAX_ATTRIBUTE_BYTES:
         raise DataError(f"attribute {_place(owner, name)} says that it has {count} values")
     if dtype.kind not in "biufSU" and h5py.check_string_dtype(dtype) is None:
         raise DataError(f"attribute {_place(owner, name)} holds {dtype}, expected text or numbers")

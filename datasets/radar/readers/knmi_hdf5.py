@@ -28,6 +28,7 @@ import pandas as pd
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
+from squall.datasets.radar.coordinates import LENGTHS_M
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product
 from squall.datasets.radar.readers.corner_grid import corner_grid
@@ -50,7 +51,6 @@ MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", 
 CORNER_ORDER = ("LL", "UL", "UR", "LR")
 SMALLEST_EARTH_M = 1e6
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-LENGTHS = {"m": 1.0, "km": 1000.0}
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
     time, interval = _time(root, chosen, quantity == "accumulation", config)
     pixels = image(chosen, "image_data")
 
-    def stored(scan: int) -> npt.NDArray[Any]:
+    def read_stored(scan: int) -> npt.NDArray[Any]:
         if scan != 0:
             raise IndexError(scan)
         return read_scan(pixels)
@@ -89,7 +89,7 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
         times=(time,),
         intervals=(interval,),
         packing=_packing(root, chosen, units, config),
-        stored=stored,
+        read_stored=read_stored,
     )
 
 
@@ -161,8 +161,8 @@ def _grid(root: h5py.File, shape: tuple[int, int], config: RadarNetworkConfig) -
     described = text(mapping, "projection_proj4_params") if mapping is not None else None
     projection = config.crs or (described and proj_in_metres(described))
     if not projection:
-        raise DataError("has no projection_proj4_params; set 'crs' in the configuration")
-    factor = LENGTHS.get(config.coordinate_units or "km", 1.0)
+        raise DataError("has no projection_proj4_params; set 'crs' in the network configuration")
+    factor = LENGTHS_M.get(config.coordinate_units or "km", 1.0)
     width = required(geographic, "geo_pixel_size_x") * factor
     height = abs(required(geographic, "geo_pixel_size_y")) * factor
     left = required(geographic, "geo_column_offset") * width

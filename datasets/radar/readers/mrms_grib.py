@@ -35,7 +35,7 @@ from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape
 from squall.datasets.radar.units import parse_unit
 
-MOST_BYTES = 2**28  # of one message, unpacked from gzip; simply packed CONUS scans have 50 MB
+MAX_BYTES = 2**28  # of one message, unpacked from gzip; simply packed CONUS scans have 50 MB
 DISCIPLINE = 209
 HOURS = (1, 3, 6, 12, 24, 48, 72)
 RATE = (6, 1)
@@ -106,11 +106,11 @@ def _message(path: str) -> bytes:
             zipped = plain.read(2) == b"\x1f\x8b"
             plain.seek(0)
             source = gzip.GzipFile(fileobj=plain) if zipped else plain
-            data = source.read(MOST_BYTES + 1)
+            data = source.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot be read: {error}") from error
-    if len(data) > MOST_BYTES:
-        raise DataError(f"has more than {MOST_BYTES} bytes, no MRMS scan")
+    if len(data) > MAX_BYTES:
+        raise DataError(f"has more than {MAX_BYTES} bytes, no MRMS scan")
     if data[:4] != b"GRIB" or len(data) < 16:
         raise DataError("is no GRIB file: it does not start with GRIB")
     if data[7] != 2:
@@ -141,7 +141,7 @@ def _product(header: _Header, message: bytes, config: RadarNetworkConfig) -> Pro
     units, interval = _units(header, config)
     packing = _packing(header, units, config)
 
-    def stored(scan: int) -> npt.NDArray[Any]:
+    def read_stored(scan: int) -> npt.NDArray[Any]:
         if scan != 0:
             raise IndexError(scan)
         values = _values(header, message, packing)
@@ -161,7 +161,7 @@ def _product(header: _Header, message: bytes, config: RadarNetworkConfig) -> Pro
         times=(_time(header),),
         intervals=(interval,),
         packing=packing,
-        stored=stored,
+        read_stored=read_stored,
     )
 
 

@@ -27,6 +27,7 @@ import pandas as pd
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
+from squall.datasets.radar.coordinates import LENGTHS_M
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape
 from squall.datasets.radar.readers.corner_grid import CORNERS, corner_grid
@@ -47,7 +48,6 @@ UNITS = {
     "RATE": "mm h-1", "ACRR": "mm",
     "DBZH": "dBZ", "DBZV": "dBZ", "TH": "dBZ", "TV": "dBZ",
 }  # fmt: skip
-LENGTHS = {"m": 1.0, "km": 1000.0}
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
     if units is None:
         raise DataError(
             f"quantity '{config.variable}' is none of {', '.join(UNITS)}; set 'units' in the "
-            "archive's configuration if it is rain or reflectivity"
+            "network configuration if it is rain or reflectivity"
         )
     accumulated = parse_unit(config.units or units)[0] == "accumulation"
     times, intervals = _times(what, entries, accumulated, config)
@@ -182,11 +182,11 @@ def _grid(entry: _Entry, shape: tuple[int, int], config: RadarNetworkConfig) -> 
     check_scan_shape(*shape)
     projection = config.crs or _innermost(entry.where, "projdef", text)
     if not projection:
-        raise DataError("has no projdef in /where; set 'crs' in the archive's configuration")
+        raise DataError("has no projdef in /where; set 'crs' in the network configuration")
     scales = [_innermost(entry.where, name, finite) for name in ("yscale", "xscale")]
     if scales[0] is None or scales[1] is None:
         raise DataError("has no xscale and yscale in /where, the size of a pixel")
-    factor = LENGTHS.get(config.coordinate_units or "m", 1.0)
+    factor = LENGTHS_M.get(config.coordinate_units or "m", 1.0)
     corners = []
     for name in CORNERS:
         place = [_innermost(entry.where, f"{name}_{axis}", finite) for axis in ("lon", "lat")]
@@ -203,7 +203,7 @@ def _packing(entry: _Entry, dtype: np.dtype, units: str, config: RadarNetworkCon
     if nodata is None and not config.missing_values:
         raise DataError(
             f"{entry.data.name} has no nodata: what no radar sees cannot be told from dry; if the "
-            "product has such values, list them under 'missing_values' in the configuration"
+            "product has such values, list them under 'missing_values' in the network configuration"
         )
     missing, dry = _stored(nodata, dtype), _stored(undetect, dtype)
     return Packing(

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import DataError
-from squall.datasets.radar.encoding import code_scan
+from squall.datasets.radar.encoding import encode_scan
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing
-from squall.datasets.radar.quality import IMPOSSIBLE_VALUE, PHYSICAL_RANGE, Refused
+from squall.datasets.radar.quality import IMPOSSIBLE_VALUE, PHYSICAL_RANGE, QualityError
 
 TYPES = ("int8", "uint8", "int16", "uint16")
 TEN_MINUTES = pd.Timedelta("10min")
@@ -101,7 +101,7 @@ def test_the_table_agrees_with_plain_arithmetic_for_every_number(
     rate = rates(stored, packing, interval, settings)
     fine = ~impossible(rate)
     stored, rate = stored[fine][None], rate[fine][None]
-    codes, masked = code_scan(stored, packing, interval, settings)
+    codes, masked = encode_scan(stored, packing, interval, settings)
     assert masked == 0
     # what lies on the edge of two codes may fall either way in the last digit
     np.testing.assert_array_equal(np.isnan(rate), codes == RAIN_CODE.NOT_OBSERVED)
@@ -125,7 +125,7 @@ def test_the_table_and_the_exact_way_give_the_same_bytes(
     outcomes = []
     for kind in (dtype, "int32"):
         try:
-            codes, masked = code_scan(np.array([numbers], kind), packing, interval, settings)
+            codes, masked = encode_scan(np.array([numbers], kind), packing, interval, settings)
             outcomes.append((codes.tolist(), masked))
         except DataError as error:
             outcomes.append(str(error))
@@ -137,7 +137,7 @@ def test_within_1_6_percent_through_the_whole_chain(dtype: str) -> None:
     stored = every(dtype)
     stored = stored[stored >= 0]
     scale = 200 / stored.max()
-    codes, _ = code_scan(stored[None], Packing("mm h-1", scale), None, config())
+    codes, _ = encode_scan(stored[None], Packing("mm h-1", scale), None, config())
     rate, found = stored * scale, RAIN_CODE.decode(codes)[0]
     wet = rate >= 0.08
     assert np.abs(found[wet] / rate[wet] - 1).max() < 0.016
@@ -146,7 +146,7 @@ def test_within_1_6_percent_through_the_whole_chain(dtype: str) -> None:
 
 @given(st.floats(0.0801, 204.9), st.sampled_from(["f4", "f8", ">f4", ">f8"]))
 def test_floats_within_1_6_percent(rate: float, dtype: str) -> None:
-    codes, _ = code_scan(np.array([[rate]], dtype), Packing("mm h-1"), None, config())
+    codes, _ = encode_scan(np.array([[rate]], dtype), Packing("mm h-1"), None, config())
     assert abs(float(RAIN_CODE.decode(codes)[0, 0]) / rate - 1) < 0.016
 
 
@@ -154,38 +154,38 @@ def test_floats_within_1_6_percent(rate: float, dtype: str) -> None:
 def test_byte_order_and_memory_layout_do_not_matter(dtype: str) -> None:
     numbers = np.arange(120).reshape(10, 12).astype(dtype)
     packing = Packing("mm h-1", 0.25, missing=(7.0,), dry=(9.0,))
-    expected, _ = code_scan(numbers, packing, None, config())
+    expected, _ = encode_scan(numbers, packing, None, config())
     swapped = numbers.astype(numbers.dtype.newbyteorder())
     wide = np.zeros((20, 24), dtype)
     wide[::2, 1::2] = numbers
     for other in (swapped, np.asfortranarray(numbers), wide[::2, 1::2], swapped[::-1][::-1]):
-        codes, _ = code_scan(other, packing, None, config())
+        codes, _ = encode_scan(other, packing, None, config())
         np.testing.assert_array_equal(codes, expected)
         assert codes.flags.c_contiguous
-    turned, _ = code_scan(numbers.T, packing, None, config())
+    turned, _ = encode_scan(numbers.T, packing, None, config())
     np.testing.assert_array_equal(turned, expected.T)
     numbers.setflags(write=False)  # as a reader may hand it over
-    np.testing.assert_array_equal(code_scan(numbers, packing, None, config())[0], expected)
+    np.testing.assert_array_equal(encode_scan(numbers, packing, None, config())[0], expected)
 
 
 def test_an_impossible_number_matters_only_where_it_occurs() -> None:
     packing = Packing("mm h-1", 0.5)
     good = np.array([[0, 1, 400]], np.int16)
-    codes, _ = code_scan(good, packing, None, config())
+    codes, _ = encode_scan(good, packing, None, config())
     np.testing.assert_array_equal(codes, codes_of(good * 0.5))
     # a hole in the range: refused ones lie between, and none of them occurs
     holed = replace(packing, dry=(-5.0,))
-    codes, _ = code_scan(np.array([[-5, 3]], np.int16), holed, None, config())
+    codes, _ = encode_scan(np.array([[-5, 3]], np.int16), holed, None, config())
     np.testing.assert_array_equal(codes, codes_of(np.array([[0.0, 1.5]])))
-    with pytest.raises(Refused, match="value -2 mm h-1 is negative") as caught:
-        code_scan(np.array([[-4, 3]], np.int16), packing, None, config())
+    with pytest.raises(QualityError, match="value -2 mm h-1 is negative") as caught:
+        encode_scan(np.array([[-4, 3]], np.int16), packing, None, config())
     assert caught.value.rule == IMPOSSIBLE_VALUE
 
 
 def test_what_is_declared_missing_is_never_impossible() -> None:
     packing = Packing("dBZ", 1.0, missing=(30000.0,), lowest=-100.5, highest=100.5)
     stored = np.array([[30000, -32768, 40, 101]], np.int16)
-    codes, _ = code_scan(stored, packing, None, config())
+    codes, _ = encode_scan(stored, packing, None, config())
     assert (codes == RAIN_CODE.NOT_OBSERVED).tolist() == [[True, True, False, True]]
 
 
@@ -195,7 +195,7 @@ def test_pixels_above_the_physical_range_are_hidden_and_counted(dtype: str) -> N
     stored[0, :5] = 250  # 0.5 % of the pixels
     stored[1, :500] = 0
     settings = config(quality={"highest_mm_h": 100})
-    codes, masked = code_scan(stored, Packing("mm h-1", 0.5), None, settings)
+    codes, masked = encode_scan(stored, Packing("mm h-1", 0.5), None, settings)
     assert masked == 5
     assert (codes[0, :5] == RAIN_CODE.NOT_OBSERVED).all()
     assert (codes == RAIN_CODE.NOT_OBSERVED).sum() == 5
@@ -208,18 +208,20 @@ def test_too_many_pixels_above_the_physical_range_refuse_the_scan() -> None:
     stored[:, 50:95] = 10
     packing = Packing("mm h-1", missing=(0.0,))
     quality = {"highest_mm_h": 200, "highest_share": 0.1}
-    _, masked = code_scan(stored, packing, None, config(quality=quality))
+    _, masked = encode_scan(stored, packing, None, config(quality=quality))
     assert masked == 50  # a share of 0.1 exactly
     stored[0, 50] = 255
-    with pytest.raises(Refused, match="51 of 500 observed pixels have more than 200 mm/h") as e:
-        code_scan(stored, packing, None, config(quality=quality))
-    assert e.value.rule == PHYSICAL_RANGE
+    with pytest.raises(
+        QualityError, match="51 of 500 observed pixels have more than 200 mm/h"
+    ) as caught:
+        encode_scan(stored, packing, None, config(quality=quality))
+    assert caught.value.rule == PHYSICAL_RANGE
 
 
 def test_the_limit_is_of_the_rate_and_not_of_what_is_stored() -> None:
     settings = config(quality={"highest_mm_h": 100, "highest_share": 1})
     stored = np.array([[12, 20]], np.uint8)  # mm in ten minutes: 72 and 120 mm/h
-    codes, masked = code_scan(stored, Packing("mm"), TEN_MINUTES, settings)
+    codes, masked = encode_scan(stored, Packing("mm"), TEN_MINUTES, settings)
     assert masked == 1
     assert (codes == RAIN_CODE.NOT_OBSERVED).tolist() == [[False, True]]
 
@@ -227,7 +229,7 @@ def test_the_limit_is_of_the_rate_and_not_of_what_is_stored() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_netcdf_leaves_unwritten_is_not_observed(dtype: str) -> None:
     stored = np.array([[9.969209968386869e36, np.nan, 1.0]], dtype)
-    codes, _ = code_scan(stored, Packing("mm h-1"), None, config())
+    codes, _ = encode_scan(stored, Packing("mm h-1"), None, config())
     assert codes[0, :2].tolist() == [RAIN_CODE.NOT_OBSERVED] * 2
     assert codes[0, 2] == codes_of(np.array([1.0]))[0]
 
@@ -235,17 +237,17 @@ def test_what_netcdf_leaves_unwritten_is_not_observed(dtype: str) -> None:
 def test_the_same_numbers_of_another_interval_are_other_rain() -> None:
     stored = np.array([[3]], np.uint8)
     found = [
-        RAIN_CODE.decode(code_scan(stored, Packing("mm"), pd.Timedelta(t), config())[0]).item()
+        RAIN_CODE.decode(encode_scan(stored, Packing("mm"), pd.Timedelta(t), config())[0]).item()
         for t in ("5min", "10min", "1h")
     ]
     np.testing.assert_allclose(found, [36, 18, 3], rtol=0.016)
     with pytest.raises(DataError, match="needs its interval"):
-        code_scan(stored, Packing("mm"), None, config())
+        encode_scan(stored, Packing("mm"), None, config())
 
 
 def test_an_empty_and_an_all_missing_scan() -> None:
     packing = Packing("mm h-1", missing=(255.0,))
-    codes, _ = code_scan(np.full((3, 4), 255, np.uint8), packing, None, config())
+    codes, _ = encode_scan(np.full((3, 4), 255, np.uint8), packing, None, config())
     assert (codes == RAIN_CODE.NOT_OBSERVED).all()
-    codes, _ = code_scan(np.zeros((0, 4), np.uint8), packing, None, config())
+    codes, _ = encode_scan(np.zeros((0, 4), np.uint8), packing, None, config())
     assert codes.shape == (0, 4)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squall.datasets.radar.file_times import on_step, time_from_name
-from squall.datasets.radar.quality import OFF_STEP, Refused
+from squall.datasets.radar.file_times import snap_to_step, time_from_name
+from squall.datasets.radar.quality import OFF_STEP, QualityError
 from squall.datasets.radar.radar_file import read_file
 from tests.datasets.radar.radar_files import (
     NOON,
@@ -111,9 +111,9 @@ def test_each_era_names_its_files(name: str, expected: str | None) -> None:
 
 def test_a_scan_in_the_middle_of_two_steps_belongs_to_neither() -> None:
     settings = config(snap_tolerance="149s")
-    assert on_step(NOON + pd.Timedelta("149s"), settings) == NOON
-    with pytest.raises(Refused, match="150 s off the step of 5 min") as caught:
-        on_step(NOON + pd.Timedelta("150s"), settings)
+    assert snap_to_step(NOON + pd.Timedelta("149s"), settings) == NOON
+    with pytest.raises(QualityError, match="150 s off the step of 5 min") as caught:
+        snap_to_step(NOON + pd.Timedelta("150s"), settings)
     assert caught.value.rule == OFF_STEP
 
 
@@ -121,4 +121,4 @@ def test_a_scan_in_the_middle_of_two_steps_belongs_to_neither() -> None:
 def test_near_the_step_is_on_it(number: int, off_s: int, phase: str) -> None:
     settings = config(phase=phase)
     exact = pd.Timestamp("2014-01-01") + number * pd.Timedelta("5min") + pd.Timedelta(phase)
-    assert on_step(exact + pd.Timedelta(seconds=off_s), settings) == exact
+    assert snap_to_step(exact + pd.Timedelta(seconds=off_s), settings) == exact

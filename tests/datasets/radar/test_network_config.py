@@ -1,4 +1,4 @@
-"""What an archive's configuration may say, and each thing that it may not."""
+"""What an network configuration may say, and each thing that it may not."""
 
 import pickle
 from datetime import date
@@ -43,10 +43,11 @@ def test_defaults() -> None:
         ({"step": "soon"}, "no duration; write it like 5min"),
         ({"step": 5}, "has no unit; write it like 5min"),
         ({"step": None}, "has no unit"),
-        ({"step": "5"}, "whole number of seconds"),
+        ({"step": "5"}, "has no unit; write it like 5min"),
         ({"step": "0s"}, "whole number of seconds"),
         ({"step": "-5min"}, "whole number of seconds"),
-        ({"step": "1500ms"}, "whole number of seconds"),
+        ({"step": "1500ms"}, "no duration; write it like 5min"),
+        ({"step": "1.5s"}, "whole number of seconds"),
         ({"snap_tolerance": "150s"}, "less than half the step"),
         ({"snap_tolerance": "-1s"}, "less than half the step"),
         ({"step": "1min"}, "snap_tolerance .*less than half the step"),

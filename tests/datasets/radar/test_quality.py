@@ -13,14 +13,14 @@ from pydantic import ValidationError
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.radar import quality as rules
-from squall.datasets.radar.quality import QualityConfig, Refused
+from squall.datasets.radar.quality import QualityConfig, QualityError
 
 NOON = pd.Timestamp("2024-06-01T12:00")
 NOT_OBSERVED = RAIN_CODE.NOT_OBSERVED
 
 
 def rule_of(refusing: Any, *arguments: Any) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(QualityError) as caught:
         refusing(*arguments)
     return caught.value.rule
 
@@ -46,7 +46,7 @@ def test_limits_that_cannot_be(changes: dict[str, Any]) -> None:
 
 
 def test_a_refusal_survives_pickling() -> None:
-    again = pickle.loads(pickle.dumps(Refused("off the step", "91 s off")))
+    again = pickle.loads(pickle.dumps(QualityError("off the step", "91 s off")))
     assert (again.rule, str(again)) == ("off the step", "91 s off")
     assert isinstance(again, DataError)
 
@@ -71,26 +71,26 @@ def test_a_name_may_lie_some_hours_outside_the_times_inside(named_h: float, kept
     named = NOON + pd.Timedelta(hours=named_h)
     arguments = (NOON, NOON + pd.Timedelta("1D"), named, QualityConfig())
     if kept:
-        rules.check_name(*arguments)
+        rules.check_time_in_name(*arguments)
     else:
-        assert rule_of(rules.check_name, *arguments) == rules.NAME_AND_TIME
+        assert rule_of(rules.check_time_in_name, *arguments) == rules.NAME_AND_TIME
     wide = QualityConfig(name_tolerance="4h")
-    rules.check_name(*arguments[:3], wide)
+    rules.check_time_in_name(*arguments[:3], wide)
 
 
 def test_a_file_without_a_time_in_its_name() -> None:
-    rules.check_name(NOON, NOON, None, QualityConfig())
+    rules.check_time_in_name(NOON, NOON, None, QualityConfig())
 
 
 def test_the_observed_share_at_its_limit() -> None:
     codes = np.zeros((10, 10), np.uint8)
     codes[0] = NOT_OBSERVED
-    rules.check_observed(codes, QualityConfig(least_observed_share=0.9))
+    rules.check_observed_share(codes, QualityConfig(least_observed_share=0.9))
     wanted = QualityConfig(least_observed_share=0.91)
-    assert rule_of(rules.check_observed, codes, wanted) == rules.OBSERVED_SHARE
-    with pytest.raises(Refused, match=r"90.0% of the pixels are observed, at least 91.0%"):
-        rules.check_observed(codes, wanted)
-    rules.check_observed(np.full((2, 2), NOT_OBSERVED, np.uint8), QualityConfig())
+    assert rule_of(rules.check_observed_share, codes, wanted) == rules.OBSERVED_SHARE
+    with pytest.raises(QualityError, match=r"90.0% of the pixels are observed, at least 91.0%"):
+        rules.check_observed_share(codes, wanted)
+    rules.check_observed_share(np.full((2, 2), NOT_OBSERVED, np.uint8), QualityConfig())
 
 
 def test_pixels_out_of_range_become_not_observed_in_place() -> None:
@@ -137,13 +137,13 @@ def test_a_mask_counts_what_it_hides_and_not_what_was_hidden(tmp_path: Path) -> 
 
 def test_a_mask_without_coordinates_lies_as_it_is(tmp_path: Path) -> None:
     path = write_mask(tmp_path / "mask.nc", [[0, 0, 1], [0, 0, 0]])
-    assert rules.clutter_mask(path).tolist() == [[False, False, True], [False] * 3]
+    assert rules.read_clutter_mask(path).tolist() == [[False, False, True], [False] * 3]
 
 
 def test_a_mask_of_another_shape_refuses_the_scan(tmp_path: Path) -> None:
     path = write_mask(tmp_path / "mask.nc", np.ones((2, 2)))
     codes = np.zeros((3, 4), np.uint8)
-    with pytest.raises(Refused, match=r"mask has 2 × 2 pixels, the scan has 3 × 4") as caught:
+    with pytest.raises(QualityError, match=r"mask has 2 × 2 pixels, the scan has 3 × 4") as caught:
         rules.mask_clutter(codes, QualityConfig(clutter_mask=path))
     assert caught.value.rule == rules.OTHER_GRID
 

@@ -17,7 +17,7 @@ import xarray as xr
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import ConfigError
 from squall.datasets.radar.product import Product
-from squall.datasets.radar.radar_file import file_digest, harmonise, read_file
+from squall.datasets.radar.radar_file import file_digest, read_file
 from squall.datasets.radar.readers.cf_netcdf import open_netcdf
 from tests.datasets.radar.radar_files import (
     CLASSIC,
@@ -29,6 +29,7 @@ from tests.datasets.radar.radar_files import (
     assert_rate,
     config,
     rejection_of,
+    scan_of,
 )
 
 
@@ -46,12 +47,9 @@ def test_the_report_tells_what_the_file_is(tmp_path: Path, write_radar: Write) -
     assert file_digest(other) != report.digest
 
 
-def test_looking_at_what_a_file_gives(tmp_path: Path, write_radar: Write) -> None:
-    path = write_radar(tmp_path / "a.nc", RATE, y=[0.0, 1000.0])
-    (field,) = harmonise(path, config())
-    assert_rate(field.values, RATE[::-1])
-    assert field.attrs["units"] == "mm h-1"
-    assert field.coords["time"] == NOON
+def test_a_scan_is_north_up_in_mm_per_hour(tmp_path: Path, write_radar: Write) -> None:
+    path = write_radar(tmp_path / "a.nc", RATE / 60, y=[0.0, 1000.0], units="mm min-1")
+    assert_rate(scan_of(path), RATE[::-1])
 
 
 @pytest.mark.parametrize("format", ["NETCDF4", *CLASSIC])
@@ -239,7 +237,7 @@ def test_a_file_is_read_in_parts(tmp_path: Path, write_radar: Write, format: str
     assert len(whole.scans) == whole.scan_count == 12
     parts = [
         read_file(path, config(), first=0, count=5),
-        read_file(path, config(), first=5, most_px=4 * 6 + 5),
+        read_file(path, config(), first=5, max_px=4 * 6 + 5),
         read_file(path, config(), first=9),
         read_file(path, config(), first=12),
     ]
@@ -250,7 +248,7 @@ def test_a_file_is_read_in_parts(tmp_path: Path, write_radar: Write, format: str
         assert scan.time == expected.time
         np.testing.assert_array_equal(scan.codes, expected.codes)
         assert scan.measures.checksum == expected.measures.checksum
-    one = read_file(path, config(), most_px=1)  # a scan at least, whatever the bound
+    one = read_file(path, config(), max_px=1)  # a scan at least, whatever the bound
     assert len(one.scans) == 1
 
 
@@ -328,7 +326,7 @@ def test_an_era_on_another_grid_is_brought_to_the_archives(
     tmp_path: Path, write_radar: Write
 ) -> None:
     settings = config(**NAMED, eras=[{"since": "2024-06-01", "regrid": "nearest"}])
-    onto = read_file(
+    archive_grid = read_file(
         write_radar(
             tmp_path / "radar_20240531_1200.nc",
             RATE,
@@ -341,8 +339,8 @@ def test_an_era_on_another_grid_is_brought_to_the_archives(
     path = write_radar(
         tmp_path / NAME, fine, x=np.arange(6) * 500.0 - 250, y=1250 - np.arange(4) * 500.0
     )
-    report = read_file(path, settings, onto=onto)
-    assert report.grid is onto
+    report = read_file(path, settings, target_grid=archive_grid)
+    assert report.grid is archive_grid
     assert_rate(RAIN_CODE.decode(report.scans[0].codes), RATE)
     plain = read_file(path, settings)
     assert plain.grid is not None
@@ -357,7 +355,7 @@ def test_a_reader_whose_scan_does_not_fit_its_grid(
     @contextmanager
     def crooked(path: str, settings: Any) -> Iterator[Product]:
         with open_netcdf(path, settings) as product:
-            yield replace(product, stored=lambda index: product.stored(index)[:, :2])
+            yield replace(product, read_stored=lambda index: product.read_stored(index)[:, :2])
 
     monkeypatch.setattr("squall.datasets.radar.radar_file.reader_of", lambda settings: crooked)
     (rejected,) = read_file(path, config()).rejected

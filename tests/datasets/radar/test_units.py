@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import proj_parameters
-from squall.datasets.radar.units import (
-    UNITS,
-    ZRRelation,
-    crs_of,
-    harmonised_grid,
-    in_metres,
-    parse_unit,
-    rain_rate,
-    rain_rate_from_dbz,
-)
+from squall.datasets.radar.coordinates import crs_of, harmonised_grid, in_metres
+from squall.datasets.radar.units import UNITS, ZRRelation, parse_unit, rain_rate, rain_rate_from_dbz
 
 MARSHALL_PALMER = ZRRelation()
 TEN_MINUTES = pd.Timedelta("10min")
@@ -101,7 +93,7 @@ def test_what_is_no_rain_unit_is_refused_with_advice(units: str) -> None:
         parse_unit(units)
     assert f"'{units}'" in str(caught.value)
     assert "kg m-2 s-1" in str(caught.value)
-    assert "set 'units' in the archive's configuration" in str(caught.value)
+    assert "set 'units' in the network configuration" in str(caught.value)
 
 
 @given(st.sampled_from(sorted(UNITS)), st.sampled_from(["5min", "6min", "1h", "24h"]))

@@ -227,7 +227,7 @@ def unpacked() -> Callable[..., np.ndarray]:
 
 
 def _unpacked(product: Any, scan: int = 0) -> np.ndarray:
-    stored = product.stored(scan)
+    stored = product.read_stored(scan)
     assert stored.shape == product.grid.shape
     values = stored * product.packing.scale + product.packing.offset
     values[np.isin(stored, product.packing.dry)] = -np.inf
@@ -247,7 +247,7 @@ def _survives(reader: Reader, settings: RadarNetworkConfig, name: str, content: 
         path.write_bytes(content)
         try:
             with reader(str(path), settings) as product:
-                shape = product.stored(0).shape
+                shape = product.read_stored(0).shape
         except Exception:
             return  # the caller makes it a rejection
         assert isinstance(product, Product)

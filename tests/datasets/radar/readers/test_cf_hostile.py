@@ -20,7 +20,7 @@ from squall.datasets.radar.readers.classic_netcdf import expected_size
 from tests.datasets.radar.radar_files import NAME, NAMED, NOON, RATE, Write, config, rejection_of
 
 ROOT = Path(__file__).parents[4]
-MOST_MB = 200
+MAX_MB = 200
 
 # reads files in a process of its own: what it took, and whether it lived
 READ = """
@@ -144,7 +144,7 @@ def test_absurd_dimensions_are_refused_before_memory_is_taken(
     ):
         assert scans == 0, what
         assert re.search(message, reasons[0]), (what, reasons)
-        assert took_mb < MOST_MB, (what, took_mb)
+        assert took_mb < MAX_MB, (what, took_mb)
 
 
 def test_bounds_of_a_hundred_million_values(tmp_path: Path, write_radar: Write) -> None:
@@ -163,7 +163,7 @@ def test_bounds_of_a_hundred_million_values(tmp_path: Path, write_radar: Write) 
     for scans, reasons, took_mb in read_apart(good, *paths):
         assert scans == 0
         assert "too many" in reasons[0] or "too large" in reasons[0]
-        assert took_mb < MOST_MB
+        assert took_mb < MAX_MB
 
 
 # --- classic headers written by hand -----------------------------------------------------------

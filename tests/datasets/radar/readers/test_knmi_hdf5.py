@@ -35,7 +35,7 @@ def test_rain_of_five_minutes(write_knmi, configured, unpacked, pixels, tmp_path
         assert product.packing.units == "MM"
         values = unpacked(product)
         with pytest.raises(IndexError):
-            product.stored(1)
+            product.read_stored(1)
     assert np.isnan(values[0, :2]).all()
     np.testing.assert_allclose(values[0, 2:6], [0.02, 0.03, 0.04, 0.05])
     assert values[2, 100] == 0.0  # PV 0 is dry all by itself
@@ -121,7 +121,7 @@ def test_another_image_with_the_calibration_of_the_first(
         file.create_group("image2").attrs["image_geo_parameter"] = "PRECIP_[MM]"
         file["image2/image_data"] = pixels + 1
     with open_knmi(path, configured("knmi", variable="image2")) as product:
-        np.testing.assert_array_equal(product.stored(0), pixels + 1)
+        np.testing.assert_array_equal(product.read_stored(0), pixels + 1)
         assert product.packing.scale == 0.01
 
 

@@ -40,10 +40,10 @@ def test_rain_rates(
         assert product.times == (pd.Timestamp("2024-06-01T12:02"),)
         assert product.intervals == (None,)
         assert product.packing.units == "mm h-1"
-        assert product.stored(0).dtype == np.uint16
+        assert product.read_stored(0).dtype == np.uint16
         values = unpacked(product)
         with pytest.raises(IndexError):
-            product.stored(1)
+            product.read_stored(1)
     assert np.isnan(values[0]).all()
     assert np.isnan(values[1, 0])
     assert np.isnan(values).sum() == 41
@@ -186,7 +186,7 @@ def test_broken_files(mrms_message, configured, rates, tmp_path, damage, message
         pytest.raises(DataError, match=message),
         open_mrms(path, configured("mrms")) as product,
     ):
-        product.stored(0)
+        product.read_stored(0)
 
 
 def test_sections_that_disagree_are_refused_before_memory_is_taken(
@@ -208,7 +208,7 @@ def test_sections_that_disagree_are_refused_before_memory_is_taken(
 
 def test_a_bomb_is_not_unpacked(configured, tmp_path, monkeypatch) -> None:
     pytest.importorskip("eccodes")
-    monkeypatch.setattr(mrms_grib, "MOST_BYTES", 2**16)
+    monkeypatch.setattr(mrms_grib, "MAX_BYTES", 2**16)
     path = put(tmp_path / "a.grib2.gz", gzip.compress(bytes(2**20)))
     with pytest.raises(DataError, match="more than 65536 bytes"), open_mrms(
         path, configured("mrms")

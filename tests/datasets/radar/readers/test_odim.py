@@ -34,9 +34,9 @@ def test_a_rate_composite(write_odim, configured, unpacked, pixels, tmp_path) ->
         assert product.intervals == (None,)
         assert product.packing.units == "mm h-1"
         values = unpacked(product)
-        assert product.stored(0).dtype == np.uint16
+        assert product.read_stored(0).dtype == np.uint16
         with pytest.raises(IndexError):
-            product.stored(1)
+            product.read_stored(1)
     assert np.isnan(values[:, 0]).all()
     assert (values[0, 1:] == -np.inf).all()
     np.testing.assert_allclose(values[1:, 1:], 0.1 * pixels[1:, 1:])
@@ -108,7 +108,7 @@ def test_several_scans_of_rates_have_times_of_their_own(
     path = write_odim(tmp_path / "a.h5", [pixels, pixels + 1], spans=spans)
     with open_odim(path, configured("odim")) as product:
         assert product.times == (NOON, NOON + FIVE)
-        np.testing.assert_array_equal(product.stored(1), pixels + 1)
+        np.testing.assert_array_equal(product.read_stored(1), pixels + 1)
 
 
 def test_codes_in_single_precision(write_odim, configured, unpacked, tmp_path) -> None:

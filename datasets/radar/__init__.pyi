@@ -1,0 +1,10 @@
+from .network_config import RadarNetworkConfig as RadarNetworkConfig
+from .product import Packing as Packing
+from .product import Product as Product
+from .product import Reader as Reader
+from .quality import QualityConfig as QualityConfig
+from .radar_file import FileReport as FileReport
+from .radar_file import FileScan as FileScan
+from .radar_file import RejectedScan as RejectedScan
+from .radar_file import read_file as read_file
+from .units import ZRRelation as ZRRelation
