@@ -1,0 +1,161 @@
+"""What is installed: one import package, in a wheel, from an sdist, editable, beside others."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import squall
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("src", "convgru", "datasets", "pipeline", "pyproject.toml", "README.md")
+
+
+def build(project: Path, kind: str, out: Path) -> Path:
+    """Build a ``wheel`` or ``sdist`` of a project with the installed setuptools, offline."""
+    out.mkdir(exist_ok=True)
+    code = f"import setuptools.build_meta as b; print(b.build_{kind}({str(out)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return out / done.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository, its links as links, so that a build leaves nothing behind."""
+    folder = tmp_path_factory.mktemp("project")
+    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=unwanted)
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(project, "wheel", tmp_path_factory.mktemp("wheel"))
+
+
+def files_of(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def test_the_wheel_has_squall_at_its_top_and_nothing_else(wheel):
+    assert {name.split("/")[0] for name in files_of(wheel)} == {"squall"}
+    assert wheel.name.startswith(f"squall-{squall.__version__}-py3")
+
+
+def test_the_wheel_holds_every_file_that_the_code_reads(wheel):
+    sources = {
+        f"squall/{path.relative_to(ROOT).as_posix()}"
+        for folder in ("convgru", "datasets", "pipeline")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert files_of(wheel) == sources | {
+        "squall/__init__.py",
+        "squall/__init__.pyi",
+        "squall/py.typed",
+    }
+
+
+def test_a_wheel_from_the_sdist_is_the_same(project, wheel, tmp_path):
+    sdist = build(project, "sdist", tmp_path / "sdist")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.glob("squall-*")
+    assert files_of(build(unpacked, "wheel", tmp_path / "again")) == files_of(wheel)
+
+
+@pytest.fixture(scope="module")
+def other_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package of other people with the import name ``datasets``, as Hugging Face's has it."""
+    path = tmp_path_factory.mktemp("other") / "other-1.0-py3-none-any.whl"
+    record = "datasets/__init__.py,,\nother-1.0.dist-info/METADATA,,\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("datasets/__init__.py", "NAME = 'other'\n")
+        info = "other-1.0.dist-info"
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", f"{record}{info}/WHEEL,,\n{info}/RECORD,,\n")
+    return path
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="installs with pip")
+@pytest.mark.parametrize("squall_first", [True, False], ids=["squall first", "squall last"])
+def test_another_package_named_datasets_lives_beside(wheel, other_wheel, tmp_path, squall_first):
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env" / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-index"]
+    for package in (wheel, other_wheel) if squall_first else (other_wheel, wheel):
+        subprocess.run([*pip, "--quiet", "--no-deps", str(package)], check=True)
+    code = (
+        "import datasets, squall.datasets.archive.records as ours;"
+        "assert datasets.NAME == 'other'; print(ours.__file__)"
+    )
+    # the libraries that squall needs; the editable squall beside them is not on this path
+    environment = os.environ | {"PYTHONPATH": sysconfig.get_path("purelib")}
+    done = subprocess.run(
+        [python, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_relative_to(tmp_path)
+
+
+def test_the_folders_of_the_repository_are_linked():
+    for name in ("convgru", "datasets", "pipeline"):
+        link = ROOT / "src" / "squall" / name
+        assert link.is_symlink()
+        assert link.readlink() == Path("..", "..", name)
+
+
+def test_a_type_checker_elsewhere_understands_the_installed_package(tmp_path):
+    """The editable install is a path to ``src``, which static tools follow (decision 16)."""
+    # what is found is skipped, what is not found or has no py.typed is an error
+    command = ["-m", "mypy", "--config-file=", "--follow-imports=skip", "--cache-dir", tmp_path]
+    code = "import squall\nfrom squall.datasets.times import parse_time"
+    checked = {
+        name: subprocess.run(
+            [sys.executable, *command, "-c", text],
+            cwd=tmp_path,
+            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+        for name, text in {"ours": code, "missing": "import squall_that_is_not_there"}.items()
+    }
+    assert "Success" in checked["ours"], checked["ours"]
+    assert "import-not-found" in checked["missing"]
+
+
+def test_help_reads_as_a_table_of_contents():
+    text = squall.__doc__
+    for name in squall.__all__:
+        assert name in text, name
+        assert getattr(squall, name) is not None
