@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from squall.convgru.shi_weights import SHI_THRESHOLDS_MM_H, SHI_WEIGHTS
 from squall.convgru.skill_loss import SkillLossConfig, skill_terms
 
 
@@ -22,10 +23,10 @@ class BalancedLossConfig(BaseModel):
 
     kind: Literal["balanced"] = "balanced"
     thresholds_mm_h: tuple[float, ...] = Field(
-        default=(2.0, 5.0, 10.0, 30.0), description="rain rates where the weight steps up [mm h-1]"
+        default=SHI_THRESHOLDS_MM_H, description="rain rates where the weight rises [mm h-1]"
     )
     weights: tuple[float, ...] = Field(
-        default=(1.0, 2.0, 5.0, 10.0, 30.0),
+        default=SHI_WEIGHTS,
         description="weight below the first threshold, then from each threshold on",
     )
     mse: float = Field(default=1.0, ge=0, description="share of the squared error")

@@ -1,6 +1,6 @@
 """The motion of rain: optical flow, trajectories, and transport along them.
 
-Public: `motion_field`, `trajectories`, `transport`, `extrapolate`.
+Public: `coarse_motion`, `trajectories`, `transport`, `extrapolate`.
 
 Fields move with the rain by semi-Lagrangian transport: a pixel's value comes from where its
 trajectory started. Dims: B batch, T context steps, L lead steps, C channels, H rows, W columns,
@@ -28,32 +28,17 @@ NARROW = 64  # pixels, below which images are padded
 FLOW_SCANS = 4  # the newest scans tell the motion
 
 
-def motion_field(context: Tensor) -> Tensor:
-    """How far rain moves in one step, everywhere.
-
-    Dense inverse search optical flow (Kroeger et al. 2016, arXiv:1603.03590) between consecutive
-    scans of logarithmic rain rate; the flows of all pairs are averaged with the rain as weight
-    under a Gaussian window. Then every scan is moved along that to the last one's time, and the
-    flow that remains between it and the last, a step's share of it, is averaged in the same way
-    and added: found where the rain is now, and over up to three steps. Where no rain is near, the
-    field tends to its mean; without any rain it is 0.
-
-    Parameters
-    ----------
-    context : (B, T, 1, H, W) rain rate, mm/h, NaN = not observed, oldest first.
-
-    Returns
-    -------
-    (B, 2, H, W) pixels per step, float32, on the context's device, without gradient.
-    """
-    height, width = context.shape[-2:]
-    rain, _ = RainScaling().normalise(context)
-    return upsampled(coarse_motion(rain))[..., :height, :width]
-
-
 @torch.library.custom_op("squall::coarse_motion", mutates_args=())
 def coarse_motion(rain_BT1HW: Tensor) -> Tensor:
-    """`motion_field` as means over cells of `COARSE` × `COARSE` pixels.
+    """How far rain moves in one step, as means over cells of `COARSE` × `COARSE` pixels.
+
+    Dense inverse search optical flow (Kroeger et al. 2016, arXiv:1603.03590) is computed between
+    consecutive scans of logarithmic rain rate. The flows of all pairs are averaged under a
+    Gaussian window, with the rain as weight. Then each scan is moved along this field to the time
+    of the last scan. The flow that remains between it and the last scan, divided by its age in
+    steps, is averaged in the same way and added: so the field is that at the rain's present place,
+    measured over up to three steps. Far from rain the field tends to its mean; without any rain
+    it is 0.
 
     Parameters
     ----------

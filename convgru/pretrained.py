@@ -6,10 +6,10 @@ says which models there are and what their files must be (``sha256sum -c`` reads
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from squall.convgru.checkpoint import WEIGHTS_SUFFIX, CheckpointError
+from squall.convgru.digests import sha256_of
 
 FOLDER = Path(__file__).parent / "weights"
 DIGESTS = "SHA256SUMS"
@@ -53,7 +53,7 @@ def find_model(model: str, folder: Path = FOLDER) -> Path:
     packaged = folder / f"{model}{WEIGHTS_SUFFIX}"
     if not packaged.is_file():
         raise CheckpointError(f"{packaged}: is missing from the installation; install Squall again")
-    found = _digest(packaged)
+    found = sha256_of(packaged)
     if found != expected:
         raise CheckpointError(
             f"{packaged}: has SHA-256 {found}, {DIGESTS} says {expected}; the file is damaged or "
@@ -69,7 +69,7 @@ def record_digest(path: Path) -> str:
     -------
     Its SHA-256, hexadecimal.
     """
-    digests = _digests(path.parent) | {path.name: _digest(path)}
+    digests = _digests(path.parent) | {path.name: sha256_of(path)}
     lines = [f"{digest}  {name}\n" for name, digest in sorted(digests.items())]
     (path.parent / DIGESTS).write_text("".join(lines), encoding="utf-8")
     return digests[path.name]
@@ -82,8 +82,3 @@ def _digests(folder: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     return {name: digest for digest, name in (line.split() for line in lines if line.strip())}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

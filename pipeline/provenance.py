@@ -1,6 +1,5 @@
 """Where an output came from: version, digests, files written whole or not at all."""
 
-import hashlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -37,12 +36,6 @@ def code_version() -> str:
     except (OSError, subprocess.SubprocessError):
         return squall_version()
     return f"{squall_version()}+{found.stdout.strip()}"
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def now_utc() -> str:

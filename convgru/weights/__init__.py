@@ -1,1 +1,1 @@
-"""Trained weights as safetensors, with their digests in SHA256SUMS; see `convgru.pretrained`."""
+"""Trained weights as safetensors, digests in SHA256SUMS; see `squall.convgru.pretrained`."""

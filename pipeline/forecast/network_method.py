@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 
 from squall.convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
+from squall.convgru.digests import sha256_of
 from squall.convgru.pretrained import UnknownModelError, find_model
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.forecast.resampling import Resampling
-from squall.pipeline.provenance import sha256_of
 
 MEMBERS = 8  # of an ensemble network; the forecast is their mean
 

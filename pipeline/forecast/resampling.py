@@ -180,7 +180,7 @@ def _factor(found: float, trained: Sequence[float]) -> Fraction:
 
 def _with_skips(model: Nowcast, scans: Rain, skip: int, lead_times: int) -> Rain:
     """Forecast from every ``skip``-th scan; the lead times in between are put in."""
-    used = scans[(len(scans) - 1) % skip :: skip]
+    used = scans[::skip]
     known = np.concatenate([used[-1:], model(used, -(-lead_times // skip))])
     return _with_between(known, coarse_motion(_tensor(used).unsqueeze(0)), skip)[1 : lead_times + 1]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from squall.convgru.shi_weights import SHI_THRESHOLDS_MM_H, SHI_WEIGHTS
 from squall.pipeline.scores.axes import (
     AXES,
     BY_LEAD_TIME,
@@ -44,9 +45,6 @@ _ERROR_SUMS = (
     "observed_rain2",
     "rain_product",
 )
-# Weights of Shi et al. (2017) for observed rates below 2, 5, 10, 30 mm/h and from there on.
-_BALANCE_BOUNDS_MM_H = (2.0, 5.0, 10.0, 30.0)
-_BALANCE_WEIGHTS = np.array([1.0, 2.0, 5.0, 10.0, 30.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +146,7 @@ def _views_of_lead_time(data: xr.Dataset, lead: int) -> dict[str, np.ndarray]:
 def _fill_errors(sums: Mapping[str, np.ndarray], rates: Sequence[np.ndarray]) -> None:
     """Fill the sums of errors and rain; rates are (pixel,), the observed ones first."""
     observed, *forecasts = (rate.astype(np.float64) for rate in rates)
-    weights = _BALANCE_WEIGHTS[np.searchsorted(_BALANCE_BOUNDS_MM_H, observed, side="right")]
+    weights = np.array(SHI_WEIGHTS)[np.searchsorted(SHI_THRESHOLDS_MM_H, observed, side="right")]
     sums["observed_rain"][:], sums["observed_rain2"][:] = observed.sum(), observed @ observed
     for m, forecast in enumerate(forecasts):
         error = forecast - observed

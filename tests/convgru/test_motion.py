@@ -9,9 +9,9 @@ from squall.convgru.motion import (
     COARSE,
     coarse_motion,
     extrapolate,
-    motion_field,
     trajectories,
     transport,
+    upsampled,
 )
 from squall.convgru.scaling import RainScaling
 
@@ -29,6 +29,13 @@ def moving(rows: int, columns: int, scans: int, side: int = 160) -> torch.Tensor
     return torch.stack([field.roll((rows * t, columns * t), (0, 1)) for t in range(scans)])[
         None, :, None
     ]
+
+
+def motion_field(context: torch.Tensor) -> torch.Tensor:
+    """(B, 2, H, W) pixels per step at each pixel of a context in mm/h."""
+    height, width = context.shape[-2:]
+    rain, _ = RainScaling().normalise(context)
+    return upsampled(coarse_motion(rain))[..., :height, :width]
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 0), (3, -2), (-6, 5), (0, 9)])

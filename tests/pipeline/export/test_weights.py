@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from squall.convgru import EncoderForecaster, NetworkConfig, RainScaling, load_nowcaster
 from squall.convgru.checkpoint import description
+from squall.convgru.digests import sha256_of
 from squall.convgru.pretrained import find_model, packaged_models
 from squall.datasets.errors import DataError
 from squall.pipeline.cli.main import main
@@ -15,7 +16,6 @@ from squall.pipeline.export.weights import (
     export_weights,
     published_provenance,
 )
-from squall.pipeline.provenance import sha256_of
 
 PROVENANCE = {
     "squall_version": "0.1.0+abc",
