@@ -8,19 +8,24 @@ Knows nothing of devices, ranks, files, rain rate or Lightning.
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
-from math import lcm
 from operator import mul
 from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
 from torch.utils.checkpoint import checkpoint
 
-from squall.convgru.advection import AdvectionHead, lagrangian
 from squall.convgru.cell import ConvGRUCell, RecurrentCell
-from squall.convgru.motion import COARSE, pad_to
+from squall.convgru.heads.advection import AdvectionHead
+from squall.convgru.heads.direct import DirectHead
+from squall.convgru.heads.interface import Frame, Head
+from squall.convgru.layers import (
+    channels_last,
+    noise_convolution,
+    strided_convolution,
+    sub_pixel_convolution,
+)
 from squall.convgru.trajgru import TrajGRUCell
 
 
@@ -106,7 +111,7 @@ class EncoderForecaster(nn.Module):
         channels, strides = config.channels, config.strides
         inputs = (2, *channels[:-1])  # normalised dB and its validity mask enter the first layer
         self.downs = nn.ModuleList(
-            _convolution(a, b, stride)
+            strided_convolution(a, b, stride)
             for a, b, stride in zip(inputs, channels, strides, strict=True)
         )
         self.encoders = nn.ModuleList(_cell(config, c, c) for c in channels)
@@ -114,15 +119,14 @@ class EncoderForecaster(nn.Module):
             [*(_cell(config, c, c) for c in channels[:-1]), _cell(config, 0, channels[-1])]
         )
         self.ups = nn.ModuleList(
-            _upsampling(coarse, fine, stride)
+            sub_pixel_convolution(coarse, fine, stride)
             for (fine, coarse), stride in zip(pairwise(channels), strides[1:], strict=True)
         )
-        if config.head == "advection":
-            self.head: nn.Module = AdvectionHead(channels[0])
-        else:
-            self.head = DirectHead(channels[0], strides[0], config)
+        self.head = _head(config)
         if config.noise_channels:
-            self.noise_maps = nn.ModuleList(_noise_map(config.noise_channels, c) for c in channels)
+            self.noise_maps = nn.ModuleList(
+                noise_convolution(config.noise_channels, c) for c in channels
+            )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(
@@ -155,22 +159,12 @@ class EncoderForecaster(nn.Module):
         """
         batch, _, _, height, width = rain_BT1HW.shape
         members = self._members(noise, batch, height, width)
-        # whole pixels of the coarsest layer; what is added is not observed
-        context = None
-        if self.config.head == "advection":
-            context = lagrangian(rain_BT1HW, observed_BT1HW, self._multiple)
-            rain, observed = context.rain_BT1HW, context.known_BT1HW
-        else:
-            rain, observed = (pad_to(x, self._multiple) for x in (rain_BT1HW, observed_BT1HW))
-        x_TBCHW = torch.cat([rain, observed], dim=2).transpose(0, 1)
-        states = self._encode(x_TBCHW)
+        frame = self.head.frame(rain_BT1HW, observed_BT1HW)
+        states = self._encode(frame)
         if noise is not None:
             states = self._perturb(states, noise)
         features = self._unroll(states, lead_times)
-        if context is not None:
-            forecast_LBMCHW = self.head(features, context, lead_times, members)
-        else:
-            forecast_LBMCHW = self.head(features, _latest(x_TBCHW), lead_times, members)
+        forecast_LBMCHW = self.head(features, frame, lead_times, members)
         forecast_BMLCHW = forecast_LBMCHW.permute(1, 2, 0, 3, 4, 5)[..., :height, :width]
         if noise is None:
             return forecast_BMLCHW[:, 0].contiguous()
@@ -178,17 +172,12 @@ class EncoderForecaster(nn.Module):
 
     def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """(channels, rows, columns) of the noise at each layer for a domain of any size."""
-        rows, columns = (-(-side // self._multiple) * self._multiple for side in (height, width))
+        multiple = self.head.multiple
+        rows, columns = (-(-side // multiple) * multiple for side in (height, width))
         return [
             (self.config.noise_channels, rows // stride, columns // stride)
             for stride in self.config.layer_strides
         ]
-
-    @property
-    def _multiple(self) -> int:
-        """Rows and columns are padded to a multiple of this."""
-        stride = self.config.total_stride
-        return lcm(stride, COARSE) if self.config.head == "advection" else stride
 
     def _members(self, noise: Sequence[Tensor] | None, batch: int, height: int, width: int) -> int:
         """How many members the noise is for; 1 without noise."""
@@ -212,10 +201,11 @@ class EncoderForecaster(nn.Module):
             raise ValueError(f"noise has the shapes {found}, expected {expected}")
         return members
 
-    def _encode(self, x_TBCHW: Tensor) -> list[Tensor]:
+    def _encode(self, frame: Frame) -> list[Tensor]:
         """The last state (B, C, H, W) of each layer, finest first."""
+        x_TBCHW = torch.cat([frame.rain_BT1HW, frame.known_BT1HW], dim=2).transpose(0, 1)
         steps, batch = x_TBCHW.shape[:2]
-        x = _channels_last(x_TBCHW.flatten(0, 1))
+        x = channels_last(x_TBCHW.flatten(0, 1))
         states = []
         for down, cell in zip(self.downs, self.encoders, strict=True):
             x = down(x)
@@ -229,9 +219,9 @@ class EncoderForecaster(nn.Module):
         """States (B*M, C, H, W) of the members from those of the context and noise."""
         perturbed = []
         for state, layer, noise_map in zip(states, noise, self.noise_maps, strict=True):
-            mapped = noise_map(_channels_last(layer.flatten(0, 1).to(state.dtype)))
+            mapped = noise_map(channels_last(layer.flatten(0, 1).to(state.dtype)))
             repeated = state.repeat_interleave(layer.shape[1], dim=0)
-            perturbed.append(_channels_last(repeated + mapped.to(state.dtype)))
+            perturbed.append(channels_last(repeated + mapped.to(state.dtype)))
         return perturbed
 
     def _unroll(self, states: list[Tensor], lead_times: int) -> Tensor:
@@ -239,7 +229,7 @@ class EncoderForecaster(nn.Module):
         x = None
         for level in reversed(range(len(states))):
             if x is not None:
-                x = _channels_last(self.ups[level](x))
+                x = channels_last(self.ups[level](x))
             x = torch.cat(self._run(self.forecasters[level], x, states[level], lead_times))
         assert x is not None
         return x
@@ -262,82 +252,19 @@ class EncoderForecaster(nn.Module):
         return outputs
 
 
-class DirectHead(nn.Module):
-    """Rain from the features: a gain on the last observation of each pixel and a field, added up.
-
-    At the start gain 1 and field 0, so an untrained network is persistence.
-    """
-
-    def __init__(self, features: int, stride: int, config: NetworkConfig) -> None:
-        super().__init__()
-        self.config = config
-        fine = max(1, features // 2)  # at full resolution every channel costs most
-        self.up = _upsampling(features, fine, stride)
-        self.out = nn.Conv2d(fine + 2, 2, kernel_size=3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
-
-    def forward(self, features: Tensor, last_BCHW: Tensor, steps: int, members: int) -> Tensor:
-        """(L, B, M, 1, H, W) from the forecaster's features and the last observation."""
-        # Of what the convolution sees, the last observation is the same for every lead.
-        known = last_BCHW.shape[1]
-        weights = self.out.weight.split([self.out.in_channels - known, known], dim=1)
-        of_features, of_last = map(_channels_last, weights)
-        shared_BCHW = conv2d(_channels_last(last_BCHW), of_last, self.out.bias, padding=1)
-
-        def decode(features: Tensor) -> Tensor:
-            return conv2d(_channels_last(self.up(features)), of_features, padding=1)
-
-        if not torch.is_grad_enabled():  # full resolution for one lead at a time: it stays in cache
-            decoded = torch.cat([decode(part) for part in features.chunk(steps)])
-        elif self.config.checkpoint_activations:
-            parts = features.chunk(steps)
-            decoded = torch.cat([checkpoint(decode, part, use_reentrant=False) for part in parts])
-        else:
-            decoded = decode(features)
-        decoded_LBMCHW = decoded.unflatten(0, (steps, -1, members))
-        # 1 + gain in half precision would be known to 1 % only
-        gain, field = (decoded_LBMCHW + shared_BCHW[:, None]).float().chunk(2, dim=3)
-        return last_BCHW[:, None, :1] * (1 + gain) + field
-
-
-def _latest(x_TBCHW: Tensor) -> Tensor:
-    """(B, 2, H, W): each pixel as last observed, for a scan may lack what earlier ones saw."""
-    latest = x_TBCHW[0]
-    for scan in x_TBCHW[1:]:
-        latest = torch.where(scan[:, 1:] > 0, scan, latest)
-    return latest
-
-
 def _cell(config: NetworkConfig, inputs: int, hidden: int) -> RecurrentCell:
     if config.cell == "trajgru":
         return TrajGRUCell(inputs, hidden, config.kernel_size, links=config.links)
     return ConvGRUCell(inputs, hidden, config.kernel_size, padding=config.kernel_size // 2)
 
 
-def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel_size=stride + 2, stride=stride, padding=1),
-        nn.LeakyReLU(0.2, inplace=True),
+def _head(config: NetworkConfig) -> Head:
+    features, multiple = config.channels[0], config.total_stride
+    if config.head == "advection":
+        return AdvectionHead(features, multiple=multiple)
+    return DirectHead(
+        features,
+        config.strides[0],
+        multiple=multiple,
+        checkpoint_activations=config.checkpoint_activations,
     )
-
-
-def _upsampling(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """Sub-pixel convolution (Shi et al. 2016): no checkerboard of overlapping strides."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs * stride**2, kernel_size=3, padding=1),
-        nn.PixelShuffle(stride),
-        nn.LeakyReLU(0.2, inplace=True),
-    )
-
-
-def _noise_map(noise_channels: int, hidden_channels: int) -> nn.Conv2d:
-    """Maps standard normal noise to a tenth of the range of a state, to begin with."""
-    convolution = nn.Conv2d(noise_channels, hidden_channels, kernel_size=1, bias=False)
-    nn.init.normal_(convolution.weight, std=0.1 / noise_channels**0.5)
-    return convolution
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """What convolutions are fastest in, on CPU and GPU; no copy where x is so already."""
-    return x.contiguous(memory_format=torch.channels_last)

@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from squall.convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
-from squall.convgru.advection import AdvectionHead
 from squall.convgru.checkpoint import WEIGHTS_SUFFIX, write_weights
 from squall.convgru.digests import sha256_of
+from squall.convgru.heads.advection import AdvectionHead
 from squall.convgru.pretrained import record_digest
 from squall.datasets.errors import DataError
 from squall.datasets.synthetic.radar import SyntheticConfig, synthetic_scans

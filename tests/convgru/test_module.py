@@ -2,14 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 
 from squall.convgru import (
     BalancedLossConfig,
@@ -22,32 +20,11 @@ from squall.convgru import (
     RainScaling,
     load_nowcaster,
 )
+from tests.convgru.training_runs import Batches, RainBatch, fit, trainer
 
 NAN = math.nan
 SMALL = NetworkConfig(channels=(8, 8, 8), strides=(2, 2, 1))
 STEPS = 150
-
-
-class RainBatch(NamedTuple):
-    context: Tensor
-    target: Tensor
-
-    @property
-    def keys(self) -> Tensor:
-        return torch.arange(len(self.context))
-
-
-class Batches:
-    """Batches as a loader gives them; the trainer takes a plain list for several loaders."""
-
-    def __init__(self, *batches: RainBatch) -> None:
-        self.batches = batches
-
-    def __iter__(self) -> Iterator[RainBatch]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
 
 def moving_blobs() -> RainBatch:
@@ -62,19 +39,6 @@ def moving_blobs() -> RainBatch:
     rain = torch.stack(windows)
     rain[..., :4, -4:] = NAN
     return RainBatch(rain[:, :4], rain[:, 4:])
-
-
-def trainer(folder: Path, **options: Any) -> pl.Trainer:
-    quiet: dict[str, Any] = dict.fromkeys(
-        ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False
-    )
-    quiet["num_sanity_val_steps"] = 0
-    return pl.Trainer(accelerator="cpu", default_root_dir=folder, **quiet, **options)
-
-
-def fit(module: NowcastModule, trainer: pl.Trainer, batches: list[RainBatch]) -> pl.Trainer:
-    trainer.fit(module, Batches(*batches), val_dataloaders=Batches(batches[0]))
-    return trainer
 
 
 def untrained(**options: Any) -> NowcastModule:

@@ -14,21 +14,7 @@ from squall.convgru.motion import (
     upsampled,
 )
 from squall.convgru.scaling import RainScaling
-
-
-def texture(side: int, seed: int = 0) -> torch.Tensor:
-    """Smooth random rain, mm/h, (side, side), periodic."""
-    noise = np.random.default_rng(seed).standard_normal((side, side))
-    smooth = scipy.ndimage.gaussian_filter(noise, 4, mode="wrap")
-    return torch.from_numpy(np.exp(2 * smooth / smooth.std())).float()
-
-
-def moving(rows: int, columns: int, scans: int, side: int = 160) -> torch.Tensor:
-    """(1, T, 1, H, W): a texture that moves by so many pixels a step."""
-    field = texture(side)
-    return torch.stack([field.roll((rows * t, columns * t), (0, 1)) for t in range(scans)])[
-        None, :, None
-    ]
+from tests.convgru.moving_rain import moving_texture, texture
 
 
 def motion_field(context: torch.Tensor) -> torch.Tensor:
@@ -40,14 +26,14 @@ def motion_field(context: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 0), (3, -2), (-6, 5), (0, 9)])
 def test_the_motion_of_a_moving_field_is_found(rows, columns):
-    found = motion_field(moving(rows, columns, 4))
+    found = motion_field(moving_texture(rows, columns, 4))
     assert found.shape == (1, 2, 160, 160)
     inner = found[0, :, 32:-32, 32:-32].mean(dim=(1, 2))
     assert inner.tolist() == pytest.approx([columns, rows], abs=0.35)
 
 
 def test_each_sample_of_a_batch_has_the_motion_that_it_has_alone():
-    samples = [moving(rows, columns, 3) for rows, columns in ((0, 0), (3, -2), (-6, 5))]
+    samples = [moving_texture(rows, columns, 3) for rows, columns in ((0, 0), (3, -2), (-6, 5))]
     together = motion_field(torch.cat(samples))
     assert torch.equal(together, torch.cat([motion_field(sample) for sample in samples]))
 
@@ -70,7 +56,7 @@ def test_motion_is_that_of_the_place_where_the_rain_is_now():
 
 
 def test_extrapolation_brings_rain_to_where_it_will_be():
-    scans = moving(2, -3, 8)
+    scans = moving_texture(2, -3, 8)
     forecast = extrapolate(scans[:, :4], 4)
     truth = scans[:, 4:]
     persistence = scans[:, 3:4].expand_as(truth)
@@ -85,7 +71,7 @@ def test_extrapolation_brings_rain_to_where_it_will_be():
 def test_without_rain_or_with_one_scan_nothing_moves():
     assert not motion_field(torch.zeros(2, 4, 1, 40, 48)).any()
     assert not motion_field(torch.full((1, 4, 1, 40, 48), torch.nan)).any()
-    one = moving(2, 2, 1)
+    one = moving_texture(2, 2, 1)
     rain = RainScaling()
     last = rain.denormalise(rain.normalise(one[:, -1])[0])
     clear = (last > 0.11) | (last == 0)
@@ -102,10 +88,10 @@ def test_domains_of_any_size_have_a_motion(shape):
 
 
 def test_a_gap_is_carried_along_and_enters_nothing():
-    scans = moving(0, 4, 4)
+    scans = moving_texture(0, 4, 4)
     scans[..., 60:90, 60:90] = torch.nan
     forecast = extrapolate(scans, 3)
-    whole = extrapolate(moving(0, 4, 4), 3)
+    whole = extrapolate(moving_texture(0, 4, 4), 3)
     gone = torch.isnan(forecast[0, 2, 0])
     assert gone[70, 86:95].all()  # the gap, 12 pixels further
     assert not gone[70, 62:66].any()

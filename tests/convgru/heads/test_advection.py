@@ -16,18 +16,10 @@ from squall.convgru import (
     load_nowcaster,
     loss_sums,
 )
-from squall.convgru.advection import (
-    BANDS,
-    Lagrangian,
-    band_processes,
-    lagrangian,
-    matched,
-    scale_bands,
-)
 from squall.convgru.checkpoint import write_weights
 from squall.convgru.skill_loss import SkillLossConfig
-from tests.convgru.test_module import RainBatch, fit, trainer
-from tests.convgru.test_motion import moving
+from tests.convgru.moving_rain import moving_texture
+from tests.convgru.training_runs import RainBatch, fit, trainer
 
 SMALL = {"channels": (4, 6, 8), "strides": (4, 2, 2), "head": "advection"}
 SCALING = RainScaling()
@@ -46,7 +38,7 @@ def forecast(net: EncoderForecaster, context: torch.Tensor, leads: int, noise=No
 
 @pytest.mark.parametrize("side", [160, 100])
 def test_zero_weights_are_exactly_the_extrapolation(side):
-    context = moving(2, -3, 4)[..., :side, : side - 7]
+    context = moving_texture(2, -3, 4)[..., :side, : side - 7]
     context[..., 20:40, 50:60] = torch.nan
     net = network()
     net.load_state_dict({name: torch.zeros_like(value) for name, value in net.state_dict().items()})
@@ -59,7 +51,7 @@ def test_zero_weights_are_exactly_the_extrapolation(side):
 
 
 def test_untrained_it_smooths_what_does_not_last_and_keeps_the_distribution():
-    context = moving(0, 0, 4)
+    context = moving_texture(0, 0, 4)
     torch.manual_seed(1)
     spoilt = context * torch.exp(0.8 * torch.randn_like(context))  # noise that no scan repeats
     untrained = forecast(network(), spoilt, 3)[0, -1, 0]
@@ -74,63 +66,6 @@ def test_untrained_it_smooths_what_does_not_last_and_keeps_the_distribution():
 
     assert error(untrained) < 0.6 * error(extrapolate(spoilt, 3)[0, -1, 0])
     assert untrained.mean() == pytest.approx(spoilt[0, -1, 0].mean().item(), rel=0.1)
-
-
-def test_bands_add_up_to_the_field_and_unknown_pixels_enter_none():
-    torch.manual_seed(0)
-    field = torch.rand(2, 1, 72, 56)
-    known = (torch.rand(2, 1, 72, 56) > 0.2).float()
-    bands = scale_bands(field, known)
-    assert bands.shape == (2, BANDS, 72, 56)
-    whole = known.bool()
-    assert torch.allclose(bands.sum(1, keepdim=True)[whole], field[whole], atol=1e-5)
-    other = torch.where(whole, field, 7.0)
-    assert torch.allclose(scale_bands(other, known), bands, atol=1e-5)
-    assert scale_bands(torch.full_like(field, 0.4), known)[:, :-1].abs().max() < 0.41
-
-
-def test_a_band_that_stays_is_kept_and_one_that_is_new_each_time_goes():
-    torch.manual_seed(0)
-    large = moving(0, 0, 3)
-    rain, observed = SCALING.normalise(large)
-    lasting = band_processes(lagrangian(rain, observed))
-    kept = (lasting.of_now_BKhw + lasting.of_before_BKhw)[0, 2:]
-    assert torch.allclose(kept, torch.ones_like(kept), atol=0.02)
-    noise = torch.rand(1, 3, 1, 64, 64)
-    still = lagrangian(rain, observed)._replace(
-        rain_BT1HW=noise, known_BT1HW=torch.ones_like(noise)
-    )
-    fleeting = band_processes(still)
-    assert (fleeting.of_now_BKhw + fleeting.of_before_BKhw)[0, 0].abs().max() < 0.1
-    *_, (_, forgotten_of_lasting) = lasting.forecasts(6)
-    *_, (_, forgotten_of_fleeting) = fleeting.forecasts(6)
-    assert forgotten_of_lasting[0, 2:].max() < 0.3 < 0.9 < forgotten_of_fleeting[0, 0].min()
-
-
-def test_showers_that_die_fade_beside_rain_that_stays():
-    torch.manual_seed(0)
-    rain = torch.rand(1, 1, 1, 256, 512).repeat(1, 3, 1, 1, 1)
-    rain[..., 256:] = torch.rand(1, 3, 1, 256, 256)  # others in each scan
-    still = torch.zeros(1, 2, 32, 64)
-    found = band_processes(Lagrangian(rain, torch.ones_like(rain), still))
-    kept = (found.of_now_BKhw + found.of_before_BKhw)[0, 0]
-    assert kept.shape == (32, 64)
-    assert kept[:, :8].min() > 0.8
-    assert kept[:, -8:].max() < 0.4
-
-
-def test_lifetimes_come_from_all_pairs_of_scans():
-    torch.manual_seed(0)
-    rain = torch.rand(1, 1, 1, 64, 64).repeat(1, 4, 1, 1, 1)
-    still = torch.zeros(1, 2, 8, 8)
-    kept = []
-    for oldest in (rain[:, 0], torch.rand(1, 1, 64, 64)):
-        scans = torch.cat([oldest[:, None], rain[:, 1:]], dim=1)
-        found = band_processes(Lagrangian(scans, torch.ones_like(scans), still))
-        kept.append((found.of_now_BKhw + found.of_before_BKhw)[0, 0].mean().item())
-    # two of three pairs agree: a correlation of 2/3, not of 1 as the last pairs alone would have
-    assert kept[0] == pytest.approx(1, abs=0.01)
-    assert kept[1] < 0.8
 
 
 def test_a_trained_network_moves_rain_about_and_keeps_how_much_there_is():
@@ -151,7 +86,7 @@ def test_a_trained_network_moves_rain_about_and_keeps_how_much_there_is():
 def test_the_network_may_change_little_of_what_is_remembered():
     """Of rain that does not change, next to nothing is open; of what is new each time, all."""
     torch.manual_seed(0)
-    steady = moving(0, 0, 4)
+    steady = moving_texture(0, 0, 4)
     restless = torch.exp(torch.randn(1, 4, 1, 160, 160))
     changes = []
     for context in (steady, restless):
@@ -167,30 +102,17 @@ def test_the_network_may_change_little_of_what_is_remembered():
 @pytest.mark.parametrize("scans", [1, 2])
 def test_short_contexts_have_a_forecast(scans):
     net = network()
-    found = forecast(net, moving(1, 1, scans), 3)
+    found = forecast(net, moving_texture(1, 1, scans), 3)
     assert found.shape == (1, 3, 1, 160, 160)
     assert torch.isfinite(found[..., 20:-20, 20:-20]).all()
     with torch.no_grad():
         net.head.maps.weight.normal_(std=0.3)
-    assert not torch.equal(forecast(net, moving(1, 1, scans), 3), found)  # it has its say
-
-
-def test_matching_gives_the_other_distribution_in_the_same_order():
-    torch.manual_seed(0)
-    field, other = torch.rand(1, 1, 6, 6) + 0.1, torch.rand(1, 1, 6, 6)
-    known = torch.ones(1, 1, 6, 6)
-    known[..., 0, :] = 0
-    ordered = torch.where(known > 0, other, torch.inf).flatten(1).sort().values
-    found = matched(field, known, ordered)
-    a, b = field[..., 1:, :].flatten(), found[..., 1:, :].flatten()
-    assert torch.equal(a.argsort(), b.argsort())
-    assert torch.equal(b.sort().values, other[..., 1:, :].flatten().sort().values)
-    assert torch.equal(matched(other, known, ordered)[..., 1:, :], other[..., 1:, :])
+    assert not torch.equal(forecast(net, moving_texture(1, 1, scans), 3), found)  # it has its say
 
 
 def test_training_reaches_maps_correction_and_encoder():
     net = network().train()
-    context = moving(1, 2, 8)
+    context = moving_texture(1, 2, 8)
     rain, observed = SCALING.normalise(context)
     for _ in range(2):  # behind zero weights there is no gradient in the first step
         out = net(rain[:, :4], observed[:, :4], 4)
@@ -209,7 +131,7 @@ def test_an_ensemble_has_members_on_one_motion():
     with torch.no_grad():
         net.head.maps.weight.normal_(std=0.1)
     noise = [torch.randn(1, 3, *shape) for shape in net.noise_shapes(60, 44)]
-    found = forecast(net, moving(1, 1, 4)[..., :60, :44], 2, noise)
+    found = forecast(net, moving_texture(1, 1, 4)[..., :60, :44], 2, noise)
     assert found.shape == (1, 3, 2, 1, 60, 44)
     assert (torch.isnan(found).all(dim=1) == torch.isnan(found).any(dim=1)).float().mean() > 0.95
     assert found.nan_to_num().std(dim=1).max() > 0
@@ -234,7 +156,7 @@ def test_what_one_member_cannot_forecast_counts_for_none():
     ids=["skill", "ensemble"],
 )
 def test_it_trains_and_is_rebuilt_from_checkpoint_and_weights(tmp_path, changes, loss):
-    scans = moving(1, 2, 7)[..., :60, :44].clone()
+    scans = moving_texture(1, 2, 7)[..., :60, :44].clone()
     scans[..., 20:30, 10:20] = torch.nan
     batch = RainBatch(scans[:, :4], scans[:, 4:])
     torch.manual_seed(0)

@@ -1,0 +1,170 @@
+"""The cascade: rain as a sum of scale bands, each an autoregressive process along trajectories.
+
+As in S-PROG (Seed 2003, doi:10.1175/1520-0450(2003)042<0381:ADASSA>2.0.CO;2) and STEPS (Bowler et
+al. 2006, doi:10.1256/qj.04.100): small scales live shorter than large ones, so each scale is
+forecast by itself.
+
+Dims: B batch, T context steps, K scale bands, H rows, W columns, h and w of the motion's coarse
+grid.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, conv2d, interpolate
+
+from squall.convgru.heads.interface import Frame
+from squall.convgru.motion import COARSE, upsampled
+
+BANDS = 8  # details of 1, 2, 4, … 64 pixels, and the remaining smooth field
+LOCAL_BANDS = 4  # the finest bands, whose correlations are estimated locally
+LOCAL_SIGMA_PX = 32.0  # standard deviation of the Gaussian window of local estimates
+DOMAIN_WEIGHT = 0.2  # of the domain's mean, beside 1 for the local mean
+TINY_POWER = 1e-9  # [normalised dB squared] keeps the correlation of bands without rain finite
+MAX_RHO_1 = 0.999
+
+
+class BandForecast(NamedTuple):
+    """Scale bands at a lead time."""
+
+    bands_BKHW: Tensor
+    """normalised dB"""
+    forgotten_BKHW: Tensor
+    """share of a band's variance that does not follow from the last scan: 1 - rho(lead)**2"""
+
+
+class BandProcesses(NamedTuple):
+    """Scale bands as autoregressive processes of second order along the trajectories.
+
+    ::
+
+        band(t + 1) = phi_1 band(t) + phi_2 band(t - 1)
+    """
+
+    bands_BKHW: Tensor
+    """of the last scan"""
+    previous_bands_BKHW: Tensor | None
+    """one step before; None if the context has one scan, which tells nothing of processes"""
+    phi_1_BKhw: Tensor
+    phi_2_BKhw: Tensor
+    """on the motion's coarse grid"""
+
+    def forecasts(self, lead_times: int) -> Iterator[BandForecast]:
+        """The bands at each lead time, and what share of their variance is forgotten.
+
+        The autocorrelation follows the same recursion,
+
+            rho(l) = phi_1 rho(l - 1) + phi_2 rho(l - 2), rho(0) = 1, rho(-1) = phi_1 / (1 - phi_2)
+
+        With one scan the bands stay as they are and the forgotten share is 1.
+        """
+        bands, previous_bands = self.bands_BKHW, self.previous_bands_BKHW
+        if previous_bands is None:
+            for _ in range(lead_times):
+                yield BandForecast(bands, torch.ones_like(bands))
+            return
+        phi_1, phi_2 = upsampled(self.phi_1_BKhw), upsampled(self.phi_2_BKhw)
+        rho = torch.ones_like(self.phi_1_BKhw)
+        previous_rho = self.phi_1_BKhw / (1 - self.phi_2_BKhw)
+        for _ in range(lead_times):
+            bands, previous_bands = phi_1 * bands + phi_2 * previous_bands, bands
+            rho, previous_rho = self.phi_1_BKhw * rho + self.phi_2_BKhw * previous_rho, rho
+            yield BandForecast(bands, upsampled((1 - rho.square()).clamp(min=0)))
+
+
+def scale_bands(rain_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:
+    """A field as the sum of K bands, finest first: differences of ever smoother versions.
+
+    Pixels that are not known enter no mean. The bands add up to the field where it is known.
+
+    Returns
+    -------
+    (B, K, H, W)
+    """
+    height, width = rain_B1HW.shape[-2:]
+    smooth, bands = rain_B1HW * known_B1HW, []
+    weighted_and_weight = torch.cat([smooth, known_B1HW], dim=1)
+    for power in range(1, BANDS):
+        scale = 2**power
+        if scale > min(height, width):
+            bands.append(torch.zeros_like(smooth))
+            continue
+        pooled = avg_pool2d(weighted_and_weight, scale, ceil_mode=True)
+        means = pooled[:, :1] / pooled[:, 1:].clamp(min=1e-3)
+        smoother = interpolate(means, scale_factor=scale, mode="bilinear", align_corners=False)[
+            ..., :height, :width
+        ]
+        bands.append(smooth - smoother)
+        smooth = smoother
+    return torch.cat([*bands, smooth], dim=1)
+
+
+@torch.no_grad()
+def band_processes(frame: Frame) -> BandProcesses:
+    """Estimate the processes of a context's bands.
+
+    With the correlations rho_1 and rho_2 of scans one and two steps apart, over all such pairs of
+    the context, the Yule–Walker equations give
+
+        phi_1 = rho_1 (1 - rho_2) / (1 - rho_1**2)
+        phi_2 = (rho_2 - rho_1**2) / (1 - rho_1**2)
+
+    The correlations of the finest bands are local, since showers live shorter than the rain bands
+    beside them; those of the other bands are of the whole domain. With two scans the processes
+    are of first order (phi_2 = 0).
+
+    Parameters
+    ----------
+    frame : a context along the trajectories, each scan moved to the last scan's time.
+    """
+    rain, known = frame.rain_BT1HW.float(), frame.known_BT1HW.float()
+    scans = rain.shape[1]
+    bands_by_age = [scale_bands(rain[:, -1 - age], known[:, -1 - age]) for age in range(scans)]
+    bands = bands_by_age[0]
+    if scans == 1:
+        ones = torch.ones_like(bands[..., ::COARSE, ::COARSE])
+        return BandProcesses(bands, None, ones, torch.zeros_like(ones))
+    correlations = [_correlation(bands_by_age, known, lag) for lag in range(1, min(3, scans))]
+    rho_1 = correlations[0].clamp(0, MAX_RHO_1)
+    rho_2 = rho_1**2
+    if scans > 2:  # a stationary process whose correlation decays has rho_2 between these bounds
+        rho_2 = correlations[1].maximum(2 * rho_1**2 - 1).minimum(rho_1)
+    remainder = 1 - rho_1**2
+    phi_1, phi_2 = rho_1 * (1 - rho_2) / remainder, (rho_2 - rho_1**2) / remainder
+    return BandProcesses(bands, bands_by_age[1], phi_1, phi_2)
+
+
+def _correlation(bands_by_age: list[Tensor], known_BT1HW: Tensor, lag: int) -> Tensor:
+    """(B, K, h, w): correlation of each band's scans ``lag`` steps apart, where both are known."""
+    moments = []
+    for age in range(len(bands_by_age) - lag):
+        both_known = known_BT1HW[:, -1 - age] * known_BT1HW[:, -1 - age - lag]
+        moments.append(_moments(bands_by_age[age], bands_by_age[age + lag], both_known))
+    xy, xx, yy = (_local_means(moment) for moment in torch.stack(moments).sum(dim=0).chunk(3))
+    return xy / (xx * yy).sqrt().clamp(min=TINY_POWER)
+
+
+def _moments(x_BKHW: Tensor, y_BKHW: Tensor, known_B1HW: Tensor) -> Tensor:
+    """(3B, K, h, w): means over cells of xy, xx and yy."""
+    x, y = x_BKHW * known_B1HW, y_BKHW * known_B1HW
+    return torch.cat([avg_pool2d(product, COARSE) for product in (x * y, x * x, y * y)])
+
+
+def _local_means(x_BKhw: Tensor) -> Tensor:
+    """Means under a Gaussian window for the finest bands, of the domain for the other bands.
+
+    The domain's mean is added to the local ones with a small weight, for places without rain.
+    """
+    domain_mean = x_BKhw.mean(dim=(2, 3), keepdim=True)
+    sigma = LOCAL_SIGMA_PX / COARSE
+    reach = round(3 * sigma)
+    distance = torch.arange(-reach, reach + 1, device=x_BKhw.device, dtype=x_BKhw.dtype)
+    window = torch.softmax(-0.5 * (distance / sigma).square(), dim=0).repeat(LOCAL_BANDS, 1, 1, 1)
+    local = x_BKhw[:, :LOCAL_BANDS]
+    local = conv2d(local, window, padding=(0, reach), groups=LOCAL_BANDS)
+    local = conv2d(local, window.mT, padding=(reach, 0), groups=LOCAL_BANDS)
+    local = local + DOMAIN_WEIGHT * domain_mean[:, :LOCAL_BANDS]
+    coarser = domain_mean[:, LOCAL_BANDS:].expand_as(x_BKhw[:, LOCAL_BANDS:])
+    return torch.cat([local, coarser], dim=1)

@@ -1,0 +1,57 @@
+"""What the encoder–forecaster asks of a head.
+
+Dims: B batch, M members, T context steps, L lead steps, C channels, H rows, W columns, h and w of
+the motion's coarse grid.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class Frame(NamedTuple):
+    """A context as the encoder reads it: in a head's frame of reference, filled up to its size."""
+
+    rain_BT1HW: Tensor
+    """normalised dB, 0 where not known"""
+    known_BT1HW: Tensor
+    """1 where the rain is known, 0 where not"""
+    motion_B2hw: Tensor | None
+    """pixels per step on the grid of `squall.convgru.motion`; None in a frame at rest"""
+
+
+class Head(nn.Module, ABC):
+    """From the forecaster's features to rain.
+
+    Attributes
+    ----------
+    multiple : rows and columns of a frame are multiples of this: of the network's total stride at
+        least.
+    """
+
+    multiple: int
+
+    @abstractmethod
+    def frame(self, rain_BT1HW: Tensor, observed_BT1HW: Tensor) -> Frame:
+        """The context in the frame of reference that this head works in.
+
+        Parameters
+        ----------
+        rain_BT1HW, observed_BT1HW : normalised dB and validity mask. Any H and W; rows and columns
+            that are added at the end are not observed.
+        """
+
+    @abstractmethod
+    def forward(self, features: Tensor, frame: Frame, lead_times: int, members: int) -> Tensor:
+        """Rain at its place in the frame's domain.
+
+        Parameters
+        ----------
+        features : (L*B*M, C, rows, columns) of the forecaster's finest layer.
+        frame : of the context, from `frame`.
+
+        Returns
+        -------
+        (L, B, M, 1, H, W) normalised dB, float32; -inf where no forecast is possible.
+        """
