@@ -7,8 +7,8 @@ from .checkpoint import draw_noise as draw_noise
 from .checkpoint import load_nowcaster as load_nowcaster
 from .checkpoint import read_checkpoint as read_checkpoint
 from .compiling import compile_network as compile_network
+from .crps import CrpsConfig as CrpsConfig
 from .loss import BalancedLossConfig as BalancedLossConfig
-from .loss import CrpsConfig as CrpsConfig
 from .loss import LossConfig as LossConfig
 from .loss import LossSums as LossSums
 from .loss import MaskedL1Config as MaskedL1Config

@@ -111,7 +111,7 @@ def test_sums_of_parts_add_up_to_the_whole(seed: int, cut: int, kind: str) -> No
 
     def sums(part: slice) -> tuple[float, int]:
         found = loss_sums(predicted[part], target[part], rate[part], observed[part], config)
-        return found.totals.item(), int(found.counts)
+        return found.totals.item(), int(found.divisors)
 
     parts = [sums(slice(0, cut)), sums(slice(cut, None))]
     whole = sums(slice(None))
@@ -133,7 +133,7 @@ def test_half_precision_predictions_are_compared_in_full() -> None:
         ({"thresholds_mm_h": (2.0, 2.0, 10.0, 30.0)}, "must rise"),
         ({"weights": (1.0, -2.0, 5.0, 10.0, 30.0)}, "0 or more"),
         ({"weights": (0.0,) * 5}, "not all 0"),
-        ({"mse": 0.0, "mae": 0.0}, "nothing would be learnt"),
+        ({"mse": 0.0, "mae": 0.0}, "would learn nothing"),
         ({"mse": -1.0}, "greater than or equal to 0"),
         ({"mea": 1.0}, "mea"),
         ({"kind": "mse"}, "kind must be balanced, masked_l1, crps or skill"),
@@ -160,7 +160,7 @@ def test_one_weight_for_all_needs_no_threshold() -> None:
 def test_masked_l1_is_the_mean_absolute_error_where_observed() -> None:
     found = loss_sums(PREDICTED, TARGET, RATE, OBSERVED, MaskedL1Config())
     assert found.totals.item() == 0.25 + 0.25 + 0.5
-    assert found.counts.item() == 3
+    assert found.divisors.item() == 3
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_crps_is_that_of_the_definition_with_its_gradients(
     found = loss_sums(fast, target, target, observed.double(), config)
     expected = (by_definition(slow, target, alpha) * observed).sum()
     assert found.totals.item() == pytest.approx(expected.item(), rel=1e-10, abs=1e-10)
-    assert found.counts.item() == observed.sum()
+    assert found.divisors.item() == observed.sum()
     found.totals.backward()
     expected.backward()
     torch.testing.assert_close(fast.grad, slow.grad, rtol=0, atol=1e-10)
@@ -318,7 +318,7 @@ def test_crps_with_nothing_observed_is_0_with_zero_gradients() -> None:
     target = torch.full((2, 1, 1, 4, 4), NAN)
     found = loss_sums(members, target, target, torch.zeros_like(target), CrpsConfig())
     found.totals.backward()
-    assert found.totals.item() == found.counts.item() == 0
+    assert found.totals.item() == found.divisors.item() == 0
     assert torch.equal(members.grad, torch.zeros_like(members))
 
 

@@ -101,5 +101,5 @@ def test_a_failed_network_has_no_finite_loss():
 
 
 def test_a_loss_without_terms_is_refused():
-    with pytest.raises(ValueError, match="nothing would be learnt"):
+    with pytest.raises(ValueError, match="would learn nothing"):
         config()

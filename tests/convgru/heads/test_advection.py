@@ -146,7 +146,7 @@ def test_what_one_member_cannot_forecast_counts_for_none():
     found = loss_sums(members, target, target, everywhere, CrpsConfig())
     within = (x[..., 1:] for x in (members, target, target, everywhere))
     expected = loss_sums(*within, CrpsConfig())
-    assert found.counts.item() == expected.counts.item() == 2 * 4 * 3
+    assert found.divisors.item() == expected.divisors.item() == 2 * 4 * 3
     assert found.totals.item() == pytest.approx(expected.totals.item())
 
 
