@@ -29,7 +29,7 @@ TIME_EXAMPLE = "write it like 2024-06-04 or 2024-06-04T12:00"
 DURATION_EXAMPLE = "write it like 5min, 1h or 30s"
 
 _UNITS = {
-    "s": "s", "sec": "s", "second": "s", "seconds": "s",
+    "ms": "ms", "s": "s", "sec": "s", "second": "s", "seconds": "s",
     "min": "min", "minute": "min", "minutes": "min",
     "h": "h", "hour": "h", "hours": "h",
     "d": "D", "day": "D", "days": "D",
