@@ -46,7 +46,7 @@ def test_defaults() -> None:
         ({"step": "5"}, "has no unit; write it like 5min"),
         ({"step": "0s"}, "whole number of seconds"),
         ({"step": "-5min"}, "whole number of seconds"),
-        ({"step": "1500ms"}, "no duration; write it like 5min"),
+        ({"step": "1500ms"}, "whole number of seconds"),
         ({"step": "1.5s"}, "whole number of seconds"),
         ({"snap_tolerance": "150s"}, "less than half the step"),
         ({"snap_tolerance": "-1s"}, "less than half the step"),
