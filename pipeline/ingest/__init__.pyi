@@ -1,4 +1,4 @@
+from .config import IngestConfig as IngestConfig
 from .report import IngestReport as IngestReport
-from .report import RejectedScan as RejectedScan
-from .run import IngestConfig as IngestConfig
+from .report import ReportedRejection as ReportedRejection
 from .run import ingest as ingest

@@ -8,31 +8,52 @@ from typing import Any
 
 import pandas as pd
 
+from squall.datasets.archive.records import Rejection
+
 
 @dataclass(frozen=True)
-class RejectedScan:
-    """One scan, or a whole file where ``time`` is None, that was set aside."""
+class ReportedRejection:
+    """A rejected scan, or a whole rejected file if ``time`` is None."""
 
     file: str
     time: str | None
     rule: str
     reason: str
 
+    @classmethod
+    def of(cls, entry: Rejection) -> ReportedRejection:
+        """The same as in the archive's log."""
+        time = entry.time.isoformat() if entry.time is not None else None
+        return cls(entry.file, time, entry.rule, entry.reason)
+
+
+@dataclass(frozen=True)
+class BatchCounts:
+    """Counts of one batch; the names are explained at `IngestReport`."""
+
+    ingested: int
+    replaced: int
+    unchanged: int
+    superseded: int
+    rejected: list[ReportedRejection]
+    unavailable: list[tuple[str, str]]
+    masked_px: Counter[str]
+
 
 @dataclass
 class IngestReport:
-    """Counts of one run; files and scans are told apart by name.
+    """Counts of one run.
 
     Attributes
     ----------
     found : files that the source lists.
-    new_files : files among them that the archive did not know, and that were read.
+    new_files : files among them that the archive did not know; they were read.
     ingested, replaced : scans.
-    unchanged : files known already, or of content that is there already.
-    superseded : scans for which another file of the same time counts.
+    unchanged : files that the archive knew already, or whose content it has already.
+    superseded : scans that do not count because another file has the same time.
     rejected : scans and files that a rule refused; recorded in the archive.
-    unavailable : files that could not be fetched, with the cause; the next run tries again.
-    masked_px : pixels taken as not observed, by rule.
+    unavailable : files that could not be fetched, with the reason; the next run tries again.
+    masked_px : pixels marked as not observed, by rule.
     bytes_read : size of the files that were read.
     newest : valid time of the archive's newest scan, UTC.
     """
@@ -44,7 +65,7 @@ class IngestReport:
     replaced: int = 0
     unchanged: int = 0
     superseded: int = 0
-    rejected: list[RejectedScan] = field(default_factory=list)
+    rejected: list[ReportedRejection] = field(default_factory=list)
     unavailable: list[tuple[str, str]] = field(default_factory=list)
     masked_px: Counter[str] = field(default_factory=Counter)
     bytes_read: int = 0
@@ -54,15 +75,15 @@ class IngestReport:
     newest: pd.Timestamp | None = None
     snapshot: str | None = None
 
-    def add(self, tally: IngestReport) -> None:
-        """Take over the counts of one batch."""
-        self.ingested += tally.ingested
-        self.replaced += tally.replaced
-        self.unchanged += tally.unchanged
-        self.superseded += tally.superseded
-        self.rejected += tally.rejected
-        self.unavailable += tally.unavailable
-        self.masked_px += tally.masked_px
+    def add(self, counts: BatchCounts) -> None:
+        """Add the counts of one batch."""
+        self.ingested += counts.ingested
+        self.replaced += counts.replaced
+        self.unchanged += counts.unchanged
+        self.superseded += counts.superseded
+        self.rejected += counts.rejected
+        self.unavailable += counts.unavailable
+        self.masked_px += counts.masked_px
 
     @property
     def rejected_by_rule(self) -> dict[str, int]:
@@ -78,7 +99,7 @@ class IngestReport:
         """Plain JSON values."""
         values = asdict(self)
         values["newest"] = self.newest.isoformat() if self.newest is not None else None
-        values["unavailable"] = [{"file": f, "reason": why} for f, why in self.unavailable]
+        values["unavailable"] = [{"file": f, "reason": reason} for f, reason in self.unavailable]
         values["masked_px"] = dict(self.masked_px)
         return values | {"rejected_by_rule": self.rejected_by_rule}
 

@@ -12,7 +12,7 @@ from distributed import LocalCluster
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import OK, REJECTED
 from squall.datasets.errors import ConfigError, DataError
-from squall.pipeline.ingest import workers as ingest_workers
+from squall.pipeline.ingest import execution
 from tests.pipeline.tiny_radar import (
     FIRST,
     SIZE,
@@ -53,8 +53,8 @@ def expected(radar, tmp_path_factory):
 @pytest.fixture
 def small_steps(monkeypatch):
     """Several batches, of tasks that hold a few scans each."""
-    monkeypatch.setattr("squall.pipeline.ingest.run.TASK_PIXELS", 8 * SIZE * SIZE)
-    monkeypatch.setattr("squall.pipeline.ingest.run.BATCH_PIXELS", 1)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", 8 * SIZE * SIZE)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
 
 
 @pytest.mark.usefixtures("small_steps")
@@ -83,7 +83,7 @@ def test_a_cluster_gives_the_same_archive(radar, expected, tmp_path):
 
 
 def test_an_address_where_nobody_answers(radar, tmp_path, monkeypatch):
-    monkeypatch.setattr(ingest_workers, "ANSWER_TIMEOUT_S", 1)
+    monkeypatch.setattr(execution, "ANSWER_TIMEOUT_S", 1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
@@ -95,7 +95,7 @@ def test_an_address_where_nobody_answers(radar, tmp_path, monkeypatch):
 
 
 def test_a_cluster_without_workers(radar, tmp_path, monkeypatch):
-    monkeypatch.setattr(ingest_workers, "JOIN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(execution, "JOIN_TIMEOUT_S", 0.5)
     with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster:
         address = cluster.scheduler_address
         with pytest.raises(DataError, match=r"no worker joined within 0.5 s; start some"):
@@ -107,14 +107,14 @@ def test_a_cluster_without_workers(radar, tmp_path, monkeypatch):
 
 def deadly(monkeypatch, *names):
     """Let the netCDF library take its process along at these files, as it may at damaged ones."""
-    original = ingest_workers.read_units
+    original = execution.read_files
 
-    def reading(units, reading):  # a closure travels to the workers as it is
-        if any(unit.file.address.endswith(names) for unit in units):
+    def reading(requests, settings):  # a closure is sent to the workers with its code
+        if any(request.file.address.endswith(names) for request in requests):
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(units, reading)
+        return original(requests, settings)
 
-    monkeypatch.setattr(ingest_workers, "read_units", reading)
+    monkeypatch.setattr(execution, "read_files", reading)
 
 
 @pytest.mark.slow
@@ -122,8 +122,8 @@ def deadly(monkeypatch, *names):
 def test_a_file_that_kills_its_reader_takes_no_other_along(
     group, workers, tmp_path, monkeypatch, radar_of_deadly
 ):
-    monkeypatch.setattr("squall.pipeline.ingest.run.TIME_CHUNK", group)
-    monkeypatch.setattr("squall.pipeline.ingest.run.BATCH_PIXELS", 1)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.TIME_CHUNK", group)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
     deadly(monkeypatch, "T0010.nc", "T0055.nc")
     archive = tmp_path / "a.icechunk"
     report = run(archive, radar_of_deadly / "*.nc", workers=workers)
@@ -144,7 +144,7 @@ def radar_of_deadly(tmp_path):
 
 
 def test_a_worker_that_dies_while_it_writes_is_replaced(radar_of_deadly, tmp_path, monkeypatch):
-    original, mark = ingest_workers._write, tmp_path / "died once"
+    original, mark = execution._write_chunk, tmp_path / "died once"
 
     def dying(*given):
         written = original(*given)
@@ -153,7 +153,7 @@ def test_a_worker_that_dies_while_it_writes_is_replaced(radar_of_deadly, tmp_pat
             os.kill(os.getpid(), signal.SIGKILL)
         return written
 
-    monkeypatch.setattr(ingest_workers, "_write", dying)
+    monkeypatch.setattr(execution, "_write_chunk", dying)
     archive = tmp_path / "a.icechunk"
     report = run(archive, radar_of_deadly / "*.nc", workers=2)
     assert mark.exists()

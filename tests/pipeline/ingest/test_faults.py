@@ -14,7 +14,7 @@ from squall.datasets.archive.records import OK
 from squall.datasets.archive.repository import lock_path, write_lock
 from squall.datasets.errors import BusyError, DataError
 from squall.datasets.sources.access import SourceUnavailable
-from squall.pipeline.ingest import workers as ingest_workers
+from squall.pipeline.ingest import reading
 from tests.pipeline.tiny_radar import (
     FIRST,
     SIZE,
@@ -64,8 +64,8 @@ def read_only(folder):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("there", [0, 24])
 def test_a_full_disk_keeps_what_was_committed(radar, tmp_path, monkeypatch, there, workers):
-    monkeypatch.setattr("squall.pipeline.ingest.run.TASK_PIXELS", 6 * SIZE * SIZE)
-    monkeypatch.setattr("squall.pipeline.ingest.run.BATCH_PIXELS", 1)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", 6 * SIZE * SIZE)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
     disk = tmp_path / "disk"
     disk.mkdir()
     with mounted(disk, "-t", "tmpfs", "-o", "size=20m", "tmpfs"):
@@ -106,7 +106,7 @@ def test_an_archive_that_may_not_be_written_says_so(radar, tmp_path):
 def test_a_file_that_vanishes_between_listing_and_reading(radar, tmp_path, monkeypatch):
     archive, gone = tmp_path / "a.icechunk", path_of(radar, FIRST + 7 * STEP)
     kept = gone.read_bytes()
-    original = ingest_workers.local_copy
+    original = reading.local_copy
 
     def vanishing(file, options):
         if file.address.endswith("T0000.nc"):
@@ -114,7 +114,7 @@ def test_a_file_that_vanishes_between_listing_and_reading(radar, tmp_path, monke
         return original(file, options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ingest_workers, "local_copy", vanishing)
+        patched.setattr(reading, "local_copy", vanishing)
         report = run(archive, radar / "*.nc")
     assert (report.ingested, report.rejected) == (COUNT - 1, [])
     ((file, reason),) = report.unavailable
@@ -129,7 +129,7 @@ def test_a_file_that_vanishes_between_listing_and_reading(radar, tmp_path, monke
 def test_a_folder_that_is_unmounted_while_it_is_read(radar, tmp_path):
     """All files that are left are unavailable; none is recorded as broken."""
     archive, elsewhere = tmp_path / "a.icechunk", tmp_path / "elsewhere"
-    original = ingest_workers.read_file
+    original = reading.read_file
 
     def unmounting(path, config, **how):
         if path.endswith("T0100.nc"):
@@ -137,7 +137,7 @@ def test_a_folder_that_is_unmounted_while_it_is_read(radar, tmp_path):
         return original(path, config, **how)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ingest_workers, "read_file", unmounting)
+        patched.setattr(reading, "read_file", unmounting)
         report = run(archive, radar / "*.nc")
     assert report.ingested == 12
     assert len(report.unavailable) == COUNT - 12
@@ -150,7 +150,7 @@ def test_a_folder_that_is_unmounted_while_it_is_read(radar, tmp_path):
 
 
 def test_a_file_that_may_not_be_read_is_asked_for_again(radar, tmp_path, monkeypatch):
-    original = ingest_workers.read_file
+    original = reading.read_file
 
     def denied(path, config, **how):
         if path.endswith("T0010.nc"):
@@ -158,7 +158,7 @@ def test_a_file_that_may_not_be_read_is_asked_for_again(radar, tmp_path, monkeyp
         return original(path, config, **how)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ingest_workers, "read_file", denied)
+        patched.setattr(reading, "read_file", denied)
         report = run(tmp_path / "a.icechunk", radar / "*.nc")
     ((file, reason),) = report.unavailable
     assert reason == f"{file}: Permission denied"
@@ -184,8 +184,8 @@ def test_a_broken_zip_does_not_hold_up_the_other_files(radar, tmp_path):
 
 def test_a_second_ingestion_waits_for_the_first(radar, tmp_path, monkeypatch):
     archive = tmp_path / "a.icechunk"
-    monkeypatch.setattr("squall.pipeline.ingest.run.TASK_PIXELS", 4 * SIZE * SIZE)
-    monkeypatch.setattr("squall.pipeline.ingest.run.BATCH_PIXELS", 1)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", 4 * SIZE * SIZE)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
     reports = []
     both = [
         threading.Thread(target=lambda: reports.append(run(archive, radar / "*.nc")))

@@ -78,12 +78,12 @@ def processes():
 
 def ingest_in_small_steps(radar, archive, workers, temporary, marker, started):
     """Many commits, so that a kill may come between and within them."""
-    from squall.pipeline.ingest import run as stage
+    from squall.pipeline.ingest import batches
 
     os.environ |= {MARKER: marker, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
     tempfile.tempdir = str(temporary)
-    stage.TASK_PIXELS = 5 * SIZE * SIZE
-    stage.BATCH_PIXELS = 1
+    batches.TASK_PIXELS = 5 * SIZE * SIZE
+    batches.BATCH_PIXELS = 1
     started.set()
     run(archive, radar / "*.nc", config=CONFIG, workers=workers)
 
@@ -230,9 +230,9 @@ def test_a_signal_ends_in_order(sent, code, said, workers, radar, expected, tmp_
         # tests in the background of a shell would let their children ignore Ctrl-C
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from squall.pipeline.cli import main as cli;"
-        "from squall.pipeline.ingest import run as stage;"
-        "stage.BATCH_PIXELS = 1;"
-        f"stage.TASK_PIXELS = 2 * {SIZE * SIZE}; cli.script()"
+        "from squall.pipeline.ingest import batches;"
+        "batches.BATCH_PIXELS = 1;"
+        f"batches.TASK_PIXELS = 2 * {SIZE * SIZE}; cli.script()"
     )
     arguments = ["ingest", config, "--archive", archive, "--files", radar / "*.nc"]
     arguments += ["--report", report, "--workers", workers]

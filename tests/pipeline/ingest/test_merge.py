@@ -14,7 +14,7 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import MISSING, OK, REJECTED
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import ConfigError
-from squall.pipeline.ingest import workers as ingest_workers
+from squall.pipeline.ingest import reading
 from tests.pipeline.tiny_radar import (
     FIRST,
     SIZE,
@@ -44,13 +44,13 @@ def radar(tmp_path):
 def reads(monkeypatch):
     """Addresses of the files that are opened, in order."""
     opened = []
-    original = ingest_workers.local_copy
+    original = reading.local_copy
 
     def counted(file, options):
         opened.append(file.address)
         return original(file, options)
 
-    monkeypatch.setattr(ingest_workers, "local_copy", counted)
+    monkeypatch.setattr(reading, "local_copy", counted)
     return opened
 
 
@@ -132,7 +132,7 @@ def test_a_rejected_file_is_tried_again_by_another_release(radar, archive, reads
     write_scans(radar, 2)
     path_of(radar, FIRST + 2 * STEP).write_bytes(b"a format of tomorrow")
     assert len(run(archive, radar / "*.nc").rejected) == 1
-    monkeypatch.setattr("squall.pipeline.ingest.merge.squall_version", lambda: "99.0")
+    monkeypatch.setattr("squall.pipeline.ingest.file_marks.__version__", "99.0")
     reads.clear()
     assert len(run(archive, radar / "*.nc").rejected) == 1
     assert reads == [str(path_of(radar, FIRST + 2 * STEP))]
@@ -231,8 +231,8 @@ def test_a_stuck_radar_is_refused_until_it_moves_again(at_once, radar, archive):
 
 
 def test_a_stuck_radar_is_refused_across_the_batches_of_one_run(radar, archive, monkeypatch):
-    monkeypatch.setattr("squall.pipeline.ingest.run.TASK_PIXELS", SIZE * SIZE)
-    monkeypatch.setattr("squall.pipeline.ingest.run.BATCH_PIXELS", 1)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", SIZE * SIZE)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
     stuck(radar, "aaab")
     report = run(archive, radar / "*.nc")
     assert report.commits >= 2

@@ -8,7 +8,7 @@ import pytest
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import OK, REJECTED
 from squall.datasets.archive.writer import ArchiveWriter
-from squall.pipeline.ingest import workers as ingest_workers
+from squall.pipeline.ingest import reading
 from tests.pipeline.tiny_radar import (
     FIRST,
     SIZE,
@@ -45,14 +45,14 @@ def day(tmp_path):
 @pytest.fixture
 def in_parts(monkeypatch):
     """At most seven scans of a file are held at once."""
-    monkeypatch.setattr("squall.pipeline.ingest.run.TASK_PIXELS", 7 * SIZE * SIZE)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", 7 * SIZE * SIZE)
 
 
 def test_a_large_file_comes_in_parts_and_gives_the_same(day, archive, tmp_path, monkeypatch):
     whole = run(tmp_path / "whole", day, config=DAILY)
     assert whole.commits == 1
     with monkeypatch.context() as patched:
-        patched.setattr("squall.pipeline.ingest.run.TASK_PIXELS", 7 * SIZE * SIZE)
+        patched.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", 7 * SIZE * SIZE)
         report = run(archive, day, config=DAILY)
     assert report.commits == 5
     assert (report.found, report.new_files, report.ingested) == (1, 1, COUNT - 2)
@@ -98,7 +98,7 @@ def test_a_run_cut_off_within_a_file_goes_on_there(day, archive, tmp_path, monke
 
 @pytest.mark.usefixtures("in_parts")
 def test_a_source_that_fails_within_a_file_is_asked_again(day, archive, monkeypatch):
-    original = ingest_workers.read_file
+    original = reading.read_file
 
     def failing(path, config, **how):
         if how["first"] >= 14:
@@ -106,7 +106,7 @@ def test_a_source_that_fails_within_a_file_is_asked_again(day, archive, monkeypa
         return original(path, config, **how)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ingest_workers, "read_file", failing)
+        patched.setattr(reading, "read_file", failing)
         report = run(archive, day, config=DAILY)
     assert (report.ingested, len(report.unavailable)) == (13, 1)
     assert "Input/output error" in report.unavailable[0][1]
@@ -115,7 +115,7 @@ def test_a_source_that_fails_within_a_file_is_asked_again(day, archive, monkeypa
 
 @pytest.mark.parametrize("held", [7, 100])
 def test_scans_outside_the_period_are_still_to_come(day, archive, tmp_path, monkeypatch, held):
-    monkeypatch.setattr("squall.pipeline.ingest.run.TASK_PIXELS", held * SIZE * SIZE)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", held * SIZE * SIZE)
     late = run(archive, day, config=DAILY, since=FIRST + 20 * STEP)
     assert (late.ingested, len(late.rejected)) == (9, 1)
     early = run(archive, day, config=DAILY, until=FIRST + 9 * STEP)

@@ -161,8 +161,8 @@ def test_an_archive_goes_to_another_process(radar, archive):
 
 
 def test_readers_beside_an_ingestion_see_whole_scans(radar, archive, monkeypatch):
-    monkeypatch.setattr("squall.pipeline.ingest.run.TASK_PIXELS", 4 * SIZE * SIZE)
-    monkeypatch.setattr("squall.pipeline.ingest.run.BATCH_PIXELS", 1)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", 4 * SIZE * SIZE)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
     run(archive, *sorted(radar.glob("*.nc"))[:2])
     over, seen, failures = threading.Event(), set(), []
 
@@ -189,8 +189,8 @@ def test_readers_beside_an_ingestion_see_whole_scans(radar, archive, monkeypatch
 def test_two_ingestions_at_once_lose_and_double_nothing(
     radar, expected, archive, monkeypatch, there
 ):
-    monkeypatch.setattr("squall.pipeline.ingest.run.TASK_PIXELS", 6 * SIZE * SIZE)
-    monkeypatch.setattr("squall.pipeline.ingest.run.BATCH_PIXELS", 1)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", 6 * SIZE * SIZE)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
     monkeypatch.setattr("squall.pipeline.ingest.run.CONFLICTS", 50)
     if there:
         run(archive, *sorted(radar.glob("*.nc"))[:there])

@@ -1,0 +1,108 @@
+"""Committing one batch: decide, write, report.
+
+Owns what a run remembers from one commit to the next. The decision itself is
+`squall.pipeline.ingest.merge`, the commit is `squall.datasets.archive.writer`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from squall.datasets.archive.records import Rejection
+from squall.datasets.archive.writer import ArchiveWriter, StoredScan, WriteCodes
+from squall.datasets.grid import Grid
+from squall.pipeline.ingest.config import IngestConfig
+from squall.pipeline.ingest.grids import commonest_grid
+from squall.pipeline.ingest.merge import Decision, decide, times_to_look_up
+from squall.pipeline.ingest.reading import FilePart
+from squall.pipeline.ingest.report import BatchCounts, IngestReport
+from squall.pipeline.ingest.rules import Rules
+from squall.pipeline.ingest.stored import StoredScans
+
+log = logging.getLogger("squall.ingest")
+
+
+class Committer:
+    """Commits the batches of one run, one after the other.
+
+    Parameters
+    ----------
+    grid : the archive's; None if the first batch with a scan decides it.
+    report : gets the counts of each batch.
+    """
+
+    def __init__(
+        self, config: IngestConfig, writer: ArchiveWriter, grid: Grid | None, report: IngestReport
+    ) -> None:
+        self.grid = grid
+        self._config, self._writer, self._report = config, writer, report
+        self._postponed: list[Rejection] = []  # of batches before there was an archive
+        self._cut_files: frozenset[str] = frozenset()
+
+    def commit(self, parts: Sequence[FilePart], write_elsewhere: WriteCodes | None) -> None:
+        """Decide on a batch and commit the result, if it changes the archive.
+
+        Parameters
+        ----------
+        write_elsewhere : writes the codes if other processes hold them.
+
+        Raises
+        ------
+        DataError, BusyError
+            As `ArchiveWriter.commit`.
+        """
+        self._report.bytes_read += sum(
+            part.report.size
+            for part in parts
+            if part.report is not None and part.request.first_scan == 0
+        )
+        if self.grid is None:
+            self.grid = commonest_grid(parts)
+        decision = self._decide(parts)
+        self._cut_files = decision.cut_files
+        if self.grid is None:
+            self._postponed += decision.log_entries
+        else:
+            self._write(self.grid, decision, write_elsewhere)
+        self._report.add(decision.counts)
+        _log_failures(decision.counts)
+
+    def _decide(self, parts: Sequence[FilePart]) -> Decision:
+        network, archive = self._config.source, self._writer.archive()
+        stored = StoredScans.at(archive, times_to_look_up(parts, network))
+        rules = Rules(network, self.grid, self._config.since, self._config.until, self._cut_files)
+        return decide(parts, stored, rules)
+
+    def _write(self, grid: Grid, decision: Decision, write_elsewhere: WriteCodes | None) -> None:
+        scans, log_entries = decision.scans, self._postponed + decision.log_entries
+        if not (scans or log_entries):
+            return
+        snapshot = self._writer.commit(
+            grid,
+            scans,
+            log_entries,
+            _message(scans, log_entries),
+            write_elsewhere=write_elsewhere,
+            keeps=decision.keeps,
+        )
+        self._postponed = []
+        self._report.commits += 1
+        log.debug("committed", extra={"scans": len(scans), "snapshot": snapshot})
+
+
+def _log_failures(counts: BatchCounts) -> None:
+    for rejected in counts.rejected:
+        fields = {"file": rejected.file, "rule": rejected.rule, "time": rejected.time}
+        log.warning("%s: %s", rejected.file, rejected.reason, extra=fields)
+    for file, reason in counts.unavailable:
+        log.warning("%s", reason, extra={"file": file})
+
+
+def _message(scans: Sequence[StoredScan], log_entries: Sequence[Rejection]) -> str:
+    """Commit message: number and period of the scans, number of log entries."""
+    if not scans:
+        return f"ingest: {len(log_entries)} set aside"
+    period = f"{scans[0].time:%Y-%m-%dT%H:%M} to {scans[-1].time:%Y-%m-%dT%H:%M}"
+    count = "1 scan" if len(scans) == 1 else f"{len(scans)} scans"
+    return f"ingest: {count}, {period}; {len(log_entries)} set aside"

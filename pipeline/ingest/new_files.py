@@ -1,0 +1,127 @@
+"""Which of the source's files are new to the archive.
+
+Owns the listing of a run and the comparison with the archive's marks, by address and version only;
+no file is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.records import OK, REDUNDANT
+from squall.datasets.errors import DataError
+from squall.datasets.radar.file_times import time_from_name
+from squall.datasets.runs import Bools
+from squall.datasets.sources.find import find_files
+from squall.pipeline.ingest.config import IngestConfig
+from squall.pipeline.ingest.file_marks import (
+    mark_of_unused_file,
+    mark_of_used_file,
+    partial_version,
+)
+from squall.pipeline.ingest.reading import ReadRequest
+from squall.pipeline.ingest.rules import precedence
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a source: how many there are, how many the archive knows, and the new ones."""
+
+    found: int
+    known: int
+    new: list[ReadRequest]
+
+
+def list_files(config: IngestConfig, archive: Archive | None) -> Listing:
+    """List the source's files that may hold scans of the period; the new ones in order of time.
+
+    Raises
+    ------
+    DataError
+        If a pattern without a date matches no file.
+    SourceUnavailable
+        If the source cannot be listed.
+    """
+    network = config.source
+    files = find_files(
+        config.patterns,
+        network.source_options,
+        since=_first_time(config, archive),
+        until=config.until,
+    )
+    if not files and not any("{" in pattern for pattern in config.patterns):
+        raise DataError(f"no file matches {', '.join(config.patterns)}")
+    requests = [ReadRequest(file, time_from_name(file.address, network)) for file in files]
+    requests = [r for r in requests if _may_hold_wanted_scans(r.time_in_name, config)]
+    known = _known(requests, config, archive)
+    new = [requests[i] for i in np.flatnonzero(~known).tolist()]
+    last = pd.Timestamp.max
+    new.sort(key=lambda r: (r.time_in_name or last, precedence(r.file.address)))
+    return Listing(len(requests), int(known.sum()), new)
+
+
+def _first_time(config: IngestConfig, archive: Archive | None) -> pd.Timestamp | None:
+    """First time for the ``{time:…}`` parts of the patterns."""
+    if config.since is not None:
+        return config.since
+    newest = None if archive is None else newest_time(archive)
+    return config.source.begins if newest is None else newest - config.source.lookback
+
+
+def newest_time(archive: Archive) -> pd.Timestamp | None:
+    """Valid time of the newest good scan of an archive."""
+    good = np.flatnonzero(archive.status == OK)
+    return archive.times[good[-1]] if good.size else None
+
+
+def _may_hold_wanted_scans(time_in_name: pd.Timestamp | None, config: IngestConfig) -> bool:
+    """Whether a file can have scans of the period; they start at the time in its name."""
+    if time_in_name is None:
+        return True
+    last_time = time_in_name + config.source.file_span
+    return (config.since is None or last_time >= config.since) and (
+        config.until is None or time_in_name <= config.until
+    )
+
+
+def _known(requests: Sequence[ReadRequest], config: IngestConfig, archive: Archive | None) -> Bools:
+    """Which files need not be read: used files, and unused ones whose result cannot change."""
+    if archive is None or not requests:
+        return np.zeros(len(requests), dtype=bool)
+    network = config.source
+    files = [request.file for request in requests]
+    marks_if_used = _marks(mark_of_used_file(f.address, f.version) for f in files)
+    marks_if_unused = _marks(mark_of_unused_file(f.address, f.version, network) for f in files)
+    log_entries = archive.rejections
+    current_marks = set(marks_if_unused.tolist()) | {
+        mark_of_unused_file(f.address, partial_version(f.version), network) for f in files
+    }
+    # scans of a used file may have been rejected: read it again if the result can change
+    outdated_files = {
+        entry.file
+        for entry in log_entries
+        if entry.rule not in REDUNDANT and entry.file_mark not in current_marks
+    }
+    is_outdated = np.array([file.address in outdated_files for file in files])
+    is_used = np.isin(marks_if_used, archive.marks(_oldest_scan(requests, config)))
+    is_unused = np.isin(marks_if_unused, _marks(sorted({entry.file_mark for entry in log_entries})))
+    return (is_used & ~is_outdated) | is_unused
+
+
+def _marks(marks: Iterable[int]) -> npt.NDArray[np.uint64]:
+    return np.array(list(marks), dtype=np.uint64)
+
+
+def _oldest_scan(requests: Sequence[ReadRequest], config: IngestConfig) -> pd.Timestamp | None:
+    """Lower bound of the valid times of the files' scans; None if a name has no time."""
+    times = [request.time_in_name for request in requests]
+    if None in times:
+        return None
+    tolerance = max(era.quality.name_tolerance for era in config.source.all_eras)
+    return min(time for time in times if time is not None) - config.source.file_span - tolerance

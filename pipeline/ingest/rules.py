@@ -1,0 +1,65 @@
+"""The rules that all decisions about a batch share: precedence, period, and log entries.
+
+Owns what does not change within a batch. What follows from it is `squall.pipeline.ingest.merge`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import pandas as pd
+
+from squall.datasets.archive.records import Rejection
+from squall.datasets.grid import Grid
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.pipeline.ingest.file_marks import mark_of_unused_file, partial_version
+from squall.pipeline.ingest.reading import FilePart
+
+
+def precedence(address: str) -> tuple[str, str]:
+    """Sort key of files: of two files with a scan of the same time, the greater one counts."""
+    return PurePosixPath(address).name, address
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a decision depends on, beside the files and the archive.
+
+    Parameters
+    ----------
+    network : configuration of the files.
+    grid : the archive's; None before there is an archive.
+    since, until : period of this run, both inclusive; scans outside it are ignored.
+    cut_files : addresses of files with scans outside the period. Such a file is read again by a
+        run with another period.
+    """
+
+    network: RadarNetworkConfig
+    grid: Grid | None = None
+    since: pd.Timestamp | None = None
+    until: pd.Timestamp | None = None
+    cut_files: frozenset[str] = frozenset()
+
+    def is_wanted(self, time: pd.Timestamp) -> bool:
+        """Whether a time lies in the period."""
+        return (self.since is None or time >= self.since) and (
+            self.until is None or time <= self.until
+        )
+
+    def is_complete(self, part: FilePart) -> bool:
+        """Whether this part ends its file, and none of the file's scans were ignored."""
+        return part.remaining is None and part.address not in self.cut_files
+
+    def version(self, part: FilePart) -> str:
+        """Version of the file for its mark."""
+        version = part.request.file.version
+        return version if self.is_complete(part) else partial_version(version)
+
+    def rejection(
+        self, part: FilePart, time: pd.Timestamp | None, rule: str, reason: str, checksum: int = 0
+    ) -> Rejection:
+        """Log entry of a scan, or of a whole file if ``time`` is None."""
+        digest = part.report.digest if part.report else ""
+        mark = mark_of_unused_file(part.address, self.version(part), self.network)
+        return Rejection(part.address, digest, reason, time, rule, mark, checksum)
