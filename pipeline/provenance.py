@@ -6,17 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-
-@cache
-def squall_version() -> str:
-    """Version of the installed project."""
-    try:
-        return version("squall")
-    except PackageNotFoundError:
-        return "not installed"
+from squall import __version__
 
 
 @cache
@@ -34,8 +26,8 @@ def code_version() -> str:
     try:
         found = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
-        return squall_version()
-    return f"{squall_version()}+{found.stdout.strip()}"
+        return __version__
+    return f"{__version__}+{found.stdout.strip()}"
 
 
 def now_utc() -> str:

@@ -1,4 +1,4 @@
-from .radar import SyntheticConfig as SyntheticConfig
+from .config import SyntheticConfig as SyntheticConfig
 from .radar import SyntheticScan as SyntheticScan
 from .radar import coverage as coverage
 from .radar import synthetic_grid as synthetic_grid

@@ -13,62 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyproj
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from squall.datasets.grid import Grid
+from squall.datasets.synthetic.config import SyntheticConfig
 from squall.datasets.synthetic.weather import Weather, rain_rates
 
 MARGIN_PX = 32  # the periodic field is larger than the domain, so what leaves does not come back
 EPISODE_MARGIN_PX = 64  # nor does it in a gale
-
-
-class SyntheticConfig(BaseModel):
-    """What synthetic radar to make."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    hours: float = Field(
-        default=24.0,
-        gt=0,
-        le=24 * 366,
-        allow_inf_nan=False,
-        description="length of the archive [h]",
-    )
-    seed: int = Field(default=1, ge=0)
-    size: int = Field(default=256, ge=32, description="side of the square domain [px of 1 km]")
-    step_minutes: int = Field(default=5, gt=0)
-    start: str = "2024-06-01T00:00"
-    missing_fraction: float = Field(default=0.006, ge=0, lt=1, description="share of scans lost")
-    episode_hours: float | None = Field(
-        default=None,
-        gt=0,
-        allow_inf_nan=False,
-        description="each so many hours have weather of their own, drawn by chance, with growth, "
-        "decay and cells; their last scan is left out. One weather without these where not given "
-        "[h]",
-    )
-
-    @model_validator(mode="after")
-    def _episodes_of_scans(self) -> SyntheticConfig:
-        if self.episode_hours and self.episode_steps < 2:
-            raise ValueError(
-                f"episode_hours {self.episode_hours:g} has no two scans, one every "
-                f"{self.step_minutes} minutes; give more"
-            )
-        return self
-
-    @property
-    def times(self) -> pd.DatetimeIndex:
-        """Valid times of all scans, the missing ones too, UTC."""
-        count = max(1, round(self.hours * 60 / self.step_minutes))
-        return pd.date_range(self.start, periods=count, freq=f"{self.step_minutes}min")
-
-    @property
-    def episode_steps(self) -> int:
-        """Time steps from an episode's start to the next one's."""
-        if self.episode_hours is None:
-            return len(self.times)
-        return round(self.episode_hours * 60 / self.step_minutes)
 
 
 @dataclass(frozen=True)

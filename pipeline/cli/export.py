@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Export; returns the exit code."""
     from squall.datasets.errors import ConfigError
     from squall.pipeline.config import validated
-    from squall.pipeline.export.run import ExportConfig, export
+    from squall.pipeline.export.config import ExportConfig
+    from squall.pipeline.export.run import export
 
     given = {
         name: value
@@ -74,7 +75,8 @@ def _export_weights(
 ) -> str:
     from squall.datasets.errors import ConfigError
     from squall.pipeline.config import validated
-    from squall.pipeline.export.weights import WeightsConfig, export_weights
+    from squall.pipeline.export.config import WeightsConfig
+    from squall.pipeline.export.weights import export_weights
 
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))

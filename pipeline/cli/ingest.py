@@ -82,7 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Ingest; returns the exit code."""
     from squall.datasets.radar.network_config import RadarNetworkConfig
     from squall.pipeline.config import load_config, validated
-    from squall.pipeline.ingest.run import IngestConfig, ingest
+    from squall.pipeline.ingest.config import IngestConfig
+    from squall.pipeline.ingest.run import ingest
 
     config = validated(
         IngestConfig,
@@ -123,10 +124,11 @@ def _limit(text: str | None, option: str, *, end: bool = False) -> pd.Timestamp 
 
 
 def _write(path: Path | None, values: dict[str, object]) -> None:
-    from squall.pipeline.provenance import atomic_path, now_utc, squall_version
+    from squall import __version__
+    from squall.pipeline.provenance import atomic_path, now_utc
 
     if path is None:
         return
-    values = {"squall_version": squall_version(), "written": now_utc()} | values
+    values = {"squall_version": __version__, "written": now_utc()} | values
     with atomic_path(path) as part:
         part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from squall import __version__
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.cli import export as cli_export
 from squall.pipeline.cli import ingest as cli_ingest
@@ -22,7 +23,6 @@ from squall.pipeline.cli import verify as cli_verify
 from squall.pipeline.cli.archive import add_archive_parser
 from squall.pipeline.cli.process import explained, set_up_logging
 from squall.pipeline.interrupts import sigterm_raises
-from squall.pipeline.provenance import squall_version
 
 log = logging.getLogger("squall")
 
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="squall", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--version", action="version", version=f"squall {squall_version()}")
+    parser.add_argument("--version", action="version", version=f"squall {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(
@@ -295,7 +295,8 @@ def _archive_address(text: str) -> str:
 
 def _synth(arguments: argparse.Namespace) -> int:
     from squall.pipeline.config import validated
-    from squall.pipeline.synth import SynthConfig, synth
+    from squall.pipeline.synth.config import SynthConfig
+    from squall.pipeline.synth.run import synth
 
     radar = {name: getattr(arguments, name) for name in ("hours", "seed", "episode_hours", "size")}
     config = validated(SynthConfig, {"out": arguments.out, "radar": radar}, "squall synth")
@@ -352,7 +353,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _forecast(arguments: argparse.Namespace) -> int:
     from squall.pipeline.config import validated
-    from squall.pipeline.forecast.run import ForecastConfig, forecast
+    from squall.pipeline.forecast.config import ForecastConfig
+    from squall.pipeline.forecast.run import forecast
 
     values = {name: getattr(arguments, name) for name in ForecastConfig.model_fields}
     made = forecast(validated(ForecastConfig, values, "squall forecast"))
@@ -366,7 +368,8 @@ def _forecast(arguments: argparse.Namespace) -> int:
 
 def _maps(arguments: argparse.Namespace) -> int:
     from squall.pipeline.config import validated
-    from squall.pipeline.maps.run import MapsConfig, maps, observed_at_valid_times
+    from squall.pipeline.maps.config import MapsConfig
+    from squall.pipeline.maps.run import maps, observed_at_valid_times
 
     values = {name: getattr(arguments, name) for name in ("forecast", "out", "animate")}
     config = validated(MapsConfig, values, "squall maps")

@@ -95,7 +95,8 @@ def add_arguments(verify: argparse.ArgumentParser, address: Callable[[str], str]
 def run(arguments: argparse.Namespace) -> int:
     """Verify; returns the exit code."""
     from squall.pipeline.config import validated
-    from squall.pipeline.verify.run import VerifyConfig, verify
+    from squall.pipeline.verify.config import VerifyConfig
+    from squall.pipeline.verify.run import verify
 
     renamed = {
         "archives": arguments.archive,

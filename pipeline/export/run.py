@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from squall.datasets.archive.records import OK
 from squall.datasets.archive.scan_store import ScanStore
@@ -23,52 +21,10 @@ from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.mlcast.metadata import global_attributes, store_metadata, unmet_rules
 from squall.datasets.mlcast.writer import refuse_existing, write_store
 from squall.datasets.open_archive import open_archive
-from squall.datasets.times import EndTime, Time
+from squall.pipeline.export.config import ExportConfig
 from squall.pipeline.progress import tracked
 
 STATISTICS_SPAN = 4096  # time steps whose block statistics are looked at together
-
-
-class ExportConfig(BaseModel):
-    """What to export, where to, and who answers for it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    archive: str = Field(description="archive to export: a folder, s3:// or gs://")
-    out: str = Field(description="Zarr store to make: a folder, s3:// or another fsspec address")
-    convention: Literal["mlcast"] = "mlcast"
-    start: Time | None = Field(default=None, description="first scan, UTC")
-    end: EndTime | None = Field(default=None, description="last scan, UTC")
-    license: str | None = Field(
-        default=None, description="SPDX identifier, where the archive's attributes have none"
-    )
-    creator: str | None = Field(
-        default=None,
-        pattern=r"^[^<>]*[^<>\s] <[^<>@\s]+@[^<>@\s]+>$",
-        description="contact for the data set, like 'Ada Lovelace <ada@example.org>'",
-    )
-    identifier: str | None = Field(
-        default=None,
-        pattern=r"^[A-Z]{2}-[A-Za-z0-9]\w*-[A-Za-z0-9]\w*$",
-        description="data set identifier COUNTRY-ENTITY-VARIABLE, like NL-KNMI-rainfall_flux",
-    )
-    created_with: str | None = Field(
-        default=None,
-        pattern=r"^https://github\.com/mlcast-community/mlcast-dataset-[^-\s]+-\S+@\S+$",
-        description="repository and version of the data set's recipe at mlcast-community",
-    )
-    workers: int | None = Field(default=None, gt=0, description="threads (default: one a core)")
-
-    @field_validator("out")
-    @classmethod
-    def _plain_folder(cls, out: str) -> str:
-        return out.removeprefix("file://")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> ExportConfig:
-        if self.start is not None and self.end is not None and self.end < self.start:
-            raise ValueError(f"end {self.end} lies before start {self.start}")
-        return self
 
 
 @dataclass(frozen=True)

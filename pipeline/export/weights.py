@@ -12,41 +12,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from squall.convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
-from squall.convgru.checkpoint import WEIGHTS_SUFFIX, write_weights
+from squall.convgru.checkpoint import write_weights
 from squall.convgru.digests import sha256_of
 from squall.convgru.heads.advection import AdvectionHead
 from squall.convgru.pretrained import record_digest
 from squall.datasets.errors import DataError
-from squall.datasets.synthetic.radar import SyntheticConfig, synthetic_scans
+from squall.datasets.synthetic.config import SyntheticConfig
+from squall.datasets.synthetic.radar import synthetic_scans
+from squall.pipeline.export.config import WeightsConfig
 from squall.pipeline.provenance import atomic_path
 
 log = logging.getLogger("squall.export")
 
 HALF_STEP_DB = 0.067  # half a step of an archive's one-byte code: less cannot be stored
 WET_MM_H = 0.1
-
-
-class WeightsConfig(BaseModel):
-    """Which checkpoint to publish, and where."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    checkpoint: Path
-    out: Path
-    strength: float = Field(
-        default=1.0, ge=0, le=1, description="of what an advection head's network adds"
-    )
-
-    @field_validator("out")
-    @classmethod
-    def _named(cls, out: Path) -> Path:
-        if out.suffix != WEIGHTS_SUFFIX:
-            raise ValueError(f"weights are written as NAME{WEIGHTS_SUFFIX}")
-        return out
 
 
 @dataclass(frozen=True)

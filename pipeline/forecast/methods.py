@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from squall import __version__
 from squall.convgru.motion import FLOW_SCANS, extrapolate
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError
 from squall.pipeline.forecast.names import EXTRAPOLATION, METHODS, PERSISTENCE, STEPS_MEMBERS
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod, check_pysteps
-from squall.pipeline.provenance import squall_version
 
 Rates = npt.NDArray[np.float32]
 
@@ -77,7 +77,7 @@ class Persistence:
 
     @property
     def digest(self) -> str:
-        return f"squall {squall_version()}"
+        return f"squall {__version__}"
 
     def nowcast(self, context: Rates, lead_times: int) -> Rates:
         """Repeat the last scan; see `ForecastMethod.nowcast`."""
@@ -94,7 +94,7 @@ class Extrapolation:
 
     @property
     def digest(self) -> str:
-        return f"squall {squall_version()}"
+        return f"squall {__version__}"
 
     def nowcast(self, context: Rates, lead_times: int) -> Rates:
         """Advect the last scan; see `ForecastMethod.nowcast`.

@@ -4,45 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from pydantic import BaseModel, ConfigDict, Field
 
-from squall.datasets.addresses import Address
+from squall import __version__
 from squall.datasets.archive.records import OK
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.grid import GRID_MAPPING
 from squall.datasets.open_archive import open_archive
 from squall.datasets.times import parse_time
+from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.methods import ForecastMethod, find_method
 from squall.pipeline.forecast.network_method import NetworkMethod
-from squall.pipeline.provenance import atomic_path, now_utc, squall_version
+from squall.pipeline.provenance import atomic_path, now_utc
 
 log = logging.getLogger("squall.forecast")
 
 NOT_CARRIED = ("name", "title", "configuration")  # of the archive; the forecast has its own
-
-
-class ForecastConfig(BaseModel):
-    """Which nowcast to make."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    archive: Address
-    model: str | Path = Field(
-        description="a method's name, a packaged model's or a checkpoint's path"
-    )
-    out: Path
-    at: str = Field(default="latest", description="reference time, UTC, or latest")
-    lead_times: int | None = Field(
-        default=None, gt=0, description="how many steps; as many as trained with, or an hour"
-    )
 
 
 def forecast(config: ForecastConfig) -> xr.Dataset:
@@ -162,13 +145,13 @@ def _dataset(
             **carried,
             "Conventions": "CF-1.11",
             "title": f"Precipitation nowcast, {archive.title}",
-            "history": f"{now_utc()} squall forecast {squall_version()}",
+            "history": f"{now_utc()} squall forecast {__version__}",
             "archive": archive.address,
             "archive_title": archive.title,
             "archive_snapshot": archive.snapshot,
             "model": method.name,
             **_origin(method),
-            "squall_version": squall_version(),
+            "squall_version": __version__,
             "configuration": json.dumps(config.model_dump(mode="json")),
         },
     )

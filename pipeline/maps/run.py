@@ -15,7 +15,6 @@ import xarray as xr
 from matplotlib.colors import to_rgba_array
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
-from pydantic import BaseModel, ConfigDict, Field
 from pyproj.exceptions import CRSError
 
 from squall.datasets.archive.records import OK
@@ -23,6 +22,7 @@ from squall.datasets.errors import DataError
 from squall.datasets.grid import grid_from_attributes
 from squall.datasets.open_archive import open_archive
 from squall.pipeline.maps.basemap import basemap_for_grid, grid_extent
+from squall.pipeline.maps.config import MapsConfig
 from squall.pipeline.maps.drawing import BADGE_COLOURS, Caption, Panel, draw_map, draw_overview
 from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE, RainScale, image_of
 from squall.pipeline.progress import tracked
@@ -41,17 +41,6 @@ _FORECAST_LAYOUT: dict[str, tuple[tuple[str, ...], str, str]] = {
 _RAIN_UNITS = {"mm h-1", "mm/h", "mm h**-1", "mm h^-1"}
 _FRAME_MS = {"observed": 300, "forecast": 450}
 _LAST_FRAME_MS = 2500
-
-
-class MapsConfig(BaseModel):
-    """What `squall maps` draws, and where to."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    forecast: Path = Field(description="forecast file (CF netCDF) written by `squall forecast`")
-    out: Path = Field(description="folder for the pictures, made where it is missing")
-    animate: bool = Field(False, description="also write an animated GIF")
-    dpi: int = Field(110, ge=40, le=600, description="resolution of the pictures [dots per inch]")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError
 from squall.datasets.runs import Bools
 from squall.datasets.training.splits import Period
+from squall.pipeline.verify.config import ReferencePeriod
 
 SPREAD_MINUTES = 60  # least distance of the cases that are drawn
 
@@ -39,14 +40,6 @@ class Cases:
         if self.gaps:
             return f"all {self.gaps} lack scans that a method starts from"
         return "no scan there is followed by another"
-
-
-@dataclass(frozen=True)
-class ReferencePeriod:
-    """First and last reference time, UTC, both inclusive; open where None."""
-
-    start: pd.Timestamp | None = None
-    end: pd.Timestamp | None = None
 
 
 def choose_cases(

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from squall.datasets.addresses import Address
 from squall.datasets.errors import ConfigError
 from squall.datasets.times import parse_end, parse_time
 from squall.pipeline.forecast.names import STEPS_MEMBERS
-from squall.pipeline.verify.cases import ReferencePeriod
 
 THRESHOLDS_MM_H = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 SCALES_KM = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+
+@dataclass(frozen=True)
+class ReferencePeriod:
+    """First and last reference time, UTC, both inclusive; open where None."""
+
+    start: pd.Timestamp | None = None
+    end: pd.Timestamp | None = None
 
 
 class VerifyConfig(BaseModel):

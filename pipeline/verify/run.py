@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from squall import __version__
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
 from squall.pipeline.forecast.methods import ForecastMethod, find_method
 from squall.pipeline.forecast.names import PERSISTENCE
 from squall.pipeline.forecast.network_method import NetworkMethod
-from squall.pipeline.provenance import code_version, now_utc, squall_version
+from squall.pipeline.provenance import code_version, now_utc
 from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.scores.pooling import on_common_axes, scales_of_grid
 from squall.pipeline.scores.table import SCORES
@@ -215,7 +216,7 @@ def _scored(chosen: _Chosen, blocks: list[Block], config: VerifyConfig) -> Archi
     scores = _with_seconds(with_intervals(sums), total.seconds).assign_attrs(
         title=f"Verification of {', '.join(chosen.methods)} on {archive.title}",
         source="squall verify",
-        history=f"{now_utc()} squall verify {squall_version()}",
+        history=f"{now_utc()} squall verify {__version__}",
         archive=archive.address,
         archive_snapshot=archive.snapshot,
         methods=json.dumps(digests),

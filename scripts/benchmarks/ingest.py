@@ -32,10 +32,12 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.layout import TIME_CHUNK
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.sources.find import find_files
-from squall.datasets.synthetic.radar import SyntheticConfig
+from squall.datasets.synthetic.config import SyntheticConfig
 from squall.pipeline.config import load_config
-from squall.pipeline.ingest.run import IngestConfig, ingest
-from squall.pipeline.synth import SynthConfig, synth
+from squall.pipeline.ingest.config import IngestConfig
+from squall.pipeline.ingest.run import ingest
+from squall.pipeline.synth.config import SynthConfig
+from squall.pipeline.synth.run import synth
 
 ROOT = Path(__file__).parents[2]
 MEMORY_SCANS = (200, 2000)

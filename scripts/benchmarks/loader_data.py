@@ -18,8 +18,10 @@ from squall.datasets.archive.writer import ArchiveWriter, StoredScan
 from squall.datasets.measures import measure
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.pipeline.config import load_config
-from squall.pipeline.export.run import ExportConfig, export
-from squall.pipeline.ingest.run import IngestConfig, ingest
+from squall.pipeline.export.config import ExportConfig
+from squall.pipeline.export.run import export
+from squall.pipeline.ingest.config import IngestConfig
+from squall.pipeline.ingest.run import ingest
 
 ROOT = Path(__file__).parents[2]
 NETWORKS = ("knmi", "fmi")

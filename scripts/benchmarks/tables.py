@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from squall.pipeline.provenance import now_utc, squall_version
+from squall import __version__
+from squall.pipeline.provenance import now_utc
 
 
 def parser(description: str) -> ArgumentParser:
@@ -37,5 +38,5 @@ def keep(arguments: Namespace, results: Mapping[str, Any]) -> None:
     """Write the numbers with what they were measured on, if the user wants them."""
     if arguments.json is not None:
         machine = {"cores": os.cpu_count(), "machine": platform.machine()}
-        about = {"squall_version": squall_version(), "written": now_utc(), **machine}
+        about = {"squall_version": __version__, "written": now_utc(), **machine}
         arguments.json.write_text(json.dumps(about | dict(results), indent=2) + "\n")

@@ -9,11 +9,13 @@ import pytest
 import yaml
 
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.synthetic.radar import SyntheticConfig
+from squall.datasets.synthetic.config import SyntheticConfig
 from squall.pipeline.config import load_config, validated
-from squall.pipeline.ingest.run import IngestConfig, ingest
+from squall.pipeline.ingest.config import IngestConfig
+from squall.pipeline.ingest.run import ingest
 from squall.pipeline.maps.basemap import basemap_for_grid
-from squall.pipeline.synth import SynthConfig, synth
+from squall.pipeline.synth.config import SynthConfig
+from squall.pipeline.synth.run import synth
 from squall.pipeline.train.experiment import ExperimentConfig, TrainConfig
 from squall.pipeline.train.run import train
 

@@ -12,8 +12,9 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import MISSING, OK
 from squall.datasets.measures import codes_checksum
 from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.ingest.report import IngestReport
-from squall.pipeline.ingest.run import IngestConfig, ingest
+from squall.pipeline.ingest.run import ingest
 
 SIZE = 16
 FIRST = pd.Timestamp("2024-06-01")

@@ -15,7 +15,8 @@ from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import DataError
 from squall.datasets.grid import grid_mapping_attributes
 from squall.datasets.mlcast.store import MlcastStore, is_plain_zarr
-from squall.pipeline.export.run import ExportConfig, export
+from squall.pipeline.export.config import ExportConfig
+from squall.pipeline.export.run import export
 
 SCANS, HEIGHT, WIDTH = 12, 20, 30
 TIMES = pd.date_range("2024-06-01", periods=SCANS, freq="5min")

@@ -11,13 +11,8 @@ from pydantic import ValidationError
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.grid import Grid
 from squall.datasets.synthetic import weather as synthetic_weather
-from squall.datasets.synthetic.radar import (
-    SyntheticConfig,
-    SyntheticScan,
-    coverage,
-    synthetic_grid,
-    synthetic_scans,
-)
+from squall.datasets.synthetic.config import SyntheticConfig
+from squall.datasets.synthetic.radar import SyntheticScan, coverage, synthetic_grid, synthetic_scans
 
 SIZE = 96
 SEEDS = (1, 2, 3)

@@ -31,7 +31,8 @@ from squall.datasets.training.window_reader import (
     coarsened,
 )
 from squall.datasets.training.windows import Crop
-from squall.pipeline.export.run import ExportConfig, export
+from squall.pipeline.export.config import ExportConfig
+from squall.pipeline.export.run import export
 
 LENGTH, CROP = 5, 24
 

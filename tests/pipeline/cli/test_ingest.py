@@ -163,7 +163,7 @@ def test_json_logs_are_one_object_a_line(here, workers, files):
         [sys.executable, "-m", "squall.pipeline.cli.main", *arguments, "--log-format", "json"],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     )
     assert done.returncode == 1
     lines = [json.loads(line) for line in done.stderr.splitlines()]

@@ -16,11 +16,15 @@ from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.grid import Grid
 from squall.datasets.mlcast import writer as mlcast_writer
 from squall.datasets.mlcast.store import MlcastStore, is_plain_zarr
-from squall.pipeline.export.run import ExportConfig, export
-from squall.pipeline.forecast.run import ForecastConfig, forecast
+from squall.pipeline.export.config import ExportConfig
+from squall.pipeline.export.run import export
+from squall.pipeline.forecast.config import ForecastConfig
+from squall.pipeline.forecast.run import forecast
 from squall.pipeline.status.summary import status
-from squall.pipeline.train.run import TrainConfig, train
-from squall.pipeline.verify.run import VerifyConfig, verify
+from squall.pipeline.train.experiment import TrainConfig
+from squall.pipeline.train.run import train
+from squall.pipeline.verify.config import VerifyConfig
+from squall.pipeline.verify.run import verify
 from tests.s3_server import moto_endpoint, s3_server  # noqa: F401 (fixtures)
 
 STEP = pd.Timedelta("5min")

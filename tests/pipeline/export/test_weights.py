@@ -10,12 +10,8 @@ from squall.convgru.digests import sha256_of
 from squall.convgru.pretrained import find_model, packaged_models
 from squall.datasets.errors import DataError
 from squall.pipeline.cli.main import main
-from squall.pipeline.export.weights import (
-    HALF_STEP_DB,
-    WeightsConfig,
-    export_weights,
-    published_provenance,
-)
+from squall.pipeline.export.config import WeightsConfig
+from squall.pipeline.export.weights import HALF_STEP_DB, export_weights, published_provenance
 
 PROVENANCE = {
     "squall_version": "0.1.0+abc",

@@ -4,8 +4,9 @@ import xarray as xr
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import ConfigError, DataError
+from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.network_method import NetworkMethod
-from squall.pipeline.forecast.run import ForecastConfig, forecast
+from squall.pipeline.forecast.run import forecast
 
 
 def config(chain, tmp_path, **changes):

@@ -12,7 +12,8 @@ from squall.datasets.archive.records import MISSING, OK, REJECTED
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.sources.access import SourceUnavailable
-from squall.pipeline.ingest.run import IngestConfig, ingest
+from squall.pipeline.ingest.config import IngestConfig
+from squall.pipeline.ingest.run import ingest
 from squall.pipeline.status.summary import status
 
 

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
+from squall import __version__
 from squall.convgru import EncoderForecaster, load_nowcaster
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.writer import ArchiveWriter, StoredScan
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.synthetic.radar import synthetic_grid
 from squall.pipeline.config import load_config
-from squall.pipeline.provenance import squall_version
 from squall.pipeline.train.check import check_training
 from squall.pipeline.train.experiment import ExperimentConfig, TrainConfig
 
@@ -42,7 +42,7 @@ def test_the_checkpoint_rebuilds_by_itself_and_names_its_data(chain):
     nowcaster, provenance = load_nowcaster(chain.model)
     assert not nowcaster.training
     assert provenance["name"] == "tiny"
-    assert provenance["squall_version"].startswith(squall_version())
+    assert provenance["squall_version"].startswith(__version__)
     assert provenance["squall_version"] in (chain.run / "config.yaml").read_text()
     (archive,) = provenance["archives"]
     assert archive["name"] == "synthetic"

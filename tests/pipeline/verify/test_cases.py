@@ -6,7 +6,8 @@ import pytest
 
 from squall.datasets.archive.records import MISSING, OK
 from squall.datasets.errors import ConfigError
-from squall.pipeline.verify.cases import ReferencePeriod, choose_cases, rainiest, times_seen
+from squall.pipeline.verify.cases import choose_cases, rainiest, times_seen
+from squall.pipeline.verify.config import ReferencePeriod
 
 EVER = (ReferencePeriod(),)
 NOON = pd.Timestamp("2024-06-01T12:00")

@@ -10,7 +10,8 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import DataError
 from squall.pipeline.verify import output as verify_output
 from squall.pipeline.verify import scoring as verify_run
-from squall.pipeline.verify.run import VerifyConfig, verify
+from squall.pipeline.verify.config import VerifyConfig
+from squall.pipeline.verify.run import verify
 from squall.pipeline.verify.scoring import Scorer
 
 

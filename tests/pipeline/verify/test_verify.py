@@ -10,9 +10,11 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.forecast.methods import Extrapolation, find_method
 from squall.pipeline.forecast.network_method import NetworkMethod
-from squall.pipeline.ingest.run import IngestConfig, ingest
+from squall.pipeline.ingest.config import IngestConfig
+from squall.pipeline.ingest.run import ingest
 from squall.pipeline.verify import output as verify_output
-from squall.pipeline.verify.run import VerifyConfig, verify
+from squall.pipeline.verify.config import VerifyConfig
+from squall.pipeline.verify.run import verify
 
 TEST = "2024-06-01T04:00"  # what comes after is neither trained nor validated on
 

@@ -5,26 +5,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from pydantic import BaseModel, ConfigDict, Field
 
+from squall import __version__
 from squall.datasets.grid import GRID_MAPPING, Grid
-from squall.datasets.synthetic.radar import (
-    SyntheticConfig,
-    SyntheticScan,
-    synthetic_grid,
-    synthetic_scans,
-)
+from squall.datasets.synthetic.radar import SyntheticScan, synthetic_grid, synthetic_scans
 from squall.pipeline.progress import tracked
-from squall.pipeline.provenance import atomic_path, squall_version
-
-
-class SynthConfig(BaseModel):
-    """Where to write which synthetic radar."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    out: Path
-    radar: SyntheticConfig = Field(default=SyntheticConfig())
+from squall.pipeline.provenance import atomic_path
+from squall.pipeline.synth.config import SynthConfig
 
 
 def synth(config: SynthConfig) -> list[Path]:
@@ -76,7 +63,7 @@ def _dataset(scan: SyntheticScan, grid: Grid, seed: int) -> xr.Dataset:
             "Conventions": "CF-1.11",
             "title": "Synthetic radar composite",
             "institution": "Squall, synthetic data",
-            "source": f"squall synth {squall_version()}, seed {seed}",
+            "source": f"squall synth {__version__}, seed {seed}",
             "license": "CC0-1.0",
         },
     )
