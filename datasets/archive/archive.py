@@ -1,9 +1,9 @@
-"""The archive: one radar network's scans as a transactional Zarr group (Icechunk).
+"""Reading an archive: one radar network's scans as a transactional Zarr group (Icechunk).
 
-Owns the layout and reading it; writing is `datasets.archive.writer`. Knows nothing of radar files'
-conventions nor of training windows.
+Owns the reading of what the table lists; writing is `squall.datasets.archive.writer`. Knows nothing
+of the conventions of radar files or of training windows.
 
-Layout (Zarr v3, all arrays lead with time):
+Layout (Zarr v3; the first dimension of every array is time):
 
 ===================== =================== ==================================================
 array                 dims                what
@@ -12,17 +12,18 @@ rain_rate_code        time, y, x          one logarithmic byte a pixel (`RainCod
 status                time                0 missing, 1 ok, 2 rejected
 source                time                address of the file that the scan came from
 digest                time, byte          digest of that file's content
-seen                  time                mark of the file's address and version (`file_mark`)
-checksum              time                `codes_checksum` of the scan
+seen                  time                `file_mark` of the file's address and version
+checksum              time                `codes_checksum` of the scan, also of a rejected one
 block_rain_rate       time, block_y/x     mean rain rate of a block's observed pixels, mm/h
 block_wet_share       time, block_y/x     share of observed pixels that are wet
 block_observed_share  time, block_y/x     share of pixels that are observed
 time, y, x            CF coordinates      valid time; pixel centres, north up
-set_aside/…           entry               log of the files and scans that are not in the archive
+set_aside/…           entry               log of rejected files and scans, see `log`
 ===================== =================== ==================================================
 
-The time axis is regular, so a scan's index follows from its time; what never came is never
-written and reads as not observed.
+The time axis is regular, so a scan's index follows from its time. The chunks of missing scans are
+not written and read as not observed. The names ``seen`` and ``set_aside`` are older than the words
+*file mark* and *log* that the code uses; they stay, so that existing archives can be read.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ import pandas as pd
 import zarr
 
 from squall.datasets.addresses import archive_address, is_remote
-from squall.datasets.archive.records import NO_TIME, EmptyArchiveError, Rejection, check_format
+from squall.datasets.archive.log import read_log
+from squall.datasets.archive.records import EmptyArchiveError, Rejection, check_format
 from squall.datasets.archive.repository import (
     BRANCH,
     INITIAL_SNAPSHOT,
@@ -56,8 +58,8 @@ from squall.datasets.runs import Bools, runs
 class Archive(ScanStore):
     """One radar network's scans at one snapshot.
 
-    Open with `Archive.open`; an instance keeps reading the same snapshot whatever is committed
-    meanwhile. It pickles as its path and snapshot, and so may go to worker processes.
+    Open with `Archive.open`. An instance reads the same snapshot even if others commit meanwhile.
+    It pickles as its address and snapshot, so it can be sent to worker processes.
 
     Attributes
     ----------
@@ -93,7 +95,7 @@ class Archive(ScanStore):
 
     @classmethod
     def open(cls, address: Path | str, snapshot: str | None = None) -> Archive:
-        """Open for reading, the newest snapshot or the one named.
+        """Open the newest snapshot, or a given one, for reading.
 
         Raises
         ------
@@ -136,74 +138,54 @@ class Archive(ScanStore):
 
     @cached_property
     def status(self) -> npt.NDArray[np.uint8]:
-        """(time,) 0 missing, 1 ok, 2 rejected; read once, for the snapshot never changes."""
+        """(time,) 0 missing, 1 ok, 2 rejected; read once, because a snapshot never changes."""
         status = np.array(self._array("status")[:])
         status.setflags(write=False)
         return status
 
     @property
     def checksums(self) -> npt.NDArray[np.uint64]:
-        """(time,) `codes_checksum` of each scan that came, rejected ones too; 0 elsewhere."""
+        """(time,) `codes_checksum` of each scan, also of rejected ones; 0 where missing."""
         return np.asarray(self._array("checksum")[:])
 
     @property
     def rejections(self) -> list[Rejection]:
-        """Files and scans set aside and not replaced since, with their reasons."""
-        log = {name: np.asarray(array[:]) for name, array in self._log().arrays()}
-        return [
-            Rejection(
-                file=str(log["file"][i]),
-                digest=str(log["digest"][i]),
-                reason=str(log["reason"][i]),
-                time=None if log["time"][i] == NO_TIME else pd.Timestamp(log["time"][i], unit="s"),
-                rule=str(log["rule"][i]),
-                file_mark=int(log["seen"][i]),
-            )
-            for i in np.flatnonzero(~log["settled"])
-        ]
+        """Open entries of the log: files and scans that are not in the archive, with reasons."""
+        return read_log(self._group)
 
     def marks(self, since: pd.Timestamp | None = None) -> npt.NDArray[np.uint64]:
-        """`file_mark` of the files whose scans are there, from a valid time on; not unique."""
+        """`file_mark` of the files of stored scans, from a valid time on; not unique, 0: none."""
         first = 0 if since is None else max(0, (since - self.start) // self.step)
         return np.asarray(self._array("seen")[first:])
 
     def records(self, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
-        """``status``, ``source``, ``digest`` (rows, byte) and ``checksum`` of ascending rows."""
+        """``status``, ``source``, ``digest`` (row, byte), ``checksum`` of ascending indices."""
         names = ("status", "source", "digest", "checksum")
         return {name: np.asarray(self._array(name).oindex[rows]) for name in names}
 
     def block_statistics(self, name: str, where: Bools | None = None) -> npt.NDArray[np.float32]:
         """(time, block_y, block_x): ``rain_rate``, ``wet_share`` or ``observed_share``.
 
-        With a mask over the time axis, of those times alone.
+        With a mask over the time axis, only the times where the mask holds are read.
         """
-        return _taken(self._array(f"block_{name}"), where)
+        array = self._array(f"block_{name}")
+        if where is None:
+            return np.asarray(array[:])
+        stretches = [np.asarray(array[first:end]) for first, end in runs(where)]
+        return np.concatenate([np.empty((0, *array.shape[1:]), array.dtype), *stretches])
 
     def bytes_on_disk(self) -> int:
-        """Size of the repository, all snapshots, bytes; on object storage that of its chunks."""
+        """Size of all snapshots, bytes; on object storage without metadata."""
         if is_remote(self.address):
             stored = open_repository(self.address).chunk_storage_stats()
             return int(stored.native_bytes) + int(stored.inlined_bytes)
         files = Path(self.address).rglob("*")
         return sum(file.stat().st_size for file in files if file.is_file())
 
-    def _log(self) -> zarr.Group:
-        log = self._group["set_aside"]
-        assert isinstance(log, zarr.Group)
-        return log
-
     def _array(self, name: str) -> zarr.Array[Any]:
         array = self._group[name]
         assert isinstance(array, zarr.Array)
         return array
-
-
-def _taken(array: zarr.Array[Any], where: Bools | None) -> npt.NDArray[Any]:
-    """What an array holds where a mask along time does, without reading the gaps."""
-    if where is None:
-        return np.asarray(array[:])
-    parts = [np.asarray(array[first:end]) for first, end in runs(where)]
-    return np.concatenate([np.empty((0, *array.shape[1:]), array.dtype), *parts])
 
 
 def _reopen(address: str, snapshot: str) -> Archive:

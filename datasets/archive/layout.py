@@ -1,7 +1,7 @@
-"""The arrays of an archive: made, lengthened along time, filled row by row.
+"""The arrays of an archive: creating them, lengthening them along time, writing rows.
 
-Owns chunk sizes, manifests and metadata; `datasets.archive.archive` documents what each array
-holds.
+Owns chunk sizes, manifests and array metadata. The table in `squall.datasets.archive.archive` says
+what each array holds.
 """
 
 import json
@@ -26,11 +26,14 @@ RECORD_CHUNK = 8192  # time steps of the numeric records
 TEXT_CHUNK = 1024  # time steps, or log entries: an append rewrites one chunk of each
 MANIFEST_REFS = 2048  # chunks a manifest: an append rewrites one manifest of each array
 
-LOG = "set_aside"
+LOG = "set_aside"  # the group's stored name
 
 
 def manifest_splitting(grid: Grid) -> icechunk.ManifestSplittingConfig:
-    """Manifests that cover a bounded span of time, so that an append costs the same for ever."""
+    """Manifests for a bounded span of time each, so that an append to a long archive costs no more.
+
+    An append rewrites the manifest of its span only.
+    """
     height, width = grid.shape
     tiles = -(-height // TILE) * -(-width // TILE)
     condition, dim = icechunk.ManifestSplitCondition, icechunk.ManifestSplitDimCondition
@@ -50,7 +53,7 @@ def initialise(
     start: pd.Timestamp,
     attributes: dict[str, Any],
 ) -> zarr.Group:
-    """Make all arrays, without a time step."""
+    """Create all arrays, with a time axis of length 0."""
     group = zarr.create_group(
         session.store,
         attributes={
@@ -63,7 +66,15 @@ def initialise(
             "archive": json.dumps(attributes),
         },
     )
-    compressed = ZstdCodec(level=3, checksum=True)
+    _create_codes(group, grid)
+    _create_block_statistics(group, grid)
+    _create_records(group)
+    _create_log(group)
+    _create_coordinates(group, grid)
+    return group
+
+
+def _create_codes(group: zarr.Group, grid: Grid) -> None:
     height, width = grid.shape
     group.create_array(
         "rain_rate_code",
@@ -71,7 +82,7 @@ def initialise(
         chunks=(TIME_CHUNK, min(TILE, height), min(TILE, width)),
         dtype="uint8",
         fill_value=RAIN_CODE.NOT_OBSERVED,
-        compressors=compressed,
+        compressors=ZstdCodec(level=3, checksum=True),
         dimension_names=("time", "y", "x"),
         attributes={
             "long_name": "rain rate, logarithmic code",
@@ -82,6 +93,10 @@ def initialise(
             "grid_mapping": GRID_MAPPING,
         },
     )
+
+
+def _create_block_statistics(group: zarr.Group, grid: Grid) -> None:
+    height, width = grid.shape
     blocks = (-(-height // BLOCK), -(-width // BLOCK))
     for name in BLOCK_STATISTICS:
         group.create_array(
@@ -90,10 +105,12 @@ def initialise(
             chunks=(BLOCK_CHUNK, *blocks),
             dtype="float32",
             fill_value=0.0,
-            compressors=compressed,
+            compressors=ZstdCodec(level=3, checksum=True),
             dimension_names=("time", "block_y", "block_x"),
         )
-    _create_records(group)
+
+
+def _create_coordinates(group: zarr.Group, grid: Grid) -> None:
     coords = grid.coords()
     for name in ("y", "x"):
         _, values, described = coords[name]
@@ -102,7 +119,6 @@ def initialise(
     group.create_array(
         GRID_MAPPING, shape=(), dtype="int32", attributes=grid_mapping_attributes(grid.crs)
     )
-    return group
 
 
 def _create_records(group: zarr.Group) -> None:
@@ -111,7 +127,6 @@ def _create_records(group: zarr.Group) -> None:
         "chunks": (RECORD_CHUNK,),
         "dimension_names": ("time",),
     }
-    text = numeric | {"chunks": (TEXT_CHUNK,)}
     flags: dict[str, Any] = {
         "flag_values": [MISSING, OK, REJECTED],
         "flag_meanings": "missing ok rejected",
@@ -133,9 +148,16 @@ def _create_records(group: zarr.Group) -> None:
         chunks=(RECORD_CHUNK, DIGEST_BYTES),
         dimension_names=("time", "byte"),
     )
-    group.create_array("source", dtype=str, fill_value="", **text)
+    group.create_array("source", dtype=str, fill_value="", **(numeric | {"chunks": (TEXT_CHUNK,)}))
+
+
+def _create_log(group: zarr.Group) -> None:
     log = group.create_group(LOG)
-    entry = text | {"dimension_names": ("entry",)}
+    entry: dict[str, Any] = {
+        "shape": (0,),
+        "chunks": (TEXT_CHUNK,),
+        "dimension_names": ("entry",),
+    }
     for name in ("file", "digest", "reason", "rule"):
         log.create_array(name, dtype=str, fill_value="", **entry)
     log.create_array("time", dtype="int64", fill_value=NO_TIME, **entry)
@@ -148,15 +170,23 @@ def start_of(group: zarr.Group) -> pd.Timestamp:
     return pd.Timestamp(int(group.attrs["start_s"]), unit="s")  # type: ignore[arg-type]
 
 
-def reserve(group: zarr.Group, first: pd.Timestamp, last: pd.Timestamp) -> None:
-    """Extend the time axis to hold both times.
+def row_of(time: pd.Timestamp, start: pd.Timestamp, step: pd.Timedelta) -> int:
+    """Row of a valid time on the step, negative before the start."""
+    row, rest = divmod(time - start, step)
+    assert rest == pd.Timedelta(0), f"{time} is not on the step of {step} from {start}"
+    return int(row)
 
-    Earlier times come in whole chunks, and what is there moves back: rare, and paid once.
+
+def reserve(group: zarr.Group, first: pd.Timestamp, last: pd.Timestamp) -> None:
+    """Extend the time axis so that it holds both times.
+
+    At the start it is extended by whole chunks, and all stored rows move towards the end. That is
+    slow, but rare: only scans older than the archive need it.
     """
     step_s = int(group.attrs["step_s"])  # type: ignore[arg-type]
     start_s = int(group.attrs["start_s"])  # type: ignore[arg-type]
     length = group["time"].shape[0]  # type: ignore[union-attr]
-    if length == 0:  # the first commit may have known no times
+    if length == 0:  # the first commit may have had no scan with a time
         start_s = int(first.timestamp())
     before = -(-max(0, start_s - int(first.timestamp())) // step_s)
     before = -(-before // TIME_CHUNK) * TIME_CHUNK
@@ -179,7 +209,7 @@ def _time_arrays(group: zarr.Group) -> list[zarr.Array[Any]]:
 
 
 def _move_back(array: zarr.Array[Any], length: int, by: int) -> None:
-    """Move the first ``length`` entries along time, the last chunks first so that none is lost."""
+    """Move the first ``length`` rows by ``by``, the last chunks first so that none is lost."""
     span = array.chunks[0]
     for low in reversed(range(0, length, span)):
         high = min(low + span, length)
@@ -193,15 +223,15 @@ def _move_back(array: zarr.Array[Any], length: int, by: int) -> None:
 
 
 def put_rows(array: Any, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
-    """Write values at ascending rows, every chunk along the first dimension once."""
-    # to look whether a chunk is empty takes longer than to compress it
+    """Write values at ascending rows, one write for each chunk along the first dimension."""
+    # The test whether a chunk is empty takes longer than compressing it.
     array = array.with_config({"write_empty_chunks": True})
     chunks = rows // array.chunks[0]
     for chunk in np.unique(chunks):
-        part = np.flatnonzero(chunks == chunk)
-        first, end = int(rows[part[0]]), int(rows[part[-1]]) + 1
-        block = values[part]
-        if end - first > part.size:
+        in_chunk = np.flatnonzero(chunks == chunk)
+        first, end = int(rows[in_chunk[0]]), int(rows[in_chunk[-1]]) + 1
+        block = values[in_chunk]
+        if end - first > in_chunk.size:
             block = np.asarray(array[first:end])
-            block[rows[part] - first] = values[part]
+            block[rows[in_chunk] - first] = values[in_chunk]
         array[first:end] = block

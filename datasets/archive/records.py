@@ -1,6 +1,7 @@
-"""What an archive records about its scans and about the files that are not in it.
+"""Records of an archive about its scans and about files and scans that are not in it.
 
-Holds constants and small types only, so that reading, writing and the MLCast store can share them.
+Owns constants and small types that reading, writing and the MLCast store share; reads and writes
+nothing.
 """
 
 from __future__ import annotations
@@ -19,42 +20,42 @@ MISSING, OK, REJECTED = 0, 1, 2
 
 FORMAT = 2
 DIGEST_BYTES = 16
-NO_TIME = np.iinfo(np.int64).min  # in the log, for files whose time nobody knows
+NO_TIME = np.iinfo(np.int64).min  # in the log, for files without a known time
 
-# rules of the log that tell of files another one stands for; nothing is wrong with them
+# rules of log entries about good files whose scans another file has delivered
 REDUNDANT = ("superseded", "duplicate")
 
 
 class EmptyArchiveError(DataError):
-    """An archive without a first commit: its first ingestion was cut off."""
+    """An archive without a first commit: its first ingestion was interrupted."""
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A file or scan that is not in the archive, and why."""
+    """A file or scan that is not in the archive, and why; one entry of the log."""
 
-    file: str  # address as ingestion found it
+    file: str  # address
     digest: str
     reason: str
     time: pd.Timestamp | None = None
-    rule: str = "unreadable"  # short name of the reason's kind, to count by
+    rule: str = "unreadable"  # kind of the reason, for counting
     file_mark: int = 0  # `file_mark`, so that the file need not be read again
-    checksum: int = 0  # `codes_checksum`, where there are codes; kept for the time, not logged
+    checksum: int = 0  # `codes_checksum` of a rejected scan; stored for its time, not in the log
 
 
 def file_mark(address: str, version: str) -> int:
-    """Mark of one state of one file: 8 bytes that stand for its address and version."""
+    """Digest of a file's address and version, 8 bytes: tells a known file without reading it."""
     content = f"{address}\0{version}".encode()
     return int.from_bytes(blake2b(content, digest_size=8).digest(), "little")
 
 
 def check_format(address: str, attributes: Mapping[str, Any]) -> None:
-    """Refuse what this release cannot read.
+    """Refuse a Zarr group that this release cannot read.
 
     Raises
     ------
     DataError
-        If the attributes are those of no archive, or of another format.
+        If its attributes are not those of an archive, or name another format.
     """
     if attributes.get("squall_format") != FORMAT:
         raise DataError(

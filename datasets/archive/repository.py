@@ -1,7 +1,7 @@
-"""Where archives lie: Icechunk repositories in folders and on object storage.
+"""Icechunk repositories of archives, in folders and on object storage.
 
-Owns addresses, opening, creating and the lock for writing; what is inside is
-`datasets.archive.archive`.
+Owns opening and creating them, the lock for writing and the mark of a crash. Knows nothing of what
+is in a repository: that is `squall.datasets.archive.layout`.
 """
 
 import os
@@ -16,11 +16,16 @@ import fsspec
 import icechunk
 
 from squall.datasets.addresses import is_remote, unreachable
+from squall.datasets.archive.icechunk_errors import (
+    is_created_meanwhile,
+    is_folder_not_empty,
+    unwritable,
+)
 from squall.datasets.errors import BusyError, ConfigError, DataError
 
 BRANCH = "main"
-UNFINISHED_S = 600  # after that a repository on object storage without a branch is nobody's
-INITIAL_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"  # that of every new Icechunk repository, empty
+UNFINISHED_S = 600  # older unfinished repositories on object storage are removed
+INITIAL_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"  # the empty first snapshot of every repository
 
 
 # Icechunk warns of concurrent local commits each time; `write_lock` prevents them.
@@ -30,78 +35,79 @@ icechunk.set_logs_filter("error")
 def create_repository(
     address: str, splitting: icechunk.ManifestSplittingConfig
 ) -> icechunk.Repository:
-    """Make a repository, its manifests split as given for good.
+    """Create a repository; how its manifests are split is stored in it and stays.
 
     Raises
     ------
     DataError
-        If the place is taken by something else, is full, or cannot be reached.
+        If something else lies at the address, the disk is full, or the address cannot be reached.
     BusyError
-        If another process made one at the same moment.
+        If another process created one at the same moment.
     """
     config = icechunk.RepositoryConfig(manifest=icechunk.ManifestConfig(splitting=splitting))
-    _clear_unfinished(address)
+    _remove_unfinished(address)
     try:
         return icechunk.Repository.create(storage_of(address), config=config)
     except icechunk.IcechunkError as error:
-        same_moment = "updated by other session" in str(error)
-        if not same_moment and "clean prefixes" not in str(error):
+        created_meanwhile = is_created_meanwhile(error)
+        if not created_meanwhile and not is_folder_not_empty(error):
             raise unwritable(address, error) from error
-        if same_moment or _begun(address) or repository_exists(address):
+        if created_meanwhile or _unfinished_objects(address) or repository_exists(address):
             raise BusyError(
-                f"{address}: another process is making this archive at this moment; run again. One "
-                f"that was killed meanwhile is cleared away after {UNFINISHED_S // 60} minutes"
+                f"{address}: another process is making this archive at this moment; run again. If "
+                f"it was killed, what it left is removed after {UNFINISHED_S // 60} minutes"
             ) from error
         raise DataError(
             f"{address}: an archive needs a folder of its own, and this one is not empty"
         ) from error
 
 
-def _begun(address: str) -> list[str]:
-    """The objects at an address if they are the beginning of a repository and nothing else."""
+def _unfinished_objects(address: str) -> list[str]:
+    """The objects at an S3 address if they are an unfinished repository and nothing else."""
     if urlsplit(address).scheme != "s3":
         return []
     store, path = fsspec.url_to_fs(address, use_listings_cache=False)
-    there = store.find(path)
-    names = {name.rpartition("/")[2] for name in there}
-    return there if names <= {INITIAL_SNAPSHOT, "config.yaml"} else []
+    objects = store.find(path)
+    names = {name.rpartition("/")[2] for name in objects}
+    return objects if names <= {INITIAL_SNAPSHOT, "config.yaml"} else []
 
 
-def _clear_unfinished(address: str) -> None:
-    """Remove what a process left that was killed while it made a repository.
+def _remove_unfinished(address: str) -> None:
+    """Remove what is left of a process that was killed while it created a repository.
 
-    The caller has the lock for a folder; on object storage what is young may be at work.
+    In a folder the caller holds the lock. On object storage there is none, so young objects stay:
+    another process may be creating them.
     """
     if repository_exists(address):
         return
     if is_remote(address):
-        begun = _begun(address)
-        if begun:
+        objects = _unfinished_objects(address)
+        if objects:
             store, _ = fsspec.url_to_fs(address)
-            youngest = max(store.modified(name) for name in begun)
+            youngest = max(store.modified(name) for name in objects)
             if youngest.timestamp() < time.time() - UNFINISHED_S:
-                store.rm(begun)
+                store.rm(objects)
         return
-    there = [path for path in Path(address).rglob("*") if not path.is_dir()]
-    if all(_of_a_new_repository(path) for path in there):
-        for path in there:
+    files = [path for path in Path(address).rglob("*") if not path.is_dir()]
+    if all(_is_of_new_repository(path) for path in files):
+        for path in files:
             path.unlink()
 
 
-def _of_a_new_repository(path: Path) -> bool:
-    # a name with # is a file that was not written to its end
+def _is_of_new_repository(path: Path) -> bool:
+    # Icechunk writes to a name with # and renames the file when it is complete.
     if path.name.startswith((INITIAL_SNAPSHOT, "ref.json#", "config.yaml#")):
         return True
     return path.name == "config.yaml" and b"inline_chunk_threshold_bytes" in path.read_bytes()
 
 
 def storage_of(address: str) -> icechunk.Storage:
-    """Where Icechunk keeps an archive; credentials come from the environment.
+    """Icechunk's storage for an address; credentials come from the environment.
 
     Raises
     ------
     ConfigError
-        If the address is of a kind that holds no archives.
+        If an archive cannot lie at such an address.
     """
     if not is_remote(address):
         return icechunk.local_filesystem_storage(address)
@@ -157,30 +163,18 @@ def open_repository(address: str) -> icechunk.Repository:
         raise DataError(f"{address}: cannot be opened as an archive: {error}") from error
 
 
-def unwritable(address: str, error: Exception) -> DataError:
-    """An error of the storage below Icechunk, said in one line."""
-    text = str(error)
-    if "No space left" in text or "os error 28" in text or "os error 122" in text:
-        return DataError(
-            f"{address}: the disk is full; what was committed before is whole, free some space "
-            "and run again"
-        )
-    for reason, number in (("Permission denied", 13), ("Read-only file system", 30)):
-        if reason in text or f"os error {number}" in text:
-            return DataError(f"{address}: may not be written ({reason[0].lower()}{reason[1:]})")
-    return unreachable(address, error)
-
-
 @contextmanager
 def write_lock(address: str | Path, timeout_s: float = 60.0) -> Iterator[None]:
     """Hold an archive's file lock: on a local disk Icechunk allows one committer at a time.
 
-    Object storage has none: there the second of two commits fails with a conflict by itself.
+    Object storage needs no lock: the second of two concurrent commits fails with a conflict.
 
     Raises
     ------
     BusyError
-        If another process keeps the lock longer than the time-out.
+        If another process holds the lock longer than the time-out.
+    DataError
+        If the lock cannot be written.
     """
     address = os.fspath(address)
     if is_remote(address):
@@ -192,8 +186,8 @@ def write_lock(address: str | Path, timeout_s: float = 60.0) -> Iterator[None]:
         lock = filelock.FileLock(path).acquire(timeout=timeout_s)
     except filelock.Timeout as error:
         raise BusyError(
-            f"{address}: another process has been writing for {timeout_s:g} s (lock {path}); it "
-            "will do its work, run again when it is done"
+            f"{address}: another process has been writing for {timeout_s:g} s (lock {path}); run "
+            "again when it has finished"
         ) from error
     except OSError as error:
         raise DataError(f"{address}: may not be written: {path}: {error.strerror}") from error
@@ -203,24 +197,25 @@ def write_lock(address: str | Path, timeout_s: float = 60.0) -> Iterator[None]:
 
 @contextmanager
 def crash_mark(address: str) -> Iterator[bool]:
-    """Whether the process that was in this block last died in it; only known on a local disk.
+    """Mark that this process reads radar files; yields whether an earlier one crashed doing so.
 
-    A file whose reader crashes takes down a pass that reads by itself, and would take down every
-    pass after it: who finds the mark should read in processes of their own.
+    The mark is a file beside the archive, removed when the block ends; a crash leaves it behind.
+    If it exists, read files in worker processes: the file that crashed the reader would crash
+    every later pass, too. On object storage there is no mark.
     """
     if is_remote(address):
         yield False
         return
     mark = Path(address).with_name(Path(address).name + ".reading")
-    died = mark.exists()
+    crashed = mark.exists()
     mark.touch()
     try:
-        yield died
+        yield crashed
     finally:
         mark.unlink(missing_ok=True)
 
 
 def lock_path(address: str | Path) -> Path:
-    """Where the file lock of an archive lies: beside it, for Icechunk wants its folder alone."""
+    """Path of an archive's file lock: beside the folder, in which Icechunk allows no other file."""
     path = Path(address)
     return path.with_name(path.name + ".lock")

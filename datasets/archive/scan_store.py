@@ -1,7 +1,7 @@
-"""`ScanStore`: the one interface by which scans are read, whatever they are stored in.
+"""`ScanStore`: the interface for reading scans, whether from Icechunk or from plain Zarr.
 
-`Archive` (Icechunk) and `MlcastStore` (plain Zarr) implement it; `open_archive` picks between
-them. What follows from the abstract members alone is implemented here.
+`Archive` (Icechunk) and `MlcastStore` (plain Zarr) implement it, and `open_archive` chooses between
+them. Members that need only the abstract ones are implemented here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from squall.datasets.runs import Bools
 class ScanStore(Protocol):
     """One radar network's scans at one snapshot, on a regular time axis, read only.
 
-    An instance pickles as its address and snapshot, and so may go to worker processes.
+    An instance pickles as its address and snapshot, so it can be sent to worker processes.
 
     Attributes
     ----------
@@ -73,11 +73,17 @@ class ScanStore(Protocol):
 
     @abstractmethod
     def marks(self, since: pd.Timestamp | None = None) -> npt.NDArray[np.uint64]:
-        """`file_mark` of the files whose scans are stored, from a valid time on; not unique."""
+        """`file_mark` of the files of stored scans, from a valid time on; not unique, 0: none.
+
+        A store into which nothing is ingested has no marks and gives an empty array.
+        """
 
     @abstractmethod
     def records(self, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
-        """``status``, ``source``, ``digest`` (rows, byte) and ``checksum`` of ascending rows."""
+        """``status``, ``source``, ``digest`` (row, byte) and ``checksum`` of ascending indices.
+
+        The digest is 0 where the file's content is not known.
+        """
 
     @abstractmethod
     def block_statistics(self, name: str, where: Bools | None = None) -> npt.NDArray[np.float32]:
@@ -97,16 +103,16 @@ class ScanStore(Protocol):
 
     @property
     def title(self) -> str:
-        """Name of the radar network for people."""
+        """Full name of the radar network; the short one if there is none."""
         return str(self.attributes.get("title") or self.name)
 
     @property
     def times(self) -> pd.DatetimeIndex:
-        """Valid time of every index, those without a scan too, UTC."""
+        """Valid time of every index, also of those without a scan, UTC."""
         return pd.date_range(self.start, periods=self.codes.shape[0], freq=self.step)
 
     def index_of(self, time: pd.Timestamp) -> int:
-        """Index of a valid time on the regular axis, inside the archive or not.
+        """Index of a valid time on the regular axis; may lie outside the stored axis.
 
         Raises
         ------
@@ -123,7 +129,7 @@ class ScanStore(Protocol):
         return int(index)
 
     def read(self, first: int, count: int) -> xr.DataArray:
-        """Rain rate of consecutive scans; what lies outside the archive is not observed.
+        """Rain rate of consecutive scans; times outside the stored axis are not observed.
 
         Returns
         -------

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.layout import LOG
 from squall.datasets.archive.records import MISSING, OK, REDUNDANT, REJECTED, Rejection
 from squall.datasets.grid import Grid
 from squall.datasets.measures import measure
@@ -77,7 +78,7 @@ def test_a_rejection_can_extend_the_axis(store: Store, rain_codes: Codes, scans_
 
 
 def log_length(archive: Archive) -> int:
-    lengths = {array.shape[0] for _, array in archive._log().arrays()}
+    lengths = {array.shape[0] for _, array in archive._group[LOG].arrays()}
     (length,) = lengths
     return length
 

@@ -53,7 +53,7 @@ KILLED = """
                 return Session(repository.writable_session(branch))
         writer._repository = Repository()
     else:
-        archive_writer._write_log = die
+        archive_writer.write_log = die
     print("writing", flush=True)
     writer.commit(grid, scans, [], "never")
 """

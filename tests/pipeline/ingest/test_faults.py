@@ -75,7 +75,7 @@ def test_a_full_disk_keeps_what_was_committed(radar, tmp_path, monkeypatch, ther
         before = contents(archive) if there else None
         free = shutil.disk_usage(disk).free
         filler.write_bytes(b"x" * (free - 4096))
-        with pytest.raises(DataError, match=r"a\.icechunk: the disk is full; what was committed"):
+        with pytest.raises(DataError, match=r"a\.icechunk: the disk is full; everything committed"):
             run(archive, radar / "*.nc", workers=workers)
         if there:
             assert_same(contents(archive), before)
