@@ -1,7 +1,7 @@
-"""Stored numbers of a radar product into codes of rain rate.
+"""Numbers as a radar file stores them, encoded as `RainCode`.
 
-Owns the way from what a file holds (`product.Packing`) to `RainCode`. Products store 1 or 2 bytes
-a pixel: the few numbers there can be are converted once, and a scan is a look-up in that table.
+Owns the conversion from `product.Packing` to codes. Most products store 1 or 2 bytes a pixel: each
+number of such a type is converted once into a table, and a scan is looked up in that table.
 """
 
 from dataclasses import dataclass
@@ -16,31 +16,43 @@ from squall.datasets.coding import RAIN_CODE
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing
 from squall.datasets.radar.quality import mask_out_of_range
-from squall.datasets.radar.units import check_plausible, is_plausible, unchecked_rain_rate
+from squall.datasets.radar.units import (
+    ZRRelation,
+    check_plausible,
+    is_plausible,
+    unchecked_rain_rate,
+)
 
-NETCDF_FILL = float(np.float32(9.969209968386869e36))  # where nothing was ever written
+NETCDF_FILL = float(np.float32(9.969209968386869e36))  # what netCDF returns for unwritten floats
 
 
 @dataclass(frozen=True)
-class _Recipe:
-    """All that decides what a stored number means."""
+class _Meaning:
+    """All settings that decide which rain rate a stored number means."""
 
     packing: Packing
     units: str
     missing_values: tuple[float, ...]
     dry_values: tuple[float, ...]
-    z_r: Any
+    z_r: ZRRelation
     interval: pd.Timedelta | None
     highest_mm_h: float | None
 
 
 @dataclass(frozen=True, eq=False)
-class _Table:
-    """Codes of every number that an integer type can hold, in the order of its bits."""
+class _CodeTable:
+    """Codes of all numbers that an integer type can hold.
+
+    Parameters
+    ----------
+    codes : (n,) indexed by the number's bits, read as an unsigned integer.
+    is_suspect : (n,) indexed by the bits; impossible, or above ``highest_mm_h``.
+    suspects_below : (n + 1,) count of suspect numbers among the first ones, in ascending order.
+    """
 
     codes: npt.NDArray[np.uint8]
-    suspect: npt.NDArray[np.bool_]  # refused, or above the physical range
-    suspects_below: npt.NDArray[np.int64]  # in ascending order of the numbers
+    is_suspect: npt.NDArray[np.bool_]
+    suspects_below: npt.NDArray[np.int64]
 
 
 def encode_scan(
@@ -49,19 +61,23 @@ def encode_scan(
     interval: pd.Timedelta | None,
     config: RadarNetworkConfig,
 ) -> tuple[npt.NDArray[np.uint8], int]:
-    """Codes of one scan, and how many pixels lay above the physical range.
+    """Encode one scan, and count the pixels above the physical range.
 
     Parameters
     ----------
-    stored : (y, x) as the file holds it.
-    interval : of the accumulation, None for rates and reflectivity.
+    stored : (y, x) as the file stores it.
+    interval : duration of an accumulation; None for rates and reflectivity.
+
+    Returns
+    -------
+    Codes (y, x), and how many pixels were masked because they lay above ``highest_mm_h``.
 
     Raises
     ------
     DataError
         If the unit is unknown or the values cannot be rain; see `units.check_plausible`.
     """
-    recipe = _Recipe(
+    meaning = _Meaning(
         packing,
         config.units or packing.units,
         config.missing_values,
@@ -72,41 +88,49 @@ def encode_scan(
     )
     stored = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
     if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2 and stored.size:
-        table = _table(recipe, stored.dtype.str)
-        bits = stored.view(f"u{stored.dtype.itemsize}")
-        lowest = int(np.iinfo(stored.dtype).min)
-        first, last = int(stored.min()) - lowest, int(stored.max()) - lowest
-        suspicious = table.suspects_below[last + 1] > table.suspects_below[first]
-        if not suspicious or not table.suspect.take(bits).any():
-            return table.codes.take(bits), 0
-    rate, values = _rates(stored, recipe)
-    check_plausible(rate, values, recipe.units)
+        codes = _look_up(stored, _table(meaning, stored.dtype.str))
+        if codes is not None:
+            return codes, 0
+    rate, values = _rates(stored, meaning)
+    check_plausible(rate, values, meaning.units)
     codes = RAIN_CODE.encode(np.maximum(rate, 0.0).astype(np.float32))
-    if recipe.highest_mm_h is None:
+    if meaning.highest_mm_h is None:
         return codes, 0
-    return codes, mask_out_of_range(codes, rate > recipe.highest_mm_h, config.quality)
+    return codes, mask_out_of_range(codes, rate > meaning.highest_mm_h, config.quality)
+
+
+def _look_up(stored: npt.NDArray[Any], table: _CodeTable) -> npt.NDArray[np.uint8] | None:
+    """Codes of a scan (y, x) from the table; None if the scan holds a suspect number."""
+    bits = stored.view(f"u{stored.dtype.itemsize}")
+    smallest = int(np.iinfo(stored.dtype).min)
+    first, last = int(stored.min()) - smallest, int(stored.max()) - smallest
+    # where no number between the scan's least and greatest is suspect, no pixel need be checked
+    may_be_suspect = table.suspects_below[last + 1] > table.suspects_below[first]
+    if may_be_suspect and table.is_suspect.take(bits).any():
+        return None
+    return table.codes.take(bits)
 
 
 @lru_cache(maxsize=64)
-def _table(recipe: _Recipe, dtype: str) -> _Table:
-    info = np.iinfo(dtype)
-    numbers = np.arange(int(info.min), int(info.max) + 1).astype(dtype)
-    rate, _ = _rates(numbers, recipe)
-    highest = np.inf if recipe.highest_mm_h is None else recipe.highest_mm_h
-    wrong = ~(is_plausible(rate) | np.isnan(rate))
-    codes = RAIN_CODE.encode(np.where(wrong, np.nan, np.maximum(rate, 0.0)).astype(np.float32))
-    suspect = wrong | (rate > highest)
-    order = numbers.view(f"u{info.dtype.itemsize}")
-    by_bits = _Table(np.empty_like(codes), np.empty_like(suspect), np.r_[0, np.cumsum(suspect)])
-    by_bits.codes[order], by_bits.suspect[order] = codes, suspect
-    return by_bits
+def _table(meaning: _Meaning, dtype: str) -> _CodeTable:
+    limits = np.iinfo(dtype)
+    numbers = np.arange(int(limits.min), int(limits.max) + 1).astype(dtype)
+    rate, _ = _rates(numbers, meaning)
+    highest = np.inf if meaning.highest_mm_h is None else meaning.highest_mm_h
+    impossible = ~(is_plausible(rate) | np.isnan(rate))
+    codes = RAIN_CODE.encode(np.where(impossible, np.nan, np.maximum(rate, 0)).astype(np.float32))
+    suspect = impossible | (rate > highest)
+    bits = numbers.view(f"u{limits.dtype.itemsize}")
+    table = _CodeTable(np.empty_like(codes), np.empty_like(suspect), np.r_[0, np.cumsum(suspect)])
+    table.codes[bits], table.is_suspect[bits] = codes, suspect
+    return table
 
 
 def _rates(
-    stored: npt.NDArray[Any], recipe: _Recipe
+    stored: npt.NDArray[Any], meaning: _Meaning
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Rain rate (mm/h, NaN = not observed) and the values that it was made from."""
-    packing = recipe.packing
+    """Rain rate (mm/h, NaN = not observed), and the unpacked values that it was converted from."""
+    packing = meaning.packing
     numbers = stored.astype(np.float64)
     missing = np.zeros(stored.shape, dtype=bool)
     for number in packing.missing:
@@ -118,14 +142,14 @@ def _rates(
     if stored.dtype.kind == "f":
         missing |= np.isfinite(numbers) & (numbers >= NETCDF_FILL)
     values = numbers * packing.scale + packing.offset
-    for value in recipe.missing_values:
+    for value in meaning.missing_values:
         missing |= np.isclose(values, value, rtol=1e-6)
     dry = np.zeros(stored.shape, dtype=bool)
     for number in packing.dry:
         dry |= numbers == number
-    for value in recipe.dry_values:
+    for value in meaning.dry_values:
         dry |= np.isclose(values, value, rtol=1e-6)
     values[missing | dry] = np.nan
-    rate = unchecked_rain_rate(values, recipe.units, interval=recipe.interval, zr=recipe.z_r)
+    rate = unchecked_rain_rate(values, meaning.units, interval=meaning.interval, zr=meaning.z_r)
     rate[dry & ~missing] = 0.0
     return rate, values

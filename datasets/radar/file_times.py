@@ -1,4 +1,8 @@
-"""When a file's scans are: by its name, and on the archive's regular step."""
+"""Times of scans: from a file's name, from an accumulation's interval, and on the regular step.
+
+Owns how the network configuration turns what a file says into the valid time of a scan. Readers
+find the times inside their files.
+"""
 
 import re
 from datetime import datetime
@@ -8,36 +12,37 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from squall.datasets.errors import DataError
-from squall.datasets.radar.network_config import NAME_DIGITS, RadarNetworkConfig
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.network_keys import NAME_DIGITS
 from squall.datasets.radar.quality import OFF_STEP, QualityError, check_time
 
 
 def time_from_name(path: str, config: RadarNetworkConfig) -> pd.Timestamp | None:
-    """The valid time by a file's name, on the step; None where there is none.
+    """Read the valid time in a file's name, on the step; None if the name has none.
 
-    Where eras name their files in their own ways, the era that the time lies in decides.
+    Each era may name its files differently: the time must lie in the era whose pattern it fits.
     """
     for era in reversed(config.all_eras):
-        time = _named(PurePosixPath(path).name, era)
+        time = _time_from_name(PurePosixPath(path).name, era)
         if time is not None and config.at(time) is era:
             return time
     return None
 
 
-def _named(name: str, config: RadarNetworkConfig) -> pd.Timestamp | None:
-    if config.time_in_name is None:
+def _time_from_name(name: str, era: RadarNetworkConfig) -> pd.Timestamp | None:
+    if era.time_in_name is None:
         return None
-    found = _pattern(config.time_in_name).search(name)
-    if not found:
+    matched = _pattern(era.time_in_name).search(name)
+    if not matched:
         return None
     try:
-        valid = pd.Timestamp(datetime.strptime(found[0], config.time_in_name))
+        valid = pd.Timestamp(datetime.strptime(matched[0], era.time_in_name))
     except ValueError:
         return None
-    if config.time_marks == "start" and config.accumulation is not None:
-        valid += config.accumulation
+    if era.time_marks == "start" and era.accumulation is not None:
+        valid += era.accumulation
     try:
-        return snap_to_step(valid, config)
+        return snap_to_step(valid, era)
     except DataError:
         return None
 
@@ -51,23 +56,45 @@ def _pattern(time_in_name: str) -> re.Pattern[str]:
 
 
 def snap_to_step(time: pd.Timestamp, config: RadarNetworkConfig) -> pd.Timestamp:
-    """The time on the archive's regular axis that is nearest, if it is near enough.
+    """Return the nearest time on the network's regular time axis.
 
     Raises
     ------
     QualityError
-        If the time cannot be, or lies further off than the snap tolerance.
+        If the time is impossible, or further from the axis than the snap tolerance.
     """
     check_time(time)
-    step, phase = config.step.value, config.phase.value  # in integers, for speed
-    ticks, rest = divmod(time.value - phase, step)
-    snapped = pd.Timestamp((ticks + (2 * rest >= step)) * step + phase)
-    off = abs(time - snapped)
-    if off > config.snap_tolerance:
+    step, phase = config.step.value, config.phase.value  # integers are faster than Timedelta
+    steps, rest = divmod(time.value - phase, step)
+    snapped = pd.Timestamp((steps + (2 * rest >= step)) * step + phase)
+    distance = abs(time - snapped)
+    if distance > config.snap_tolerance:
         raise QualityError(
             OFF_STEP,
-            f"time {time:%Y-%m-%d %H:%M:%S} is {off.total_seconds():g} s off the step of "
+            f"time {time:%Y-%m-%d %H:%M:%S} is {distance.total_seconds():g} s off the step of "
             f"{config.step.total_seconds() / 60:g} min; set 'step', 'phase' (where scans lie off "
             "the full hour) or 'snap_tolerance' in the network configuration",
         )
     return snapped
+
+
+def accumulation_times(
+    start: pd.Timestamp | None, end: pd.Timestamp, config: RadarNetworkConfig
+) -> tuple[pd.Timestamp, pd.Timedelta | None]:
+    """Valid time (the end) and interval of an accumulation.
+
+    The configuration's ``accumulation`` and ``time_marks`` are used if the file has no start. A
+    start equal to the end counts as none: some producers write that.
+
+    Raises
+    ------
+    DataError
+        If the accumulation ends before it starts.
+    """
+    if start is not None and start < end:
+        return end, end - start
+    if start is not None and start > end:
+        raise DataError(f"accumulation starts at {start} and ends before, at {end}")
+    if config.time_marks == "start" and config.accumulation is not None:
+        return end + config.accumulation, config.accumulation
+    return end, config.accumulation

@@ -1,50 +1,52 @@
-"""The configuration of one radar network: everything in which its files differ from others'.
+"""The configuration of one radar network: all that differs between networks' files.
 
-A new network needs such a YAML file and no code.
+A new network needs one such YAML file (``configs/archives/NAME.yaml``) and no code. Owns the keys,
+the rules between keys, and eras: periods in which the network's files differ.
 """
 
-import re
 from functools import cached_property
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Self
 
 import pandas as pd
-import pyproj
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from squall.datasets.radar.network_keys import (
+    CrsText,
+    NamePattern,
+    NetworkName,
+    OneOrMore,
+    RainUnits,
+)
 from squall.datasets.radar.quality import QualityConfig
-from squall.datasets.radar.units import ZRRelation, parse_unit
+from squall.datasets.radar.units import ZRRelation
 from squall.datasets.times import Duration, Time, parse_time
-
-
-def _several(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-# digits that each directive of time_in_name stands for
-NAME_DIGITS = {"Y": 4, "j": 3, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2}
-
 
 _SAME_IN_ALL_ERAS = {
     "name", "title", "attributes", "source", "source_options", "archive", "begins", "lookback",
     "eras",
 }  # fmt: skip
+# keys that do not change which scans a file gives
+_NOT_FOR_READING = {
+    "name", "title", "attributes", "source", "source_options", "archive", "begins", "lookback",
+    "file_span",
+}  # fmt: skip
 
 
 class RadarNetworkConfig(BaseModel):
-    """How one radar network's files are read: everything that differs between networks."""
+    """How the files of one radar network are read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(description="short name of the network, used in file names")
-    title: str = Field(default="", description="name for people, on maps")
+    name: NetworkName = Field(description="short name of the network, used in file names")
+    title: str = Field(default="", description="name in full, as on maps")
     attributes: dict[str, str] = Field(
         default={}, description="institution, license and other attributes to carry along"
     )
-    step: Duration = Field(description="spacing of the scans, like 5min")
-    source: Annotated[tuple[str, ...], BeforeValidator(_several)] = Field(
+    step: Duration = Field(description="time between scans, like 5min")
+    source: OneOrMore = Field(
         default=(),
-        description="where the files are, where --files names none: globs and fsspec addresses, "
+        description="where the files are, if --files is not given: globs and fsspec addresses, "
         "with {time:%Y/%m/%d} where the time is part of the address",
     )
     source_options: dict[str, Any] = Field(
@@ -54,10 +56,10 @@ class RadarNetworkConfig(BaseModel):
     )
     archive: str | None = Field(
         default=None,
-        description="the archive, where --archive names none: a folder, s3:// or gs://",
+        description="the archive, if --archive is not given: a folder, s3:// or gs://",
     )
     begins: Time | None = Field(
-        default=None, description="when the data begin: where a first run looks from"
+        default=None, description="when the data begin: a first run looks for files from then on"
     )
     lookback: Duration = Field(
         default=pd.Timedelta("2D"),
@@ -71,10 +73,12 @@ class RadarNetworkConfig(BaseModel):
     )
     variable: str = Field(
         default="",
-        description="what holds the rain or the reflectivity: variable of a netCDF file, quantity "
-        "(RATE, ACRR, DBZH) of ODIM, image (image1) of KNMI; MRMS files hold one",
+        description="rain or reflectivity in the file: variable of netCDF, quantity (RATE, ACRR, "
+        "DBZH) of ODIM, image (image1) of KNMI; not needed for MRMS, whose files have one field",
     )
-    units: str | None = Field(default=None, description="its units, where the file's are wrong")
+    units: RainUnits | None = Field(
+        default=None, description="units of the variable, if the file's are wrong or missing"
+    )
     missing_values: tuple[float, ...] = Field(
         default=(), description="unpacked values that mean not observed, besides the fill value"
     )
@@ -83,97 +87,66 @@ class RadarNetworkConfig(BaseModel):
     )
     z_r: ZRRelation = Field(default=ZRRelation(), description="Z = a R**b for reflectivity")
     accumulation: Duration | None = Field(
-        default=None, description="interval of accumulations, where the file does not tell"
+        default=None, description="interval of accumulations, if the file does not say"
     )
     time_variable: str | None = Field(
-        default=None, description="variable of the valid time, where CF attributes do not tell"
+        default=None, description="variable of the valid time, if CF attributes do not say"
     )
     start_variable: str = Field(
-        default="start_time", description="variable of an accumulation's start, if there is one"
+        default="start_time",
+        description="variable with the start of an accumulation, if any",
     )
-    time_in_name: str | None = Field(
+    time_in_name: NamePattern | None = Field(
         default=None,
-        description="time in the file's name, like %Y%m%d_%H%M%S: used where a file has no time "
-        "variable, and to know which scan a broken file was",
+        description="time in the file's name, like %Y%m%d_%H%M%S: used if a file has no time "
+        "variable, and to know the time of a file that cannot be read",
     )
     file_span: Duration = Field(
         default=pd.Timedelta(0),
-        description="how long from the time in its name on a file has scans, like 1D for daily "
-        "files: so that --since finds them",
+        description="period that a file covers from the time in its name on, like 1D for daily "
+        "files, so that --since finds them",
     )
     time_marks: Literal["end", "start"] = Field(
-        default="end", description="what the time of an accumulation without bounds marks"
+        default="end",
+        description="whether the time of an accumulation without bounds is its end or its start",
     )
     phase: Duration = Field(
         default=pd.Timedelta(0),
-        description="how far the scans lie off multiples of the step since midnight, like 2min "
+        description="how long after multiples of the step since midnight the scans are, like 2min "
         "for scans at :02, :07 …",
     )
     snap_tolerance: Duration = Field(
-        default=pd.Timedelta("30s"), description="how far off its step a scan's time may be"
+        default=pd.Timedelta("30s"), description="how far from its step a scan's time may be"
     )
     x: str | None = Field(default=None, description="name of the x coordinate")
     y: str | None = Field(default=None, description="name of the y coordinate")
     coordinate_units: str | None = Field(
-        default=None, description="units of x and y (m, km, degrees), where the file's are wrong"
+        default=None, description="units of x and y (m, km, degrees), if the file's are wrong"
     )
-    crs: str | None = Field(
-        default=None, description="EPSG code, PROJ string or WKT, where the file has none"
+    crs: CrsText | None = Field(
+        default=None, description="EPSG code, PROJ string or WKT, if the file has none"
     )
-    quality: QualityConfig = Field(default=QualityConfig(), description="what is kept")
+    quality: QualityConfig = Field(default=QualityConfig(), description="limits of quality rules")
     regrid: Literal["nearest"] | None = Field(
         default=None,
-        description="in an era: bring its scans to the archive's grid by the nearest pixel",
+        description="in an era: put its scans on the archive's grid by the nearest pixel",
     )
     eras: tuple[dict[str, Any], ...] = Field(
         default=(),
-        description="periods in which the product differs: each has 'since' and the keys that "
-        "differ from then on until the next",
+        description="periods in which the files differ: each has 'since' and the keys that differ "
+        "from then until the next era",
     )
 
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
-            raise ValueError("use letters, digits, '_', '.' and '-' only")
-        return name
-
-    @field_validator("units")
-    @classmethod
-    def _known_unit(cls, units: str | None) -> str | None:
-        if units is not None:
-            parse_unit(units)
-        return units
-
-    @field_validator("time_in_name")
-    @classmethod
-    def _known_directives(cls, pattern: str | None) -> str | None:
-        directives = re.findall("%(.?)", pattern or "")
-        unknown = sorted({f"%{d}" for d in directives if d not in NAME_DIGITS})
-        if unknown:
-            known = " ".join(f"%{d}" for d in NAME_DIGITS)
-            raise ValueError(f"{', '.join(unknown)} is not known here; use {known}")
-        given = set(directives)
-        if pattern and not ("Y" in given and ("j" in given or {"m", "d"} <= given)):
-            raise ValueError("needs a whole date: %Y with %m and %d, or %Y with %j")
-        if len(set(directives)) < len(directives):
-            raise ValueError("each of the directives may come once")
-        return pattern
-
-    @field_validator("crs")
-    @classmethod
-    def _known_crs(cls, crs: str | None) -> str | None:
-        if crs is not None:
-            try:
-                pyproj.CRS.from_user_input(crs)
-            except pyproj.exceptions.CRSError as error:
-                raise ValueError(f"PROJ does not know this CRS: {error}") from error
-        return crs
-
     @model_validator(mode="after")
-    def _consistent(self) -> "RadarNetworkConfig":
+    def _check_keys_together(self) -> Self:
         if not self.variable and self.format != "mrms":
             raise ValueError("'variable' is missing")
+        self._check_step()
+        self._check_accumulation()
+        self._check_steps_of_eras()
+        return self
+
+    def _check_step(self) -> None:
         if self.step < pd.Timedelta("1s") or self.step % pd.Timedelta("1s"):
             raise ValueError(f"step {self.step} must be a whole number of seconds")
         if not pd.Timedelta(0) <= self.phase < self.step:
@@ -182,22 +155,30 @@ class RadarNetworkConfig(BaseModel):
             raise ValueError(
                 f"snap_tolerance {self.snap_tolerance} must be less than half the step {self.step}"
             )
+
+    def _check_accumulation(self) -> None:
         if self.accumulation is not None and self.accumulation <= pd.Timedelta(0):
             raise ValueError(f"accumulation {self.accumulation} must be positive")
         if self.time_marks == "start" and self.accumulation is None:
             raise ValueError("time_marks 'start' needs 'accumulation', like 10min")
+
+    def _check_steps_of_eras(self) -> None:
         for since, era in self._eras:
             if era.step % self.step or (era.phase - self.phase) % self.step:
                 raise ValueError(
                     f"the era since {since:%Y-%m-%d} has scans every {era.step}, which do not "
                     f"lie on the archive's step of {self.step}"
                 )
-        return self
 
     @cached_property
-    def _eras(self) -> tuple[tuple[pd.Timestamp, "RadarNetworkConfig"], ...]:
+    def _eras(self) -> tuple[tuple[pd.Timestamp, Self], ...]:
+        """First moment (UTC) and full configuration of each era, in order of time.
+
+        An era has the network's keys and its own in place of them; it does not inherit those of
+        the era before.
+        """
         base = self.model_dump(exclude={"eras"}, exclude_unset=True)
-        found = []
+        eras = []
         for number, era in enumerate(self.eras):
             if "since" not in era:
                 raise ValueError(f"eras.{number}: 'since' is missing, like 2024-06-04")
@@ -206,20 +187,21 @@ class RadarNetworkConfig(BaseModel):
                 raise ValueError(f"eras.{number}: {', '.join(wrong)} cannot differ between eras")
             since = parse_time(era["since"])
             changes = {key: value for key, value in era.items() if key != "since"}
-            found.append((since, RadarNetworkConfig.model_validate(base | changes)))
-        if [since for since, _ in found] != sorted({since for since, _ in found}):
+            eras.append((since, type(self).model_validate(base | changes)))
+        moments = [since for since, _ in eras]
+        if moments != sorted(set(moments)):
             raise ValueError("eras must be in the order of their 'since', each once")
-        if found and None in (self.time_in_name, *(era.time_in_name for _, era in found)):
+        if eras and None in (self.time_in_name, *(era.time_in_name for _, era in eras)):
             raise ValueError("eras need 'time_in_name', by which a file's era is known")
-        return tuple(found)
+        return tuple(eras)
 
     @property
-    def all_eras(self) -> tuple["RadarNetworkConfig", ...]:
-        """The configuration before the first era, and each era's own."""
+    def all_eras(self) -> tuple[Self, ...]:
+        """The configuration before the first era, followed by that of each era."""
         return (self, *(era for _, era in self._eras))
 
-    def at(self, time: pd.Timestamp | None) -> "RadarNetworkConfig":
-        """The configuration in force at a time (UTC); without a time, that before all eras."""
+    def at(self, time: pd.Timestamp | None) -> Self:
+        """Return the configuration in force at a time (UTC); the one before all eras for None."""
         config = self
         for since, era in self._eras:
             if time is not None and time >= since:
@@ -228,9 +210,6 @@ class RadarNetworkConfig(BaseModel):
 
     @cached_property
     def reading_key(self) -> str:
-        """Digest of all that decides what a file gives."""
-        plain = self.model_dump_json(
-            exclude={"name", "title", "attributes", "source", "source_options", "archive",
-                     "begins", "lookback", "file_span"}
-        )  # fmt: skip
-        return blake2b(plain.encode(), digest_size=16).hexdigest()
+        """Digest of all keys that decide which scans a file gives."""
+        keys = self.model_dump_json(exclude=_NOT_FOR_READING)
+        return blake2b(keys.encode(), digest_size=16).hexdigest()

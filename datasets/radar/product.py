@@ -1,8 +1,8 @@
-"""What every reader of radar files gives: the small interface between formats and ingestion.
+"""`Product`: what every reader returns, the interface between file formats and ingestion.
 
-A reader is a context manager, called with a local path and the network configuration, that
-opens one file and yields a `Product`. It finds things in a file; what the numbers mean is
-`squall.datasets.radar.encoding`, what is good enough to keep is `squall.datasets.radar.quality`.
+A reader is a context manager: called with a local path and the network configuration, it opens one
+file and yields a `Product`. It finds grid, times and numbers; `squall.datasets.radar.encoding`
+converts the numbers to rain, and `squall.datasets.radar.quality` decides which scans are kept.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy.typing as npt
 import pandas as pd
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
-
-if TYPE_CHECKING:
-    from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.network_config import RadarNetworkConfig
 
 MAX_SCAN_PIXELS = 2**27  # the largest composites have some 25 million
-LONGEST_AXIS = 2**17
-MAX_SCANS = 2**20  # in one file: ten years of one every five minutes
+MAX_AXIS_PIXELS = 2**17
+MAX_SCANS = 2**20  # in one file: ten years of a scan every five minutes
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,8 @@ class Packing:
     ----------
     units : as the file writes them, like ``mm h-1`` or ``dBZ``; see `units.parse_unit`.
     missing : stored values that mean not observed.
-    dry : stored values that mean observed, and no rain (``undetect`` of ODIM).
-    lowest, highest : stored values outside this range are not observed; None for no limit.
+    dry : stored values that mean observed without rain (``undetect`` of ODIM).
+    lowest, highest : stored values outside this range mean not observed; None = no limit.
     """
 
     units: str
@@ -49,14 +47,14 @@ class Packing:
 
 @dataclass(frozen=True)
 class Product:
-    """One open file: scans on one grid.
+    """An open file with scans on one grid.
 
     Parameters
     ----------
     grid : north up, in metres (degrees where the CRS is geographic).
     times : valid time of each scan, UTC, in the file's order; the end of an accumulation.
-    intervals : over which each scan's accumulation was gathered; None for rates, reflectivity and
-        where the file does not tell.
+    intervals : duration of each scan's accumulation; None for rates and reflectivity, and if the
+        file does not say.
     read_stored : function of a scan's position in the file, which reads the scan's numbers as they
         are stored, of any type, (y, x) on the grid. It works while the file is open, and nothing
         is read before it is called.
@@ -69,19 +67,19 @@ class Product:
     read_stored: Callable[[int], npt.NDArray[Any]]
 
 
-Reader = Callable[[str, "RadarNetworkConfig"], AbstractContextManager[Product]]
+Reader = Callable[[str, RadarNetworkConfig], AbstractContextManager[Product]]
 
 
 def check_scan_shape(height: int, width: int) -> None:
-    """Refuse absurd dimensions before memory is taken for them.
+    """Reject absurd dimensions before memory is allocated for them.
 
     Raises
     ------
     DataError
         If a scan of this shape cannot be a radar composite.
     """
-    if max(height, width) > LONGEST_AXIS or height * width > MAX_SCAN_PIXELS:
+    if max(height, width) > MAX_AXIS_PIXELS or height * width > MAX_SCAN_PIXELS:
         raise DataError(
             f"says that it has {height} × {width} pixels, more than any radar composite "
-            f"(at most {LONGEST_AXIS} a side and {MAX_SCAN_PIXELS} in all)"
+            f"(at most {MAX_AXIS_PIXELS} a side and {MAX_SCAN_PIXELS} in total)"
         )

@@ -1,7 +1,7 @@
-"""What makes a scan good enough to keep: the rules of an network configuration.
+"""Quality rules: which scans are kept, and which pixels count as not observed.
 
-Owns the rules' names and limits. A refused scan is recorded with the rule and the reason; its file
-stays where it is.
+Owns the rules' names, which archives and reports store, and their limits. Knows no file format. A
+new rule is a function here, with its limit in `QualityConfig`, which `radar_file` calls.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ OTHER_GRID = "other grid"
 IDENTICAL = "identical scans"
 
 _A_DAY = timedelta(days=1)
-EARLIEST = pd.Timestamp("1975-01-01")  # no digital radar archive is older; 1970 is a lost time
+# no digital radar archive is older; a lost time is often written as 1970-01-01
+EARLIEST = pd.Timestamp("1975-01-01")
 
 
 class QualityError(DataError):
-    """A scan that a rule refuses; ``rule`` is the rule's short name, to count by."""
+    """A scan that a quality rule rejects; ``rule`` is one of the rules' names above."""
 
     def __init__(self, rule: str, reason: str) -> None:
         super().__init__(reason)
@@ -47,52 +48,55 @@ class QualityError(DataError):
 
 
 class QualityConfig(BaseModel):
-    """Limits of what is kept; the default refuses only what cannot be right."""
+    """Limits of the quality rules; the defaults reject only impossible scans."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     highest_mm_h: float | None = Field(
-        default=None, gt=0, description="a pixel with a higher rate is taken as not observed [mm/h]"
+        default=None, gt=0, description="a pixel with a higher rate counts as not observed [mm/h]"
     )
     highest_share: float = Field(
         default=0.01,
         gt=0,
         le=1,
-        description="share of the observed pixels above highest_mm_h that refuses the scan",
+        description="a scan with a larger share of observed pixels above highest_mm_h is rejected",
     )
     least_observed_share: float = Field(
-        default=0.0, ge=0, le=1, description="a scan with fewer observed pixels is refused"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="a scan with a smaller share of observed pixels is rejected",
     )
     reject_identical: bool = Field(
         default=True,
-        description="refuse a scan with rain that equals the one before in every pixel: a radar "
-        "that is stuck",
+        description="reject a scan with rain that equals the scan before it in all pixels: the "
+        "radar or its processing is stuck",
     )
     name_tolerance: Duration = Field(
-        default=pd.Timedelta("3h"),  # less than most time zones and any wrong day are off
-        description="how far the time in a file's name may lie outside the times inside",
+        default=pd.Timedelta("3h"),  # smaller than the errors by a time zone or a wrong day
+        description="how far the time in a file's name may be from the times in the file",
     )
     clutter_mask: Path | None = Field(
         default=None,
-        description="netCDF file with a variable 'clutter' (y, x) on the archive's grid: where it "
-        "is not 0, a pixel is not observed",
+        description="netCDF file with a variable 'clutter' (y, x) on the archive's grid: a pixel "
+        "where it is not 0 counts as not observed",
     )
 
 
 def check_time(time: pd.Timestamp) -> None:
-    """Refuse times that no scan can have."""
+    """Reject a time before the first digital radars, or in the future."""
     latest = pd.Timestamp(datetime.now(UTC).replace(tzinfo=None) + _A_DAY)
     if not EARLIEST <= time <= latest:
         raise QualityError(
             IMPOSSIBLE_TIME,
-            f"time {time:%Y-%m-%d %H:%M:%S} cannot be: before {EARLIEST:%Y} or in the future",
+            f"time {time:%Y-%m-%d %H:%M:%S} is impossible: before {EARLIEST:%Y} or in the future",
         )
 
 
 def check_time_in_name(
     first: pd.Timestamp, last: pd.Timestamp, named: pd.Timestamp | None, quality: QualityConfig
 ) -> None:
-    """Refuse a file named for another time than that of its first to last scan: one is wrong."""
+    """Reject a file whose name has a time far from its first to last scan: one of them is wrong."""
     tolerance = quality.name_tolerance
     if named is not None and not first - tolerance <= named <= last + tolerance:
         raise QualityError(
@@ -106,7 +110,13 @@ def check_time_in_name(
 def mask_out_of_range(
     codes: npt.NDArray[np.uint8], too_high: npt.NDArray[np.bool_], quality: QualityConfig
 ) -> int:
-    """Take pixels above the physical range as not observed, in place; returns how many."""
+    """Mark pixels above the physical range as not observed, in place, and return their count.
+
+    Raises
+    ------
+    QualityError
+        If their share of the observed pixels is above ``highest_share``.
+    """
     count = int(too_high.sum())
     observed = int((codes != RAIN_CODE.NOT_OBSERVED).sum())
     if count > quality.highest_share * observed:
@@ -120,12 +130,20 @@ def mask_out_of_range(
 
 
 def mask_clutter(codes: npt.NDArray[np.uint8], quality: QualityConfig) -> int:
-    """Take the pixels of the static clutter mask as not observed, in place; returns how many."""
+    """Mark pixels of the static clutter mask as not observed, in place, and return their count.
+
+    Raises
+    ------
+    QualityError
+        If the mask and the scan have different shapes.
+    ConfigError
+        If the mask's file cannot be read.
+    """
     if quality.clutter_mask is None:
         return 0
     mask = read_clutter_mask(quality.clutter_mask)
     if mask.shape != codes.shape:
-        raise QualityError(  # of one odd file perhaps; a run goes on
+        raise QualityError(  # perhaps one file has another grid, so the run goes on
             OTHER_GRID,
             f"{quality.clutter_mask}: the clutter mask has {mask.shape[0]} × {mask.shape[1]} "
             f"pixels, the scan has {codes.shape[0]} × {codes.shape[1]}",
@@ -136,7 +154,7 @@ def mask_clutter(codes: npt.NDArray[np.uint8], quality: QualityConfig) -> int:
 
 
 def check_observed_share(codes: npt.NDArray[np.uint8], quality: QualityConfig) -> None:
-    """Refuse a scan of which too little is observed."""
+    """Reject a scan with too small a share of observed pixels."""
     if quality.least_observed_share == 0.0:
         return
     share = float((codes != RAIN_CODE.NOT_OBSERVED).mean())
@@ -144,13 +162,13 @@ def check_observed_share(codes: npt.NDArray[np.uint8], quality: QualityConfig) -
         raise QualityError(
             OBSERVED_SHARE,
             f"{share:.1%} of the pixels are observed, at least "
-            f"{quality.least_observed_share:.1%} are wanted",
+            f"{quality.least_observed_share:.1%} are required",
         )
 
 
 @lru_cache(maxsize=8)
 def read_clutter_mask(path: Path) -> npt.NDArray[np.bool_]:
-    """(y, x) north up, True where the mask hides a pixel.
+    """Read a clutter mask: (y, x), north up, True where a pixel counts as not observed.
 
     Raises
     ------
@@ -163,12 +181,12 @@ def read_clutter_mask(path: Path) -> npt.NDArray[np.bool_]:
     except (OSError, KeyError, ValueError) as error:
         raise ConfigError(
             f"{path}: is no clutter mask: expected netCDF with a variable 'clutter' (y, x), "
-            f"got {error}"
+            f"found {error}"
         ) from error
     if mask.ndim != 2:
         raise ConfigError(f"{path}: 'clutter' has dimensions {mask.dims}, expected (y, x)")
     values = np.nan_to_num(np.asarray(mask.values, dtype=np.float64)) != 0
-    # xarray counts the pixels of an axis that has no coordinate, which says nothing of north
+    # an axis without a coordinate gets pixel numbers from xarray, which say nothing of north
     rows, columns = (mask[dim] if dim in mask.coords else None for dim in mask.dims)
     if rows is not None and float(rows[0]) < float(rows[-1]):
         values = values[::-1]

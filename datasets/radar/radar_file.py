@@ -1,13 +1,14 @@
-"""Reading one radar file into coded scans, as an network configuration describes it.
+"""Reading one radar file into encoded scans, by the network configuration.
 
-Owns the order of things for one file: digest, reader, code, quality rules. One call reads one file
-and is safe in a process of its own.
+Owns the steps for one file: digest, reader, encoding, quality rules. Keeps no state between files,
+so that worker processes can read one file each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 
@@ -36,7 +37,10 @@ from squall.datasets.radar.regrid import nearest
 
 @dataclass(frozen=True, eq=False)
 class FileScan:
-    """One scan of a file, harmonised and coded; ``codes`` (y, x) stay where they were read."""
+    """One scan of a file, harmonised and encoded.
+
+    ``codes`` (y, x) is None in a report that was sent from a worker process without them.
+    """
 
     time: pd.Timestamp
     codes: npt.NDArray[np.uint8] | None
@@ -45,7 +49,7 @@ class FileScan:
 
 @dataclass(frozen=True)
 class RejectedScan:
-    """A scan, or with ``time`` None perhaps a whole file, that cannot be used."""
+    """A scan or a whole file that is rejected; ``time`` is None if no slot is known for it."""
 
     time: pd.Timestamp | None
     rule: str
@@ -54,10 +58,10 @@ class RejectedScan:
 
 @dataclass(frozen=True)
 class FileReport:
-    """What one file gave: scans on its grid, and what had to be set aside with the reason.
+    """Scans of one file on its grid, and the rejected scans with the reasons.
 
-    ``scan_count`` is that of the whole file, of which only a part may have been asked for;
-    ``masked_px`` counts pixels by the rule that hid them.
+    ``scan_count`` counts all scans of the file, also those that were not asked for;
+    ``masked_px`` counts pixels marked as not observed, by rule.
     """
 
     path: str
@@ -70,12 +74,12 @@ class FileReport:
     masked_px: dict[str, int] = field(default_factory=dict)
 
     def without_codes(self) -> FileReport:
-        """The same report, small enough to travel between processes."""
+        """Return the report without codes, small enough to be sent between processes."""
         return replace(self, scans=[replace(scan, codes=None) for scan in self.scans])
 
 
 def file_digest(path: str) -> str:
-    """Digest of a file's bytes, 32 hexadecimal digits."""
+    """Compute the digest of a file's bytes, 32 hexadecimal digits."""
     digest = blake2b(digest_size=16)
     with Path(path).open("rb") as stream:
         while block := stream.read(2**22):
@@ -92,80 +96,108 @@ def read_file(
     max_px: int | None = None,
     target_grid: Grid | None = None,
 ) -> FileReport:
-    """Read, harmonise and code the scans of a file; never raises for what is in the file.
+    """Read, harmonise and encode the scans of a file.
+
+    Broken content never raises: it is reported in ``FileReport.rejected``.
 
     Parameters
     ----------
-    path : a local file; its name may tell the time and the era.
-    first, count : the scans to read, by their position in the file; None for all.
-    max_px : pixels to hold at once: fewer scans are read where they would have more.
-    target_grid : the archive's grid, for eras that are brought to it.
+    path : a local file; its name may give the time and with it the era.
+    first, count : position of the first scan to read, and how many; None for all.
+    max_px : upper limit of the pixels in memory: reading stops before it is exceeded, but after
+        one scan at the earliest.
+    target_grid : the archive's grid, for eras with ``regrid``.
 
     Raises
     ------
     ConfigError
-        If the configuration cannot work, whatever the file.
+        If the configuration cannot work for any file.
     OSError
         If the file cannot be opened.
     """
-    eras = config
-    named = time_from_name(path, eras)
-    config = eras.at(named)
+    name_time = time_from_name(path, config)
+    era = config.at(name_time)
     report = FileReport(path, file_digest(path), Path(path).stat().st_size)
     if report.size == 0:
-        return replace(
-            report, rejected=[RejectedScan(named, UNREADABLE, "the file is empty (0 bytes)")]
-        )
+        rejected = RejectedScan(name_time, UNREADABLE, "the file is empty (0 bytes)")
+        return replace(report, rejected=[rejected])
     try:
-        with reader_of(config)(path, config) as product:
+        with reader_of(era)(path, era) as product:
             end = len(product.times)
             if count is not None:
                 end = min(end, first + count)
             if max_px is not None:
                 height, width = product.grid.shape
                 end = min(end, first + max(1, max_px // (height * width)))
-            return _read_scans(report, product, range(first, end), named, target_grid, config, eras)
+            grid = product.grid if era.regrid is None or target_grid is None else target_grid
+            file = _OpenFile(product, config, era, name_time, grid)
+            return _read_scans(report, file, range(first, end))
     except ConfigError:
         raise
     except DataError as error:
         reason = str(error)
-    except Exception as error:  # a broken file may fail anywhere in the library that reads it
-        reason = f"cannot be read as {FORMATS[config.format]}: {first_line(error)}"
-    return replace(report, rejected=[RejectedScan(named, UNREADABLE, reason)])
+    except Exception as error:  # libraries raise any exception for a broken file
+        reason = _unreadable(error, era)
+    return replace(report, rejected=[RejectedScan(name_time, UNREADABLE, reason)])
 
 
-def _read_scans(
-    report: FileReport,
-    product: Product,
-    wanted: Sequence[int],
-    named: pd.Timestamp | None,
-    target_grid: Grid | None,
-    config: RadarNetworkConfig,
-    eras: RadarNetworkConfig,
-) -> FileReport:
+@dataclass(frozen=True)
+class _OpenFile:
+    """An open file, and what decides how its scans are read.
+
+    Parameters
+    ----------
+    network : the configuration with all eras.
+    era : the configuration in force at ``name_time``, the time in the file's name.
+    grid : of the codes; it differs from the product's if the era's scans are regridded.
+    """
+
+    product: Product
+    network: RadarNetworkConfig
+    era: RadarNetworkConfig
+    name_time: pd.Timestamp | None
+    grid: Grid
+
+    @cached_property
+    def _first_and_last(self) -> tuple[pd.Timestamp, pd.Timestamp]:
+        return min(self.product.times), max(self.product.times)
+
+    def check_times(self, slot: pd.Timestamp) -> None:
+        """Reject a scan if the time in the file's name is wrong, or gives the wrong era."""
+        check_time_in_name(*self._first_and_last, self.name_time, self.era.quality)
+        if self.name_time is None and self.network.at(slot) is not self.network:
+            raise QualityError(
+                NAME_AND_TIME,
+                f"time {slot:%Y-%m-%d %H:%M} lies in one of the eras, but the file was read "
+                "without an era, because its name has no time on the step; correct "
+                "'time_in_name' or 'snap_tolerance' in the network configuration",
+            )
+
+    def read_codes(self, index: int, masked_px: dict[str, int]) -> npt.NDArray[np.uint8]:
+        """Read and encode the scan at a position, (y, x), and add its masked pixels by rule."""
+        product, quality = self.product, self.era.quality
+        stored = product.read_stored(index)
+        if stored.shape != product.grid.shape:
+            raise DataError(f"a scan of {stored.shape} pixels is on a grid of {product.grid.shape}")
+        codes, too_high = encode_scan(stored, product.packing, product.intervals[index], self.era)
+        if self.grid is not product.grid:
+            codes = nearest(codes, product.grid, self.grid)
+        masked_px["physical range"] += too_high
+        masked_px["clutter mask"] += mask_clutter(codes, quality)
+        check_observed_share(codes, quality)
+        return codes
+
+
+def _read_scans(report: FileReport, file: _OpenFile, positions: Sequence[int]) -> FileReport:
     scans: list[FileScan] = []
     rejected: list[RejectedScan] = []
-    masked = {"physical range": 0, "clutter mask": 0}
-    grid = product.grid if config.regrid is None or target_grid is None else target_grid
-    within = (min(product.times), max(product.times)) if product.times else None
-    for index in wanted:
+    masked_px = {"physical range": 0, "clutter mask": 0}
+    for index in positions:
         slot: pd.Timestamp | None = None
-        time = product.times[index]
         try:
-            slot = snap_to_step(time, config)
-            if within is not None:
-                check_time_in_name(*within, named, config.quality)
-            _check_era(slot, named, eras)
-            stored = product.read_stored(index)
-            if stored.shape != product.grid.shape:
-                there = product.grid.shape
-                raise DataError(f"a scan of {stored.shape} pixels is on a grid of {there}")
-            codes, too_high = encode_scan(stored, product.packing, product.intervals[index], config)
-            if grid is not product.grid:
-                codes = nearest(codes, product.grid, grid)
-            masked["physical range"] += too_high
-            masked["clutter mask"] += mask_clutter(codes, config.quality)
-            check_observed_share(codes, config.quality)
+            slot = snap_to_step(file.product.times[index], file.era)
+            file.check_times(slot)
+            codes = file.read_codes(index, masked_px)
             scans.append(FileScan(slot, codes, measure(codes)))
         except QualityError as error:
             rejected.append(RejectedScan(slot, error.rule, str(error)))
@@ -173,25 +205,17 @@ def _read_scans(
             rejected.append(RejectedScan(slot, UNREADABLE, str(error)))
         except ConfigError:
             raise
-        except (OSError, RuntimeError, ValueError) as error:  # a damaged chunk of this scan alone
-            reason = f"cannot be read as {FORMATS[config.format]}: {first_line(error)}"
-            rejected.append(RejectedScan(slot, UNREADABLE, reason))
+        except (OSError, RuntimeError, ValueError) as error:  # perhaps only this scan is damaged
+            rejected.append(RejectedScan(slot, UNREADABLE, _unreadable(error, file.era)))
     return replace(
         report,
-        grid=grid,
+        grid=file.grid,
         scans=scans,
         rejected=rejected,
-        scan_count=len(product.times),
-        masked_px={rule: count for rule, count in masked.items() if count},
+        scan_count=len(file.product.times),
+        masked_px={rule: count for rule, count in masked_px.items() if count},
     )
 
 
-def _check_era(slot: pd.Timestamp, named: pd.Timestamp | None, eras: RadarNetworkConfig) -> None:
-    """Refuse to read a scan as another era has it: without a name, the first one is taken."""
-    if named is None and eras.at(slot) is not eras:
-        raise QualityError(
-            NAME_AND_TIME,
-            f"time {slot:%Y-%m-%d %H:%M} lies in one of the eras, and the file's name has no time "
-            "on the step by which that is known before reading; correct 'time_in_name' or "
-            "'snap_tolerance' in the network configuration",
-        )
+def _unreadable(error: Exception, era: RadarNetworkConfig) -> str:
+    return f"cannot be read as {FORMATS[era.format]}: {first_line(error)}"

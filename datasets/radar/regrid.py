@@ -1,4 +1,4 @@
-"""Scans of an era with another grid, brought to the archive's grid by the nearest pixel."""
+"""Nearest-pixel regridding: puts scans of an era with another grid on the archive's grid."""
 
 from functools import lru_cache
 
@@ -11,7 +11,7 @@ from squall.datasets.grid import Grid
 
 
 def nearest(codes: npt.NDArray[np.uint8], source: Grid, target: Grid) -> npt.NDArray[np.uint8]:
-    """Codes on the target grid: those of the source pixel that the target's centre lies in.
+    """Give each target pixel the code of the source pixel that its centre lies in.
 
     Parameters
     ----------
@@ -19,15 +19,15 @@ def nearest(codes: npt.NDArray[np.uint8], source: Grid, target: Grid) -> npt.NDA
 
     Returns
     -------
-    (y, x) on the target grid; not observed where the source does not reach.
+    (y, x) on the target grid; not observed outside the source grid.
     """
-    index = _indices(_Key(source), _Key(target))
-    beyond = np.append(codes.ravel(), np.uint8(RAIN_CODE.NOT_OBSERVED))
-    return np.asarray(beyond[index])
+    index = _source_index(_HashableGrid(source), _HashableGrid(target))
+    codes_and_outside = np.append(codes.ravel(), np.uint8(RAIN_CODE.NOT_OBSERVED))
+    return np.asarray(codes_and_outside[index])
 
 
-class _Key:
-    """A grid that can be looked up by its content."""
+class _HashableGrid:
+    """A grid as a key of a cache, compared by its content."""
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
@@ -37,12 +37,12 @@ class _Key:
         return hash(self._content)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self._content == other._content
+        return isinstance(other, _HashableGrid) and self._content == other._content
 
 
 @lru_cache(maxsize=4)
-def _indices(source_key: _Key, target_key: _Key) -> npt.NDArray[np.int32]:
-    """(y, x) of the target: flat index of the source pixel; one past the last for none."""
+def _source_index(source_key: _HashableGrid, target_key: _HashableGrid) -> npt.NDArray[np.int32]:
+    """Flat index of the source pixel of each target pixel, (y, x); the source's size if none."""
     source, target = source_key.grid, target_key.grid
     to_source = pyproj.Transformer.from_crs(target.crs, source.crs, always_xy=True)
     x, y = to_source.transform(*np.meshgrid(target.x, target.y))
@@ -50,7 +50,7 @@ def _indices(source_key: _Key, target_key: _Key) -> npt.NDArray[np.int32]:
     if source.crs.is_geographic:  # longitudes may count from 0 to 360
         west = source.x[0] - width / 2
         x = west + (x - west) % 360
-    with np.errstate(invalid="ignore"):  # infinity on the other side of the earth
+    with np.errstate(invalid="ignore"):  # PROJ returns inf for points outside a projection
         column = np.floor((x - source.x[0]) / width + 0.5)
         row = np.floor((source.y[0] - y) / height + 0.5)
         rows, columns = source.shape

@@ -1,7 +1,7 @@
-"""What radar products say, turned into rain rate in mm/h, north up, in metres.
+"""Units of radar products, and their conversion to rain rate in mm/h.
 
-Owns units, accumulations, Z-R and coordinates. Converts by units, never by name, and refuses what
-is ambiguous. Reads no files: `squall.datasets.radar.readers` do.
+Owns the tables of units, accumulations, Z-R relations and the limits of a plausible rain rate.
+Converts by unit, never by a variable's name, and rejects an ambiguous unit. Reads no files.
 """
 
 import re
@@ -18,7 +18,7 @@ from squall.datasets.radar.quality import IMPOSSIBLE_VALUE, QualityError
 Quantity = Literal["rate", "accumulation", "reflectivity"]
 Floats = npt.NDArray[np.floating]
 
-# unit -> (quantity, factor to mm/h, mm, or dBZ); 1 kg of water on 1 m2 is 1 mm
+# unit -> (quantity, factor to mm/h, mm or dBZ); 1 kg of water on 1 m2 is 1 mm deep
 UNITS: dict[str, tuple[Quantity, float]] = {
     "mm h-1": ("rate", 1.0),
     "mm min-1": ("rate", 60.0),
@@ -38,7 +38,7 @@ UNITS: dict[str, tuple[Quantity, float]] = {
     "in": ("accumulation", 25.4),
     "dbz": ("reflectivity", 1.0),
 }
-# how files spell units in full -> the abbreviation that tables of units use
+# units spelt in full -> their abbreviations in the tables of units
 UNIT_WORDS = {
     "millimeter": "mm", "millimeters": "mm", "millimetre": "mm", "millimetres": "mm",
     "meter": "m", "meters": "m", "metre": "m", "metres": "m", "inch": "in", "inches": "in",
@@ -46,13 +46,13 @@ UNIT_WORDS = {
     "second": "s", "seconds": "s", "sec": "s", "day": "d", "days": "d",
     "kilometer": "km", "kilometers": "km", "kilometre": "km", "kilometres": "km",
 }  # fmt: skip
-ROUNDING_MM_H = 1e-3  # how far below zero packing may bring a dry pixel
-IMPOSSIBLE_MM_H = 5000.0  # clutter reaches some hundreds; beyond this it is a fill value or a unit
+ROUNDING_MM_H = 1e-3  # packing may bring a dry pixel this far below zero
+IMPOSSIBLE_MM_H = 5000.0  # clutter reaches some hundreds; more is a fill value or a wrong unit
 
 
 @dataclass(frozen=True)
 class ZRRelation:
-    """Z = a R**b, with Z in mm6 m-3 and R in mm/h."""
+    """Z-R relation Z = a R**b, with Z in mm6 m-3 and R in mm/h."""
 
     a: float = 200.0
     b: float = 1.6
@@ -63,12 +63,16 @@ class ZRRelation:
 
 
 def parse_unit(text: str) -> tuple[Quantity, float]:
-    """Quantity and factor of a unit as files write it: ``mm/h``, ``kg m^-2 s^-1``, ``dBZ`` …
+    """Read a unit as files write it: ``mm/h``, ``kg m^-2 s^-1``, ``dBZ`` …
+
+    Returns
+    -------
+    The quantity, and the factor to mm/h, mm or dBZ.
 
     Raises
     ------
     DataError
-        If the unit is none of rain rate, accumulation or reflectivity.
+        If the unit is not one of rain rate, accumulation or reflectivity.
     """
     try:
         return UNITS[_canonical(text)]
@@ -81,17 +85,17 @@ def parse_unit(text: str) -> tuple[Quantity, float]:
 
 
 def _canonical(text: str) -> str:
-    """``MM/hr``, ``mm*h**-1`` and ``mm.h^-1`` are all ``mm h-1``."""
-    words = text.strip().lower().replace("**", "").replace("^", "").replace("·", " ")
-    words = re.sub(r"[*.]", " ", words)
-    words = re.sub(r"\s*/\s*([a-z]+)(\d*)", lambda m: f" {m[1]}-{m[2] or 1}", words)
-    parts = []
-    for word in words.split():
+    """Spell a unit as in `UNITS`: ``MM/hr``, ``mm*h**-1`` and ``mm.h^-1`` become ``mm h-1``."""
+    plain = text.strip().lower().replace("**", "").replace("^", "").replace("·", " ")
+    plain = re.sub(r"[*.]", " ", plain)
+    plain = re.sub(r"\s*/\s*([a-z]+)(\d*)", lambda m: f" {m[1]}-{m[2] or 1}", plain)
+    factors = []
+    for word in plain.split():
         matched = re.fullmatch(r"([a-z]+)([-+]?\d*)", word)
         if not matched:
             return text
-        parts.append(UNIT_WORDS.get(matched[1], matched[1]) + matched[2])
-    return " ".join(parts)
+        factors.append(UNIT_WORDS.get(matched[1], matched[1]) + matched[2])
+    return " ".join(factors)
 
 
 def rain_rate_from_dbz(dbz: Floats, zr: ZRRelation) -> Floats:
@@ -99,29 +103,29 @@ def rain_rate_from_dbz(dbz: Floats, zr: ZRRelation) -> Floats:
 
     Parameters
     ----------
-    dbz : any shape, dBZ. NaN = not observed; -inf = no echo.
+    dbz : any shape, dBZ; NaN = not observed, -inf = no echo.
 
     Returns
     -------
-    The same shape, mm/h. NaN stays NaN, no echo is 0.
+    The same shape, mm/h; NaN = not observed, no echo is 0.
     """
-    with np.errstate(over="ignore"):  # an undeclared fill of 9999 dBZ; infinite rain is refused
+    with np.errstate(over="ignore"):  # an undeclared fill of 9999 dBZ gives inf, which is rejected
         return np.asarray((10.0 ** (dbz / 10.0) / zr.a) ** (1.0 / zr.b))
 
 
 def unchecked_rain_rate(
     values: Floats, units: str, *, interval: pd.Timedelta | None, zr: ZRRelation
 ) -> npt.NDArray[np.float64]:
-    """Rain rate of any supported quantity, whatever comes out.
+    """Convert any supported quantity to rain rate, without a check of the result.
 
     Parameters
     ----------
     values : any shape, in ``units``; NaN = not observed.
-    interval : over which an accumulation was gathered; not needed for rates and reflectivity.
+    interval : duration of an accumulation; not needed for rates and reflectivity.
 
     Returns
     -------
-    The same shape, mm/h, NaN = not observed; see `check_plausible`.
+    The same shape, mm/h, NaN = not observed. `check_plausible` finds impossible rates.
 
     Raises
     ------
@@ -147,16 +151,17 @@ def unchecked_rain_rate(
 
 
 def is_plausible(rate: Floats) -> npt.NDArray[np.bool_]:
-    """Where a rain rate (mm/h) can be one; NaN cannot."""
+    """Where a rain rate (mm/h) is possible; NaN is not."""
     return (rate >= -ROUNDING_MM_H) & (rate <= IMPOSSIBLE_MM_H)
 
 
 def check_plausible(rate: Floats, values: Floats, units: str) -> None:
-    """Refuse what no rain can be: an undeclared fill value or a wrong unit.
+    """Reject rates that rain cannot have: they come from an undeclared fill value or a wrong unit.
 
     Parameters
     ----------
-    rate, values : the same shape; mm/h and what it was converted from, for the message.
+    rate, values : the same shape; mm/h, and the values in ``units`` before the conversion, which
+        the message shows.
 
     Raises
     ------
@@ -169,7 +174,7 @@ def check_plausible(rate: Floats, values: Floats, units: str) -> None:
         lowest = float(values[np.unravel_index(np.nanargmin(rate), rate.shape)])
         raise QualityError(
             IMPOSSIBLE_VALUE,
-            f"value {lowest:g} {units} is negative and not declared as missing; list such codes "
+            f"value {lowest:g} {units} is negative and not declared as missing; list such values "
             "under 'missing_values' or 'dry_values' in the network configuration",
         )
     if np.isinf(rate).any():
@@ -189,7 +194,9 @@ def check_plausible(rate: Floats, values: Floats, units: str) -> None:
 def rain_rate(
     values: Floats, units: str, *, interval: pd.Timedelta | None, zr: ZRRelation
 ) -> npt.NDArray[np.float32]:
-    """Rain rate of any supported quantity, checked: `unchecked_rain_rate` and `check_plausible`.
+    """Convert any supported quantity to rain rate and reject impossible rates.
+
+    See `unchecked_rain_rate` and `check_plausible`.
 
     Returns
     -------

@@ -13,11 +13,9 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from h5py import h5l, h5z
 
 from squall.datasets.errors import DataError, first_line
-from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import check_scan_shape
 
 MAX_MEMBERS = 10_000  # of one group; a day of one-minute scans has 1440
@@ -149,28 +147,6 @@ def numbers(owner: h5py.Group, name: str) -> npt.NDArray[np.float64] | None:
         return np.asarray(value, dtype=np.float64).ravel()
     except (TypeError, ValueError):
         raise DataError(f"attribute {_place(owner, name)} is {value!r}, expected numbers") from None
-
-
-def accumulation_times(
-    start: pd.Timestamp | None, end: pd.Timestamp, config: RadarNetworkConfig
-) -> tuple[pd.Timestamp, pd.Timedelta | None]:
-    """Valid time (its end) and interval of an accumulation.
-
-    Where the file does not tell its start, the configuration's ``accumulation`` and ``time_marks``
-    do. Producers that leave the start equal to the end do not tell either.
-
-    Raises
-    ------
-    DataError
-        If the accumulation ends before it starts.
-    """
-    if start is not None and start < end:
-        return end, end - start
-    if start is not None and start > end:
-        raise DataError(f"accumulation starts at {start} and ends before, at {end}")
-    if config.time_marks == "start" and config.accumulation is not None:
-        return end + config.accumulation, config.accumulation
-    return end, config.accumulation
 
 
 def _single(owner: h5py.Group, name: str) -> Any:

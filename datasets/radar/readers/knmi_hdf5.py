@@ -29,11 +29,11 @@ import pandas as pd
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import LENGTHS_M
+from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product
 from squall.datasets.radar.readers.corner_grid import corner_grid
 from squall.datasets.radar.readers.hdf5 import (
-    accumulation_times,
     image,
     number,
     numbered_groups,

@@ -28,11 +28,11 @@ import pandas as pd
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import LENGTHS_M
+from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape
 from squall.datasets.radar.readers.corner_grid import CORNERS, corner_grid
 from squall.datasets.radar.readers.hdf5 import (
-    accumulation_times,
     finite,
     image,
     number,

@@ -67,7 +67,7 @@ def test_a_time_that_cannot_be_is_refused(tmp_path: Path, write_radar: Write, ti
     (rejected,) = report.rejected
     slot, reason = rejected.time, rejected.reason
     assert slot is None
-    assert "cannot be: before 1975 or in the future" in reason
+    assert "is impossible: before 1975 or in the future" in reason
 
 
 def test_scans_off_the_full_hour_need_a_phase(tmp_path: Path, write_radar: Write) -> None:

@@ -62,7 +62,7 @@ def test_defaults() -> None:
         ({"time_marks": "start"}, "'start' needs 'accumulation'"),
         ({"time_in_name": "%Y%b%d"}, "%b is not known here; use %Y"),
         ({"time_in_name": "radar_%Y%"}, "% is not known here"),
-        ({"time_in_name": "%Y/%Y%m%d"}, "may come once"),
+        ({"time_in_name": "%Y/%Y%m%d"}, "may occur once"),
         ({"missing_values": ["none"]}, "missing_values"),
         ({"z_r": {"a": 200, "c": 1.6}}, "z_r"),
         ({"variable": None}, "variable"),

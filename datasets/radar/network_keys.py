@@ -1,0 +1,60 @@
+"""Types of keys of the network configuration that need a check of their own.
+
+Each is a pydantic type whose validator says what is wrong with the value. Rules between several
+keys are in `squall.datasets.radar.network_config`.
+"""
+
+import re
+from typing import Annotated, Any
+
+import pyproj
+from pydantic import AfterValidator, BeforeValidator
+
+from squall.datasets.radar.units import parse_unit
+
+# directive of time_in_name -> number of its digits
+NAME_DIGITS = {"Y": 4, "j": 3, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2}
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise ValueError("use letters, digits, '_', '.' and '-' only")
+    return name
+
+
+def _check_units(units: str) -> str:
+    parse_unit(units)
+    return units
+
+
+def _check_name_pattern(pattern: str) -> str:
+    directives = re.findall("%(.?)", pattern)
+    unknown = sorted({f"%{d}" for d in directives if d not in NAME_DIGITS})
+    if unknown:
+        known = " ".join(f"%{d}" for d in NAME_DIGITS)
+        raise ValueError(f"{', '.join(unknown)} is not known here; use {known}")
+    distinct = set(directives)
+    if pattern and not ("Y" in distinct and ("j" in distinct or {"m", "d"} <= distinct)):
+        raise ValueError("needs a whole date: %Y with %m and %d, or %Y with %j")
+    if len(distinct) < len(directives):
+        raise ValueError("each directive may occur once only")
+    return pattern
+
+
+def _check_crs(crs: str) -> str:
+    try:
+        pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError as error:
+        raise ValueError(f"PROJ does not know this CRS: {error}") from error
+    return crs
+
+
+OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+NetworkName = Annotated[str, AfterValidator(_check_name)]
+RainUnits = Annotated[str, AfterValidator(_check_units)]
+NamePattern = Annotated[str, AfterValidator(_check_name_pattern)]
+CrsText = Annotated[str, AfterValidator(_check_crs)]
