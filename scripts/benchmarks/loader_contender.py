@@ -1,6 +1,6 @@
 """One loader of the benchmark in a process of its own, since each wants its own environment.
 
-Started by ``bench_loader.py`` as ``PYTHON bench_loader_contender.py NAME OPTIONS`` (JSON). Prints
+Started by ``loader.py`` as ``PYTHON loader_contender.py NAME OPTIONS`` (JSON). Prints
 how long the first batch took, then for every line with a number on standard input iterates for so
 many seconds and prints what came. Imports nothing of the project but in `squall`, and nothing of
 mlcast but in `mlcast`.
