@@ -27,7 +27,7 @@ def test_the_cell_snippet_runs():
 def test_the_archive_snippet_runs(tmp_path, monkeypatch, rain_archive):
     shutil.copytree(rain_archive, tmp_path / "archives/mynetwork.icechunk")
     monkeypatch.chdir(tmp_path)
-    (snippet,) = [block for block in blocks("python") if "Archive.open" in block]
+    (snippet,) = [block for block in blocks("python") if "open_archive" in block]
     names: dict = {}
     exec(snippet, names)
     assert names["rain"].dims == ("time", "y", "x")
