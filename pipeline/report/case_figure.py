@@ -1,7 +1,7 @@
-"""One chosen forecast as a picture: what was observed, and under it what each method made of it.
+"""One case as a figure: the observed rain, and under it the forecast of each method.
 
-Public: `Case`, `case_page`. The rain colours are those of every map (`pipeline.maps.drawing`); this
-module returns figures and touches no files.
+`draw_case` draws a `ForecastCase`. The rain colours are those of all maps
+(`squall.pipeline.pictures`). This module returns figures and writes no files.
 """
 
 import itertools
@@ -22,22 +22,24 @@ from squall.pipeline.maps.basemap import Basemap, add_map_axes, basemap_for_grid
 from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE
 from squall.pipeline.report.summary import shown_leads
 
-_PANEL_IN = 2.7  # the side of a square panel; others have its area
+_PANEL_IN = 2.7  # the side of a square panel; other panels have the same area
 _LEFT_IN, _GAP_IN, _HEAD_IN, _FOOT_IN = 0.28, 0.07, 0.78, 0.62
-_LEAST_WIDTH_IN = 6.2  # what the legend needs
-_MARGIN = 0.03  # around what was observed, part of the domain
-# Small maps carry less than large ones.
+_LEAST_WIDTH_IN = 6.2  # the width of the legend
+_MARGIN = 0.03  # around the observed area, as a share of the domain
+# A small map has room for fewer and thinner lines than a large one.
 _STYLE = replace(
     MAP_STYLE, coastline_pt=0.6, shore_pt=0.2, border_pt=0.5, grid_pt=0.0, smallest_shape=5e-4
 )
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
-    """Forecasts from one reference time, and what came.
+class ForecastCase:
+    """The observation and the forecasts of one case.
 
-    title : which archive, and why this case was chosen, for people to read.
-    reference_time : time of the last scan that the forecasts knew, UTC.
+    Parameters
+    ----------
+    title : the archive, and why this case was chosen.
+    reference_time : time of the last scan that the methods had as input, UTC.
     lead_times : timedelta64, (lead,).
     observed : (lead, y, x), mm h-1, north up. NaN = not observed.
     forecasts : method to (lead, y, x), mm h-1. NaN = not known.
@@ -60,11 +62,11 @@ class Case:
                 )
 
 
-def case_page(case: Case) -> Figure:
+def draw_case(case: ForecastCase) -> Figure:
     """Rows: observed, then each method; columns: the lead times nearest to 15, 30 and 60 min.
 
-    The map shows the part of the domain where anything was observed. Grey is where nothing was
-    observed, or nothing is known of what came from there.
+    The maps show the observed part of the domain. Grey pixels were not observed, or are not known
+    to the method.
     """
     case = _where_observed(case)
     leads = shown_leads(case.lead_times)
@@ -90,25 +92,31 @@ def case_page(case: Case) -> Figure:
             0.5 * _LEFT_IN / width, (top - height_in / 2) / height, method, rotation=90, size=9.5,
             weight="bold" if row == 0 else "normal", ha="center", va="center",
         )  # fmt: skip
-    x = _LEFT_IN / width
-    # A bold letter is some 0.66 of its height wide.
-    size = min(11.0, 72 * (width - _LEFT_IN) / (0.66 * len(case.title)))
-    figure.text(x, 1 - 0.24 / height, case.title, size=size, weight="bold")
-    since = f"from {case.reference_time:%Y-%m-%d %H:%M} UTC"
-    figure.text(x, 1 - 0.45 / height, since, size=9, color=MAP_STYLE.quiet_text)
+    _heading(figure, case)
     _legend(figure)
     return figure
 
 
-def _where_observed(case: Case) -> Case:
-    """Cut to the rows and columns with any observation, and a margin."""
-    seen = np.logical_or.reduce(np.isfinite(case.observed))
-    if not seen.any():
+def _heading(figure: Figure, case: ForecastCase) -> None:
+    width, height = figure.get_size_inches()
+    x = _LEFT_IN / width
+    # The width of a bold letter is about 0.66 of its height.
+    size = min(11.0, 72 * (width - _LEFT_IN) / (0.66 * len(case.title)))
+    figure.text(x, 1 - 0.24 / height, case.title, size=size, weight="bold")
+    reference = f"from {case.reference_time:%Y-%m-%d %H:%M} UTC"
+    figure.text(x, 1 - 0.45 / height, reference, size=9, color=MAP_STYLE.quiet_text)
+
+
+def _where_observed(case: ForecastCase) -> ForecastCase:
+    """The case cut to the rows and columns with any observation, and a margin."""
+    is_observed = np.logical_or.reduce(np.isfinite(case.observed))
+    if not is_observed.any():
         return case
     spans = []
     for axis in (1, 0):
-        hit, margin = np.flatnonzero(seen.any(axis=axis)), round(_MARGIN * seen.shape[1 - axis])
-        spans.append(slice(max(0, hit[0] - margin - 1), hit[-1] + margin + 2))
+        observed = np.flatnonzero(is_observed.any(axis=axis))
+        margin = round(_MARGIN * is_observed.shape[1 - axis])
+        spans.append(slice(max(0, observed[0] - margin - 1), observed[-1] + margin + 2))
     rows, columns = spans
     return replace(
         case,
@@ -119,8 +127,7 @@ def _where_observed(case: Case) -> Case:
 
 
 def _basemap(grid: Grid) -> Basemap | None:
-    """None where the grid's projection is of a kind that has no map: the rain is shown all the
-    same."""
+    """The basemap, or None where cartopy cannot draw the grid's projection."""
     try:
         return basemap_for_grid(grid.crs_wkt, grid_extent(grid.x, grid.y), _STYLE)
     except DataError:

@@ -1,7 +1,8 @@
 """A verification as one static HTML page: tables, figures, cases, meanings and provenance.
 
-Public: `Section`, `html_report`. The page needs no other file, no network and no JavaScript.
-`report.html.jinja` has its words and looks; this module fills it and embeds the pictures.
+`html_report` makes the page from `Section`s. The page needs no other file, no network and no
+JavaScript. Its words and its style are in `page.html.jinja`; this module fills that template and
+embeds the pictures.
 """
 
 import base64
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from squall.pipeline.pictures import RAIN_SCALE
-from squall.pipeline.report.case_figure import Case, case_page
+from squall.pipeline.report.case_figure import ForecastCase, draw_case
 from squall.pipeline.report.plots import MODEL_COLOURS, method_styles, plots
 from squall.pipeline.report.summary import best, lead_means, minutes, scores_to_show, shown_scales
 from squall.pipeline.scores.axes import BY_LEAD_TIME, BY_METHOD, BY_SCALE, BY_THRESHOLD
@@ -26,7 +27,8 @@ from squall.pipeline.scores.table import SCORES, Score
 
 # Sharp enough for a screen and small enough for five archives with three cases each in 5 MB.
 _PLOT_DPI, _CASE_DPI = 120, 85
-# Colours that a picture keeps however few pixels have them; the others are its most frequent.
+# A picture keeps these colours even if few pixels have them; the other colours of its palette are
+# the most frequent ones.
 _KEPT_COLOURS = (
     "white", "black", "0.2", "0.4", "0.6", "0.8", *MODEL_COLOURS, *RAIN_SCALE.colours,
     RAIN_SCALE.no_radar,
@@ -36,12 +38,12 @@ _OTHER_COLOURS = 40
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """What the page tells of one archive, or of all pooled; `facts` are names and values."""
+    """Scores and cases of one archive, or of all archives pooled; `facts` are names and values."""
 
     title: str
     scores: xr.Dataset
     facts: Mapping[str, str]
-    cases: Sequence[Case] = ()
+    cases: Sequence[ForecastCase] = ()
 
 
 def html_report(
@@ -53,14 +55,14 @@ def html_report(
     configuration: str,
     cautions: Sequence[str] = (),
 ) -> str:
-    """The whole page as text; every text given is shown as it is, HTML in it is escaped.
+    """The page as text. HTML in any argument is escaped.
 
     Parameters
     ----------
-    sections : in the order to be shown; scores with a dimension `method`.
+    sections : in the order of the page.
     facts : what was verified, and which pixels count.
-    provenance : what made the scores.
-    configuration : shown with its line breaks.
+    provenance : versions and digests of what computed the scores.
+    configuration : its line breaks are kept.
     cautions : what the reader must know before the numbers, such as cases that failed.
     """
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
@@ -110,7 +112,7 @@ class _Picture:
 
 
 def _filled(section: Section) -> dict[str, object]:
-    """A section as the template takes it."""
+    """The values of a section for the template."""
     scores = section.scores
     return {
         "title": section.title,
@@ -120,7 +122,7 @@ def _filled(section: Section) -> dict[str, object]:
             _picture(figure, _PLOT_DPI, f"{section.title}: {name.replace('_', ' ')} of each method")
             for name, figure in plots(scores).items()
         ],
-        "cases": [_picture(case_page(case), _CASE_DPI, case.title) for case in section.cases],
+        "cases": [_picture(draw_case(case), _CASE_DPI, case.title) for case in section.cases],
     }
 
 
@@ -194,15 +196,15 @@ def _rows(means: xr.Dataset, columns: Sequence[Sequence[_Cell]]) -> list[_Row]:
 
 
 def _picture(figure: Figure, dpi: int, alt: str) -> _Picture:
-    """A picture in the page itself, with a palette, which makes it an eighth of a full PNG."""
-    drawn, packed = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi)
-    image = Image.open(drawn).convert("RGB")
+    """A figure as text of the page. A palette makes it eight times smaller than a full PNG."""
+    png, webp = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", dpi=dpi)
+    image = Image.open(png).convert("RGB")
     kept = np.round(255 * to_rgba_array(_KEPT_COLOURS)[:, :3]).astype(np.uint8).ravel().tolist()
     others = image.quantize(_OTHER_COLOURS, dither=Image.Dither.NONE).getpalette() or []
     palette = Image.new("P", (1, 1))
     palette.putpalette(kept + others[: 3 * _OTHER_COLOURS])
     reduced = image.quantize(palette=palette, dither=Image.Dither.NONE)
-    reduced.convert("RGB").save(packed, "webp", lossless=True)
-    text = base64.b64encode(packed.getvalue()).decode("ascii")
+    reduced.convert("RGB").save(webp, "webp", lossless=True)
+    text = base64.b64encode(webp.getvalue()).decode("ascii")
     return _Picture(f"data:image/webp;base64,{text}", image.width, image.height, alt)

@@ -1,6 +1,6 @@
-"""Which forecasts a verification makes: reference times of an archive, and why others are not.
+"""Which reference times of an archive a verification forecasts from, and which it leaves out.
 
-Pure arithmetic on time axes; reads no scans and runs no forecasts.
+This module compares times. It reads no scans and makes no forecasts.
 """
 
 from __future__ import annotations
@@ -19,27 +19,34 @@ from squall.datasets.runs import Bools
 from squall.datasets.training.splits import Period
 from squall.pipeline.verify.config import ReferencePeriod
 
-SPREAD_MINUTES = 60  # least distance of the cases that are drawn
+SPREAD_MINUTES = 60  # least time between two cases that are drawn
 
 
 @dataclass(frozen=True)
-class Cases:
-    """Reference times on one archive, as indices, and how many were left out."""
+class ChosenCases:
+    """Reference times on one archive, and how many were left out.
+
+    Parameters
+    ----------
+    indices : of the reference times on the archive's time axis.
+    trained_on : number left out because a model was trained or validated on their window.
+    gaps : number left out because scans of their context are missing.
+    """
 
     indices: tuple[int, ...]
     trained_on: int = 0
     gaps: int = 0
 
     def reason(self) -> str:
-        """Why there is no case, for an error."""
+        """Why there is no case, for an error message."""
         if self.trained_on:
             return (
-                f"all {self.trained_on} lie in what a model was trained or chosen on "
+                f"a model was trained or validated on all {self.trained_on} "
                 "(--include-training scores them)"
             )
         if self.gaps:
-            return f"all {self.gaps} lack scans that a method starts from"
-        return "no scan there is followed by another"
+            return f"all {self.gaps} lack scans of their context"
+        return "no scan in the chosen time is followed by another scan"
 
 
 def choose_cases(
@@ -49,20 +56,20 @@ def choose_cases(
     lead_times: int,
     periods: Sequence[ReferencePeriod],
     every: pd.Timedelta | None,
-    seen: Bools,
-) -> Cases:
-    """Reference times in the periods with all scans to start from and any scan to compare with.
+    excluded: Bools,
+) -> ChosenCases:
+    """Reference times in the periods that have all scans of the context and any later scan.
 
     Parameters
     ----------
-    context, lead_times : scans before and after, the longest of any method.
-    every : between reference times, counted from the first scan of a period on.
-    seen : (time,) what no window may touch.
+    context, lead_times : number of scans before and after, the largest of any method.
+    every : between reference times, counted from the first scan of a period. None = each scan.
+    excluded : (time,) times that no window may contain.
 
     Raises
     ------
     ConfigError
-        If ``every`` is no multiple of the archive's step.
+        If ``every`` is not a multiple of the archive's step.
     """
     every = every or archive.step
     if every % archive.step:
@@ -70,49 +77,57 @@ def choose_cases(
             f"--every {every.total_seconds() / 60:g} min is no multiple of the step of "
             f"{archive.address}, {archive.step.total_seconds() / 60:g} min"
         )
-    stride = every // archive.step
-    times, ok = archive.times, archive.status == OK
-    chosen = np.zeros(times.size, dtype=bool)
-    for period in periods:
-        inside = np.ones(times.size, dtype=bool)
-        if period.start is not None:
-            inside &= times >= period.start
-        if period.end is not None:
-            inside &= times <= period.end
-        first = np.flatnonzero(inside)[:1]
-        chosen |= inside & ((np.arange(times.size) - first) % stride == 0) if first.size else False
+    ok = archive.status == OK
+    requested = _requested(archive.times, periods, every // archive.step)
     indices, trained_on, gaps = [], 0, 0
-    for index in np.flatnonzero(chosen & ok).tolist():
-        oldest, end = index - context + 1, index + 1 + lead_times
+    for index in np.flatnonzero(requested & ok).tolist():
+        first, end = index - context + 1, index + 1 + lead_times
         if not ok[index + 1 : end].any():
             continue
-        if seen[max(0, oldest) : end].any():
+        if excluded[max(0, first) : end].any():
             trained_on += 1
-        elif oldest < 0 or not ok[oldest:index].all():
+        elif first < 0 or not ok[first:index].all():
             gaps += 1
         else:
             indices.append(index)
-    return Cases(tuple(indices), trained_on, gaps)
+    return ChosenCases(tuple(indices), trained_on, gaps)
 
 
-def times_seen(archive: ScanStore, provenances: Iterable[Mapping[str, Any]]) -> Bools:
-    """(time,) whether any of some models was trained or validated on the archive's time."""
-    seen = np.zeros(archive.times.size, dtype=bool)
+def training_times(archive: ScanStore, provenances: Iterable[Mapping[str, Any]]) -> Bools:
+    """(time,) whether any of the models was trained or validated on this time of the archive."""
+    is_training = np.zeros(archive.times.size, dtype=bool)
     for provenance in provenances:
-        for trained_on in provenance["archives"]:
-            if trained_on["name"] == archive.name:
-                for start, end in trained_on["training_periods"] + trained_on["validation_periods"]:
-                    seen |= Period(start=start, end=end).contains(archive.times)
-    return seen
+        for source in provenance["archives"]:
+            if source["name"] == archive.name:
+                for start, end in source["training_periods"] + source["validation_periods"]:
+                    is_training |= Period(start=start, end=end).contains(archive.times)
+    return is_training
 
 
 def rainiest(archive: ScanStore, cases: Sequence[int], lead_times: int, count: int) -> list[int]:
-    """The cases with most rain to come, `SPREAD_MINUTES` or more apart, in order of time."""
+    """The cases with most observed rain in their lead times, in order of time.
+
+    Two of them are at least `SPREAD_MINUTES` apart.
+    """
     mean = np.nan_to_num(archive.block_statistics("rain_rate")).mean(axis=(1, 2))
     rain = {index: float(mean[index + 1 : index + 1 + lead_times].sum()) for index in cases}
-    apart = pd.Timedelta(minutes=SPREAD_MINUTES) / archive.step
+    spread = pd.Timedelta(minutes=SPREAD_MINUTES) / archive.step
     chosen: list[int] = []
     for index in sorted(rain, key=lambda i: (-rain[i], i)):
-        if len(chosen) < count and all(abs(index - other) >= apart for other in chosen):
+        if len(chosen) < count and all(abs(index - other) >= spread for other in chosen):
             chosen.append(index)
     return sorted(chosen)
+
+
+def _requested(times: pd.DatetimeIndex, periods: Sequence[ReferencePeriod], stride: int) -> Bools:
+    """(time,) every `stride`-th time of each period."""
+    requested = np.zeros(times.size, dtype=bool)
+    for period in periods:
+        is_inside = np.ones(times.size, dtype=bool)
+        if period.start is not None:
+            is_inside &= times >= period.start
+        if period.end is not None:
+            is_inside &= times <= period.end
+        inside = np.flatnonzero(is_inside)
+        requested[inside[::stride]] = True
+    return requested

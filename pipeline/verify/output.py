@@ -1,8 +1,7 @@
-"""What a verification leaves behind: netCDF, CSV, tables, plots and the report, all in one folder.
+"""The files of a verification: netCDF, CSV, tables, plots and the report page, all in one folder.
 
-With several archives the folder holds the pooled scores, and one folder of its archive's name for
-each. Scores nothing; how things look is that of `score_report`, `score_plots`, `case_page` and
-`html_report`.
+With several archives, the folder has the pooled scores, and a folder of scores for each archive.
+This module computes no score. Layout and words of the report are in `squall.pipeline.report`.
 """
 
 from __future__ import annotations
@@ -18,42 +17,42 @@ from squall.datasets.archive.scan_store import ScanStore
 from squall.pipeline.forecast.methods import ForecastMethod
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import atomic_path, code_version, now_utc
-from squall.pipeline.report.case_figure import Case as DrawnCase
+from squall.pipeline.report.case_figure import ForecastCase
 from squall.pipeline.report.page import Section, html_report
 from squall.pipeline.report.plots import plots
 from squall.pipeline.report.summary import shown_leads
 from squall.pipeline.report.tables import table, write_csv
 from squall.pipeline.scores.sums import ScoreSums
-from squall.pipeline.verify.cases import Cases, rainiest
+from squall.pipeline.verify.blocks import Block
+from squall.pipeline.verify.cases import ChosenCases, rainiest
 from squall.pipeline.verify.config import VerifyConfig
-from squall.pipeline.verify.scoring import (
-    Block,
-    Case,
-    Failure,
-    MethodError,
-    Scorer,
-    Target,
-    lead_times_of,
-)
+from squall.pipeline.verify.plan import Failure, MethodError, Target, VerificationCase
+from squall.pipeline.verify.scoring import Scorer, lead_times_of
 
 log = logging.getLogger("squall.verify")
 
 FAILURES_SHOWN = 5
 PIXELS = {
     "reachable": "observed at the valid time, known to every method, and reached by a trajectory "
-    "of the motion of rain from inside what the last scan observed",
+    "that starts where the last scan observed, along the motion of the rain",
     "observed": "observed at the valid time and known to every method",
 }
 
 
 @dataclass(frozen=True)
 class ArchiveScores:
-    """What was scored on one archive; ``total`` has counts only, ``blocks`` the sums."""
+    """Scores on one archive.
+
+    Parameters
+    ----------
+    total : cases, failures and seconds of all blocks, without sums.
+    blocks : sums of each block.
+    """
 
     archive: ScanStore
     methods: dict[str, ForecastMethod]
     target: Target
-    cases: Cases
+    cases: ChosenCases
     total: Block
     blocks: tuple[ScoreSums, ...]
     scores: xr.Dataset
@@ -61,10 +60,15 @@ class ArchiveScores:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """Scores, pooled and by archive, what was left out, and the files that hold them.
+    """Scores, what was left out, and the files.
 
-    ``left_out`` counts reference times that models were trained on; ``failures`` are cases that
-    a method could not forecast, so that they count for none.
+    Parameters
+    ----------
+    scores : of all archives pooled.
+    cases : number of cases scored.
+    left_out : number of reference times that models were trained or validated on.
+    failures : cases that a method failed on. They are left out for all methods.
+    table : the printed table.
     """
 
     scores: xr.Dataset
@@ -80,50 +84,53 @@ class VerifyResult:
 
 
 def write(
-    config: VerifyConfig, scored: list[ArchiveScores], pooled: xr.Dataset | None, scorer: Scorer
+    config: VerifyConfig,
+    scored_archives: list[ArchiveScores],
+    pooled: xr.Dataset | None,
+    scorer: Scorer,
 ) -> VerifyResult:
-    """Write everything to the configuration's folder; ``pooled`` is None with one archive."""
+    """Write all files to the configured folder; ``pooled`` is None with one archive."""
     out = config.out
-    failures = tuple(failure for one in scored for failure in one.total.failures)
-    for warning in _failed(scored):
-        log.warning("%s", warning)
+    for line in _failure_lines(scored_archives):
+        log.warning("%s", line)
     texts = []
     if pooled is not None:
         texts += ["All archives pooled", table(pooled), ""]
-        for one in scored:
-            texts += [one.archive.title, table(one.scores), ""]
-            _write_scores(one.scores, out / one.archive.name)
-    scores = scored[0].scores if pooled is None else pooled
-    drawn = _write_scores(scores, out)
+        for scored in scored_archives:
+            texts += [scored.archive.title, table(scored.scores), ""]
+            _write_scores(scored.scores, out / scored.archive.name)
+    scores = scored_archives[0].scores if pooled is None else pooled
+    pictures = _write_scores(scores, out)
     text = "\n".join(texts).rstrip() if texts else table(scores)
     _write_text(out / "scores.txt", text + "\n")
-    _write_text(out / "report.html", _page(config, scored, pooled, scorer))
+    _write_text(out / "report.html", _page(config, scored_archives, pooled, scorer))
     return VerifyResult(
         scores=scores,
-        by_archive={one.archive.name: one.scores for one in scored},
-        cases=sum(one.total.cases for one in scored),
-        left_out=sum(one.cases.trained_on for one in scored),
-        failures=failures,
+        by_archive={scored.archive.name: scored.scores for scored in scored_archives},
+        cases=sum(scored.total.cases for scored in scored_archives),
+        left_out=sum(scored.cases.trained_on for scored in scored_archives),
+        failures=tuple(f for scored in scored_archives for f in scored.total.failures),
         netcdf=out / "scores.nc",
         csv=out / "scores.csv",
         report=out / "report.html",
-        plots=drawn,
+        plots=pictures,
         table=text,
     )
 
 
 def _write_scores(scores: xr.Dataset, folder: Path) -> tuple[Path, ...]:
-    """``scores.nc``, ``scores.csv`` and one picture a kind of plot; returns the pictures."""
+    """Write ``scores.nc``, ``scores.csv`` and the plots; return the paths of the plots."""
     with atomic_path(folder / "scores.nc") as part:
         scores.to_netcdf(part)
     with atomic_path(folder / "scores.csv") as part:
         write_csv(scores, part)
-    drawn = []
+    pictures = []
     for name, figure in plots(scores).items():
-        drawn.append(folder / f"{name}.png")
-        with atomic_path(drawn[-1]) as part:
+        picture = folder / f"{name}.png"
+        with atomic_path(picture) as part:
             figure.savefig(part, dpi=110)
-    return tuple(drawn)
+        pictures.append(picture)
+    return tuple(pictures)
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -132,20 +139,28 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _page(
-    config: VerifyConfig, scored: list[ArchiveScores], pooled: xr.Dataset | None, scorer: Scorer
+    config: VerifyConfig,
+    scored_archives: list[ArchiveScores],
+    pooled: xr.Dataset | None,
+    scorer: Scorer,
 ) -> str:
     sections = [
-        Section(one.archive.title, one.scores, _facts(one), _drawn(number, one, config, scorer))
-        for number, one in enumerate(scored)
+        Section(
+            scored.archive.title,
+            scored.scores,
+            _facts(scored),
+            _cases_to_draw(number, scored, config, scorer),
+        )
+        for number, scored in enumerate(scored_archives)
     ]
     if pooled is not None:
-        names = ", ".join(one.archive.title for one in scored)
-        facts = {"Archives": names, "Cases": str(pooled.attrs["cases"])}
+        titles = ", ".join(scored.archive.title for scored in scored_archives)
+        facts = {"Archives": titles, "Cases": str(pooled.attrs["cases"])}
         sections.insert(0, Section("All archives pooled", pooled, facts))
-    methods = scored[0].methods
-    cautions = _failed(scored)
+    methods = scored_archives[0].methods
+    cautions = _failure_lines(scored_archives)
     if config.include_training:
-        cautions.append("Times that models were trained or chosen on are among the cases.")
+        cautions.append("The cases include times that models were trained or validated on.")
     digests = {
         f"{'Weights' if isinstance(method, NetworkMethod) else 'Code'} of {name}": method.digest
         for name, method in methods.items()
@@ -164,70 +179,65 @@ def _page(
     )
 
 
-def _facts(one: ArchiveScores) -> dict[str, str]:
-    archive, scores = one.archive, one.scores
+def _facts(scored: ArchiveScores) -> dict[str, str]:
+    archive, attrs = scored.archive, scored.scores.attrs
     height, width = archive.grid.shape
-    left_out = [
-        f"{count} {why}"
-        for count, why in (
-            (one.cases.trained_on, "that models were trained or chosen on"),
-            (one.cases.gaps, "without all scans to start from"),
-        )
-        if count
-    ]
-    apart = f" (left out: {' and '.join(left_out)})" if left_out else ""
-    first, last = (scores.attrs[f"{end}_reference_time"] for end in ("first", "last"))
+    reasons = {
+        "that models were trained or validated on": scored.cases.trained_on,
+        "without all scans of their context": scored.cases.gaps,
+    }
+    left_out = " and ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
     return {
         "Archive": archive.address,
         "Snapshot": archive.snapshot,
-        "Reference times": f"{first} to {last} UTC",
-        "Cases": f"{one.total.cases}{apart}",
+        "Reference times": "{first_reference_time} to {last_reference_time} UTC".format(**attrs),
+        "Cases": f"{scored.total.cases}" + (f" (left out: {left_out})" if left_out else ""),
         "Grid": f"{height} × {width} pixels of {archive.grid.pixel_size_m / 1000:.3g} km, "
         f"every {archive.step.total_seconds() / 60:g} min",
         **{
             f"Resampling for {name}": str(method.resampling)
-            for name, method in one.methods.items()
+            for name, method in scored.methods.items()
             if isinstance(method, NetworkMethod) and str(method.resampling)
         },
     }
 
 
-def _drawn(
-    number: int, one: ArchiveScores, config: VerifyConfig, scorer: Scorer
-) -> list[DrawnCase]:
-    """The rainiest cases, forecast once more to be drawn."""
-    archive, lead_times = one.archive, one.target.lead_times
-    drawn = []
-    for index in rainiest(archive, one.cases.indices, lead_times, config.cases):
+def _cases_to_draw(
+    number: int, scored: ArchiveScores, config: VerifyConfig, scorer: Scorer
+) -> list[ForecastCase]:
+    """The rainiest cases, forecast again."""
+    archive, lead_times = scored.archive, scored.target.lead_times
+    leads = lead_times_of(archive, lead_times)
+    shown = shown_leads(leads)
+    cases = []
+    for index in rainiest(archive, scored.cases.indices, lead_times, config.cases):
         try:
-            observed, made, _ = scorer.forecasts(Case(number, index, ""))
+            observed, forecasts, _ = scorer.forecasts(VerificationCase(number, index, ""))
         except MethodError:
-            continue  # reported with the other failures
-        leads = lead_times_of(archive, lead_times)
-        shown = shown_leads(leads)
-        drawn.append(
-            DrawnCase(
-                title=f"{archive.title}: much rain to come",
+            continue  # the failure is reported already
+        cases.append(
+            ForecastCase(
+                title=f"{archive.title}: a rainy case",
                 reference_time=archive.times[index],
                 lead_times=leads[shown],
                 observed=observed[shown],
-                forecasts={name: made_by[shown] for name, made_by in made.items()},
+                forecasts={name: forecast[shown] for name, forecast in forecasts.items()},
                 grid=archive.grid,
             )
         )
-    return drawn
+    return cases
 
 
-def _failed(scored: list[ArchiveScores]) -> list[str]:
-    """Which cases count for no method, and why, in a few lines."""
+def _failure_lines(scored_archives: list[ArchiveScores]) -> list[str]:
+    """The first failures of each archive, and the number of the others."""
     lines = []
-    for one in scored:
-        failures = one.total.failures
+    for scored in scored_archives:
+        name, failures = scored.archive.name, scored.total.failures
         lines += [
-            f"{one.archive.name} {failure.reference_time}: {failure.method} could not forecast, "
-            f"so this case counts for no method: {failure.reason}"
+            f"{name} {failure.reference_time}: {failure.method} failed, so this case is left out "
+            f"for all methods: {failure.reason}"
             for failure in failures[:FAILURES_SHOWN]
         ]
         if len(failures) > FAILURES_SHOWN:
-            lines.append(f"{one.archive.name}: {len(failures) - FAILURES_SHOWN} more such cases")
+            lines.append(f"{name}: {len(failures) - FAILURES_SHOWN} more cases are left out")
     return lines

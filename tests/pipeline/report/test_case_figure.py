@@ -1,4 +1,4 @@
-"""A case drawn: panels in their places, in the colours of every map."""
+"""The figure of a case: the order of its panels, and the colours of all maps."""
 
 import io
 from dataclasses import replace
@@ -12,10 +12,10 @@ from PIL import Image
 
 from squall.datasets.grid import Grid
 from squall.pipeline.pictures import RAIN_SCALE
-from squall.pipeline.report.case_figure import Case, case_page
+from squall.pipeline.report.case_figure import ForecastCase, draw_case
 
 UTM = pyproj.CRS("EPSG:32631").to_wkt()
-# Its base is rotated: a CRS that has no map.
+# A rotated CRS, which cartopy cannot draw.
 ROTATED = pyproj.CRS("+proj=ob_tran +o_proj=longlat +o_lat_p=30 +lon_0=10").to_wkt()
 LEADS = np.array([5, 15, 30, 60], "m8[m]")
 
@@ -24,23 +24,24 @@ def grid(crs_wkt: str = UTM) -> Grid:
     return Grid(x=4e5 + 1e3 * np.arange(60), y=5.8e6 - 1e3 * np.arange(40), crs_wkt=crs_wkt)
 
 
-def case(crs_wkt: str = UTM) -> Case:
-    """Observed 3 mm/h in the left third and nothing known to the right; forecasts 30 mm/h."""
+def case(crs_wkt: str = UTM) -> ForecastCase:
+    """Observed 3 mm/h in the left third, not observed elsewhere; all forecasts 30 mm/h."""
     observed = np.full((4, 40, 60), np.nan, np.float32)
     observed[:, :, :20] = 3
-    made = np.full_like(observed, 30)
+    forecast = np.full_like(observed, 30)
     start = pd.Timestamp("2020-06-01 23:50")
-    return Case("Here: heaviest", start, LEADS, observed, {"a": made, "b": made}, grid(crs_wkt))
+    forecasts = {"a": forecast, "b": forecast}
+    return ForecastCase("Here: heaviest", start, LEADS, observed, forecasts, grid(crs_wkt))
 
 
 def image(figure: Figure) -> np.ndarray:
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=100)
-    return np.asarray(Image.open(drawn).convert("RGB"))
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=100)
+    return np.asarray(Image.open(png).convert("RGB"))
 
 
 def colour_in(figure: Figure, pixels: np.ndarray, panel: int, x: float, y: float) -> np.ndarray:
-    """Colour at a place in a panel, parts of its size from the lower left."""
+    """Colour in a panel; x and y are 0 at its lower left and 1 at its upper right."""
     box = figure.axes[panel].get_position()
     height, width, _ = pixels.shape
     return pixels[
@@ -49,7 +50,7 @@ def colour_in(figure: Figure, pixels: np.ndarray, panel: int, x: float, y: float
 
 
 def test_rows_are_methods_and_columns_are_15_30_60_min() -> None:
-    figure = case_page(case())
+    figure = draw_case(case())
     assert len(figure.axes) == 3 * 3
     texts = [text.get_text() for text in figure.texts]
     assert [text for text in texts if text in ("observed", "a", "b")] == ["observed", "a", "b"]
@@ -62,16 +63,16 @@ def test_rows_are_methods_and_columns_are_15_30_60_min() -> None:
 
 @pytest.mark.parametrize("crs_wkt", [UTM, ROTATED])
 def test_rain_has_the_colours_of_the_maps(crs_wkt: str) -> None:
-    figure = case_page(case(crs_wkt))
+    figure = draw_case(case(crs_wkt))
     pixels = image(figure)
-    observed, made = RAIN_SCALE.rgba(np.array([3.0, 30.0]))[:, :3]
+    observed, forecast = RAIN_SCALE.rgba(np.array([3.0, 30.0]))[:, :3]
     assert np.array_equal(colour_in(figure, pixels, 0, 0.3, 0.5), observed)
-    assert np.array_equal(colour_in(figure, pixels, 3, 0.3, 0.5), made)
-    assert np.array_equal(colour_in(figure, pixels, 8, 0.3, 0.5), made)
+    assert np.array_equal(colour_in(figure, pixels, 3, 0.3, 0.5), forecast)
+    assert np.array_equal(colour_in(figure, pixels, 8, 0.3, 0.5), forecast)
 
 
-def test_only_what_was_observed_is_shown_with_a_grey_margin() -> None:
-    figure = case_page(case())
+def test_only_the_observed_area_is_shown_with_a_grey_margin() -> None:
+    figure = draw_case(case())
     x_min, x_max = figure.axes[0].get_xlim()
     assert x_min == pytest.approx(4e5 - 500)
     assert 4e5 + 20e3 < x_max < 4e5 + 25e3  # of 60 km
@@ -80,18 +81,19 @@ def test_only_what_was_observed_is_shown_with_a_grey_margin() -> None:
 
 
 def test_a_long_title_stays_within_the_picture() -> None:
-    figure = case_page(replace(case(), title="A network with a long name: much rain to come " * 3))
+    figure = draw_case(
+        replace(case(), title="A network with a long name: a rainy case in summer " * 3)
+    )
     title = next(text for text in figure.texts if text.get_text().startswith("A network"))
     assert title.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_nothing_observed_shows_the_whole_domain() -> None:
-    made = case()
-    empty = Case(made.title, made.reference_time, LEADS, made.observed * np.nan, {}, grid())
-    assert case_page(empty).axes[0].get_xlim() == pytest.approx((4e5 - 500, 4e5 + 59.5e3))
+    empty = replace(case(), observed=case().observed * np.nan, forecasts={})
+    assert draw_case(empty).axes[0].get_xlim() == pytest.approx((4e5 - 500, 4e5 + 59.5e3))
 
 
 def test_a_wrong_shape_is_refused() -> None:
-    made = case()
+    right = case()
     with pytest.raises(ValueError, match=r"'a' has shape \(3, 40, 60\), expected \(4, 40, 60\)"):
-        Case("t", made.reference_time, LEADS, made.observed, {"a": made.observed[:3]}, grid())
+        replace(right, forecasts={"a": right.observed[:3]})

@@ -13,7 +13,7 @@ from PIL import Image
 
 from squall.datasets.grid import Grid
 from squall.pipeline.pictures import RAIN_SCALE
-from squall.pipeline.report.case_figure import Case
+from squall.pipeline.report.case_figure import ForecastCase
 from squall.pipeline.report.page import Section, html_report
 from tests.pipeline.scores.score_examples import METHODS, example_scores
 
@@ -48,14 +48,15 @@ class Page(HTMLParser):
         return [text for where, text in self.text if where == tag]
 
 
-def case() -> Case:
+def case() -> ForecastCase:
     """A single pixel of extreme rain among light rain."""
     crs_wkt = pyproj.CRS("EPSG:32631").to_wkt()
     grid = Grid(x=4e5 + 1e3 * np.arange(40), y=5.8e6 - 1e3 * np.arange(40), crs_wkt=crs_wkt)
     rain = np.full((1, 40, 40), 0.3, np.float32)
     rain[0, 20, 20] = 120
     leads = np.array([15], "m8[m]")
-    return Case(f"case {NASTY}", pd.Timestamp("2020-06-01"), leads, rain, {"s-prog": rain}, grid)
+    reference_time = pd.Timestamp("2020-06-01")
+    return ForecastCase(f"case {NASTY}", reference_time, leads, rain, {"s-prog": rain}, grid)
 
 
 def report(*sections: Section, **changes: object) -> str:

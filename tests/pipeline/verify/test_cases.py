@@ -6,7 +6,7 @@ import pytest
 
 from squall.datasets.archive.records import MISSING, OK
 from squall.datasets.errors import ConfigError
-from squall.pipeline.verify.cases import choose_cases, rainiest, times_seen
+from squall.pipeline.verify.cases import choose_cases, rainiest, training_times
 from squall.pipeline.verify.config import ReferencePeriod
 
 EVER = (ReferencePeriod(),)
@@ -23,16 +23,16 @@ def archive(statuses):
     )
 
 
-def chosen(statuses, *, periods=EVER, every=None, seen=(), context=2, lead_times=2):
+def chosen(statuses, *, periods=EVER, every=None, excluded=(), context=2, lead_times=2):
     mask = np.zeros(len(statuses), dtype=bool)
-    mask[list(seen)] = True
+    mask[list(excluded)] = True
     return choose_cases(
         archive(statuses),
         context=context,
         lead_times=lead_times,
         periods=periods,
         every=every,
-        seen=mask,
+        excluded=mask,
     )
 
 
@@ -53,7 +53,7 @@ def test_scans_before_and_any_scan_after_are_needed():
 
 
 def test_windows_that_touch_what_a_model_saw_are_left_out():
-    cases = chosen([OK] * 10, seen=[4])
+    cases = chosen([OK] * 10, excluded=[4])
     # windows reach from one scan before to two after
     assert cases.indices == (1, 6, 7, 8)
     assert cases.trained_on == 4
@@ -67,16 +67,16 @@ def test_every_counts_from_the_start_of_each_period():
         chosen([OK] * 4, every=pd.Timedelta("7min"))
 
 
-def test_times_seen_are_those_of_the_same_archive():
+def test_training_times_are_those_of_the_same_archive():
     periods = {"training_periods": [["2024-06-01T12:00", "2024-06-01T12:10"]]}
     periods["validation_periods"] = [["2024-06-01T12:20", "2024-06-01T12:25"]]
     provenances = [
         {"archives": [{"name": "radar", **periods}]},
         {"archives": [{"name": "other", **periods}]},
     ]
-    seen = times_seen(archive([OK] * 6), provenances)
-    assert np.flatnonzero(seen).tolist() == [0, 1, 4]
-    assert not times_seen(archive([OK] * 6), provenances[1:]).any()
+    is_training = training_times(archive([OK] * 6), provenances)
+    assert np.flatnonzero(is_training).tolist() == [0, 1, 4]
+    assert not training_times(archive([OK] * 6), provenances[1:]).any()
 
 
 def test_the_rainiest_cases_lie_an_hour_apart():

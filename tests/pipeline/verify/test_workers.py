@@ -1,6 +1,8 @@
-"""Blocks: kept, gone on with, never mixed; and the same sums from any number of processes."""
+"""Blocks are kept, resumed and never mixed; sums do not depend on the number of processes."""
 
 import logging
+import multiprocessing
+import time
 
 import numpy as np
 import pytest
@@ -9,8 +11,9 @@ import xarray as xr
 from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import DataError
 from squall.pipeline.verify import output as verify_output
-from squall.pipeline.verify import scoring as verify_run
+from squall.pipeline.verify import workers
 from squall.pipeline.verify.config import VerifyConfig
+from squall.pipeline.verify.plan import MethodError, Plan
 from squall.pipeline.verify.run import verify
 from squall.pipeline.verify.scoring import Scorer
 
@@ -42,29 +45,29 @@ def numbers(scores):
 
 @pytest.fixture
 def scored(monkeypatch):
-    """Reference times that were scored, in this process."""
-    times = []
+    """Indices of the reference times that this process scores."""
+    indices = []
     original = Scorer.__call__
 
     def counted(self, case):
-        times.append(case.index)
+        indices.append(case.index)
         return original(self, case)
 
     monkeypatch.setattr(Scorer, "__call__", counted)
-    return times
+    return indices
 
 
 def test_processes_give_the_same_to_the_last_bit(chain, tmp_path):
-    here = verify(config(chain, tmp_path / "a"))
-    there = verify(config(chain, tmp_path / "b", workers=2))
+    in_this_process = verify(config(chain, tmp_path / "a"))
+    in_workers = verify(config(chain, tmp_path / "b", workers=2))
     xr.testing.assert_identical(
-        numbers(here.scores).drop_attrs(), numbers(there.scores).drop_attrs()
+        numbers(in_this_process.scores).drop_attrs(), numbers(in_workers.scores).drop_attrs()
     )
 
 
-def test_a_run_that_was_stopped_goes_on(chain, tmp_path, monkeypatch, scored):
+def test_a_stopped_run_resumes(chain, tmp_path, monkeypatch, scored):
     whole = verify(config(chain, tmp_path / "whole"))
-    all_of_them = list(scored)
+    all_indices = list(scored)
     scored.clear()
     counted = Scorer.__call__
 
@@ -77,65 +80,90 @@ def test_a_run_that_was_stopped_goes_on(chain, tmp_path, monkeypatch, scored):
         patched.setattr(Scorer, "__call__", stops)
         with pytest.raises(KeyboardInterrupt):
             verify(config(chain, tmp_path / "cut"))
-    assert scored == all_of_them[:5]
+    assert scored == all_indices[:5]
     scored.clear()
     resumed = verify(config(chain, tmp_path / "cut"))
-    assert scored == all_of_them[3:]  # blocks of three cases: one was finished
+    assert scored == all_indices[3:]  # a block has three cases: one block was finished
     xr.testing.assert_equal(numbers(resumed.scores), numbers(whole.scores))
     scored.clear()
-    verify(config(chain, tmp_path / "cut", workers=1, cases=1))  # neither changes a number
+    verify(config(chain, tmp_path / "cut", workers=1, cases=1))  # neither option changes a score
     assert scored == []
 
 
-def test_another_configuration_starts_anew_and_says_so(chain, tmp_path, scored, caplog):
+def test_another_configuration_starts_from_the_beginning(chain, tmp_path, scored, caplog):
     caplog.set_level(logging.INFO, logger="squall")
     first = verify(config(chain, tmp_path))
     number = len(scored)
-    assert "starting anew" not in caplog.text
+    assert "starting from the beginning" not in caplog.text
     other = verify(config(chain, tmp_path, thresholds_mm_h=(0.3,)))
-    assert "another configuration, archive, model or version; starting anew" in caplog.text
+    assert "another configuration, archive, model or version only; starting" in caplog.text
     assert len(scored) == 2 * number
     assert other.scores.threshold.values.tolist() == [0.3]
-    again = verify(config(chain, tmp_path))  # the first one's blocks are still there
+    again = verify(config(chain, tmp_path))  # the first configuration's blocks are still stored
     assert len(scored) == 2 * number
-    xr.testing.assert_equal(again.scores, first.scores)  # the seconds, too
+    xr.testing.assert_equal(again.scores, first.scores)  # the seconds are stored, too
     verify(config(chain, tmp_path, fresh=True))
     assert len(scored) == 3 * number
 
 
-def test_blocks_of_failed_cases_are_kept_too(chain, tmp_path, monkeypatch):
+def test_blocks_of_failed_cases_are_stored(chain, tmp_path, monkeypatch):
     def fails(self, case):
-        raise verify_run.MethodError("extrapolation", "no\n rain")
+        raise MethodError("extrapolation", "no\n rain")
 
     monkeypatch.setattr(Scorer, "forecasts", fails)
     for _ in range(2):
         with pytest.raises(DataError, match="all 12 forecasts failed"):
             verify(config(chain, tmp_path))
-        monkeypatch.undo()  # the second time nothing is forecast
+        monkeypatch.undo()  # the second run makes no forecast
 
 
 def test_a_worker_that_dies_is_explained(chain, tmp_path, monkeypatch):
     def killed(*_, **__):
-        raise verify_run.BrokenProcessPool("a child process terminated abruptly")
+        raise workers.BrokenProcessPool("a child process terminated abruptly")
         yield
 
-    monkeypatch.setattr(verify_run, "_in_order", killed)
-    with pytest.raises(DataError, match=r"lack of memory.*run it again with less than --workers 2"):
+    monkeypatch.setattr(workers, "_in_order", killed)
+    with pytest.raises(DataError, match=r"memory ran out.*run it again with less than --workers 2"):
         verify(config(chain, tmp_path, workers=2))
 
 
-def test_few_cases_are_under_way_at_any_time():
+def test_an_error_ends_the_workers_and_no_other_process(monkeypatch):
+    """Workers that forecast for minutes are terminated, not waited for."""
+    spawn = multiprocessing.get_context("spawn")
+    other = spawn.Process(target=time.sleep, args=(600,))
+    other.start()
+    plan = Plan((), {}, (), False, 2)
+    monkeypatch.setattr(workers, "_score", time.sleep)
+    start = time.monotonic()
+
+    def interrupted():
+        with workers._results(plan, [0, 600, 600, 600], workers=2) as results:
+            next(iter(results))
+            assert len(multiprocessing.active_children()) == 3
+            raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert multiprocessing.active_children() == [other]
+        assert time.monotonic() - start < 300
+    finally:
+        other.terminate()
+        other.join()
+
+
+def test_few_cases_are_submitted_at_any_time():
     class Pool:
         submitted = 0
 
         def submit(self, function, case):
             self.submitted += 1
-            future = verify_run.Future()
+            future = workers.Future()
             future.set_result(case)
             return future
 
     pool = Pool()
-    results = verify_run._in_order(pool, range(100), at_most=4)
+    results = workers._in_order(pool, range(100), at_most=4)
     assert next(results) == 0
     assert pool.submitted == 4
     assert list(results) == list(range(1, 100))
@@ -147,11 +175,11 @@ def test_the_sums_are_those_of_the_cases_in_any_blocks(chain, tmp_path):
     )
     assert long.cases == short.cases == 12
     xr.testing.assert_allclose(long.scores[["csi", "fss"]], short.scores[["csi", "fss"]])
-    assert np.isnan(long.scores.mae_low).all()  # of one block there is no interval
+    assert np.isnan(long.scores.mae_low).all()  # one block has no interval
     assert (short.scores.mae_low <= short.scores.mae).all()
 
 
-def test_each_method_gets_its_own_number_of_scans(chain, tmp_path, monkeypatch):
+def test_each_method_gets_the_number_of_scans_it_needs(chain, tmp_path, monkeypatch):
     shapes = []
     read = Archive.read
 

@@ -1,0 +1,213 @@
+"""The plan of a verification: which methods forecast which cases of which archives.
+
+A case is one reference time on one archive. A block has the cases of one stretch of time: the
+bootstrap draws blocks, and a resumed run does not repeat finished blocks. This module makes no
+forecasts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from squall.datasets.archive.scan_store import ScanStore
+from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.open_archive import open_archive
+from squall.pipeline.forecast.methods import ForecastMethod, find_method
+from squall.pipeline.forecast.names import PERSISTENCE
+from squall.pipeline.forecast.network_method import NetworkMethod
+from squall.pipeline.scores.pooling import scales_of_grid
+from squall.pipeline.verify.cases import ChosenCases, choose_cases, training_times
+from squall.pipeline.verify.config import ReferencePeriod, VerifyConfig
+
+log = logging.getLogger("squall.verify")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One archive, and how forecasts on it are scored.
+
+    Parameters
+    ----------
+    lead_times : number of time steps to forecast.
+    scales_km : of the FSS, those whose neighbourhoods differ on this grid.
+    """
+
+    address: str
+    snapshot: str
+    name: str
+    lead_times: int
+    scales_km: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a worker needs to score any case.
+
+    Parameters
+    ----------
+    methods : label of each method to its name or path, see `find_method`.
+    reachable_only : whether to count only pixels that the extrapolation of the last scan reaches.
+    members : of the STEPS ensemble.
+    """
+
+    targets: tuple[Target, ...]
+    methods: dict[str, str]
+    thresholds_mm_h: tuple[float, ...]
+    reachable_only: bool
+    members: int
+
+
+@dataclass(frozen=True)
+class VerificationCase:
+    """One reference time.
+
+    Parameters
+    ----------
+    target : number of the target.
+    index : of the reference time on the archive's time axis.
+    block : name of the block.
+    """
+
+    target: int
+    index: int
+    block: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case that a method failed on. It is left out for all methods."""
+
+    reference_time: str
+    method: str
+    reason: str
+
+
+class MethodError(Exception):
+    """A method failed on a case."""
+
+    def __init__(self, method: str, reason: str) -> None:
+        super().__init__(f"{method}: {reason}")
+        self.method, self.reason = method, " ".join(reason.split())
+
+
+@dataclass(frozen=True)
+class PlannedArchive:
+    """One archive with its methods, by label, and its cases."""
+
+    archive: ScanStore
+    methods: dict[str, ForecastMethod]
+    target: Target
+    cases: ChosenCases
+
+
+def make_plan(config: VerifyConfig) -> tuple[Plan, list[PlannedArchive]]:
+    """Open the archives, load the methods and choose the cases.
+
+    Raises
+    ------
+    DataError
+        If an archive has no case, or a model cannot be loaded.
+    ConfigError
+        If archives have the same name, a time cannot be read, or a method does not exist.
+    """
+    archives = [open_archive(address) for address in config.archives]
+    names = [archive.name for archive in archives]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"two archives have the same name ({', '.join(names)}): verify them separately"
+        )
+    labels = _labels(config, archives[0])
+    periods = config.reference_periods()
+    planned_archives = [_planned(config, archive, labels, periods) for archive in archives]
+    without_cases = [
+        f"{planned.archive.address}: no forecast to score: {planned.cases.reason()}"
+        for planned in planned_archives
+        if not planned.cases.indices
+    ]
+    if without_cases:
+        raise DataError("; ".join(without_cases))
+    plan = Plan(
+        tuple(planned.target for planned in planned_archives),
+        labels,
+        config.thresholds_mm_h,
+        config.pixels == "reachable",
+        config.members,
+    )
+    return plan, planned_archives
+
+
+def _planned(
+    config: VerifyConfig,
+    archive: ScanStore,
+    labels: dict[str, str],
+    periods: Sequence[ReferencePeriod],
+) -> PlannedArchive:
+    methods = {
+        label: find_method(name, archive, members=config.members) for label, name in labels.items()
+    }
+    networks = [method for method in methods.values() if isinstance(method, NetworkMethod)]
+    provenances = [] if config.include_training else [network.provenance for network in networks]
+    lead_times = _lead_times(config, archive, methods)
+    cases = choose_cases(
+        archive,
+        context=max(method.context for method in methods.values()),
+        lead_times=lead_times,
+        periods=periods,
+        every=pd.Timedelta(minutes=config.every_minutes) if config.every_minutes else None,
+        excluded=training_times(archive, provenances),
+    )
+    for count, reason in (
+        (cases.trained_on, "a model was trained or validated on them"),
+        (cases.gaps, "scans of their context are missing"),
+    ):
+        if count:
+            log.info("%s: %d reference times left out: %s", archive.name, count, reason)
+    scales_km = scales_of_grid(config.scales_km, archive.grid.pixel_size_m / 1000)
+    target = Target(archive.address, archive.snapshot, archive.name, lead_times, scales_km)
+    return PlannedArchive(archive, methods, target, cases)
+
+
+def _labels(config: VerifyConfig, archive: ScanStore) -> dict[str, str]:
+    """Label of every method to its name or path; persistence is always among them.
+
+    The label is the method's name. Models of the same name also have their folder in the label.
+    """
+    models = list(dict.fromkeys(str(model) for model in config.models))
+    if PERSISTENCE not in models:
+        models.append(PERSISTENCE)
+    names = [find_method(model, archive, members=config.members).name for model in models]
+    labels: dict[str, str] = {}
+    for name, model in zip(names, models, strict=True):
+        path = Path(model)
+        label = name if names.count(name) == 1 else f"{name} ({path.parent.name}/{path.stem})"
+        if label in labels:
+            raise ConfigError(f"{model} and {labels[label]} are both called {label}; rename one")
+        labels[label] = model
+    return labels
+
+
+def _lead_times(
+    config: VerifyConfig, archive: ScanStore, methods: dict[str, ForecastMethod]
+) -> int:
+    """Number of time steps to forecast.
+
+    It is the configured number. Without one, it is the number that all trained models can
+    forecast; without trained models, one hour.
+    """
+    if config.lead_times:
+        return config.lead_times
+    if config.minutes is None:
+        trained = [method for method in methods.values() if isinstance(method, NetworkMethod)]
+        return min(method.lead_times for method in trained or methods.values())
+    horizon = pd.Timedelta(minutes=config.minutes)
+    if horizon < archive.step:
+        raise ConfigError(
+            f"--minutes {config.minutes:g} is less than the step of {archive.address}, "
+            f"{archive.step.total_seconds() / 60:g} min"
+        )
+    return int(horizon // archive.step)
