@@ -55,7 +55,7 @@ class NetworkMethod:
         except CheckpointError as error:
             raise DataError(str(error)) from error
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        resampling = Resampling.of(
+        resampling = Resampling.for_archive(
             provenance,
             step_s=archive.step.total_seconds(),
             spacing_m=archive.grid.pixel_size_m,

@@ -1,7 +1,9 @@
-"""The nowcasting methods of pysteps (https://pysteps.github.io), to compare with.
+"""The nowcasting methods of pysteps (https://pysteps.github.io), to compare networks with.
 
-pysteps is the extra ``squall[baselines]`` and imported only when one of them is asked for. The
-settings are those of pysteps' own examples. What pysteps prints never reaches our output.
+Public: `PystepsMethod`, `check_pysteps`.
+
+pysteps is the extra ``squall[baselines]``. It is imported when one of its methods is used, and its
+settings are those of its own examples. What pysteps prints is not shown.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -24,7 +25,7 @@ from squall.datasets.errors import ConfigError, DataError
 Rates = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-CONTEXT = 4  # scans that the motion is found from; the nowcasts use the newest three of them
+CONTEXT = 4  # scans that the motion is computed from; the nowcasts use the newest three
 WET_MM_H, WET_DBR, DRY_DBR = 0.1, -10.0, -15.0
 CASCADE_LEVELS = 6
 LINDA_FEATURES = 15
@@ -33,18 +34,24 @@ SEED = 42
 
 @dataclass(frozen=True)
 class PystepsMethod:
-    """One of `PYSTEPS_METHODS`, for archives of one grid spacing and step.
+    """One method of pysteps, for one grid spacing and time step.
 
-    Motion is Lucas–Kanade's optical flow of rain rate in dB, transport semi-Lagrangian.
-    ``pysteps-extrapolation`` moves the last scan; ``s-prog`` is S-PROG (Seed 2003,
-    https://doi.org/10.1175/1520-0450(2003)042<0381:ADASSA>2.0.CO;2), ``linda`` the deterministic
-    LINDA (Pulkkinen et al. 2021, https://doi.org/10.1109/TGRS.2021.3110180), ``steps`` the mean
-    in mm/h of the members of STEPS (Bowler et al. 2006, https://doi.org/10.1256/qj.04.100).
+    All methods compute the motion with the optical flow of Lucas and Kanade from rain rate in dB,
+    and advect rain with a semi-Lagrangian scheme.
+
+    - ``pysteps-extrapolation`` advects the last scan.
+    - ``s-prog`` is S-PROG (Seed 2003,
+      https://doi.org/10.1175/1520-0450(2003)042<0381:ADASSA>2.0.CO;2).
+    - ``linda`` is the deterministic LINDA (Pulkkinen et al. 2021,
+      https://doi.org/10.1109/TGRS.2021.3110180).
+    - ``steps`` is the mean, in mm/h, of the members of STEPS (Bowler et al. 2006,
+      https://doi.org/10.1256/qj.04.100).
 
     Parameters
     ----------
-    lead_times : steps to forecast where nobody says.
-    members : of the STEPS ensemble.
+    name : one of `squall.pipeline.forecast.names.PYSTEPS_METHODS`.
+    lead_times : default number of time steps to forecast.
+    members : number of members of the STEPS ensemble.
     """
 
     name: str
@@ -56,15 +63,15 @@ class PystepsMethod:
 
     @property
     def digest(self) -> str:
-        """What decides its forecasts, beside this module."""
+        """Version of pysteps, and the number of members of STEPS."""
         members = f", {self.members} members" if self.name == "steps" else ""
         return f"pysteps {version('pysteps')}{members}"
 
     def nowcast(self, context: Rates, lead_times: int) -> Rates:
         """Forecast rain rate.
 
-        pysteps wants fields without gaps: pixels not observed count as dry in motion and nowcast,
-        and what the motion brings from them is not known.
+        pysteps needs fields without gaps. Pixels that are not observed are set to dry, for the
+        motion and the forecast; a pixel of the forecast that is advected from there is set to NaN.
 
         Parameters
         ----------
@@ -72,12 +79,13 @@ class PystepsMethod:
 
         Returns
         -------
-        (lead_time, y, x), mm/h, NaN where no trajectory comes from what the last scan observed.
+        (lead_time, y, x), mm/h, NaN where the trajectory starts outside the observed area of the
+        last scan.
 
         Raises
         ------
         DataError
-            If a scan of the context is missing: its neighbours would give a wrong motion.
+            If a scan of the context is missing. The scans around the gap would give a wrong motion.
         """
         missing = int(np.isnan(context).all(axis=(1, 2)).sum())
         if missing:
@@ -91,35 +99,45 @@ class PystepsMethod:
             motion = _submodule("motion.lucaskanade").dense_lucaskanade(dbr)
             transport = _submodule("extrapolation.semilagrangian").extrapolate
             observed = (~np.isnan(context[-1])).astype(np.float64)
-            known = transport(observed, motion, lead_times) > 0.5  # False for NaN: from outside
-            found = self._forecast(rate, dbr, motion, lead_times)
-        return np.where(known, found, np.nan).astype(np.float32)
+            # Outside the grid the transport gives NaN, and NaN > 0.5 is False.
+            is_known = transport(observed, motion, lead_times) > 0.5
+            rain_rate = self._forecast(rate, dbr, motion, lead_times)
+        return np.where(is_known, rain_rate, np.nan).astype(np.float32)
 
     def _forecast(self, rate: Doubles, dbr: Doubles, motion: Doubles, lead_times: int) -> Doubles:
-        """(lead_time, y, x) mm/h from fields without gaps."""
+        """Forecast (lead_time, y, x), mm/h, from fields without gaps."""
         if self.name == "pysteps-extrapolation":
-            run = _submodule("nowcasts.extrapolation").forecast
-            return _rate_from_dbr(run(dbr[-1], motion, lead_times))
+            extrapolate = _submodule("nowcasts.extrapolation").forecast
+            return _rate_from_dbr(extrapolate(dbr[-1], motion, lead_times))
         if self.name == "s-prog":
-            run = _submodule("nowcasts.sprog").forecast
-            made = run(dbr, motion, lead_times, n_cascade_levels=CASCADE_LEVELS, precip_thr=WET_DBR)
-            return _rate_from_dbr(made)
+            s_prog = _submodule("nowcasts.sprog").forecast
+            forecast_dbr = s_prog(
+                dbr, motion, lead_times, n_cascade_levels=CASCADE_LEVELS, precip_thr=WET_DBR
+            )
+            return _rate_from_dbr(forecast_dbr)
         if self.name == "linda":
-            run = _submodule("nowcasts.linda").forecast
-            made = run(
+            linda = _submodule("nowcasts.linda").forecast
+            forecast = linda(
                 rate, motion, lead_times, max_num_features=LINDA_FEATURES, add_perturbations=False
             )
-            return np.maximum(made, 0.0)
+            return np.maximum(forecast, 0.0)
         return self._mean_of_members(dbr, motion, lead_times)
 
     def _mean_of_members(self, dbr: Doubles, motion: Doubles, lead_times: int) -> Doubles:
+        """Mean of the STEPS members, (lead_time, y, x), mm/h.
+
+        The mean is taken after each lead time: 20 members of 12 lead times would need 1 GB.
+        """
         means: list[Doubles] = []
 
-        def keep_mean(members_dbr: Doubles) -> None:  # 20 members of 12 lead times would be 1 GB
+        def append_mean(members_dbr: Doubles) -> None:
             means.append(np.nanmean(_rate_from_dbr(members_dbr), axis=0))
 
-        run = partial(
-            _submodule("nowcasts.steps").forecast,
+        steps = _submodule("nowcasts.steps").forecast
+        steps(
+            dbr,
+            motion,
+            lead_times,
             n_ens_members=self.members,
             n_cascade_levels=CASCADE_LEVELS,
             precip_thr=WET_DBR,
@@ -127,20 +145,19 @@ class PystepsMethod:
             timestep=self.step_minutes,
             noise_method="nonparametric",
             seed=SEED,
-            callback=keep_mean,
+            callback=append_mean,
             return_output=False,
         )
-        run(dbr, motion, lead_times)
         return np.stack(means)
 
 
 def check_pysteps(name: str) -> None:
-    """Refuse a method of pysteps where what it needs is not installed.
+    """Check that pysteps and all that a method needs are installed.
 
     Raises
     ------
     ConfigError
-        Saying how to install it.
+        If a package is missing. The message says how to install it.
     """
     needed = ("pysteps", "skimage") if name == "linda" else ("pysteps",)
     with _quiet():
@@ -155,7 +172,7 @@ def check_pysteps(name: str) -> None:
 
 
 def _rate_from_dbr(dbr: Doubles) -> Doubles:
-    """Rain rate in mm/h, 0 below the threshold; NaN stays NaN."""
+    """Convert dBR to rain rate [mm/h]; values below `WET_DBR` become 0, NaN stays NaN."""
     return np.where(dbr < WET_DBR, 0.0, 10 ** (dbr / 10))
 
 
@@ -165,7 +182,7 @@ def _submodule(name: str) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep away what pysteps prints and warns of (empty slices, divisions of dry fields)."""
+    """Hide what pysteps prints, and its warnings about empty slices and divisions in dry fields."""
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,3 +1,5 @@
+"""The forecast stage: the file, its times, grid and provenance, and its errors."""
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -31,7 +33,7 @@ def test_times_decode_and_agree(written):
     assert written.context_time.values[-1] == written.forecast_reference_time.values
 
 
-def test_the_grid_is_the_archives(written, chain):
+def test_the_grid_is_that_of_the_archive(written, chain):
     grid = Archive.open(chain.archive).grid
     assert np.array_equal(written.x, grid.x)
     assert np.array_equal(written.y, grid.y)
@@ -43,17 +45,18 @@ def test_the_grid_is_the_archives(written, chain):
         assert written[name].attrs["units"] == "mm h-1"
 
 
-def test_observed_is_what_the_archive_holds(written, chain):
+def test_the_observed_rain_rate_is_that_of_the_archive(written, chain):
     archive = Archive.open(chain.archive)
     last = archive.read(archive.index_of(written.forecast_reference_time.to_pandas()), 1)
     np.testing.assert_array_equal(written.observed_rain_rate.values[-1], last.values[0])
 
 
 def test_rain_is_finite_where_observed_and_missing_where_not(written):
-    seen = ~np.isnan(written.observed_rain_rate).all("context_time")
-    assert seen.any()
-    assert (~seen).any()
-    assert np.array_equal(~np.isnan(written.rain_rate.values), np.broadcast_to(seen, (4, 64, 64)))
+    observed = ~np.isnan(written.observed_rain_rate).all("context_time")
+    assert observed.any()
+    assert (~observed).any()
+    is_known = ~np.isnan(written.rain_rate.values)
+    assert np.array_equal(is_known, np.broadcast_to(observed, (4, 64, 64)))
     assert float(written.rain_rate.min()) >= 0
 
 
@@ -65,15 +68,15 @@ def test_provenance_names_snapshot_and_checkpoint(written, chain):
 
 
 def test_latest_is_the_last_scan(chain, tmp_path):
-    made = forecast(config(chain, tmp_path))
-    assert made.forecast_reference_time.values == np.datetime64("2024-06-01T04:55")
+    dataset = forecast(config(chain, tmp_path))
+    assert dataset.forecast_reference_time.values == np.datetime64("2024-06-01T04:55")
 
 
 def test_any_number_of_lead_times(chain, tmp_path):
     assert forecast(config(chain, tmp_path, lead_times=9)).sizes["lead_time"] == 9
 
 
-def test_a_missing_time_names_the_nearest(chain, tmp_path):
+def test_the_error_for_a_missing_time_names_the_nearest(chain, tmp_path):
     with pytest.raises(DataError, match="nearest is 2024-06-01 04:55, the latest 2024-06-01 04:55"):
         forecast(config(chain, tmp_path, at="2024-06-01T07:00"))
     with pytest.raises(DataError, match="not on the archive's step"):
@@ -83,7 +86,7 @@ def test_a_missing_time_names_the_nearest(chain, tmp_path):
     assert not (tmp_path / "f.nc").exists()
 
 
-def test_missing_and_foreign_models_are_refused(chain, tmp_path):
+def test_missing_checkpoints_and_other_files_are_refused(chain, tmp_path):
     with pytest.raises(ConfigError, match=r"none\.ckpt: neither a file nor a packaged model"):
         forecast(config(chain, tmp_path, model=tmp_path / "none.ckpt"))
     (tmp_path / "text.ckpt").write_text("hello")
@@ -92,18 +95,18 @@ def test_missing_and_foreign_models_are_refused(chain, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["extrapolation", "persistence"])
-def test_methods_without_training_are_written_like_any(chain, tmp_path, name):
-    made = forecast(config(chain, tmp_path, model=name, at="2024-06-01T04:00"))
-    assert made.sizes["lead_time"] == 12  # an hour
-    assert made.attrs["model"] == name
-    assert made.attrs["source"].startswith(f"{name} (squall ")
-    assert "checkpoint" not in made.attrs
+def test_methods_without_training_write_the_same_file(chain, tmp_path, name):
+    dataset = forecast(config(chain, tmp_path, model=name, at="2024-06-01T04:00"))
+    assert dataset.sizes["lead_time"] == 12  # an hour
+    assert dataset.attrs["model"] == name
+    assert dataset.attrs["source"].startswith(f"{name} (squall ")
+    assert "checkpoint" not in dataset.attrs
     with xr.open_dataset(tmp_path / "f.nc") as written:
-        np.testing.assert_array_equal(written.rain_rate, made.rain_rate)
+        np.testing.assert_array_equal(written.rain_rate, dataset.rain_rate)
 
 
 @pytest.mark.parametrize("fill", [0.0, np.nan], ids=["all dry", "all missing"])
-def test_dry_and_missing_scans_are_ordinary(chain, fill):
+def test_dry_and_missing_scans_can_be_forecast_from(chain, fill):
     model = NetworkMethod.load(chain.model, Archive.open(chain.archive))
     rate = model.nowcast(np.full((3, 40, 50), fill, dtype=np.float32), 4)
     assert rate.shape == (4, 40, 50)
@@ -122,14 +125,20 @@ def test_a_scan_missing_from_the_context_does_not_stop_a_forecast(chain):
     assert np.array_equal(np.isfinite(rate[0]), ~np.isnan(context).all(axis=0))
 
 
-def test_the_weights_that_come_with_the_package_forecast_by_name(chain, tmp_path):
-    named = forecast(config(chain, tmp_path, model="squall-base", at="2024-06-01T04:00"))
-    assert named.sizes["lead_time"] == 12
-    assert named.attrs["model"] == "squall-base"
-    known = named.rain_rate.isel(lead_time=0).notnull()
-    moved = forecast(config(chain, tmp_path, model="extrapolation", at="2024-06-01T04:00"))
-    both = known & moved.rain_rate.isel(lead_time=0).notnull()
+def test_packaged_weights_forecast_by_name(chain, tmp_path):
+    network = forecast(config(chain, tmp_path, model="squall-base", at="2024-06-01T04:00"))
+    assert network.sizes["lead_time"] == 12
+    assert network.attrs["model"] == "squall-base"
+    is_known = network.rain_rate.isel(lead_time=0).notnull()
+    extrapolation = forecast(config(chain, tmp_path, model="extrapolation", at="2024-06-01T04:00"))
+    both = is_known & extrapolation.rain_rate.isel(lead_time=0).notnull()
     assert both.mean() > 0.3
     # trained weights are near the extrapolation after one step, and not the same
-    apart = abs(named.rain_rate.isel(lead_time=0) - moved.rain_rate.isel(lead_time=0)).where(both)
-    assert 0 < float(apart.mean()) < float(moved.rain_rate.isel(lead_time=0).where(both).mean())
+    difference = abs(
+        network.rain_rate.isel(lead_time=0) - extrapolation.rain_rate.isel(lead_time=0)
+    ).where(both)
+    assert (
+        0
+        < float(difference.mean())
+        < float(extrapolation.rain_rate.isel(lead_time=0).where(both).mean())
+    )

@@ -1,3 +1,5 @@
+"""Forecast methods by name, and the methods of Squall that need no training."""
+
 import sys
 
 import numpy as np
@@ -26,16 +28,18 @@ def test_methods_without_training_forecast_an_hour(archive, name):
 
 def test_persistence_is_the_last_scan(archive):
     context = archive.read(50, 2).values
-    made = find_method("persistence", archive).nowcast(context, 2)
-    np.testing.assert_array_equal(made, np.stack([context[-1], context[-1]]))
+    forecast = find_method("persistence", archive).nowcast(context, 2)
+    np.testing.assert_array_equal(forecast, np.stack([context[-1], context[-1]]))
 
 
-def test_extrapolation_is_that_of_the_motion_module(archive):
+def test_extrapolation_gives_the_result_of_the_motion_module(archive):
     context = archive.read(50, 4).values
-    made = find_method("extrapolation", archive).nowcast(context, 2)
+    forecast = find_method("extrapolation", archive).nowcast(context, 2)
     expected = extrapolate(torch.from_numpy(context)[None, :, None], 2)[0, :, 0].numpy()
-    np.testing.assert_array_equal(made, expected)
-    assert np.isnan(made[1]).sum() > np.isnan(context[-1]).sum()  # rain leaves, nobody knows what
+    np.testing.assert_array_equal(forecast, expected)
+    assert (
+        np.isnan(forecast[1]).sum() > np.isnan(context[-1]).sum()
+    )  # unknown rain enters at the edge
 
 
 def test_a_checkpoint_is_found_by_its_path(archive, chain):
@@ -44,20 +48,20 @@ def test_a_checkpoint_is_found_by_its_path(archive, chain):
     assert len(method.digest) == 64
 
 
-def test_an_unknown_name_lists_what_there_is(archive):
+def test_an_unknown_name_lists_all_methods(archive):
     with pytest.raises(ConfigError, match="optical-flow: neither a file nor") as caught:
         find_method("optical-flow", archive)
     assert all(name in str(caught.value) for name in METHODS)
 
 
-def test_a_file_wins_over_a_name(archive, tmp_path, monkeypatch):
+def test_a_file_with_the_name_of_a_method_is_used(archive, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "persistence").write_text("no checkpoint")
     with pytest.raises(DataError, match="cannot be read as a checkpoint"):
         find_method("persistence", archive)
 
 
-def test_without_pysteps_it_says_what_to_install(archive, monkeypatch):
+def test_the_error_without_pysteps_says_what_to_install(archive, monkeypatch):
     monkeypatch.setitem(sys.modules, "pysteps", None)
     with pytest.raises(ConfigError, match=r"s-prog .* pip install 'squall\[baselines\]'"):
         find_method("s-prog", archive)

@@ -1,4 +1,4 @@
-"""The methods of pysteps on blobs of rain that move 2 pixels to the right and 1 down a step."""
+"""The methods of pysteps on blobs of rain that move by 2 pixels to the right and 1 down a step."""
 
 import numpy as np
 import pytest
@@ -32,12 +32,12 @@ def scans(count, first=0):
 def test_moving_rain_is_forecast_better_than_by_persistence(name, capsys):
     check_pysteps(name)
     context, observed = scans(4), scans(4, first=4)
-    made = method(name).nowcast(context, 4)
-    assert made.dtype == np.float32
-    known = ~np.isnan(made)
-    assert 0.8 < known[-1].mean() < 1  # what enters at the edge is not known
-    error = np.abs(made - observed)[known].mean()
-    assert error < 0.75 * np.abs(context[-1] - observed)[known].mean()
+    forecast = method(name).nowcast(context, 4)
+    assert forecast.dtype == np.float32
+    is_known = ~np.isnan(forecast)
+    assert 0.8 < is_known[-1].mean() < 1  # unknown rain enters at the edge
+    error = np.abs(forecast - observed)[is_known].mean()
+    assert error < 0.75 * np.abs(context[-1] - observed)[is_known].mean()
     assert capsys.readouterr().out == ""
 
 
@@ -50,18 +50,20 @@ def test_extrapolation_is_that_of_pysteps():
     velocity = motion.get_method("LK")(dbr)
     moved = nowcasts.get_method("extrapolation")(dbr[-1], velocity, 3)
     expected, _ = dB_transform(np.nan_to_num(moved, nan=-15), threshold=-10.0, inverse=True)
-    made = method("pysteps-extrapolation").nowcast(context, 3)
-    np.testing.assert_array_equal(np.isnan(made), np.isnan(moved))
-    np.testing.assert_allclose(np.nan_to_num(made), np.where(np.isnan(moved), 0, expected), 1e-6)
+    forecast = method("pysteps-extrapolation").nowcast(context, 3)
+    np.testing.assert_array_equal(np.isnan(forecast), np.isnan(moved))
+    np.testing.assert_allclose(
+        np.nan_to_num(forecast), np.where(np.isnan(moved), 0, expected), 1e-6
+    )
 
 
 @pytest.mark.parametrize("name", PYSTEPS_METHODS)
-def test_what_comes_from_where_nothing_was_observed_is_not_known(name):
+def test_pixels_advected_from_an_unobserved_area_are_not_known(name):
     context = scans(4)
     context[:, 40:56, 40:56] = np.nan
-    made = method(name).nowcast(context, 3)
-    assert np.isnan(made[2, 46:54, 50:58]).all()  # the hole has moved 6 to the right, 3 down
-    assert not np.isnan(made[2, 46:54, 40:43]).any()  # and is known where it was
+    forecast = method(name).nowcast(context, 3)
+    assert np.isnan(forecast[2, 46:54, 50:58]).all()  # the hole has moved 6 to the right, 3 down
+    assert not np.isnan(forecast[2, 46:54, 40:43]).any()  # rain has moved in there
 
 
 @pytest.mark.parametrize("name", PYSTEPS_METHODS)
@@ -76,13 +78,13 @@ def test_a_missing_scan_is_refused():
         method("s-prog").nowcast(context, 2)
 
 
-def test_the_ensemble_mean_is_the_same_each_time_and_smoother_with_more_members():
+def test_the_ensemble_mean_is_reproducible_and_smoother_with_more_members():
     context = scans(4)
-    few, again, more = (method("steps", n).nowcast(context, 3) for n in (2, 2, 8))
-    np.testing.assert_array_equal(few, again)
+    few, repeated, many = (method("steps", n).nowcast(context, 3) for n in (2, 2, 8))
+    np.testing.assert_array_equal(few, repeated)
 
-    def roughness(made):
-        return np.nanmean(np.abs(np.diff(made[-1], axis=0)))
+    def roughness(forecast):
+        return np.nanmean(np.abs(np.diff(forecast[-1], axis=0)))
 
-    assert roughness(more) < roughness(few)
+    assert roughness(many) < roughness(few)
     assert "2 members" in method("steps", 2).digest

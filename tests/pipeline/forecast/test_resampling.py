@@ -1,3 +1,5 @@
+"""A network on archives with another time step or grid spacing than it was trained on."""
+
 import logging
 import pickle
 from fractions import Fraction
@@ -21,13 +23,15 @@ BASE = {
 }
 
 
-def plan(step_min=5.0, spacing_km=1.0, **provenance):
-    return Resampling.of(BASE | provenance, step_s=step_min * 60, spacing_m=spacing_km * 1000)
+def resampling(step_min=5.0, spacing_km=1.0, **provenance):
+    return Resampling.for_archive(
+        BASE | provenance, step_s=step_min * 60, spacing_m=spacing_km * 1000
+    )
 
 
-def scan(minutes, spacing_km=1.0, size_km=SIZE, peak=20.0):
-    """Two Gaussian showers that move right and slightly down, as a grid of that spacing sees."""
-    fine = 4  # samples to a pixel's side: a radar's pixel is a mean
+def scan_at(minutes, spacing_km=1.0, size_km=SIZE, peak=20.0):
+    """Two Gaussian showers that move right and slightly down, as means over pixels."""
+    fine = 4  # samples along the side of a pixel, whose mean is the pixel
     pixels = round(size_km / spacing_km)
     km = (np.arange(pixels * fine) + 0.5) * spacing_km / fine
     rain = np.zeros((pixels * fine, pixels * fine))
@@ -41,7 +45,7 @@ def scan(minutes, spacing_km=1.0, size_km=SIZE, peak=20.0):
 
 def scans(count, step_min, spacing_km=1.0):
     """(count, y, x), the last one at minute 0."""
-    return np.stack([scan(step_min * (i - count + 1), spacing_km) for i in range(count)])
+    return np.stack([scan_at(step_min * (i - count + 1), spacing_km) for i in range(count)])
 
 
 def optical_flow(context, lead_times):
@@ -54,7 +58,7 @@ def persistence(context, lead_times):
 
 
 def centre(rain):
-    """(x, y) of the rain's mass, pixels."""
+    """(x, y) of the centre of mass of the rain, pixels."""
     rain = np.nan_to_num(rain)
     rows, columns = np.indices(rain.shape)
     return np.array([(columns * rain).sum(), (rows * rain).sum()]) / rain.sum()
@@ -75,11 +79,13 @@ def centre(rain):
         (30.0, Fraction(1, 3), 2, 4),
     ],
 )
-def test_the_step_comes_as_near_as_whole_factors_can(step_min, time, context, lead_times):
-    found = plan(step_min)
-    assert (found.time, found.space) == (time, 1)
-    assert (found.context, found.lead_times) == (context, lead_times)
-    assert bool(str(found)) == (time != 1)
+def test_the_time_factor_brings_the_step_nearest_to_a_trained_one(
+    step_min, time, context, lead_times
+):
+    chosen = resampling(step_min)
+    assert (chosen.time_factor, chosen.space_factor) == (time, 1)
+    assert (chosen.context, chosen.lead_times) == (context, lead_times)
+    assert bool(str(chosen)) == (time != 1)
 
 
 @pytest.mark.parametrize(
@@ -95,38 +101,38 @@ def test_the_step_comes_as_near_as_whole_factors_can(step_min, time, context, le
         (4.0, Fraction(1, 2)),
     ],
 )
-def test_the_spacing_comes_as_near_as_whole_factors_can(spacing_km, space):
-    assert plan(spacing_km=spacing_km).space == space
+def test_the_space_factor_brings_the_spacing_nearest_to_a_trained_one(spacing_km, space):
+    assert resampling(spacing_km=spacing_km).space_factor == space
 
 
-def test_words_for_the_provenance():
-    assert str(plan(2.0, 0.25)) == "every 3 scans (6 min), means of 2x2 pixels (0.5 km)"
-    words = "2 in between scans (10 min), 2x2 pixels in place of one (2 km)"
-    assert str(plan(30.0, 4.0)) == words
+def test_the_description_for_the_provenance():
+    assert str(resampling(2.0, 0.25)) == "every 3 scans (6 min), means of 2x2 pixels (0.5 km)"
+    expected = "2 in between scans (10 min), 2x2 pixels in place of one (2 km)"
+    assert str(resampling(30.0, 4.0)) == expected
 
 
-def test_a_checkpoint_without_spacings_keeps_the_archives():
+def test_a_checkpoint_without_spacings_keeps_the_grid():
     provenance = {key: value for key, value in BASE.items() if key != "spacings_m"}
-    assert Resampling.of(provenance, step_s=300, spacing_m=250).space == 1
+    assert Resampling.for_archive(provenance, step_s=300, spacing_m=250).space_factor == 1
 
 
 @pytest.mark.parametrize(("step_min", "spacing_km"), [(5, 1), (10, 2), (6, 0.5), (4, 1.2)])
-def test_what_was_trained_on_is_not_touched(step_min, spacing_km):
-    context, made = scans(4, 5.0), np.zeros((3, SIZE, SIZE), np.float32)
+def test_steps_and_spacings_that_were_trained_on_are_not_resampled(step_min, spacing_km):
+    context, forecast = scans(4, 5.0), np.zeros((3, SIZE, SIZE), np.float32)
 
-    def model(given, lead_times):
-        assert given is context
+    def network(network_context, lead_times):
+        assert network_context is context
         assert lead_times == 3
-        return made
+        return forecast
 
-    found = plan(step_min, spacing_km)
-    np.testing.assert_array_equal(found.nowcast(model, context, 3), made)
-    assert str(found) == ""
+    chosen = resampling(step_min, spacing_km)
+    np.testing.assert_array_equal(chosen.nowcast(network, context, 3), forecast)
+    assert str(chosen) == ""
 
 
 @pytest.mark.parametrize(("step_min", "spacing_km"), [(2, 0.5), (15, 2), (5, 1)])
 def test_no_warning_inside_the_range(step_min, spacing_km, caplog):
-    plan(step_min, spacing_km)
+    resampling(step_min, spacing_km)
     assert not caplog.records
 
 
@@ -139,16 +145,16 @@ def test_no_warning_inside_the_range(step_min, spacing_km, caplog):
         (5, 4, "a grid spacing of 4 km, outside 0.5 to 2 km"),
     ],
 )
-def test_outside_the_range_a_warning_names_the_number(step_min, spacing_km, message, caplog):
+def test_a_warning_outside_the_range_names_the_value(step_min, spacing_km, message, caplog):
     with caplog.at_level(logging.WARNING, "squall.resampling"):
-        plan(step_min, spacing_km)
+        resampling(step_min, spacing_km)
     assert message in caplog.text
     assert len(caplog.records) == 1
 
 
-def test_a_model_trained_outside_the_range_is_at_home_there(caplog):
-    found = plan(60, 5, steps_s=[3600], spacings_m=[5000])
-    assert (found.time, found.space) == (1, 1)
+def test_no_warning_for_an_archive_like_those_trained_on(caplog):
+    chosen = resampling(60, 5, steps_s=[3600], spacings_m=[5000])
+    assert (chosen.time_factor, chosen.space_factor) == (1, 1)
     assert not caplog.records
 
 
@@ -159,122 +165,122 @@ def test_a_model_trained_outside_the_range_is_at_home_there(caplog):
         (5, 5, r"a grid spacing of 5 km, at most 4 km can be forecast .*train a model on such"),
     ],
 )
-def test_beyond_what_makes_sense_it_refuses(step_min, spacing_km, message):
+def test_beyond_the_limits_it_is_refused(step_min, spacing_km, message):
     with pytest.raises(DataError, match=message):
-        plan(step_min, spacing_km)
+        resampling(step_min, spacing_km)
 
 
-def test_a_plan_goes_to_another_process():
-    assert pickle.loads(pickle.dumps(plan(2.0))) == plan(2.0)
+def test_a_resampling_can_be_pickled():
+    assert pickle.loads(pickle.dumps(resampling(2.0))) == resampling(2.0)
 
 
 def test_a_finer_step_gives_the_same_forecast_at_common_times():
-    finer = plan(2.0, steps_s=[240])
-    assert (finer.time, finer.context, finer.lead_times) == (2, 7, 24)
+    finer = resampling(2.0, steps_s=[240])
+    assert (finer.time_factor, finer.context, finer.lead_times) == (2, 7, 24)
     every_2_min = finer.nowcast(optical_flow, scans(7, 2.0), 9)
     every_4_min = optical_flow(scans(4, 4.0), 5)
     assert every_2_min.shape == (9, SIZE, SIZE)
     np.testing.assert_array_equal(every_2_min[1::2], every_4_min[:4])
 
 
-def test_lead_times_put_in_between_lie_on_the_way():
-    made = plan(2.0).nowcast(optical_flow, scans(10, 2.0), 18)
-    start, step_px = centre(scan(0)), SPEED_KM_H * 2 / 60 * np.array([1, 0.25])
-    for lead, forecast in enumerate(made, start=1):
-        np.testing.assert_allclose(centre(forecast), start + lead * step_px, atol=0.5)
-        assert np.nansum(forecast) == pytest.approx(scan(0).sum(), rel=0.03)
-        assert np.nanmax(forecast) == pytest.approx(scan(0).max(), rel=0.08)
+def test_rain_moves_evenly_through_interpolated_lead_times():
+    forecast = resampling(2.0).nowcast(optical_flow, scans(10, 2.0), 18)
+    start, step_px = centre(scan_at(0)), SPEED_KM_H * 2 / 60 * np.array([1, 0.25])
+    for lead, rain in enumerate(forecast, start=1):
+        np.testing.assert_allclose(centre(rain), start + lead * step_px, atol=0.5)
+        assert np.nansum(rain) == pytest.approx(scan_at(0).sum(), rel=0.03)
+        assert np.nanmax(rain) == pytest.approx(scan_at(0).max(), rel=0.08)
 
 
-def test_scans_put_in_between_lie_on_the_way():
-    seen = []
+def test_rain_moves_evenly_through_interpolated_scans():
+    contexts = []
 
-    def model(context, lead_times):
-        seen.append(context)
+    def network(context, lead_times):
+        contexts.append(context)
         return optical_flow(context, lead_times)
 
-    made = plan(20.0).nowcast(model, scans(3, 20.0), 3)
-    (context,) = seen
+    forecast = resampling(20.0).nowcast(network, scans(3, 20.0), 3)
+    (context,) = contexts
     assert len(context) == 4
-    for found, minutes in zip(context, (-30, -20, -10, 0), strict=True):
-        expected = scan(minutes)
-        np.testing.assert_allclose(centre(found), centre(expected), atol=0.5)
-        assert np.nansum(found) == pytest.approx(expected.sum(), rel=0.03)
-        assert np.nanmax(np.abs(found - expected)) < 0.15 * expected.max()
-    travelled = SPEED_KM_H * np.array([20, 40]) / 60  # the third lead is over the edge
-    found = [centre(lead)[0] - centre(scan(0))[0] for lead in made[:2]]
-    np.testing.assert_allclose(found, travelled, atol=1.0)
+    for interpolated, minutes in zip(context, (-30, -20, -10, 0), strict=True):
+        expected = scan_at(minutes)
+        np.testing.assert_allclose(centre(interpolated), centre(expected), atol=0.5)
+        assert np.nansum(interpolated) == pytest.approx(expected.sum(), rel=0.03)
+        assert np.nanmax(np.abs(interpolated - expected)) < 0.15 * expected.max()
+    travelled = SPEED_KM_H * np.array([20, 40]) / 60  # in the third lead time rain leaves the grid
+    distances = [centre(lead)[0] - centre(scan_at(0))[0] for lead in forecast[:2]]
+    np.testing.assert_allclose(distances, travelled, atol=1.0)
 
 
-def test_a_finer_grid_is_forecast_by_means_and_comes_back():
-    made = plan(5.0, 0.25).nowcast(optical_flow, scans(4, 5.0, spacing_km=0.25), 4)
-    assert made.shape == (4, 4 * SIZE, 4 * SIZE)
-    for lead, forecast in enumerate(made, start=1):
-        expected = scan(5.0 * lead, spacing_km=0.25)
-        np.testing.assert_allclose(centre(forecast), centre(expected), atol=2.0)  # 0.5 km
-        assert np.nansum(forecast) == pytest.approx(expected.sum(), rel=0.02)
-        assert np.nanmax(np.abs(forecast - expected)) < 2.0  # of 20 mm/h
+def test_a_finer_grid_is_averaged_for_the_network_and_restored():
+    forecast = resampling(5.0, 0.25).nowcast(optical_flow, scans(4, 5.0, spacing_km=0.25), 4)
+    assert forecast.shape == (4, 4 * SIZE, 4 * SIZE)
+    for lead, rain in enumerate(forecast, start=1):
+        expected = scan_at(5.0 * lead, spacing_km=0.25)
+        np.testing.assert_allclose(centre(rain), centre(expected), atol=2.0)  # 0.5 km
+        assert np.nansum(rain) == pytest.approx(expected.sum(), rel=0.02)
+        assert np.nanmax(np.abs(rain - expected)) < 2.0  # of 20 mm/h
 
 
-def test_a_wider_grid_is_forecast_on_a_finer_one_and_comes_back():
-    made = plan(5.0, 4.0).nowcast(optical_flow, scans(4, 5.0, spacing_km=4.0), 4)
-    assert made.shape == (4, SIZE // 4, SIZE // 4)
-    for lead, forecast in enumerate(made, start=1):
-        expected = scan(5.0 * lead, spacing_km=4.0)
-        np.testing.assert_allclose(centre(forecast), centre(expected), atol=0.3)
-        assert np.nansum(forecast) == pytest.approx(expected.sum(), rel=0.05)
+def test_a_wider_grid_is_refined_for_the_network_and_restored():
+    forecast = resampling(5.0, 4.0).nowcast(optical_flow, scans(4, 5.0, spacing_km=4.0), 4)
+    assert forecast.shape == (4, SIZE // 4, SIZE // 4)
+    for lead, rain in enumerate(forecast, start=1):
+        expected = scan_at(5.0 * lead, spacing_km=4.0)
+        np.testing.assert_allclose(centre(rain), centre(expected), atol=0.3)
+        assert np.nansum(rain) == pytest.approx(expected.sum(), rel=0.05)
 
 
 @pytest.mark.parametrize("spacing_km", [0.25, 0.1, 3.0, 4.0])
-def test_the_mean_of_rain_stays_and_where_it_is_known(spacing_km):
-    """Rough rain with gaps on a grid whose sides no factor divides."""
+def test_regridding_keeps_mean_rain_and_the_known_area(spacing_km):
+    """Random rain with gaps, on a grid whose sides are not divisible by the factors."""
     random = np.random.default_rng(3)
     last = np.exp(random.normal(0, 2, (1, 37, 41))).astype(np.float32)
     last[random.random(last.shape) < 0.4] = 0.0
     last[:, 5:20, 8:30] = np.nan
-    found = plan(5.0, spacing_km)
-    assert found.space != 1
-    made = found.nowcast(persistence, np.repeat(last, 4, axis=0), 2)
-    assert made.shape == (2, 37, 41)
-    assert not np.isnan(made[:, ~np.isnan(last[0])]).any()
-    assert np.isnan(made[:, 10:15, 15:22]).all()
-    if found.space < 1:  # there and back gives the same
-        np.testing.assert_allclose(made[0], last[0], rtol=1e-4, atol=1e-6)
-        np.testing.assert_array_equal(np.isnan(made[0]), np.isnan(last[0]))
-    else:  # means of blocks stay; those at the edge and at gaps are of the known ones
-        side = int(found.space)
+    chosen = resampling(5.0, spacing_km)
+    assert chosen.space_factor != 1
+    forecast = chosen.nowcast(persistence, np.repeat(last, 4, axis=0), 2)
+    assert forecast.shape == (2, 37, 41)
+    assert not np.isnan(forecast[:, ~np.isnan(last[0])]).any()
+    assert np.isnan(forecast[:, 10:15, 15:22]).all()
+    if chosen.space_factor < 1:  # refined and averaged again: nothing changes
+        np.testing.assert_allclose(forecast[0], last[0], rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(np.isnan(forecast[0]), np.isnan(last[0]))
+    else:  # the means of whole blocks stay
+        side = int(chosen.space_factor)
         inner = last[0, : 37 // side * side, : 41 // side * side]
         blocks = inner.reshape(37 // side, side, -1, side).transpose(0, 2, 1, 3)
-        back = made[0, : 37 // side * side, : 41 // side * side]
-        found_blocks = back.reshape(37 // side, side, -1, side).mean(axis=(1, 3))
+        inner_forecast = forecast[0, : 37 // side * side, : 41 // side * side]
+        forecast_blocks = inner_forecast.reshape(37 // side, side, -1, side).mean(axis=(1, 3))
         whole = ~np.isnan(blocks).any(axis=(2, 3))
         assert whole.sum() > 20
         np.testing.assert_allclose(
-            found_blocks[whole], blocks.mean(axis=(2, 3))[whole], rtol=1e-4, atol=1e-6
+            forecast_blocks[whole], blocks.mean(axis=(2, 3))[whole], rtol=1e-4, atol=1e-6
         )
 
 
-def test_a_lost_scan_is_bridged_and_rain_does_not_leave_the_known_area():
+def test_a_missing_scan_is_interpolated_within_the_known_area():
     context = scans(3, 20.0)
     context[:, :, 80:] = np.nan
     context[0] = np.nan
-    seen = []
+    contexts = []
 
-    def model(given, lead_times):
-        seen.append(given)
-        return persistence(given, lead_times)
+    def network(network_context, lead_times):
+        contexts.append(network_context)
+        return persistence(network_context, lead_times)
 
-    plan(20.0).nowcast(model, context, 1)
-    (given,) = seen
-    np.testing.assert_array_equal(given[[1, 3]], context[1:])
-    assert np.isfinite(given[2, 5:-5, :80]).all()
-    assert np.isnan(given[2, :, 90:]).all()
-    assert np.isfinite(given[0]).any()  # what the next scan tells of it
-    assert given[np.isfinite(given)].min() >= 0
+    resampling(20.0).nowcast(network, context, 1)
+    (network_context,) = contexts
+    np.testing.assert_array_equal(network_context[[1, 3]], context[1:])
+    assert np.isfinite(network_context[2, 5:-5, :80]).all()
+    assert np.isnan(network_context[2, :, 90:]).all()
+    assert np.isfinite(network_context[0]).any()  # advected back from the next scan
+    assert network_context[np.isfinite(network_context)].min() >= 0
 
 
 def test_dry_scans_stay_dry():
     dry = np.zeros((10, 33, 31), np.float32)
-    made = plan(2.0, 0.25).nowcast(optical_flow, dry, 7)
-    assert made.shape == (7, 33, 31)
-    np.testing.assert_array_equal(made, 0.0)
+    forecast = resampling(2.0, 0.25).nowcast(optical_flow, dry, 7)
+    assert forecast.shape == (7, 33, 31)
+    np.testing.assert_array_equal(forecast, 0.0)

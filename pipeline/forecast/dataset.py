@@ -1,0 +1,142 @@
+"""A forecast as a CF dataset: variables, coordinates, attributes, and how they are stored.
+
+Public: `forecast_dataset`, `netcdf_encoding`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from squall import __version__
+from squall.datasets.archive.scan_store import ScanStore
+from squall.datasets.grid import GRID_MAPPING
+from squall.pipeline.forecast.methods import ForecastMethod
+from squall.pipeline.forecast.network_method import NetworkMethod
+from squall.pipeline.provenance import now_utc
+
+# Attributes of the archive that the forecast does not copy, because it has its own.
+_NOT_COPIED = ("name", "title", "configuration")
+_RAIN_RATE = {
+    "standard_name": "rainfall_rate",
+    "units": "mm h-1",
+    "grid_mapping": GRID_MAPPING,
+}
+
+
+def forecast_dataset(
+    archive: ScanStore,
+    method: ForecastMethod,
+    context: xr.DataArray,
+    rain_rate: npt.NDArray[np.float32],
+    configuration: str,
+) -> xr.Dataset:
+    """Describe one forecast as a dataset of the CF conventions.
+
+    Parameters
+    ----------
+    context : (time, y, x), mm/h, the scans that the forecast starts from.
+    rain_rate : (lead_time, y, x), mm/h, the forecast.
+    configuration : configuration of the forecast stage as JSON.
+    """
+    return xr.Dataset(
+        {
+            "rain_rate": (
+                ("lead_time", "y", "x"),
+                rain_rate,
+                {"long_name": "forecast rain rate", **_RAIN_RATE},
+            ),
+            "observed_rain_rate": (
+                ("context_time", "y", "x"),
+                context.values,
+                {"long_name": "observed rain rate that the forecast starts from", **_RAIN_RATE},
+            ),
+        },
+        coords={
+            **_time_coordinates(context, archive.step, rain_rate.shape[0]),
+            **archive.grid.coords(),
+        },
+        attrs=_attributes(archive, method, configuration),
+    )
+
+
+def netcdf_encoding() -> dict[str, dict[str, Any]]:
+    """How `xarray.Dataset.to_netcdf` stores each variable of a forecast."""
+    rain = {"dtype": "float32", "zlib": True, "complevel": 4, "_FillValue": np.float32(np.nan)}
+    time = {"units": "seconds since 1970-01-01 00:00:00", "dtype": "int64"}
+    return {
+        "rain_rate": rain,
+        "observed_rain_rate": rain,
+        "time": time,
+        "forecast_reference_time": time,
+        "context_time": time,
+        "lead_time": {"units": "minutes", "dtype": "float64", "_FillValue": None},
+        "x": {"_FillValue": None},
+        "y": {"_FillValue": None},
+    }
+
+
+def _time_coordinates(context: xr.DataArray, step: pd.Timedelta, lead_times: int) -> dict[str, Any]:
+    """Reference time, lead times, valid times and the times of the context, as xarray takes them.
+
+    valid time = reference time + lead time
+    """
+    reference = pd.Timestamp(context.time.values[-1])
+    leads = pd.TimedeltaIndex(step * np.arange(1, lead_times + 1))
+    return {
+        "lead_time": (
+            "lead_time",
+            leads,
+            {"standard_name": "forecast_period", "long_name": "lead time"},
+        ),
+        "time": (
+            "lead_time",
+            reference + leads,
+            {"standard_name": "time", "long_name": "valid time"},
+        ),
+        "forecast_reference_time": (
+            (),
+            reference.to_datetime64(),
+            {"standard_name": "forecast_reference_time", "long_name": "last observed scan"},
+        ),
+        "context_time": (
+            "context_time",
+            context.time.values,
+            {"standard_name": "time", "long_name": "valid time of the observed scans"},
+        ),
+    }
+
+
+def _attributes(archive: ScanStore, method: ForecastMethod, configuration: str) -> dict[str, str]:
+    """Global attributes: those of the archive, and the provenance of the forecast."""
+    copied = {key: value for key, value in archive.attributes.items() if key not in _NOT_COPIED}
+    return {
+        **copied,
+        "Conventions": "CF-1.11",
+        "title": f"Precipitation nowcast, {archive.title}",
+        "history": f"{now_utc()} squall forecast {__version__}",
+        "archive": archive.address,
+        "archive_title": archive.title,
+        "archive_snapshot": archive.snapshot,
+        "model": method.name,
+        **_method_attributes(method),
+        "squall_version": __version__,
+        "configuration": configuration,
+    }
+
+
+def _method_attributes(method: ForecastMethod) -> dict[str, str]:
+    """Attributes that say what computed the forecast."""
+    if not isinstance(method, NetworkMethod):
+        return {"source": f"{method.name} ({method.digest})"}
+    resampling = {"resampling": str(method.resampling)} if str(method.resampling) else {}
+    return {
+        "source": f"Squall ConvGRU '{method.name}'",
+        "checkpoint": str(method.path),
+        "checkpoint_sha256": method.digest,
+        **resampling,
+    }

@@ -1,0 +1,114 @@
+"""Rain rate at other times and on other grids: scans between two scans, wider and finer pixels.
+
+Public: `with_scans_between`, `regridded`.
+
+Tensors: T time, H rows, W columns; lower-case h, w: cells of the coarse motion grid.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from squall.convgru import RainScaling
+from squall.convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport
+
+Rates = npt.NDArray[np.float32]
+
+
+def with_scans_between(rain_rate: Rates, observed: Rates, parts: int) -> Rates:
+    """Divide the time between two consecutive scans into equal parts, with a scan at each division.
+
+    At the fraction f of the time between two scans, both are advected to this time, the earlier
+    one by f steps of the motion and the later one by f - 1, and averaged with the weights 1 - f
+    and f.
+
+    Parameters
+    ----------
+    rain_rate : (T, y, x), mm/h, NaN = not known.
+    observed : (T, y, x), mm/h, the scans that the motion is computed from. They are as far apart in
+        time as those of ``rain_rate``.
+    parts : number of parts.
+
+    Returns
+    -------
+    ((T - 1) * ``parts`` + 1, y, x), mm/h, NaN where both advected scans are not known.
+    """
+    motion_12hw = coarse_motion(_tensor(observed).unsqueeze(0))
+    height, width = rain_rate.shape[1:]
+    padded = pad_to(_tensor(rain_rate), COARSE, value=math.nan)
+    result = np.empty(((len(rain_rate) - 1) * parts + 1, height, width), np.float32)
+    result[::parts] = rain_rate
+    for k in range(1, parts):
+        fraction = k / parts
+        forward = trajectories(motion_12hw * fraction, 1)[0]
+        backward = trajectories(motion_12hw * (fraction - 1), 1)[0]
+        for i in range(len(rain_rate) - 1):
+            before, weight_before = _advected(padded[i : i + 1], forward)
+            after, weight_after = _advected(padded[i + 1 : i + 2], backward)
+            weight = (1 - fraction) * weight_before + fraction * weight_after
+            # 0 / 0 gives NaN: neither scan is known there
+            mean = ((1 - fraction) * before + fraction * after) / weight
+            result[i * parts + k] = mean[0, 0, :height, :width].numpy()
+    return result
+
+
+def regridded(rain_rate: Rates, factor: Fraction) -> Rates:
+    """Make pixels wider by a whole factor k, or narrower by 1 / k.
+
+    A wide pixel is the mean rain rate of the known pixels in it. Narrow pixels are interpolated in
+    decibels and scaled, so that their mean is the rain rate of the wide pixel.
+
+    Parameters
+    ----------
+    rain_rate : (T, y, x), mm/h, NaN = not known.
+
+    Returns
+    -------
+    (T, y / factor, x / factor), mm/h. Sides that k does not divide are rounded up.
+    """
+    if factor == 1:
+        return rain_rate
+    if factor > 1:
+        return _block_means(_tensor(rain_rate), int(factor))[:, 0].numpy()
+    return _refined(_tensor(rain_rate), factor.denominator)[:, 0].numpy()
+
+
+def _advected(rate_11HW: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
+    """Advected rain rate with 0 where it is not known, and the share of it that is known."""
+    is_known = ~torch.isnan(rate_11HW)
+    return transport(torch.where(is_known, rate_11HW, 0.0), is_known.float(), displacement)
+
+
+def _block_means(rate_T1HW: Tensor, side: int) -> Tensor:
+    """Means of the known pixels in blocks of ``side`` × ``side``; NaN if none is known."""
+    padded = pad_to(rate_T1HW, side, value=math.nan)
+    blocks = padded.unfold(2, side, side).unfold(3, side, side)
+    return blocks.nanmean(dim=(4, 5))
+
+
+def _refined(rate_T1HW: Tensor, side: int) -> Tensor:
+    """Replace each pixel by ``side`` × ``side`` pixels with the same mean."""
+
+    def spread(x: Tensor, mode: str) -> Tensor:
+        return interpolate(x, scale_factor=float(side), mode=mode)
+
+    scaling = RainScaling()
+    decibels, is_known = scaling.normalise(rate_T1HW)
+    smooth = spread(decibels * is_known, "bilinear") / spread(is_known, "bilinear")
+    shape = scaling.denormalise(smooth)
+    mean = _block_means(shape, side)
+    scaled = shape * spread(rate_T1HW / mean, "nearest")
+    # Rain below the smallest value in decibels has no shape to scale: it keeps its rate.
+    return torch.where(spread(mean, "nearest") > 0, scaled, spread(rate_T1HW, "nearest"))
+
+
+def _tensor(rain_rate: Rates) -> Tensor:
+    """(T, 1, y, x)."""
+    return torch.from_numpy(np.ascontiguousarray(rain_rate))[:, None]
