@@ -1,6 +1,6 @@
-"""Iterates the batches of one rank, cut by processes of its own; goes on within an epoch.
+"""Iterates the batches of one rank, and can resume within an epoch.
 
-Owns the loader processes: how they start, what signals they take, and how they end.
+Owns the loader processes: how they start, which signals they ignore, and how they end.
 """
 
 from __future__ import annotations
@@ -15,29 +15,25 @@ from typing import Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from squall.datasets.training.batches import CodeBatch, Sample, SlotBatch
+from squall.datasets.training.loader_internals import end_workers
 from squall.datasets.training.samples import SampleSource
-from squall.datasets.training.window_reader import (
-    IN_TURN,
-    CodeBatch,
-    Sample,
-    SlotBatch,
-    WindowReader,
-)
+from squall.datasets.training.window_reader import SLOTS, WindowReader
 
 
 class BatchLoader:
-    """Iterates the batches of this rank; knows where in an epoch it goes on.
+    """Iterates the batches of this rank, from where the trainer is in its epoch.
 
     Parameters
     ----------
-    source, reader : which samples, and who cuts them.
+    source : decides which samples an epoch has.
+    reader : cuts the samples' windows.
+    trainer : knows this process's rank, the epoch and the next batch. None: rank 0 of 1, from the
+        start of the first epoch.
     batch_size : samples of a batch of this rank.
-    workers : loader processes besides this one.
-    trainer : says which rank this is, which epoch comes and which batch of it; without one, rank
-        0 of 1 from the start.
-    same_every_epoch : for validation.
+    workers : loader processes besides this process.
+    same_every_epoch : whether all epochs have the samples of the first, as in validation.
     """
 
     def __init__(
@@ -51,8 +47,9 @@ class BatchLoader:
         same_every_epoch: bool,
     ) -> None:
         self._source, self._reader = source, reader
-        self._trainer, self._batch_size, self._same = trainer, batch_size, same_every_epoch
-        self._batches = _Batches()
+        self._trainer, self._batch_size = trainer, batch_size
+        self._same_every_epoch = same_every_epoch
+        self._batches = _EpochBatches()
         self._closes_at_exit = False
         if workers:
             _start_forkserver()
@@ -60,12 +57,12 @@ class BatchLoader:
             reader,
             batch_sampler=self._batches,
             num_workers=workers,
-            collate_fn=_as_is,
-            # Zarr's event loop and fork do not mix
+            collate_fn=_unchanged,
+            # Zarr's event loop does not survive a fork
             multiprocessing_context="forkserver" if workers else None,
             persistent_workers=workers > 0,
-            worker_init_fn=_left_to_the_parent,
-            prefetch_factor=IN_TURN - 1 if workers else None,
+            worker_init_fn=_ignore_signals,
+            prefetch_factor=SLOTS - 1 if workers else None,
         )
 
     def __len__(self) -> int:
@@ -76,32 +73,31 @@ class BatchLoader:
         self._batches.samples = self._source.batches(
             epoch, self._batch_size, rank=self._rank, world=self._world, start=start
         )
-        iterator = iter(self._loader)
-        if not self._closes_at_exit:  # last registered, first to run: before torch ends workers
+        batches = iter(self._loader)
+        if not self._closes_at_exit:
+            # Registered after torch's own handler, so that it runs before torch's.
             atexit.register(_close, weakref.ref(self))
             self._closes_at_exit = True
-        for batch in iterator:
-            yield self._reader.received(batch)
+        for batch in batches:
+            yield self._reader.receive(batch)
 
     def close(self) -> None:
-        """End the worker processes; they take no notice of signals."""
-        iterator = self._loader._iterator
-        if isinstance(iterator, _MultiProcessingDataLoaderIter):
-            iterator._shutdown_workers()
-            self._loader._iterator = None
+        """End the worker processes, which ignore signals."""
+        end_workers(self._loader)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the trainer's own progress says where to go on."""
+        """Return nothing: the trainer's own progress says where to resume."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """For Lightning to know that this loader can go on within an epoch."""
+        """Do nothing; Lightning looks for this method before it resumes within an epoch."""
 
     def _position(self) -> tuple[int, int]:
-        if self._trainer is None or self._same:
+        """Return the epoch and the number of its next batch."""
+        if self._trainer is None or self._same_every_epoch:
             return 0, 0
-        loop: Any = self._trainer.fit_loop
-        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
+        loop = self._trainer.fit_loop
+        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_idx + 1
 
     @property
     def _rank(self) -> int:
@@ -112,8 +108,8 @@ class BatchLoader:
         return self._trainer.world_size if self._trainer else 1
 
 
-class _Batches:
-    """What the torch loader takes its batches of samples from, new for each epoch."""
+class _EpochBatches:
+    """The batch sampler of the torch loader; it gets new batches for each epoch."""
 
     samples: Iterator[list[Sample]] = iter(())
 
@@ -122,32 +118,32 @@ class _Batches:
 
 
 def _close(loader: weakref.ref[BatchLoader]) -> None:
-    """End a loader's workers when Python ends, if the loader is still there."""
-    found = loader()
-    if found is not None:
-        found.close()
+    """End a loader's workers at the exit of Python, if the loader still exists."""
+    existing = loader()
+    if existing is not None:
+        existing.close()
 
 
-def _as_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
 def _start_forkserver() -> None:
-    """Start the process that workers are forked from, which has imported all that they need.
+    """Start the process that workers are forked from; it has imported what they need.
 
-    It takes no notice of SIGTERM, which reaches whole process groups: without it the workers end.
+    It ignores SIGTERM, which reaches whole process groups: its end would end the workers.
     """
     get_context("forkserver").set_forkserver_preload([WindowReader.__module__])
     if threading.current_thread() is not threading.main_thread():
-        return  # it starts with the first worker
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return  # only the main thread may set handlers; the first worker starts the process
+    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, handler)
 
 
-def _left_to_the_parent(worker: int) -> None:
-    """Signals reach whole process groups; a worker must not die before the last step is saved."""
+def _ignore_signals(worker: int) -> None:
+    """Ignore signals, which reach whole process groups, so that the last step can be saved."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

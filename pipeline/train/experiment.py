@@ -14,7 +14,7 @@ from squall.convgru import (
     NetworkConfig,
     OptimiserConfig,
 )
-from squall.datasets.training.datamodule import DataConfig
+from squall.datasets.training.config import DataConfig
 from squall.pipeline.forecast.names import METHODS
 from squall.pipeline.train.trackers import TrackersConfig
 

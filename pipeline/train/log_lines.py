@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from squall.datasets.training.datamodule import RainBatch
+from squall.datasets.training.batches import RainBatch
 from squall.pipeline.progress import shows_bars
 
 log = logging.getLogger("squall.train")

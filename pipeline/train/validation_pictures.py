@@ -7,7 +7,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from squall.datasets.training.datamodule import RainBatch, RainDataModule
+from squall.datasets.training.batches import RainBatch
+from squall.datasets.training.datamodule import RainDataModule
 from squall.pipeline.train.forecast_picture import forecast_picture
 from squall.pipeline.train.trackers import log_picture
 

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from squall.convgru import NowcastModule
 from squall.datasets.errors import DataError
-from squall.datasets.training.datamodule import RainBatch, RainDataModule
-from squall.datasets.training.window_reader import Places
+from squall.datasets.training.batches import Places, RainBatch
+from squall.datasets.training.datamodule import RainDataModule
 from squall.pipeline.interrupts import Terminated
 from squall.pipeline.train.experiment import TrainerConfig
 

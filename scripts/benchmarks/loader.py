@@ -41,7 +41,7 @@ from loader_reads import reads
 from tables import keep, parser, show
 
 from squall.datasets.archive.archive import Archive
-from squall.datasets.training.datamodule import DataConfig
+from squall.datasets.training.config import DataConfig
 
 WINDOW = (CONTEXT + LEAD_TIMES, CROP, CROP)
 LOADER = Path(__file__).with_name("loader_contender.py")

@@ -86,7 +86,8 @@ def mlcast(options: dict[str, Any]) -> Iterator[Any]:
 
 def squall(options: dict[str, Any]) -> Iterator[Any]:
     """Squall's training loader; with ``decoded`` its batches turned and decoded on this CPU."""
-    from squall.datasets.training.datamodule import DataConfig, RainDataModule
+    from squall.datasets.training.config import DataConfig
+    from squall.datasets.training.datamodule import RainDataModule
 
     config = DataConfig(
         archives=tuple(options["archives"]),

@@ -20,10 +20,12 @@ from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.grid import Grid
 from squall.datasets.training.batch_loader import BatchLoader
-from squall.datasets.training.datamodule import ArchiveShare, DataConfig, RainBatch, RainDataModule
+from squall.datasets.training.batches import PADDING, CodeBatch, Places, RainBatch
+from squall.datasets.training.config import ArchiveShare, DataConfig
+from squall.datasets.training.datamodule import RainDataModule
 from squall.datasets.training.epoch_plan import SPAN
 from squall.datasets.training.splits import Period, SplitConfig
-from squall.datasets.training.window_reader import PADDING, CodeBatch, Places, coarsened
+from squall.datasets.training.window_reader import coarsened
 
 STEP = pd.Timedelta("5min")
 T_IN, T_OUT, CROP = 3, 2, 32
@@ -293,7 +295,9 @@ def test_workers_share_the_batches_evenly(workers: int) -> None:
 
 
 def test_weights_are_for_all_archives_or_for_none() -> None:
-    with pytest.raises(ValidationError, match="b has a weight and a, c has none; give all of them"):
+    with pytest.raises(
+        ValidationError, match="b has a weight and a, c has none; give all of them a weight or none"
+    ):
         config("a", {"address": "b", "weight": 1}, "c")
 
 

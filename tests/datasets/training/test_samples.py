@@ -15,8 +15,9 @@ from squall.datasets.archive.records import OK
 from squall.datasets.archive.writer import ArchiveWriter, StoredScan
 from squall.datasets.errors import DataError
 from squall.datasets.runs import runs
+from squall.datasets.training.batches import PADDING, Sample
 from squall.datasets.training.samples import TURNS, SampleSource, rain_blocks
-from squall.datasets.training.window_reader import PADDING, Sample
+from squall.datasets.training.sampling import Sampling
 from squall.datasets.training.windows import window_starts
 
 STEP = pd.Timedelta("5min")
@@ -45,7 +46,7 @@ def source(*archives: Archive, **changes: Any) -> SampleSource:
     }
     regions = changes.pop("regions", [np.ones(a.times.size, dtype=bool) for a in archives])
     blocks = [rain_blocks(archive) for archive in archives]
-    return SampleSource(archives, blocks, regions, **settings | changes)
+    return SampleSource(archives, blocks, regions, Sampling(**settings | changes))
 
 
 def epoch(samples: SampleSource, number: int = 0, size: int = 4, **where: int) -> list[Sample]:
@@ -124,7 +125,7 @@ def test_without_groups_nothing_is_ahead(archive: Archive) -> None:
 
 
 def test_a_sample_depends_on_its_address_alone(archive: Archive) -> None:
-    settings = {"augment": True, "older": 3, "drop_scan": 0.3, "samples": 100}
+    settings = {"augment": True, "droppable_scans": 3, "drop_scan": 0.3, "samples": 100}
     here = by_number(epoch(source(archive, **settings), 7))
     assert here == by_number(epoch(source(archive, **settings), 7))
     # not on how long the epoch is, nor on how it is batched
@@ -158,11 +159,11 @@ def test_turns_are_even_and_only_drawn_where_asked(archive: Archive) -> None:
 
 
 def test_older_scans_are_lost_with_the_chance(archive: Archive) -> None:
-    found = epoch(source(archive, samples=2000, older=3, drop_scan=0.3))
-    lost = np.array([[step in sample.lost for step in range(LENGTH)] for sample in found])
+    found = epoch(source(archive, samples=2000, droppable_scans=3, drop_scan=0.3))
+    lost = np.array([[step in sample.dropped for step in range(LENGTH)] for sample in found])
     np.testing.assert_allclose(lost.mean(axis=0)[:3], 0.3, atol=0.05)
     assert not lost[:, 3:].any()
-    assert not any(sample.lost for sample in epoch(source(archive, older=3)))
+    assert not any(sample.dropped for sample in epoch(source(archive, droppable_scans=3)))
 
 
 # --- where samples lie -------------------------------------------------------------------------
@@ -219,19 +220,19 @@ def test_an_archive_without_a_validation_window_is_left_out(
     st.integers(0, 1000),
 )
 def test_windows_that_skip_scans_stay_in_their_region(
-    archive: Archive, seen_as: list[tuple[int, int]], first: int, end: int, seed: int
+    archive: Archive, variants: list[tuple[int, int]], first: int, end: int, seed: int
 ) -> None:
     region = (np.arange(80) >= first) & (np.arange(80) < end)
     allowed = region & (archive.status == OK)
     longest = max((b - a for a, b in runs(allowed)), default=0)
-    settings: dict[str, Any] = {"regions": [region], "seen_as": [seen_as], "crop": 12}
+    settings: dict[str, Any] = {"regions": [region], "variants": [variants], "crop": 12}
     settings |= {"rain_preference": 0, "seed": seed}
-    if longest < 4 * min(speed for speed, _ in seen_as) + 1:
+    if longest < 4 * min(speed for speed, _ in variants) + 1:
         with pytest.raises(DataError, match="no training window"):
             source(archive, **settings)
         return
     for sample in epoch(source(archive, **settings)):
-        assert (sample.speed, sample.coarsen) in seen_as
+        assert (sample.speed, sample.coarsen) in variants
         assert allowed[sample.crop.scan : sample.crop.scan + 4 * sample.speed + 1].all()
         side = 12 * sample.coarsen
         assert 0 <= sample.crop.row <= 48 - side
@@ -239,9 +240,9 @@ def test_windows_that_skip_scans_stay_in_their_region(
 
 
 def test_speeds_have_equal_chances_or_those_given(archive: Archive, dry: Archive) -> None:
-    seen_as = [[(1, 1), (2, 1), (2, 1), (4, 1)], [(1, 1), (5, 1), (1, 2)]]
+    variants = [[(1, 1), (2, 1), (2, 1), (4, 1)], [(1, 1), (5, 1), (1, 2)]]
     settings: dict[str, Any] = {"rain_preference": 0, "weights": [3, 1], "crop": 20}
-    made = source(archive, dry, seen_as=seen_as, samples=8000, **settings)
+    made = source(archive, dry, variants=variants, samples=8000, **settings)
     # ten scans are too few for five that are five apart, 33 pixels for 40
     assert made.variants == [(0, 1, 1), (0, 2, 1), (0, 4, 1), (1, 1, 1)]
     assert made.counts == [26 + 12 + 25, 6]
@@ -251,15 +252,20 @@ def test_speeds_have_equal_chances_or_those_given(archive: Archive, dry: Archive
 
 
 def test_crops_of_one_read_are_seen_alike(archive: Archive) -> None:
-    seen_as = [[(1, 1), (2, 1), (1, 2)]]
-    for sample in epoch(made := source(archive, seen_as=seen_as, crop=16, samples=800)):
+    variants = [[(1, 1), (2, 1), (1, 2)]]
+    for sample in epoch(made := source(archive, variants=variants, crop=16, samples=800)):
         for later in range(1, len(sample.ahead) + 1):
             after = by_number(epoch(made))[sample.number + later] if sample.number < 8 else sample
             assert (after.speed, after.coarsen) == (sample.speed, sample.coarsen)
 
 
 def test_gains_are_log_uniform_and_change_nothing_else(archive: Archive) -> None:
-    settings: dict[str, Any] = {"augment": True, "older": 3, "drop_scan": 0.3, "samples": 2000}
+    settings: dict[str, Any] = {
+        "augment": True,
+        "droppable_scans": 3,
+        "drop_scan": 0.3,
+        "samples": 2000,
+    }
     plain = epoch(source(archive, **settings))
     varied = epoch(source(archive, intensity=2.0, **settings))
     assert {sample.gain for sample in plain} == {1.0}
@@ -285,7 +291,7 @@ def test_a_crop_larger_than_the_grid(archive: Archive, dry: Archive) -> None:
     with pytest.raises(
         DataError, match=r"48 × 64 pixels, too few for data.crop 25 at data.coarsen 2"
     ):
-        source(archive, crop=25, seen_as=[[(1, 2), (1, 3)]])
+        source(archive, crop=25, variants=[[(1, 2), (1, 3)]])
 
 
 @pytest.mark.parametrize("split", ["training", "validation"])
@@ -294,7 +300,7 @@ def test_too_few_scans(archive: Archive, split: str) -> None:
         source(archive, length=31, split=split)
     message = str(caught.value)
     assert archive.address in message
-    assert "one takes 31 consecutive scans (data.context + data.lead_times" in message
+    assert "a window takes 31 consecutive scans (data.context + data.lead_times" in message
     assert "ingest more scans, or change data.split" in message
 
 

@@ -19,17 +19,11 @@ from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.mlcast.store import MlcastStore
 from squall.datasets.open_archive import open_archive
+from squall.datasets.training.batches import PADDING, CodeBatch, Places, Sample
 from squall.datasets.training.epoch_plan import SPAN
 from squall.datasets.training.samples import SampleSource, rain_blocks
-from squall.datasets.training.window_reader import (
-    IN_TURN,
-    PADDING,
-    CodeBatch,
-    Places,
-    Sample,
-    WindowReader,
-    coarsened,
-)
+from squall.datasets.training.sampling import Sampling
+from squall.datasets.training.window_reader import SLOTS, WindowReader, coarsened
 from squall.datasets.training.windows import Crop
 from squall.pipeline.export.config import ExportConfig
 from squall.pipeline.export.run import export
@@ -55,17 +49,20 @@ def archive(request: pytest.FixtureRequest, rain_archive: Path) -> ScanStore:
 
 
 def source(*archives: ScanStore, **changes: Any) -> SampleSource:
-    settings: dict[str, Any] = {"samples": 120, "per_read": 4, "augment": True, "older": 2}
+    settings: dict[str, Any] = {"samples": 120, "per_read": 4, "augment": True}
+    settings |= {"droppable_scans": 2}
     return SampleSource(
         archives,
         [rain_blocks(archive) for archive in archives],
         [np.ones(archive.times.size, dtype=bool) for archive in archives],
-        split="training",
-        seed=3,
-        length=LENGTH,
-        crop=CROP,
-        rain_preference=3.0,
-        **settings | changes,
+        Sampling(
+            split="training",
+            seed=3,
+            length=LENGTH,
+            crop=CROP,
+            rain_preference=3.0,
+            **settings | changes,
+        ),
     )
 
 
@@ -82,13 +79,13 @@ def expected(archives: tuple[ScanStore, ...], sample: Sample) -> np.ndarray:
         ]
         rate = np.where(np.isnan(squares).mean(axis=0) > 0.5, np.nan, np.nan_to_num(squares).sum(0))
         codes = RAIN_CODE.encode(rate / np.maximum(np.isfinite(squares).sum(axis=0), 1))
-    codes[list(sample.lost)] = RAIN_CODE.NOT_OBSERVED
+    codes[list(sample.dropped)] = RAIN_CODE.NOT_OBSERVED
     return codes
 
 
 def cut(reader: WindowReader, *samples: Sample) -> CodeBatch:
     """One batch, in the main process."""
-    return reader.received(reader.__getitems__(samples))
+    return reader.receive(reader.__getitems__(samples))
 
 
 def check(batch: CodeBatch, samples: list[Sample], *archives: ScanStore) -> None:
@@ -137,7 +134,7 @@ def test_an_epoch_is_what_the_archive_holds(archive: ScanStore) -> None:
     for epoch in range(2):
         for samples in source(archive, drop_scan=0.3).batches(epoch, 6):
             check(cut(reader, *samples), samples, archive)
-        assert not reader._held
+        assert not reader._windows_ahead
 
 
 def test_any_order_gives_the_same_windows(archive: ScanStore) -> None:
@@ -198,7 +195,7 @@ def test_crops_ahead_are_read_at_once_and_given_once(counted: Archive) -> None:
     reader = WindowReader([counted], LENGTH, CROP)
     given = [cut(reader, sample) for sample in samples]
     assert (codes.reads, codes.pixels) == (1, 12 * 44 * 54)  # the box around all four
-    assert not reader._held
+    assert not reader._windows_ahead
     for sample, batch in zip(samples, given, strict=True):
         check(batch, [sample], counted)
 
@@ -207,8 +204,8 @@ def test_a_scan_lost_to_one_sample_is_not_lost_to_the_next(rain_archive: Path) -
     archive = Archive.open(rain_archive)
     crop = Crop(10, 8, 8)
     samples = [
-        Sample(0, 0, crop=crop, lost=(0, 1), ahead=(crop, crop)),
-        Sample(0, 1, crop=crop, lost=(1,), ahead=(crop,)),
+        Sample(0, 0, crop=crop, dropped=(0, 1), ahead=(crop, crop)),
+        Sample(0, 1, crop=crop, dropped=(1,), ahead=(crop,)),
         Sample(0, 2, crop=crop),
     ]
     reader = WindowReader([archive], LENGTH, CROP)
@@ -222,20 +219,20 @@ def test_a_long_epoch_reads_each_group_about_once(rain_archive: Path, counted: A
     most = 0
     for samples in made.batches(0, 2):
         cut(reader, *samples)
-        most = max(most, len(reader._held))
+        most = max(most, len(reader._windows_ahead))
     assert codes.reads < 1.2 * 1600 / 4
     assert most <= SPAN * 2 * 3  # a span of groups at most
-    assert not reader._held
+    assert not reader._windows_ahead
 
 
 def test_what_an_epoch_left_is_forgotten_in_the_next(rain_archive: Path) -> None:
     archive = Archive.open(rain_archive)
     reader = WindowReader([archive], LENGTH, CROP)
     cut(reader, Sample(0, 0, crop=Crop(0, 0, 0), ahead=(Crop(1, 1, 1), Crop(2, 2, 2))))
-    assert len(reader._held) == 2
+    assert len(reader._windows_ahead) == 2
     other = Sample(1, 1, crop=Crop(60, 20, 30))  # the same number in another epoch
     check(cut(reader, other), [other], archive)
-    assert not reader._held
+    assert not reader._windows_ahead
 
 
 def test_epochs_do_not_grow_the_reader(rain_archive: Path) -> None:
@@ -246,8 +243,10 @@ def test_epochs_do_not_grow_the_reader(rain_archive: Path) -> None:
         held = []
         for samples in made.batches(epoch, 4):
             cut(reader, *samples)
-            held.append(sum(cut.nbytes for cut in reader._held.values()))
-            assert all(cut.base is None for cut in reader._held.values())  # not a view of a box
+            held.append(sum(cut.nbytes for cut in reader._windows_ahead.values()))
+            assert all(
+                cut.base is None for cut in reader._windows_ahead.values()
+            )  # not a view of a box
         peaks.append(max(held))
     assert peaks == [peaks[0]] * 4
 
@@ -257,14 +256,14 @@ def test_epochs_do_not_grow_the_reader(rain_archive: Path) -> None:
 
 def test_windows_with_longer_steps_and_larger_pixels(rain_archive: Path) -> None:
     archive = Archive.open(rain_archive)
-    made = source(archive, seen_as=[[(1, 1), (3, 1), (2, 2), (1, 2)]], intensity=2.0)
+    made = source(archive, variants=[[(1, 1), (3, 1), (2, 2), (1, 2)]], intensity=2.0)
     reader = WindowReader([archive], LENGTH, CROP)
     seen = set()
     for samples in made.batches(0, 6):
         check(cut(reader, *samples), samples, archive)
         seen |= {(sample.speed, sample.coarsen) for sample in samples}
     assert seen == {(1, 1), (3, 1), (2, 2), (1, 2)}
-    assert not reader._held
+    assert not reader._windows_ahead
 
 
 def test_means_by_hand() -> None:
@@ -308,7 +307,7 @@ class _Fixed:
 def test_worker_processes_give_the_same(archive: ScanStore) -> None:
     """Also to one who is slow to take them, and who keeps them all."""
     size = 6
-    changes: dict[str, Any] = {"seen_as": [[(1, 1), (2, 2)]], "intensity": 3.0}
+    changes: dict[str, Any] = {"variants": [[(1, 1), (2, 2)]], "intensity": 3.0}
     batches = list(source(archive, drop_scan=0.2, **changes).batches(0, size))
     reader = WindowReader([archive], LENGTH, CROP, batch_size=size, workers=2)
     loader = DataLoader(
@@ -317,12 +316,12 @@ def test_worker_processes_give_the_same(archive: ScanStore) -> None:
         num_workers=2,
         collate_fn=_as_it_is,
         multiprocessing_context="forkserver",
-        prefetch_factor=IN_TURN - 1,
+        prefetch_factor=SLOTS - 1,
     )
     found = []
     for batch in loader:
         time.sleep(0.05)  # workers have gone on meanwhile as far as they may
-        found.append(reader.received(batch))
+        found.append(reader.receive(batch))
     assert len(found) == 20
     for received, samples in zip(found, batches, strict=True):
         check(received, samples, archive)
