@@ -96,7 +96,7 @@ class BatchLoader:
         """Return the epoch and the number of its next batch."""
         if self._trainer is None or self._same_every_epoch:
             return 0, 0
-        loop = self._trainer.fit_loop
+        loop: Any = self._trainer.fit_loop
         return loop.epoch_progress.current.processed, loop.epoch_loop.batch_idx + 1
 
     @property
