@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from squall.datasets.radar.radar_file import FileReport, read_file
-from squall.datasets.radar.readers import cf_netcdf
+from squall.datasets.radar.readers import cf_layout
 from tests.datasets.radar.radar_files import NOON, RATE, Write, config, scan_of
 
 BASE: dict[str, Any] = {
@@ -67,9 +67,9 @@ PROJECTION = {"standard_parallel": 61.0, "false_easting": 10.0, "semi_major_axis
 
 @pytest.fixture(autouse=True)
 def nothing_known() -> Iterator[None]:
-    cf_netcdf._layouts.clear()
+    cf_layout._layouts.clear()
     yield
-    cf_netcdf._layouts.clear()
+    cf_layout._layouts.clear()
 
 
 def same(a: FileReport, b: FileReport) -> bool:
@@ -85,14 +85,14 @@ def same(a: FileReport, b: FileReport) -> bool:
 
 def alone(path: str) -> FileReport:
     """What a file gives to a process that knows no other."""
-    cf_netcdf._layouts.clear()
+    cf_layout._layouts.clear()
     report = read_file(path, config(accumulation="5min"))
     assert report.rejected == []
     return report
 
 
 def mixed(*paths: str) -> list[FileReport]:
-    cf_netcdf._layouts.clear()
+    cf_layout._layouts.clear()
     return [read_file(path, config(accumulation="5min")) for path in paths]
 
 
@@ -103,7 +103,7 @@ def test_files_that_differ_in_one_thing(tmp_path: Path, write_radar: Write, what
     expected = [alone(first), alone(other)]
     for order in ([0, 1, 0], [1, 0, 1]):
         found = mixed(*[(first, other)[i] for i in order])
-        assert len(cf_netcdf._layouts) == 2
+        assert len(cf_layout._layouts) == 2
         for i, report in zip(order, found, strict=True):
             assert report.rejected == []
             assert same(report, expected[i]), (what, order, i)
@@ -132,16 +132,16 @@ def test_an_array_among_the_attributes_counts_in_full(tmp_path: Path, write_rada
     ]
     with np.printoptions(precision=1):
         mixed(*paths)
-    assert len(cf_netcdf._layouts) == 2
+    assert len(cf_layout._layouts) == 2
 
 
 def test_alike_files_share_a_layout(
     tmp_path: Path, write_radar: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worked_out: list[str] = []
-    original: Callable[..., Any] = cf_netcdf._worked_out
+    original: Callable[..., Any] = cf_layout._find_layout
     monkeypatch.setattr(
-        cf_netcdf, "_worked_out", lambda *a: worked_out.append(a[0]) or original(*a)
+        cf_layout, "_find_layout", lambda *a: worked_out.append(a[0]) or original(*a)
     )
     units = ["seconds since 1970-01-01", "minutes since 2024-06-01", "hours since 2024-06-01 06:00"]
     numbers = [NOON.timestamp(), 720.0, 6.0]
@@ -160,7 +160,7 @@ def test_another_number_of_scans_is_the_same_layout(tmp_path: Path, write_radar:
         path = write_radar(tmp_path / f"{count}.nc", numbers, times=times, unlimited=True)
         report = read_file(path, config())
         assert [scan.time.isoformat() for scan in report.scans] == times
-    assert len(cf_netcdf._layouts) == 1
+    assert len(cf_layout._layouts) == 1
 
 
 def test_another_shape_is_another_layout(tmp_path: Path, write_radar: Write) -> None:
@@ -172,7 +172,7 @@ def test_another_shape_is_another_layout(tmp_path: Path, write_radar: Write) -> 
         assert report.grid.shape == shape
         assert report.scans[0].codes is not None
         assert report.scans[0].codes.shape == shape
-    assert len(cf_netcdf._layouts) == len(shapes)
+    assert len(cf_layout._layouts) == len(shapes)
 
 
 def test_another_configuration_is_another_layout(tmp_path: Path, write_radar: Write) -> None:
@@ -186,14 +186,14 @@ def test_another_configuration_is_another_layout(tmp_path: Path, write_radar: Wr
 def test_a_broken_file_leaves_no_layout_behind(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(tmp_path / "a.nc", RATE, attributes={"scale_factor": np.nan})
     assert read_file(path, config()).scans == []
-    assert not cf_netcdf._layouts
+    assert not cf_layout._layouts
 
 
 def test_files_of_no_common_layout_do_not_pile_up(tmp_path: Path, write_radar: Write) -> None:
     for i in range(70):
         path = write_radar(tmp_path / "a.nc", RATE, attributes={"number": i})
         assert len(read_file(path, config()).scans) == 1
-    assert len(cf_netcdf._layouts) <= 65
+    assert len(cf_layout._layouts) <= 65
 
 
 def test_a_coordinate_of_texts(tmp_path: Path, write_radar: Write) -> None:
@@ -203,4 +203,4 @@ def test_a_coordinate_of_texts(tmp_path: Path, write_radar: Write) -> None:
         with netCDF4.Dataset(path, "a") as file:
             file.createVariable("band", str, ("band",))[:] = np.array(["lowest"], dtype=object)
         assert len(read_file(path, config()).scans) == 1
-    assert len(cf_netcdf._layouts) == 1
+    assert len(cf_layout._layouts) == 1

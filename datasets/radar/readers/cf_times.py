@@ -1,0 +1,125 @@
+"""Times of the scans in one CF netCDF file: valid times, time bounds and accumulation starts.
+
+Owns the decoding of CF times (CF 4.4) with netCDF4 alone, since xarray is slow for one number.
+`squall.datasets.radar.readers.cf_layout` finds the variables.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import netCDF4
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from squall.datasets.errors import DataError
+from squall.datasets.radar.file_times import time_from_name
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.product import MAX_SCANS
+from squall.datasets.radar.readers.cf_layout import Layout
+from squall.datasets.radar.readers.cf_limits import check_values
+
+_PACKED = {"_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned"}
+# nanoseconds from the origin; int64 might overflow for later times, so xarray decodes them
+MAX_FAST_NS = 100 * 365 * 86_400 * 10**9
+
+
+def times_of(
+    file: netCDF4.Dataset, layout: Layout, path: str, config: RadarNetworkConfig
+) -> tuple[list[pd.Timestamp], list[pd.Timedelta | None]]:
+    """Read the valid time (end of accumulation) and the interval of each scan of a file.
+
+    Raises
+    ------
+    DataError
+        If the file has no times, or other numbers of scans, times, bounds and starts.
+    """
+    variable = file[config.variable]
+    sizes = dict(zip(variable.dimensions, variable.shape, strict=True))
+    count = prod(size for dim, size in sizes.items() if dim not in layout.map_dims)
+    if layout.time is None:
+        name_time = time_from_name(path, config)
+        if name_time is None or count != 1:
+            raise DataError(
+                "has no time variable, and no time in its name; set 'time_variable' or "
+                "'time_in_name' in the network configuration"
+            )
+        return [name_time], [config.accumulation]
+    size = file[layout.time].size
+    if count > MAX_SCANS:
+        raise DataError(f"says that it has {count} scans, at most {MAX_SCANS} are read")
+    if size != count:
+        raise DataError(f"has {count} scans but {size} times")
+    ends = _datetimes(file, layout.time)
+    starts = None
+    if layout.bounds is not None:
+        bounds = _datetimes(file, layout.bounds, bounded=layout.time).reshape(-1, 2)
+        starts, ends = bounds.min(axis=1), bounds.max(axis=1)
+        if ends.size != count:
+            raise DataError(f"has {count} scans but {ends.size} time bounds")
+    elif layout.start is not None:
+        starts = _datetimes(file, layout.start)
+        if starts.size != count:
+            raise DataError(
+                f"has {count} times in '{layout.time}' but {starts.size} in '{layout.start}'; set "
+                "'start_variable' in the network configuration"
+            )
+    valid = pd.DatetimeIndex(ends)
+    if starts is not None:
+        return list(valid), list(valid - pd.DatetimeIndex(starts))
+    if config.time_marks == "start" and config.accumulation is not None:
+        valid = valid + config.accumulation
+    return list(valid), [config.accumulation] * count
+
+
+def _datetimes(file: netCDF4.Dataset, name: str, bounded: str | None = None) -> npt.NDArray[Any]:
+    """Times of a variable as datetime64[ns]; bounds take their unit from the ``bounded`` time."""
+    variable = file[name]
+    attributes = {key: variable.getncattr(key) for key in variable.ncattrs()}
+    if bounded is not None:
+        for key in ("units", "calendar"):
+            if key in file[bounded].ncattrs():
+                attributes.setdefault(key, file[bounded].getncattr(key))
+    check_values(variable)
+    raw = np.atleast_1d(np.asarray(variable[...]))
+    dims = [f"dim_{i}" for i in range(raw.ndim)]
+    with warnings.catch_warnings(action="ignore"):  # about far times, which are rejected below
+        if _PACKED.isdisjoint(attributes) and "units" in attributes:
+            times = _decoded(raw, str(attributes["units"]), attributes.get("calendar"))
+        else:
+            decoded = xr.conventions.decode_cf_variable(name, xr.Variable(dims, raw, attributes))
+            times = np.asarray(decoded.values)
+    if not np.issubdtype(times.dtype, np.datetime64):
+        raise DataError(
+            f"time variable '{name}' is no CF time in the standard calendar from 1678 to 2262 "
+            f"(units '{attributes.get('units', '')}')"
+        )
+    if np.isnat(times).any():
+        raise DataError(f"time variable '{name}' is missing its value")
+    return times.astype("datetime64[ns]")
+
+
+def _decoded(raw: npt.NDArray[Any], units: str, calendar: str | None) -> npt.NDArray[Any]:
+    """Times of unpacked numbers: origin + number * tick for integers, else decoded by xarray."""
+    clock = _clock(units, calendar) if raw.dtype.kind in "iu" and raw.itemsize <= 8 else None
+    if clock is None:
+        return np.asarray(xr.coding.times.decode_cf_datetime(raw, units, calendar))
+    origin, tick_ns = clock
+    if int(np.abs(raw.astype(np.float64)).max(initial=0)) > MAX_FAST_NS // tick_ns:
+        return np.asarray(xr.coding.times.decode_cf_datetime(raw, units, calendar))
+    return origin + raw.astype(np.int64) * np.timedelta64(tick_ns, "ns")
+
+
+@lru_cache(maxsize=256)
+def _clock(units: str, calendar: str | None) -> tuple[np.datetime64, int] | None:
+    """The moment of number 0, and the nanoseconds from one number to the next."""
+    moments = np.asarray(xr.coding.times.decode_cf_datetime(np.array([0, 1]), units, calendar))
+    if not np.issubdtype(moments.dtype, np.datetime64):
+        return None
+    first, second = moments.astype("datetime64[ns]")
+    return first, int((second - first).astype(np.int64))
