@@ -1,8 +1,9 @@
-"""Addresses: where archives and radar files lie, as people write them.
+"""Addresses of archives and radar files, as people write them.
 
 An address is a local path (``radar``, ``~/radar``, ``file:///radar``), a place on an object store
-(``s3://bucket/prefix``), a web address, or a chain (``zip://day.nc::s3://bucket/day.zip``). Owns
-their text: scheme, path, name, and what a message may show of them. Touches no disk and no network.
+(``s3://bucket/prefix``), a web address, or a chain (``zip://day.nc::s3://bucket/day.zip``). This
+module owns the text of addresses: scheme, path, name, and what a message may show of them. It
+reads no disk and no network.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ CONTAINER_KINDS = ("zip", "tar")
 
 
 def protocol_of(address: str) -> str | None:
-    """The ``s3`` of ``s3://…`` in small letters; None for a local path."""
+    """The scheme in small letters, like ``s3`` of ``s3://…``; None for a path without scheme."""
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", address)
     return match[1].lower() if match else None
 
@@ -34,22 +35,22 @@ def without_protocol(address: str) -> str:
 
 
 def is_remote(address: str) -> bool:
-    """Whether an address names an object store or a server, and no folder of this machine."""
+    """Whether an address names an object store or a server, not a folder on this machine."""
     return protocol_of(address) not in (None, "file", "local")
 
 
 def local_path(address: str) -> str | None:
-    """Path on this machine that an address names, ``~`` expanded; None for a remote address."""
+    """Path on this machine, ``~`` expanded and ``file://`` removed; None for a remote address."""
     protocol = protocol_of(address)
     if protocol in ("file", "local"):
         address = without_protocol(address)
     elif protocol is not None:
         return None
-    return os.path.expanduser(address)  # noqa: PTH111 (a relative path stays as it is written)
+    return os.path.expanduser(address)  # noqa: PTH111 (a Path would shorten ./radar to radar)
 
 
 def archive_address(value: Any) -> str:
-    """The address of an archive as all of Squall uses it: ``~`` expanded, no ``file://``.
+    """Address of an archive in the one form that is compared: ``~`` expanded, no ``file://``.
 
     Raises
     ------
@@ -81,20 +82,20 @@ def existing_address(text: str) -> str:
 
 
 def split_chain(address: str) -> tuple[str, str, str] | None:
-    """Part ``zip://member::container`` into ("zip", member, container); None if there is no chain.
+    """Split ``zip://member::container`` into ("zip", member, container); None if it is no chain.
 
     Raises
     ------
     ConfigError
-        ``::`` behind anything but ``zip://`` and ``tar://``, or one of these without ``::``.
+        If ``::`` follows anything but ``zip://`` and ``tar://``, or one of these has no ``::``.
     """
     kind = protocol_of(address)
     if kind is None:
         short = re.match(r"([a-z0-9]+)::.*://", address)
         if short is not None:
             raise ConfigError(
-                f"{address}: cannot be understood; in front of '::' stand zip:// or tar:// and "
-                "the files wanted, such as zip://*.nc::s3://bucket/day.zip"
+                f"{address}: cannot be understood; before '::' write zip:// or tar:// and the "
+                "files, such as zip://*.nc::s3://bucket/day.zip"
             )
         return None
     links = re.split(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)", address, maxsplit=1)
@@ -116,7 +117,10 @@ def split_chain(address: str) -> tuple[str, str, str] | None:
 
 
 def base_name(address: str) -> str:
-    """Last part of an address: without query and percent signs for http, of the file in a zip."""
+    """Name of the file: the last part of the path, in a chain that of the member.
+
+    For http the query is removed and ``%20`` and the like are decoded.
+    """
     chain = split_chain(address)
     if chain is not None:
         return base_name(chain[1] or chain[2])
@@ -127,7 +131,7 @@ def base_name(address: str) -> str:
 
 
 def without_query(address: str) -> str:
-    """The part of an address that a message may show: the query may hold a signature."""
+    """An address for a message: without the query of http, which may hold a signature."""
     return re.sub(r"(https?://[^?]*)\?.*", r"\1?…", address)
 
 
@@ -137,13 +141,13 @@ def without_queries(text: str) -> str:
 
 
 def refuse_credentials(address: str) -> None:
-    """Raise ConfigError, without repeating it, for an address that holds a password."""
+    """Raise ConfigError for an address that holds a password; the message does not repeat it."""
     for kind, user in re.findall(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/@:]*(?::[^/@]*)?)@", address):
         if ":" in user or kind.lower() in (*S3, *HTTP):
             raise ConfigError(
-                f"{kind}://…@…: an address must not hold a user or password, it ends up in logs "
-                "and in the archive; put credentials into the environment (AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY for s3, ~/.netrc for http)"
+                f"{kind}://…@…: an address must not hold a user or password, because it is written "
+                "to logs and to the archive; put credentials into the environment "
+                "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3, ~/.netrc for http)"
             )
 
 

@@ -1,6 +1,6 @@
-"""Rain rate as it is stored: one logarithmic byte a pixel.
+"""The code of rain rate: one logarithmic byte a pixel.
 
-Owns the code's constants and both directions; nothing else may assume what a code means.
+Owns the constants, encoding and decoding; no other module may assume what a code means.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,11 @@ import numpy.typing as npt
 class RainCode:
     """Logarithmic 1-byte code of rain rate.
 
-    0 is dry (below ``lowest_mm_h``), 1 to 254 are equal steps in log rain rate from
-    ``lowest_mm_h`` to ``highest_mm_h``, 255 is not observed. The relative error of a rate in that
-    range is below 1.6 %; heavier rain is stored as ``highest_mm_h``.
+    Code 0 is dry (below ``lowest_mm_h``), 255 is not observed. Codes c = 1 to 254 are
+
+        R = lowest_mm_h * (highest_mm_h / lowest_mm_h) ** ((c - 1) / 253),
+
+    with a relative error below 1.6 %. Heavier rain is stored as ``highest_mm_h``.
     """
 
     lowest_mm_h: float = 0.08
@@ -27,12 +29,12 @@ class RainCode:
     NOT_OBSERVED = 255
 
     def encode(self, rain_rate_mm_h: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-        """Code a field of any shape, mm/h, NaN = not observed.
+        """Encode a field of any shape, mm/h, NaN = not observed.
 
         Raises
         ------
         ValueError
-            If a rate is negative: no rain falls upwards, so a unit or a fill value is wrong.
+            If a rate is negative, because then a unit or a fill value is wrong.
         """
         rate = np.asarray(rain_rate_mm_h, dtype=np.float32)
         if (rate < 0).any():
@@ -45,7 +47,7 @@ class RainCode:
         return codes
 
     def decode(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Rain rate in mm/h of codes of any shape; NaN = not observed."""
+        """Rain rate of codes of any shape, mm/h; NaN = not observed."""
         return self.table[codes]
 
     @cached_property

@@ -1,6 +1,7 @@
 """The grid that all scans of an archive share: projection and pixel centres, north up, in metres.
 
-Owns reading it from CF files, comparing it, and writing it as CF attributes.
+Owns comparing grids and converting them from and to CF attributes. Units of length and the order of
+rows in radar files belong to `squall.datasets.radar.coordinates`.
 """
 
 import json
@@ -37,7 +38,7 @@ class Grid:
                 raise ValueError(f"{name} must be one-dimensional with 2 or more pixels")
             spacing = np.diff(values) * direction
             if not spacing.min() > 0:  # NaN too
-                raise ValueError(f"{name} must {'rise' if direction > 0 else 'fall'} all along")
+                raise ValueError(f"{name} must {'rise' if direction > 0 else 'fall'} throughout")
             if spacing.max() - spacing.min() > 0.01 * spacing.mean():
                 raise ValueError(
                     f"{name} is not regular: spacing from {spacing.min():g} to {spacing.max():g}"
@@ -77,16 +78,16 @@ class Grid:
         return (height + width) / 2
 
     def difference(self, other: "Grid") -> str | None:
-        """What makes the other grid another one, in words; None where they are the same.
+        """How another grid differs from this one, in words; None if they are the same.
 
-        Coordinates may differ by 2 % of a pixel: files keep them in single precision.
+        Coordinates may differ by 2 % of a pixel, because files store them in single precision.
         """
         equal = np.array_equal(self.x, other.x) and np.array_equal(self.y, other.y)
         if equal and self.crs_wkt == other.crs_wkt:
             return None
         if self.shape != other.shape:
-            (rows, columns), (here_rows, here_columns) = other.shape, self.shape
-            return f"{rows}×{columns} pixels instead of {here_rows}×{here_columns}"
+            (height, width), (expected_height, expected_width) = other.shape, self.shape
+            return f"{height}×{width} pixels instead of {expected_height}×{expected_width}"
         for name, size in zip(("y", "x"), self.pixel_size, strict=True):
             shift = np.abs(getattr(self, name) - getattr(other, name)).max()
             if shift > 0.02 * size:
@@ -97,18 +98,18 @@ class Grid:
     def coords(self) -> dict[str, Any]:
         """CF coordinates ``y``, ``x`` and the grid mapping, for an xarray Dataset or DataArray."""
         if self.crs.is_geographic:
-            described = {
+            attributes = {
                 "y": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
                 "x": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
             }
         else:
-            described = {
+            attributes = {
                 "y": {"standard_name": "projection_y_coordinate", "units": "m", "axis": "Y"},
                 "x": {"standard_name": "projection_x_coordinate", "units": "m", "axis": "X"},
             }
         return {
-            "y": ("y", self.y, described["y"]),
-            "x": ("x", self.x, described["x"]),
+            "y": ("y", self.y, attributes["y"]),
+            "x": ("x", self.x, attributes["x"]),
             GRID_MAPPING: ((), 0, grid_mapping_attributes(self.crs)),
         }
 
@@ -120,7 +121,7 @@ def grid_mapping_attributes(crs: pyproj.CRS) -> dict[str, Any]:
         for name, value in crs.to_cf().items()
     }
     if attributes.get("grid_mapping_name") == "polar_stereographic":
-        # PROJ leaves out the pole where it writes the standard parallel; CF wants both
+        # CF requires the pole and the standard parallel; PROJ writes only the parallel.
         pole = -90.0 if attributes.get("standard_parallel", 90.0) < 0 else 90.0
         attributes.setdefault("latitude_of_projection_origin", pole)
     attributes["long_name"] = "coordinate reference system"
@@ -128,7 +129,7 @@ def grid_mapping_attributes(crs: pyproj.CRS) -> dict[str, Any]:
 
 
 def grid_from_attributes(x: npt.ArrayLike, y: npt.ArrayLike, crs_wkt: str) -> Grid:
-    """The grid of coordinates as stored (already north up and in metres)."""
+    """The grid of stored coordinates, which are north up and in metres."""
     return Grid(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), crs_wkt)
 
 
@@ -146,7 +147,7 @@ def crs_from_attributes(attributes: dict[str, Any]) -> pyproj.CRS:
 
 @lru_cache(maxsize=64)
 def _crs(attributes_json: str) -> pyproj.CRS:
-    """PROJ takes a quarter of a second for some datums; an archive's files all have the same."""
+    """Cached: PROJ takes a quarter of a second for some datums, and all files have the same CRS."""
     attributes = json.loads(attributes_json)
     for name in ("crs_wkt", "spatial_ref"):
         if attributes.get(name):
@@ -161,13 +162,13 @@ def _crs(attributes_json: str) -> pyproj.CRS:
 
 
 def _same_projection(a: pyproj.CRS, b: pyproj.CRS) -> bool:
-    """Same projection under other names: a WKT that went through a file loses names only."""
+    """Whether two CRS have the same parameters; a WKT that was stored in a file loses its names."""
     parameters = proj_parameters(a)
     return bool(parameters) and parameters == proj_parameters(b)
 
 
 def proj_parameters(crs: pyproj.CRS) -> dict[str, Any]:
-    """PROJ parameters of a CRS; names and areas of use are lost, of which PROJ warns."""
+    """PROJ parameters of a CRS, without names and area of use (PROJ warns of this loss)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return dict(crs.to_dict())

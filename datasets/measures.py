@@ -1,6 +1,6 @@
-"""What is recorded of a scan beside its pixels: a checksum and rain statistics of blocks.
+"""Measures of a scan that are stored beside its pixels: checksum and rain statistics of blocks.
 
-Samplers weigh windows by the block statistics without reading a scan.
+A check compares the checksum; samplers weigh windows by the statistics without reading scans.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ _RATES = np.nan_to_num(RAIN_CODE.table)
 
 
 def codes_checksum(codes: npt.NDArray[np.uint8]) -> int:
-    """Checksum of one scan's codes (y, x): its CRC-32 and Adler-32, 8 bytes."""
+    """Checksum of one scan's codes (y, x), 8 bytes: CRC-32 and Adler-32."""
     content = np.ascontiguousarray(codes)
     return isal_zlib.crc32(content) << 32 | isal_zlib.adler32(content)
 
 
 @dataclass(frozen=True, eq=False)
 class ScanMeasures:
-    """What is recorded of a scan beside its pixels.
+    """Measures of one scan.
 
     Parameters
     ----------
     checksum : `codes_checksum`.
-    blocks : (name, block_y, block_x) float32 for `BLOCK_STATISTICS`: mean rain rate of the
-        observed pixels (mm/h), wet share of the observed pixels, observed share of all.
+    blocks : (name, block_y, block_x) float32, in the order of `BLOCK_STATISTICS`: mean rain rate
+        of the observed pixels (mm/h), share of the observed pixels that are wet, share of all
+        pixels that are observed.
     """
 
     checksum: int
@@ -49,7 +50,7 @@ def measure(codes: npt.NDArray[np.uint8]) -> ScanMeasures:
     padded[:height, :width] = codes
 
     def sums(field: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        # columns of a block first: neighbours in memory, and 32 flags still fit into a byte
+        # Rows first: the sum of 32 flags fits into a byte, and it runs along contiguous memory.
         strips = field.reshape(rows, BLOCK, -1).sum(axis=1, dtype=field.dtype)
         return np.asarray(strips.reshape(rows, columns, BLOCK).sum(axis=2, dtype=np.float32))
 
@@ -58,9 +59,9 @@ def measure(codes: npt.NDArray[np.uint8]) -> ScanMeasures:
     rain = np.zeros_like(wet)
     in_blocks = padded.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2)
     rain[wet > 0] = _RATES.take(in_blocks[wet > 0]).sum(axis=(1, 2), dtype=np.float32)
-    count = np.maximum(observed, 1)
+    divisors = np.maximum(observed, 1)
     pixels = np.minimum(BLOCK, height - np.arange(rows) * BLOCK)[:, None] * np.minimum(
         BLOCK, width - np.arange(columns) * BLOCK
     )
-    blocks = np.stack([rain / count, wet / count, observed / pixels])
+    blocks = np.stack([rain / divisors, wet / divisors, observed / pixels])
     return ScanMeasures(codes_checksum(codes), blocks.astype(np.float32))

@@ -1,4 +1,7 @@
-"""Opening scans for reading, whatever they are stored in."""
+"""Opening an archive for reading: the module that chooses the implementation of `ScanStore`.
+
+Another kind of store needs a class that implements `ScanStore` and a line in `open_archive`.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,17 @@ from squall.datasets.mlcast.store import MlcastStore, is_plain_zarr
 
 
 def open_archive(address: Path | str, snapshot: str | None = None) -> ScanStore:
-    """Open an archive, or a plain Zarr store that follows the MLCast convention, for reading.
+    """Open an archive, or a plain Zarr store of the MLCast convention, for reading.
 
     Parameters
     ----------
     address : a folder, ``s3://bucket/prefix`` or ``gs://bucket/prefix``.
-    snapshot : which state to read; None for the newest.
+    snapshot : the state to read; None for the newest.
 
     Raises
     ------
     DataError
-        If neither lies at the address, or it has no such snapshot.
+        If there is neither at the address, or it has no such snapshot.
     """
     address = archive_address(address)
     if not repository_exists(address) and is_plain_zarr(address):

@@ -48,7 +48,7 @@ _TIME = re.compile(
 
 
 def parse_time(value: Any) -> pd.Timestamp:
-    """Read a time; a date alone is the first moment of its day.
+    """Read a time; a date alone is its first moment.
 
     Parameters
     ----------
@@ -72,13 +72,16 @@ def parse_time(value: Any) -> pd.Timestamp:
             raise ValueError(f"{value!r} is no time; {TIME_EXAMPLE}")
         try:
             time = pd.Timestamp(text)
-        except ValueError as error:  # the 30th of February, or beyond what pandas can hold
+        except ValueError as error:  # like the 30th of February
             raise ValueError(f"{value!r} is no time; {TIME_EXAMPLE}") from error
-    return to_utc(time)
+    time = to_utc(time)
+    if not pd.Timestamp.min < time < pd.Timestamp.max:  # 1677 to 2262: what nanoseconds can hold
+        raise ValueError(f"{value!r} is no time; {TIME_EXAMPLE}")
+    return time
 
 
 def parse_end(value: Any) -> pd.Timestamp:
-    """Read the time at which a period ends, inclusive: a date alone is the last moment of its day.
+    """Read the inclusive end of a period; a date alone is its last moment.
 
     Raises
     ------
@@ -101,16 +104,16 @@ def is_date(value: Any) -> bool:
 
 
 def parse_time_or_age(text: str, *, end: bool = False) -> pd.Timestamp:
-    """Read a time, or how long before now: ``36h`` is a day and a half ago.
+    """Read a time, or an age: ``36h`` is a day and a half before now.
 
     Parameters
     ----------
-    end : whether a period ends there, see `parse_end`.
+    end : whether the time is the inclusive end of a period, see `parse_end`.
 
     Raises
     ------
     ValueError
-        If the text is neither.
+        If the text is neither a time nor an age.
     """
     try:
         return now() - parse_duration(text)

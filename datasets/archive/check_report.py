@@ -1,4 +1,4 @@
-"""What a check of an archive tells: the damage, and the files that bring back what is lost."""
+"""Report of a check as text and JSON: the damage, and the files to ingest again."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -6,15 +6,19 @@ from typing import Any
 
 import pandas as pd
 
-FEW = 20  # lines of a list that a terminal shows
+LISTED = 20  # lines of a list in text; JSON has all
 
 
 @dataclass(frozen=True)
 class Damage:
-    """One thing that is wrong: the chunk, or all of an array where no chunk is named.
+    """Damage to one chunk of an array.
 
-    ``first`` and ``last`` are the valid times concerned, ``files`` those that bring them back;
-    a chunk that is not ``unreadable`` holds something that cannot be right.
+    Parameters
+    ----------
+    chunk : coordinates; None for the whole array.
+    first, last : valid times of the damaged scans; None if the array has no time dimension.
+    files : files that restore the scans.
+    unreadable : False if the chunk can be read but its values cannot be right.
     """
 
     array: str
@@ -44,7 +48,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a check read, and what it found wrong."""
+    """Result of a check: how much was read, and the damage."""
 
     address: str
     snapshot: str
@@ -55,7 +59,7 @@ class CheckReport:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no damage."""
         return not self.damage
 
     @property
@@ -81,19 +85,19 @@ class CheckReport:
         return f"{self.listing()}\n{again}\n{self.file_listing()}"
 
     def listing(self) -> str:
-        """What is wrong, a line each."""
+        """The damage, one line each."""
         read = f"{self.scans} scans in {self.chunks} chunks read in {self.seconds:.1f} s"
         if self.sound:
             return f"{self.address}: sound; {read}"
         return f"{self.address}: {len(self.damage)} damaged; {read}\n{_few(self.damage)}"
 
     def file_listing(self) -> str:
-        """Files to ingest again, a line each."""
+        """Files to ingest again, one line each."""
         return _few(self.files)
 
 
 def _few(items: Sequence[object]) -> str:
-    lines = [f"  {item}" for item in items[:FEW]]
-    if len(items) > FEW:
-        lines.append(f"  … and {len(items) - FEW} more (--json lists all)")
+    lines = [f"  {item}" for item in items[:LISTED]]
+    if len(items) > LISTED:
+        lines.append(f"  … and {len(items) - LISTED} more (--json lists all)")
     return "\n".join(lines)

@@ -1,10 +1,10 @@
-"""Putting a damaged archive right: what does not read is given up, so that it can come again.
+"""Repairing a damaged archive: damaged scans are given up, so that they can be ingested again.
 
-Public: `repair`. What is damaged, `squall.datasets.archive.check` finds.
+Public: `repair`; `squall.datasets.archive.check` finds the damage.
 
-An ingestion leaves files alone that the archive names as read, and writing one scan first reads the
-chunk that it belongs to. A damaged chunk therefore has to be let go and its scans forgotten before
-their files can bring them back. Nothing else is touched, and what follows from the scans (block
+Ingestion skips files that the archive names as stored, and writing a scan first reads the chunk
+that it belongs to. So a damaged chunk has to be deleted and the records of its scans cleared before
+their files can be ingested again. Nothing else changes, and what follows from the scans (block
 statistics, checksums, status, time) is computed again.
 """
 
@@ -18,12 +18,12 @@ from typing import Any
 
 import icechunk
 import numpy as np
-import numpy.typing as npt
 import zarr
 from zarr.core.sync import sync
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.check import CODES, Progress, check
+from squall.datasets.archive.check_records import Rows
 from squall.datasets.archive.check_report import CheckReport, Damage
 from squall.datasets.archive.layout import LOG, put_rows
 from squall.datasets.archive.records import MISSING, OK, REJECTED
@@ -32,26 +32,28 @@ from squall.datasets.errors import DataError
 from squall.datasets.measures import BLOCK_STATISTICS, measure
 from squall.datasets.runs import Bools
 
+BLOCK_ARRAYS = tuple(f"block_{name}" for name in BLOCK_STATISTICS)
+
 
 @dataclass(frozen=True)
 class RepairReport:
-    """What was found, how many scans were given up and the snapshot without the damage."""
+    """The check before the repair, the number of scans given up, and the repaired snapshot."""
 
-    found: CheckReport
+    check: CheckReport
     given_up: int
     snapshot: str
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return self.found.as_dict() | {"given_up": self.given_up, "repaired": self.snapshot}
+        return self.check.as_dict() | {"given_up": self.given_up, "repaired": self.snapshot}
 
     def __str__(self) -> str:
-        if self.found.sound:
-            return str(self.found)
-        files = len(self.found.files)
-        return f"{self.found.listing()}\nrepaired: {self.given_up} scans given up" + (
+        if self.check.sound:
+            return str(self.check)
+        files = len(self.check.files)
+        return f"{self.check.listing()}\nrepaired: {self.given_up} scans given up" + (
             f"; run `squall ingest` to bring them back ({files} of the files):\n"
-            f"{self.found.file_listing()}"
+            f"{self.check.file_listing()}"
             if files
             else ""
         )
@@ -60,28 +62,27 @@ class RepairReport:
 def repair(
     address: str | Path, *, progress: Progress | None = None, lock_timeout_s: float = 60.0
 ) -> RepairReport:
-    """Check an archive and commit one snapshot without what is damaged.
+    """Check an archive and commit one snapshot without the damage.
 
     Raises
     ------
     DataError
-        If there is no archive, another process keeps writing it, or the damage is in what tells
-        where everything lies.
+        If there is no archive, another process keeps writing it, or the damage is in manifests or
+        coordinates, which cannot be computed again.
     """
     address = os.fspath(address)
     with write_lock(address, lock_timeout_s):
-        found = check(address, progress=progress)
-        if found.sound:
-            return RepairReport(found, 0, found.snapshot)
+        report = check(address, progress=progress)
+        if report.sound:
+            return RepairReport(report, 0, report.snapshot)
         session = open_repository(address).writable_session(BRANCH)
-        work = _Repair(Archive(address, session), session, found.damage)
-        given_up = work.run()
+        given_up = _Repair(Archive(address, session), session, report.damage).run()
         snapshot = session.commit(f"repair: {given_up} damaged scans given up")
-    return RepairReport(found, given_up, snapshot)
+    return RepairReport(report, given_up, snapshot)
 
 
 class _Repair:
-    """Changes in one session, which the caller commits."""
+    """The changes of one repair, in a session that the caller commits."""
 
     def __init__(
         self, archive: Archive, session: icechunk.Session, damage: Iterable[Damage]
@@ -91,82 +92,95 @@ class _Repair:
         self._group: Any = zarr.open_group(session.store, mode="r+")
 
     def run(self) -> int:
-        """Let damaged chunks go, give scans up, compute again; returns the scans given up."""
+        """Delete damaged chunks, give up their scans, compute records again.
+
+        Returns
+        -------
+        Number of scans given up.
+        """
         for damage in self._damage:
-            self._let_go(damage)
+            self._delete_chunk(damage)
         damaged = {damage.array for damage in self._damage}
         if any(name.startswith(f"{LOG}/") for name in damaged):
             for _, array in self._group[LOG].arrays():
                 array.resize((0,))
-        arrays = self._group
-        named = (arrays["source"][:] != "") & arrays["digest"][:].any(axis=1)
-        status = np.asarray(arrays["status"][:])
-        present = status == OK
-        lost = self._lost_rows(present | named)
-        keep = named & ~lost
-        if "status" not in damaged:
-            keep &= present
-        gone = (present | named | lost) & ~keep
-        status = np.where(status == REJECTED, REJECTED, MISSING).astype(np.uint8)
-        status[keep] = OK
-        arrays["status"][:] = status
+        kept, given_up = self._divide_scans("status" in damaged)
+        self._write_status(kept)
         if "time" in damaged:
-            step = int(self._archive.step.total_seconds())
-            first = int(self._archive.start.timestamp())
-            arrays["time"][:] = first + step * np.arange(status.size)
-        self._forget(np.flatnonzero(gone))
+            self._write_times(kept.size)
+        self._clear(np.flatnonzero(given_up))
         for damage in self._damage:
-            if damage.array == "checksum" or damage.array.startswith("block_"):
-                self._measure(self._rows(damage), keep)
-        return int(gone.sum())
+            if damage.array in ("checksum", *BLOCK_ARRAYS):
+                self._measure(self._rows(damage), kept)
+        return int(given_up.sum())
 
-    def _let_go(self, damage: Damage) -> None:
+    def _delete_chunk(self, damage: Damage) -> None:
         array = None if damage.chunk is None else self._group[damage.array]
         if array is None or damage.array in ("x", "y"):
             raise DataError(
-                f"{self._archive.address}: {damage}; this cannot be repaired: bring the folder's "
-                "'manifests' and 'chunks' back from a copy, or ingest into a new archive"
+                f"{self._archive.address}: {damage}; this cannot be repaired: restore the "
+                "folder's 'manifests' and 'chunks' from a copy, or ingest into a new archive"
             )
         if damage.unreadable:
             key = array.metadata.encode_chunk_key(damage.chunk)
             sync(self._store.delete(f"{damage.array}/{key}"))
 
-    def _lost_rows(self, there: Bools) -> Bools:
-        """Rows whose pixels, or the name and digest of whose file, are lost."""
-        lost = np.zeros(there.size, dtype=bool)
+    def _divide_scans(self, status_is_damaged: bool) -> tuple[Bools, Bools]:
+        """(time,) which scans are kept and which are given up.
+
+        A scan is kept if its file is named, its pixels, source and digest are intact and, unless
+        the status itself is damaged, its status is ok.
+        """
+        is_named = (self._group["source"][:] != "") & self._group["digest"][:].any(axis=1)
+        is_ok = np.asarray(self._group["status"][:]) == OK
+        is_lost = np.zeros(is_ok.size, dtype=bool)
         for damage in self._damage:
             if damage.array in (CODES, "source", "digest"):
-                lost[self._rows(damage)] = True
-        return lost & there
+                is_lost[self._rows(damage)] = True
+        kept = is_named & ~is_lost
+        if not status_is_damaged:
+            kept &= is_ok
+        return kept, (is_ok | is_named) & ~kept
 
-    def _rows(self, damage: Damage) -> npt.NDArray[np.int64]:
+    def _write_status(self, kept: Bools) -> None:
+        status = np.asarray(self._group["status"][:])
+        status = np.where(status == REJECTED, REJECTED, MISSING).astype(np.uint8)
+        status[kept] = OK
+        self._group["status"][:] = status
+
+    def _write_times(self, length: int) -> None:
+        step_s = int(self._archive.step.total_seconds())
+        first_s = int(self._archive.start.timestamp())
+        self._group["time"][:] = first_s + step_s * np.arange(length)
+
+    def _rows(self, damage: Damage) -> Rows:
         assert damage.first is not None
         assert damage.last is not None
         index = self._archive.index_of
         return np.arange(index(damage.first), index(damage.last) + 1)
 
-    def _forget(self, rows: npt.NDArray[np.int64]) -> None:
-        """Make rows as if their scans had never come."""
-        for name in ("source", "digest", "checksum", "seen", *self._block_arrays(), CODES):
+    def _clear(self, rows: Rows) -> None:
+        """Set everything that is stored of scans to the fill value, as if they were missing."""
+        for name in ("source", "digest", "checksum", "seen", *BLOCK_ARRAYS, CODES):
             array = self._group[name]
-            for index in np.unique(rows // array.chunks[0]).tolist():
-                part = rows[rows // array.chunks[0] == index]
-                values = array[part[0] : part[-1] + 1]
-                values[part - part[0]] = array.fill_value
-                array[part[0] : part[-1] + 1] = values
+            for chunk_rows in _by_chunk(rows, array.chunks[0]):
+                stretch = slice(chunk_rows[0], chunk_rows[-1] + 1)
+                values = array[stretch]
+                values[chunk_rows - chunk_rows[0]] = array.fill_value
+                array[stretch] = values
 
-    def _measure(self, rows: npt.NDArray[np.int64], keep: Bools) -> None:
-        """Checksums and block statistics of scans, from their pixels."""
-        length = self._group[CODES].chunks[0]
-        rows = rows[keep[rows]]
-        for index in np.unique(rows // length).tolist():
-            part = rows[rows // length == index]
-            codes = self._group[CODES][part[0] : part[-1] + 1]
-            measures = [measure(codes[row - part[0]]) for row in part]
+    def _measure(self, rows: Rows, kept: Bools) -> None:
+        """Compute checksums and block statistics of scans from their pixels."""
+        for chunk_rows in _by_chunk(rows[kept[rows]], self._group[CODES].chunks[0]):
+            codes = self._group[CODES][chunk_rows[0] : chunk_rows[-1] + 1]
+            measures = [measure(codes[row - chunk_rows[0]]) for row in chunk_rows]
             checksums = np.array([m.checksum for m in measures], dtype=np.uint64)
-            put_rows(self._group["checksum"], part, checksums)
-            for i, name in enumerate(self._block_arrays()):
-                put_rows(self._group[name], part, np.stack([m.blocks[i] for m in measures]))
+            put_rows(self._group["checksum"], chunk_rows, checksums)
+            for i, name in enumerate(BLOCK_ARRAYS):
+                put_rows(self._group[name], chunk_rows, np.stack([m.blocks[i] for m in measures]))
 
-    def _block_arrays(self) -> list[str]:
-        return [f"block_{name}" for name in BLOCK_STATISTICS]
+
+def _by_chunk(rows: Rows, length: int) -> list[Rows]:
+    """Ascending rows, one array for each chunk along the first dimension."""
+    indices = rows // length
+    return [rows[indices == index] for index in np.unique(indices).tolist()]

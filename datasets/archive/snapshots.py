@@ -1,12 +1,10 @@
-"""Looking after an archive: its history of commits, tags that protect, expiry of old snapshots.
+"""Snapshots of an archive: the history of commits, tags that protect, expiry of old snapshots.
 
-Public: `history`, `tag`, `delete_tag`, `expire`. None of them changes what the newest snapshot
-holds; reading is `datasets.archive.archive`, writing scans `datasets.archive.writer`, verifying
-`squall.datasets.archive.check`.
+Public: `history`, `tag`, `delete_tag`, `expire`. None of them changes the newest snapshot.
 
 Every commit leaves a snapshot, and a snapshot keeps the chunks that later commits replaced. An
-archive that grows by single scans therefore needs `expire` from time to time: it forgets old
-snapshots and deletes what only they held.
+archive that grows by single scans therefore needs `expire` from time to time: it removes old
+snapshots and deletes the chunks that no other snapshot uses.
 """
 
 from __future__ import annotations
@@ -25,15 +23,16 @@ import icechunk
 import pandas as pd
 
 from squall.datasets.addresses import is_remote
+from squall.datasets.archive.icechunk_errors import is_tag_name_used
 from squall.datasets.archive.repository import BRANCH, open_repository, write_lock
 from squall.datasets.errors import ConfigError
 
-# Icechunk takes other names, too, but lists only those of ASCII without line breaks, and cannot
-# protect what it does not list.
+# Icechunk accepts other names, but lists only ASCII names without line breaks, and a tag that is
+# not listed does not protect its snapshot.
 TAG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
-# No lock keeps ingestion out of an object store while it is tidied up. Chunks that an ingestion has
-# written and not yet committed look like garbage; none is a day old, for it commits by the batch.
+# On object storage no lock keeps ingestion from writing during an expiry. Chunks that are written
+# but not yet committed look like garbage; none is a day old, because each batch is committed.
 REMOTE_SAFETY_AGE = timedelta(days=1)
 OLDEST = timedelta(days=36525)
 
@@ -58,7 +57,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class ExpireReport:
-    """What an expiry did, or would do; sizes in bytes."""
+    """What an expiry did, or would do; sizes in bytes, times in UTC."""
 
     address: str
     cut_off: pd.Timestamp
@@ -82,17 +81,17 @@ class ExpireReport:
             kept += f" (older ones by tag: {', '.join(self.kept_by_tags)})"
         size = f"{self.bytes_freed / 1e6:.3g} MB in {self.files_deleted} files"
         plural = "" if self.expired == 1 else "s"
-        old = f"{self.expired} snapshot{plural} of before {self.cut_off:%Y-%m-%d %H:%M} UTC"
+        old = f"{self.expired} snapshot{plural} older than {self.cut_off:%Y-%m-%d %H:%M} UTC"
         if not self.dry_run:
             return f"{old} expired, {kept}; freed {size}"
         return (
-            f"{old} would expire, {kept}; nothing was changed. "
-            f"Nobody holds {size} even now, what the expired ones hold comes on top"
+            f"{old} would expire, {kept}; nothing was changed. No snapshot uses {size} even now; "
+            "what only the expired ones use is freed in addition"
         )
 
 
 def history(address: str | Path, limit: int | None = None) -> list[Commit]:
-    """Commits, newest first: those of the archive, and older ones that a tag holds.
+    """Commits, newest first: those of the branch, and expired ones that a tag protects.
 
     Raises
     ------
@@ -104,73 +103,76 @@ def history(address: str | Path, limit: int | None = None) -> list[Commit]:
 
 
 def tags_of(repository: icechunk.Repository) -> dict[str, str]:
-    """Name of each tag and the snapshot that it holds."""
+    """Name of each tag and the snapshot that it protects."""
     return {name: str(repository.lookup_tag(name)) for name in sorted(repository.list_tags())}
 
 
 def _commits(repository: icechunk.Repository) -> Iterator[Commit]:
-    held: dict[str, tuple[str, ...]] = {}
+    tags: dict[str, tuple[str, ...]] = {}
     for name, snapshot in tags_of(repository).items():
-        held[snapshot] = (*held.get(snapshot, ()), name)
-    tagged = [repository.lookup_snapshot(snapshot) for snapshot in held]
+        tags[snapshot] = (*tags.get(snapshot, ()), name)
+    tagged = [repository.lookup_snapshot(snapshot) for snapshot in tags]
     tagged.sort(key=lambda info: info.written_at, reverse=True)
-    seen: set[str] = set()
+    yielded: set[str] = set()
     for info in merge(
         repository.ancestry(branch=BRANCH), tagged, key=lambda info: info.written_at, reverse=True
     ):
-        if info.parent_id is None or info.id in seen:  # the empty root is no commit of anyone
+        if info.parent_id is None or info.id in yielded:  # Icechunk itself makes the empty root
             continue
-        seen.add(info.id)
+        yielded.add(info.id)
         time = pd.Timestamp(info.written_at).tz_convert(None)
-        yield Commit(info.id, time, info.message, held.get(info.id, ()))
+        yield Commit(info.id, time, info.message, tags.get(info.id, ()))
 
 
 def tag(address: str | Path, name: str, snapshot: str | None = None) -> str:
-    """Protect a snapshot, the newest unless one is named, from `expire`; returns its identifier.
+    """Protect a snapshot from `expire`: the given one, or the newest.
+
+    Returns
+    -------
+    Identifier of the snapshot.
 
     Raises
     ------
     ConfigError
-        If the name is no good or taken, or no such snapshot is in the history.
+        If the name is invalid or in use, or the history has no such snapshot.
     DataError
         If there is no archive, or another process keeps writing it.
     """
     address = os.fspath(address)
     if not TAG_NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} is no name for a tag: it takes up to 100 letters of a to z, digits, '.', "
-            "'_' and '-', the first a letter or digit"
+            f"{name!r} is no name for a tag: a name has up to 100 letters a to z, digits, '.', "
+            "'_' and '-' and begins with a letter or digit"
         )
     repository = open_repository(address)
-    with write_lock(address):  # an expiry at the same time might delete what is tagged
+    with write_lock(address):  # a concurrent expiry could delete the snapshot
         wanted = snapshot or repository.lookup_branch(BRANCH)
-        found = next((c for c in _commits(repository) if c.snapshot == wanted), None)
-        if found is None:
+        if not any(commit.snapshot == wanted for commit in _commits(repository)):
             raise ConfigError(
                 f"{address}: has no snapshot {snapshot!r}; `squall archive history` lists them"
                 if snapshot
-                else f"{address}: nothing to tag, for nothing has been ingested yet"
+                else f"{address}: nothing to tag, because nothing has been ingested yet"
             )
         tags = tags_of(repository)
         if name in tags:
             raise ConfigError(
-                f"{address}: there is a tag {name!r} already, on snapshot {tags[name]}; tags do "
-                "not move, choose another name"
+                f"{address}: snapshot {tags[name]} has a tag {name!r} already; tags do not move, "
+                "choose another name"
             )
         try:
-            repository.create_tag(name, found.snapshot)
+            repository.create_tag(name, wanted)
         except icechunk.IcechunkError as error:
-            if "already exists" not in str(error):
+            if not is_tag_name_used(error):
                 raise
             raise ConfigError(
-                f"{address}: a deleted tag had the name {name!r}, and names are never used "
+                f"{address}: a deleted tag had the name {name!r}, and a name cannot be used "
                 "twice; choose another"
             ) from error
-    return found.snapshot
+    return wanted
 
 
 def delete_tag(address: str | Path, name: str) -> str:
-    """Take a tag away; returns the snapshot that it held, which may now expire.
+    """Delete a tag; returns its snapshot, which may now expire.
 
     Raises
     ------
@@ -182,8 +184,8 @@ def delete_tag(address: str | Path, name: str) -> str:
     with write_lock(address):
         tags = tags_of(repository)
         if name not in tags:
-            there = ", ".join(tags) or "none"
-            raise ConfigError(f"{address}: has no tag {name!r}; there are: {there}")
+            names = ", ".join(tags) or "none"
+            raise ConfigError(f"{address}: has no tag {name!r}; its tags: {names}")
         repository.delete_tag(name)
     return tags[name]
 
@@ -195,41 +197,47 @@ def expire(
     dry_run: bool = False,
     lock_timeout_s: float = 60.0,
 ) -> ExpireReport:
-    """Forget snapshots older than an age, and delete what only they held.
+    """Remove snapshots older than an age, and delete what only they use.
 
-    The newest snapshot and those under a tag stay, whatever their age. Who reads an expired
-    snapshot meanwhile, as a long training may, loses it: tag it, or leave a longer age.
+    The newest snapshot and tagged ones stay at any age. A process that reads an expired snapshot,
+    for example a long training, fails: tag its snapshot, or choose a longer age.
 
-    On a disk the file lock keeps writers out, so all garbage goes, what killed ingestions left too.
-    Object storage has no such lock; there, objects stay for a day at least (`REMOTE_SAFETY_AGE`)
-    and until they are older than the age given.
+    On a disk the file lock keeps writers out, so all garbage is deleted, also that of ingestions
+    which were killed. Object storage has no such lock: there objects stay until they are older
+    than the age and than `REMOTE_SAFETY_AGE`.
+
+    Parameters
+    ----------
+    older_than : age.
+    dry_run : only report.
 
     Raises
     ------
     ConfigError
-        If the age is negative or of more than a century.
+        If the age is negative or more than a century.
     DataError
         If there is no archive, or another process keeps writing it.
     """
     address = os.fspath(address)
     if not timedelta(0) <= older_than <= OLDEST:
-        raise ConfigError(f"snapshots older than {older_than} cannot be; give an age like 30D")
+        raise ConfigError(f"{older_than} is no age of a snapshot; give an age like 30D")
     repository = open_repository(address)
     with write_lock(address, lock_timeout_s):
         now = pd.Timestamp.now("UTC")
         cut_off = now - older_than
-        garbage_of = now if not is_remote(address) else min(cut_off, now - REMOTE_SAFETY_AGE)
+        cut_off_utc = cut_off.tz_convert(None)
+        garbage_cut_off = min(cut_off, now - REMOTE_SAFETY_AGE) if is_remote(address) else now
         tags = tags_of(repository)
         commits = list(_commits(repository))
-        naive = cut_off.tz_convert(None)
-        old = {c.snapshot for c in commits if c.time < naive} - {repository.lookup_branch(BRANCH)}
+        newest = repository.lookup_branch(BRANCH)
+        old = {c.snapshot for c in commits if c.time < cut_off_utc} - {newest}
         expired = old - set(tags.values())
         if not dry_run:
             repository.expire_snapshots(cut_off.to_pydatetime())
-        freed = repository.garbage_collect(garbage_of.to_pydatetime(), dry_run=dry_run)
+        freed = repository.garbage_collect(garbage_cut_off.to_pydatetime(), dry_run=dry_run)
     return ExpireReport(
         address=address,
-        cut_off=naive,
+        cut_off=cut_off_utc,
         dry_run=dry_run,
         expired=len(expired),
         kept=len(commits) - len(expired),

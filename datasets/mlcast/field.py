@@ -1,4 +1,4 @@
-"""Pixels of an MLCast store as an archive's codes, read and coded as they are asked for.
+"""Pixels of an MLCast store, encoded as an archive's codes when they are read.
 
 Owns which chunks are read, and finding scans without any observed pixel.
 """
@@ -29,11 +29,12 @@ _CHUNK_KEY = re.compile(r"(?:c[./])?(\d+)[./]0[./]0")
 
 
 def store_at(address: str, *, read_only: bool) -> LocalStore | FsspecStore:
-    """The Zarr store of a folder or of an fsspec address; credentials from the environment."""
+    """The Zarr store at a folder or an fsspec address; credentials come from the environment."""
     if not is_remote(address):
         return LocalStore(address, read_only=read_only)
     filesystem, root = fsspec.core.url_to_fs(address)
-    # a file system that is asynchronous of itself never closes its connections
+    # Zarr never closes the connections of an asynchronous file system, so a synchronous one is
+    # wrapped.
     wrapped = AsyncFileSystemWrapper(filesystem, asynchronous=True)
     return FsspecStore(wrapped, path=root.rstrip("/"), read_only=read_only)
 
@@ -45,8 +46,8 @@ class Field:
     Parameters
     ----------
     values : (row, y, x) as stored, lazily read and decoded by xarray, NaN = not observed.
-    flip : whether rows and columns lie the other way round than on the archive's grid.
-    times, intervals : (row,) valid times and spans of accumulations.
+    flip : whether the order of rows and of columns is the reverse of the archive's grid.
+    times, intervals : (row,) valid times and the time spans of accumulations.
     """
 
     address: str
@@ -65,16 +66,16 @@ class Field:
         Raises
         ------
         DataError
-            If a scan holds values that are no rain.
+            If a scan holds values that cannot be rain.
         """
         stored = tuple(
-            _from_behind(part, size) if flipped else part
-            for part, size, flipped in zip(pixels, self.values.shape[1:], self.flip, strict=True)
+            _mirrored(stretch, size) if flipped else stretch
+            for stretch, size, flipped in zip(pixels, self.values.shape[1:], self.flip, strict=True)
         )
-        turn = tuple(slice(None, None, -1 if flipped else 1) for flipped in self.flip)
-        contiguous = bool((np.diff(rows) == 1).all())
-        wanted: Any = slice(int(rows[0]), int(rows[-1]) + 1) if contiguous else rows
-        values = self.values[wanted, stored[0], stored[1]].values[:, turn[0], turn[1]]
+        order = tuple(slice(None, None, -1 if flipped else 1) for flipped in self.flip)
+        is_contiguous = bool((np.diff(rows) == 1).all())
+        time: Any = slice(int(rows[0]), int(rows[-1]) + 1) if is_contiguous else rows
+        values = self.values[time, stored[0], stored[1]].values[:, order[0], order[1]]
         codes = np.empty(values.shape, dtype=np.uint8)
         for i, row in enumerate(rows.tolist()):
             try:
@@ -92,17 +93,17 @@ class Field:
         return codes
 
 
-def _from_behind(part: slice, size: int) -> slice:
-    """The same pixels on an axis that runs the other way."""
-    first, end, _ = part.indices(size)
+def _mirrored(stretch: slice, size: int) -> slice:
+    """The same pixels on an axis of the reverse order."""
+    first, end, _ = stretch.indices(size)
     return slice(size - end, size - first)
 
 
 class CodesView:
-    """(time, y, x) uint8, sliced like a Zarr array; each read decodes and codes what it takes.
+    """(time, y, x) uint8, indexed like a Zarr array; pixels are encoded when they are read.
 
-    Along time a key may be a slice, an index or an array of indices, along y and x slices without
-    a step. Only the chunks of those times are read, a bounded number of them at once.
+    The index along time may be a slice, a number or an array of numbers; along y and x it is a
+    slice without a step. Only the chunks of those times are read, and at most `READ_BYTES` at once.
     """
 
     dtype = np.dtype(np.uint8)
@@ -115,25 +116,25 @@ class CodesView:
 
     def __getitem__(self, key: Any) -> npt.NDArray[np.uint8]:
         time, *pixels = key if isinstance(key, tuple) else (key,)
-        parts = [slice(*p.indices(n)) for p, n in zip(pixels, self.shape[1:], strict=False)]
-        assert all(part.step == 1 for part in parts)
-        y, x = (parts + [slice(0, n) for n in self.shape[1:]][len(parts) :])[:2]
+        stretches = [slice(*p.indices(n)) for p, n in zip(pixels, self.shape[1:], strict=False)]
+        assert all(stretch.step == 1 for stretch in stretches)
+        y, x = (stretches + [slice(0, n) for n in self.shape[1:]][len(stretches) :])[:2]
         rows = np.atleast_1d(self._rows[time])
         size = (max(0, y.stop - y.start), max(0, x.stop - x.start))
         codes = np.full((rows.size, *size), RAIN_CODE.NOT_OBSERVED, dtype=np.uint8)
         present = np.flatnonzero(rows >= 0)
-        most = max(1, READ_BYTES // (8 * max(1, size[0] * size[1])))
-        for low in range(0, present.size if codes.size else 0, most):
-            part = present[low : low + most]
-            codes[part] = self._field.codes(rows[part], (y, x))
+        batch_size = max(1, READ_BYTES // (8 * max(1, size[0] * size[1])))
+        for low in range(0, present.size if codes.size else 0, batch_size):
+            batch = present[low : low + batch_size]
+            codes[batch] = self._field.codes(rows[batch], (y, x))
         return codes[0] if np.ndim(self._rows[time]) == 0 else codes
 
 
 def unobserved_rows(field: Field) -> Bools:
-    """(row,) which scans hold no observed pixel.
+    """(row,) which scans have no observed pixel.
 
-    Where a chunk is one scan, only those chunks are read whose stored size is about that of a scan
-    full of NaN, and those that are absent; a listing of the store tells. Else all are read.
+    If a chunk is one scan, a listing of the store gives the sizes, and only chunks about as small
+    as a scan full of NaN are read. Otherwise all chunks are read.
     """
     count = field.values.shape[0]
     candidates = np.arange(count)
@@ -153,7 +154,7 @@ def _array(field: Field) -> zarr.Array[Any]:
 
 
 def _chunk_sizes(field: Field) -> npt.NDArray[np.int64] | None:
-    """(row,) bytes of each scan's chunk, 0 where absent; None if a chunk is not one scan."""
+    """(row,) size of each scan's chunk, bytes, 0 if absent; None if a chunk is not one scan."""
     array = _array(field)
     if (array.shards or array.chunks) != (1, *array.shape[1:]):
         return None
@@ -168,7 +169,7 @@ def _chunk_sizes(field: Field) -> npt.NDArray[np.int64] | None:
 
 
 def _size_of_empty(field: Field) -> int:
-    """Bytes that a scan without observed pixels takes with the store's codecs."""
+    """Size of a scan without observed pixels, encoded with the store's codecs, bytes."""
     array = _array(field)
     stored: dict[str, Any] = {}
     with zarr.config.set({"array.write_empty_chunks": True}):

@@ -32,8 +32,8 @@ COARSEST_M = 1010.0
 SMALLEST_PX = 256
 SHORTEST_YEARS = 3
 
-# what only people know, and the option that says it
-PEOPLE_KNOW = {
+# attributes that an archive does not know, and the options that give them
+GIVEN_BY_OPTION = {
     "mlcast_created_by": "--creator",
     "mlcast_created_with": "--created-with",
     "mlcast_dataset_identifier": "--identifier",
@@ -47,7 +47,13 @@ def global_attributes(
     missing: pd.DatetimeIndex,
     given: Mapping[str, str | None],
 ) -> dict[str, str]:
-    """Global attributes; what the archive's own attributes say, ``mlcast_…`` too, is carried."""
+    """Global attributes; those of the archive are copied, also its ``mlcast_…`` attributes.
+
+    Parameters
+    ----------
+    times, missing : those of the scans, and those that the archive has no scan for.
+    given : attributes that people give by options; None is left out.
+    """
     carried = {k: str(v) for k, v in archive.attributes.items() if k not in NOT_CARRIED}
     written_at = f"{now():%Y-%m-%dT%H:%M:%SZ}"
     described = {
@@ -64,7 +70,7 @@ def global_attributes(
         "mlcast_dataset_version": SPECIFICATION,
         "mlcast_dataset_validator_version": VALIDATOR,
     }
-    if missing.size:  # the checker counts a gap as a variable step, whatever missing_times lists
+    if missing.size:  # the checker takes a gap for a change of step, even if missing_times lists it
         described[CONSISTENT_START] = f"{times[0]:%Y-%m-%dT%H:%M:%S}"
     return carried | described | {k: value for k, value in given.items() if value is not None}
 
@@ -72,7 +78,9 @@ def global_attributes(
 def store_metadata(
     grid: Grid, times: pd.DatetimeIndex, missing: pd.DatetimeIndex, attributes: Mapping[str, str]
 ) -> dict[str, bytes]:
-    """Every key of the store but the scans, as Zarr version 2, whose zstd the checker accepts.
+    """Every key of the store except the scans, in Zarr version 2.
+
+    The convention's checker accepts the zstd codec of version 2 only.
 
     Parameters
     ----------
@@ -90,28 +98,33 @@ def store_metadata(
     store = MemoryStore(stored)
     encoding = {str(name): {"chunks": v.shape} for name, v in dataset.variables.items() if v.ndim}
     dataset.to_zarr(store, mode="w", zarr_format=2, consolidated=False, encoding=encoding)
-    rain: dict[str, Any] = {
+    _create_rain_array(store, times.size, grid, has_lat_lon="lat" in dataset.coords)
+    zarr.consolidate_metadata(store, zarr_format=2)
+    return {key: value.to_bytes() for key, value in stored.items()}
+
+
+def _create_rain_array(store: MemoryStore, length: int, grid: Grid, *, has_lat_lon: bool) -> None:
+    """Metadata of the rain variable; its chunks are one scan each."""
+    attributes: dict[str, Any] = {
         "_ARRAY_DIMENSIONS": ["time", "y", "x"],
         "standard_name": "rainfall_flux",
         "long_name": "rain rate",
         "units": "kg m-2 h-1",
         "grid_mapping": "crs",
     }
-    if "lat" in dataset.coords:
-        rain["coordinates"] = "lat lon"
+    if has_lat_lon:
+        attributes["coordinates"] = "lat lon"
     zarr.create_array(
         store,
         name=VARIABLE,
-        shape=(times.size, *grid.shape),
+        shape=(length, *grid.shape),
         chunks=(1, *grid.shape),
         dtype="float32",
         fill_value=np.nan,
         compressors=dict[str, Any](id="zstd", level=5),
         zarr_format=2,
-        attributes=rain,
+        attributes=attributes,
     )
-    zarr.consolidate_metadata(store, zarr_format=2)
-    return {key: value.to_bytes() for key, value in stored.items()}
 
 
 def _epoch_s(times: pd.DatetimeIndex) -> npt.NDArray[np.int64]:
@@ -119,7 +132,7 @@ def _epoch_s(times: pd.DatetimeIndex) -> npt.NDArray[np.int64]:
 
 
 def _coordinates(grid: Grid) -> xr.Dataset:
-    """``x``, ``y``, on a projected grid ``lat`` and ``lon``, and ``crs`` with its area of use."""
+    """``x``, ``y``, ``crs`` with its area of use and, on a projected grid, ``lat`` and ``lon``."""
     coords: dict[str, Any] = {k: v for k, v in grid.coords().items() if k in ("y", "x")}
     to_degrees = pyproj.Transformer.from_crs(grid.crs, 4326, always_xy=True)
     lon, lat = to_degrees.transform(*np.meshgrid(grid.x, grid.y))
@@ -143,24 +156,24 @@ def _coordinates(grid: Grid) -> xr.Dataset:
 def _with_area(
     crs: pyproj.CRS, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]
 ) -> pyproj.CRS:
-    """The same CRS that says where it is used: plotting tools take their extent from that."""
-    known = {"scope", "area", "bbox", "usages"}
-    parts = {key: value for key, value in crs.to_json_dict().items() if key not in known}
-    parts["scope"] = "Radar precipitation composite."
-    parts["area"] = "Domain of the composite."
-    parts["bbox"] = {
+    """The same CRS with the domain as its area of use, from which plotting tools take extents."""
+    replaced = {"scope", "area", "bbox", "usages"}
+    members = {key: value for key, value in crs.to_json_dict().items() if key not in replaced}
+    members["scope"] = "Radar precipitation composite."
+    members["area"] = "Domain of the composite."
+    members["bbox"] = {
         "south_latitude": round(float(lat.min()), 4),
         "west_longitude": round(float(lon.min()), 4),
         "north_latitude": round(float(lat.max()), 4),
         "east_longitude": round(float(lon.max()), 4),
     }
-    return pyproj.CRS.from_json_dict(parts)
+    return pyproj.CRS.from_json_dict(members)
 
 
 def unmet_rules(
     grid: Grid, times: pd.DatetimeIndex, attributes: Mapping[str, str]
 ) -> Iterator[str]:
-    """Rules of the convention that an export breaks through its data or for want of an option."""
+    """Rules of the convention that a store breaks because of its data or of a missing option."""
     if grid.crs.is_geographic:
         yield "3.1 projected x and y: the grid is one of latitude and longitude"
     if grid.pixel_size_m > COARSEST_M:
@@ -170,6 +183,6 @@ def unmet_rules(
     years = (times[-1] - times[0]).days / 365.25
     if years < SHORTEST_YEARS:
         yield f"3.3 a record of {SHORTEST_YEARS} years: it has {years:.2g}"
-    for name, option in PEOPLE_KNOW.items():
+    for name, option in GIVEN_BY_OPTION.items():
         if name not in attributes:
             yield f"5.4 attribute {name}: not given, see {option}"

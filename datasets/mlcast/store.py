@@ -1,11 +1,11 @@
-"""Plain Zarr stores of the MLCast source-data convention, read as archives.
+"""Reading plain Zarr stores of the MLCast source-data convention as archives.
 
-Owns what such a store says about its variable, grid and times, and codes made on the fly. Writing
-one is `squall.datasets.mlcast.writer`.
+Owns what a store says about its variable, grid and times. `field` reads its pixels, `times` maps
+its times; `squall.datasets.mlcast.writer` writes a store.
 
-The convention (``mlcast-dataset-validator`` 0.4.0, radar precipitation 0.3.0) keeps floating point
-numbers in chunks of one time step, and leaves missing times out of the time axis. An archive has a
-regular axis of codes, so times are mapped onto the step and each read is coded as it comes.
+The convention (``mlcast-dataset-validator`` 0.4.0, radar precipitation 0.3.0) stores floating point
+numbers in chunks of one time step and leaves missing times out of the time axis. An archive has a
+regular axis of codes, so times are mapped onto that axis and pixels are encoded at each read.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _DIM_NAMES = {
     "X": ("projection_x_coordinate", "longitude", "x", "lon", "easting"),
 }
 _PREFERRED: tuple[Quantity, ...] = ("rate", "accumulation", "reflectivity")
-_BATCH = 256  # scans that wait for a thread at once
+_BATCH = 256  # scans that are queued for the threads at once
 
 
 def is_plain_zarr(address: str) -> bool:
@@ -63,17 +63,17 @@ def is_plain_zarr(address: str) -> bool:
     """
     try:
         return bool(_stored(address, ROOT_KEYS[:3]))
-    except ImportError:  # Icechunk may know an object store that fsspec needs a package for
+    except ImportError:  # fsspec needs a package for some object stores that Icechunk knows
         return False
 
 
 class MlcastStore(ScanStore):
     """One store of the convention, read only.
 
-    Opening reads metadata and coordinates. `status` lists the chunks, to find scans without any
-    observed pixel. Block statistics are not stored: the first use reads every scan once, with as
-    many threads as there are cores, and the instance keeps them. A pickled instance opens the
-    store anew and refuses one that has changed.
+    Opening reads metadata and coordinates. `status` lists the chunks to find scans without any
+    observed pixel. Checksums and block statistics are not stored: their first use reads every scan
+    once, with one thread a core, and the instance keeps them. A pickled instance opens the store
+    again and refuses it if it has changed.
     """
 
     def __init__(self, address: str) -> None:
@@ -99,7 +99,7 @@ class MlcastStore(ScanStore):
 
     @classmethod
     def open(cls, address: Path | str, snapshot: str | None = None) -> MlcastStore:
-        """Open for reading; a named snapshot must be what the store still holds.
+        """Open for reading; a given snapshot must be the present state of the store.
 
         Raises
         ------
@@ -107,13 +107,13 @@ class MlcastStore(ScanStore):
             If there is no store, it does not follow the convention, or it has changed since the
             snapshot.
         """
-        archive = cls(os.fspath(address))
-        if snapshot not in (None, archive.snapshot):
+        store = cls(os.fspath(address))
+        if snapshot not in (None, store.snapshot):
             raise DataError(
-                f"{address}: has no snapshot {snapshot!r}: a plain Zarr store keeps its newest "
-                f"state alone, which is {archive.snapshot}"
+                f"{address}: has no snapshot {snapshot!r}: a plain Zarr store keeps only its "
+                f"present state, which is {store.snapshot}"
             )
-        return archive
+        return store
 
     def __reduce__(self) -> tuple[Any, ...]:
         return MlcastStore.open, (self.address, self.snapshot)
@@ -158,16 +158,18 @@ class MlcastStore(ScanStore):
     def snapshot(self) -> str:
         """Digest of the store's metadata and times.
 
-        Pixels that someone rewrites in place, under the same metadata, do not change it.
+        It does not change if pixels are overwritten and the metadata stay the same.
         """
         return self._snapshot
 
     @property
     def block_px(self) -> int:
+        """Side of the blocks of the rain statistics, pixels."""
         return BLOCK
 
     @cached_property
     def codes(self) -> CodesView:
+        """(time, y, x) uint8, encoded at each read; see `RainCode`."""
         return CodesView(self._field, self._axis.rows, self.grid.shape)
 
     @cached_property
@@ -182,22 +184,23 @@ class MlcastStore(ScanStore):
 
     @property
     def checksums(self) -> npt.NDArray[np.uint64]:
+        """(time,) `codes_checksum` of each scan, 0 if missing; the first call reads all scans."""
         return self._on_axis(self._measures[0], None)
 
     @property
     def rejections(self) -> list[Rejection]:
-        """Times of the store that have no place on the regular axis, one entry a reason."""
+        """Times of the store that do not fit on the regular axis, one entry for each reason."""
         return [
             Rejection(self.address, "", reason, time, rule="time")
             for time, reason in self._axis.left_out
         ]
 
     def marks(self, since: pd.Timestamp | None = None) -> npt.NDArray[np.uint64]:
-        """None: nothing is ever ingested into such a store."""
+        """An empty array: nothing is ingested into such a store."""
         return np.empty(0, dtype=np.uint64)
 
     def records(self, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
-        """``status``, ``source`` and ``checksum`` of ascending rows; no digests of files (0)."""
+        """``status``, ``source`` (the store's address), ``digest`` (0), ``checksum`` of indices."""
         return {
             "status": self.status[rows],
             "source": np.where(self.status[rows] == OK, self.address, ""),
@@ -206,16 +209,20 @@ class MlcastStore(ScanStore):
         }
 
     def block_statistics(self, name: str, where: Bools | None = None) -> npt.NDArray[np.float32]:
-        """(time, block_y, block_x); the first call reads every scan of the store."""
+        """(time, block_y, block_x); with a mask, of the times where it holds.
+
+        The first call reads every scan of the store.
+        """
         return self._on_axis(self._measures[1][:, BLOCK_STATISTICS.index(name)], where)
 
     def bytes_on_disk(self) -> int:
+        """Size of all files or objects of the store, bytes."""
         filesystem, root = fsspec.core.url_to_fs(self.address)
         return int(filesystem.du(root))
 
     @cached_property
     def _measures(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
-        """Checksums (scan,) and block statistics (scan, name, block_y, block_x) of good scans."""
+        """Checksums (scan,) and block statistics (scan, name, block_y, block_x) of ok scans."""
         good = np.flatnonzero(self.status == OK)
         height, width = self.grid.shape
         blocks = (len(BLOCK_STATISTICS), -(-height // BLOCK), -(-width // BLOCK))
@@ -230,25 +237,25 @@ class MlcastStore(ScanStore):
                     checksums[scan], statistics[scan] = result.checksum, result.blocks
         return checksums, statistics
 
-    def _on_axis(self, of_good: npt.NDArray[Any], where: Bools | None) -> npt.NDArray[Any]:
-        """What is known of good scans, on the times where a mask holds; 0 for the others."""
-        good = self.status == OK
-        where = np.ones_like(good) if where is None else where
-        values = np.zeros((int(where.sum()), *of_good.shape[1:]), dtype=of_good.dtype)
-        values[good[where]] = of_good[where[good]]
+    def _on_axis(self, measures: npt.NDArray[Any], where: Bools | None) -> npt.NDArray[Any]:
+        """Values of ok scans (scan, …) on the times where a mask holds; 0 for missing times."""
+        is_ok = self.status == OK
+        where = np.ones_like(is_ok) if where is None else where
+        values = np.zeros((int(where.sum()), *measures.shape[1:]), dtype=measures.dtype)
+        values[is_ok[where]] = measures[where[is_ok]]
         return values
 
 
 def _stored(address: str, keys: tuple[str, ...] | list[str]) -> dict[str, bytes]:
-    """What lies under the keys of a store that are there."""
+    """Contents of those keys of a store that exist."""
     filesystem, root = fsspec.core.url_to_fs(address)
     paths = {f"{root.rstrip('/')}/{key}": key for key in keys}
     try:
-        found = filesystem.cat(list(paths), on_error="return")
+        contents = filesystem.cat(list(paths), on_error="return")
     except FileNotFoundError:
         return {}
     stored = {}
-    for path, content in found.items():
+    for path, content in contents.items():
         if isinstance(content, bytes):
             stored[paths[path]] = content
         elif not isinstance(content, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
@@ -262,7 +269,7 @@ def _is_consolidated(root: dict[str, bytes]) -> bool:
     try:
         return json.loads(root.get("zarr.json", b"{}")).get("consolidated_metadata") is not None
     except ValueError:
-        return False  # opening it says what is wrong
+        return False  # opening the store raises an error that says what is wrong
 
 
 def _name(attributes: dict[str, Any], address: str) -> str:
@@ -272,44 +279,44 @@ def _name(attributes: dict[str, Any], address: str) -> str:
 
 
 def _rain_variable(dataset: xr.Dataset) -> xr.DataArray:
-    """The one variable in three dimensions with a unit of rain; rates are preferred."""
-    found: dict[Quantity, list[str]] = {}
+    """The only three-dimensional variable with a unit of rain; rates are preferred."""
+    candidates: dict[Quantity, list[str]] = {}
     for name, variable in dataset.data_vars.items():
         try:
             quantity, _ = parse_unit(str(variable.attrs.get("units", "")))
         except DataError:
             continue
         if variable.ndim == 3:
-            found.setdefault(quantity, []).append(str(name))
+            candidates.setdefault(quantity, []).append(str(name))
     for quantity in _PREFERRED:
-        names = found.get(quantity, [])
+        names = candidates.get(quantity, [])
         if len(names) > 1:
             raise DataError(
-                f"variables {', '.join(names)} all hold a {quantity}; a store has one of them"
+                f"variables {', '.join(names)} all hold a {quantity}; a store must have only one"
             )
         if names:
             return dataset[names[0]]
-    there = ", ".join(str(name) for name in dataset.data_vars) or "none at all"
+    variables = ", ".join(str(name) for name in dataset.data_vars) or "none"
     raise DataError(
         "no variable (time, y, x) has units of rain rate, accumulation or reflectivity, such as "
-        f"kg m-2 h-1, mm or dBZ; the variables are {there}"
+        f"kg m-2 h-1, mm or dBZ; the variables are {variables}"
     )
 
 
 def _dimensions(dataset: xr.Dataset, variable: xr.DataArray) -> tuple[str, str, str]:
-    """Names of the dimensions time, y, x, which must come in this order."""
-    time, *across = (str(dim) for dim in variable.dims)
+    """Names of the dimensions, which must be time, y, x in this order."""
+    time, *horizontal = (str(dim) for dim in variable.dims)
     if time not in dataset.coords or not np.issubdtype(dataset[time].dtype, np.datetime64):
         raise DataError(
             f"'{variable.name}' has dimensions {variable.dims}; the first one must be time with a "
             "CF time coordinate of the standard calendar"
         )
-    for dim, axis in zip(across, ("Y", "X"), strict=True):
-        described = dataset[dim].attrs if dim in dataset.coords else {}
-        names = {described.get("standard_name"), dim.lower()}
-        if not described or not (described.get("axis") == axis or names & set(_DIM_NAMES[axis])):
+    for dim, axis in zip(horizontal, ("Y", "X"), strict=True):
+        attributes = dataset[dim].attrs if dim in dataset.coords else {}
+        names = {attributes.get("standard_name"), dim.lower()}
+        if not attributes or not (attributes.get("axis") == axis or names & set(_DIM_NAMES[axis])):
             raise DataError(
                 f"'{variable.name}' has dimensions {variable.dims}; '{dim}' is no {axis.lower()} "
                 "coordinate with CF attributes, expected the order time, y, x"
             )
-    return time, across[0], across[1]
+    return time, horizontal[0], horizontal[1]

@@ -166,7 +166,7 @@ def _check(arguments: argparse.Namespace) -> int:
         done: CheckReport | RepairReport
         if arguments.repair:
             done = repair(arguments.archive, progress=progress)
-            sound = done.found.sound
+            sound = done.check.sound
         else:
             done = check(arguments.archive, progress=progress)
             sound = done.sound

@@ -1,4 +1,4 @@
-"""Whatever is broken on the disk is found, named, and can be brought back from the files."""
+"""Checking and repairing: any damage on the disk is found, named and repaired from the files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,8 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from squall.datasets.archive.archive import Archive
-from squall.datasets.archive.check import check, problem_of
+from squall.datasets.archive.check import check
+from squall.datasets.archive.check_records import problem_of
 from squall.datasets.archive.records import MISSING, OK, EmptyArchiveError, Rejection
 from squall.datasets.archive.repair import repair
 from squall.datasets.archive.repository import BRANCH, open_repository, storage_of, write_lock
@@ -26,8 +27,8 @@ GAP = (30, 31)
 
 @pytest.fixture
 def scans(rain_codes, scans_of):
-    every = scans_of(rain_codes(COUNT), "2024-06-01")
-    return [replace(scan, file_mark=i + 1) for i, scan in enumerate(every) if i not in GAP]
+    all_scans = scans_of(rain_codes(COUNT), "2024-06-01")
+    return [replace(s, file_mark=i + 1) for i, s in enumerate(all_scans) if i not in GAP]
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def archive(tmp_path, grid, scans):
 
 
 def ingest_again(address, grid, scans, files):
-    """What an ingestion of the files does: it fills the slots that the archive misses."""
+    """Store the scans of files whose slots are missing, as an ingestion does."""
     missing = Archive.open(address).status != OK
     start = Archive.open(address).start
     again = [s for s in scans if s.source in files and missing[int((s.time - start) / STEP)]]
@@ -49,14 +50,14 @@ def ingest_again(address, grid, scans, files):
 
 
 def change(address, edit):
-    """Commit whatever ``edit`` does to the group of arrays and its store."""
+    """Commit what ``edit`` does to the group of arrays and its store."""
     session = open_repository(address).writable_session(BRANCH)
     edit(zarr.open_group(session.store, mode="r+"), session.store)
     session.commit("spoilt")
 
 
 def spoil(address, key):
-    """Put bytes that no decoder takes in the place of a chunk."""
+    """Replace a chunk by bytes that no decoder can read."""
 
     def edit(group, store):
         assert sync(store.exists(key))
@@ -66,7 +67,7 @@ def spoil(address, key):
 
 
 def code_chunks(address):
-    """Files of the chunks of codes: the largest ones."""
+    """Files of the chunks of codes: they are the largest ones."""
     files = sorted(Path(address, "chunks").iterdir(), key=lambda file: -file.stat().st_size)
     return files[:3]
 
@@ -83,7 +84,7 @@ def test_a_sound_archive(archive):
     assert repair(archive).snapshot == report.snapshot == Archive.open(archive).snapshot
 
 
-def test_every_chunk_file_that_is_gone_is_missed(archive):
+def test_every_missing_chunk_file_is_noticed(archive):
     for file in Path(archive, "chunks").iterdir():
         content = file.read_bytes()
         file.unlink()
@@ -92,7 +93,7 @@ def test_every_chunk_file_that_is_gone_is_missed(archive):
     assert check(archive).sound
 
 
-def test_a_chunk_of_codes_that_is_gone_names_its_scans_and_comes_back(archive, grid, scans):
+def test_a_missing_chunk_of_codes_names_its_scans_and_is_ingested_again(archive, grid, scans):
     whole = Archive.open(archive).codes[:]
     code_chunks(archive)[0].unlink()
     report = check(archive)
@@ -109,7 +110,7 @@ def test_a_chunk_of_codes_that_is_gone_names_its_scans_and_comes_back(archive, g
     )
     assert report.as_dict()["damage"][0]["first"] == f"{times[0]:%Y-%m-%dT%H:%M:%SZ}"
 
-    with pytest.raises(icechunk.IcechunkError):  # as it is, no ingestion can write there
+    with pytest.raises(icechunk.IcechunkError):  # without a repair, no ingestion can write it
         change(archive, lambda group, _: group["rain_rate_code"].__setitem__(slab * 24, 0))
     repaired = repair(archive)
     assert repaired.given_up == len(report.files)
@@ -120,7 +121,7 @@ def test_a_chunk_of_codes_that_is_gone_names_its_scans_and_comes_back(archive, g
     np.testing.assert_array_equal(Archive.open(archive).codes[:], whole)
 
 
-def test_flipped_bytes_never_pass_for_rain(archive):
+def test_flipped_bytes_are_never_read_as_rain(archive):
     whole = Archive.open(archive).codes[:]
     file = code_chunks(archive)[0]
     content = file.read_bytes()
@@ -140,7 +141,7 @@ def test_flipped_bytes_never_pass_for_rain(archive):
     assert found > 30
 
 
-def test_other_pixels_than_were_stored_are_found_by_their_checksum(archive, grid, scans):
+def test_changed_pixels_are_found_by_their_checksum(archive, grid, scans):
     def edit(group, store):
         group["rain_rate_code"][40, 3, 3] = 77
 
@@ -170,7 +171,7 @@ def test_other_pixels_than_were_stored_are_found_by_their_checksum(archive, grid
         ("set_aside/reason", 0),
     ],
 )
-def test_damaged_records_are_found_and_computed_again(archive, grid, scans, name, lost):
+def test_damaged_records_are_found_and_restored(archive, grid, scans, name, lost):
     before = Archive.open(archive)
     statistics, checksums = before.block_statistics("rain_rate"), before.checksums
     array = before._group[name]
@@ -211,7 +212,7 @@ def test_records_that_contradict_each_other(archive, grid, scans, name, value, p
     assert (Archive.open(archive).status == OK).sum() == len(scans)
 
 
-def test_a_damaged_manifest_cannot_be_repaired_here(archive):
+def test_a_damaged_manifest_cannot_be_repaired(archive):
     for file in Path(archive, "manifests").iterdir():
         content = file.read_bytes()
         file.write_bytes(content[: len(content) // 2])
@@ -220,7 +221,7 @@ def test_a_damaged_manifest_cannot_be_repaired_here(archive):
     assert "context" not in str(raised.value)
 
 
-def test_a_damaged_snapshot_is_not_taken_for_an_empty_archive(archive, tmp_path):
+def test_a_damaged_snapshot_is_not_an_empty_archive(archive, tmp_path):
     newest = Path(archive, "snapshots", Archive.open(archive).snapshot)
     newest.write_bytes(newest.read_bytes()[:100])
     with pytest.raises(DataError, match=f"snapshot {newest.name} cannot be read") as raised:
@@ -239,7 +240,7 @@ def test_a_damaged_snapshot_is_not_taken_for_an_empty_archive(archive, tmp_path)
         ("archives/knmi", "Unable to open file: Permission denied (os error 13)"),
     ],
 )
-def test_a_store_that_does_not_answer_is_no_damage(address, text):
+def test_a_store_that_does_not_answer_is_not_damage(address, text):
     with pytest.raises(DataError, match=r"cannot be reached|may not be read"):
         problem_of(icechunk.IcechunkError(text), address)
     gone = "  x object store error: Object at location chunks/A not found\n  | context: 0"
@@ -248,18 +249,18 @@ def test_a_store_that_does_not_answer_is_no_damage(address, text):
     assert problem_of(RuntimeError("error during blosc decompression: -1"), address)
 
 
-def test_a_long_list_is_cut_for_people_only(archive):
+def test_a_long_list_is_shortened_in_text_but_not_in_json(archive):
     def edit(group, store):
         for row in range(0, 58, 2):
             group["rain_rate_code"][row, 0, 0] = 9
 
     change(archive, edit)
     report = check(archive)
-    assert len(report.damage) == len(report.as_dict()["damage"]) == 28  # row 30 never came
+    assert len(report.damage) == len(report.as_dict()["damage"]) == 28  # row 30 is missing
     assert "… and 8 more (--json lists all)" in str(report)
 
 
-def test_repair_waits_for_no_writer_for_ever(archive):
+def test_repair_waits_for_a_writer_only_for_a_while(archive):
     change(archive, lambda group, _: group["time"].__setitem__(12, 0))
     with write_lock(archive), pytest.raises(BusyError):
         repair(archive, lock_timeout_s=0.05)

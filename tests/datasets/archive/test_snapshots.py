@@ -1,4 +1,4 @@
-"""History, tags and expiry: what is protected stays, what nobody holds goes."""
+"""History, tags and expiry: protected snapshots stay, unused chunks are deleted."""
 
 import time
 from datetime import timedelta
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import zarr
 
-from squall.datasets.archive import snapshots as archive_care
+from squall.datasets.archive import snapshots as snapshots_module
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.check import check
 from squall.datasets.archive.records import Rejection
@@ -42,14 +42,14 @@ def contents(address, snapshot):
     group = zarr.open_group(
         open_repository(address).readonly_session(snapshot_id=snapshot).store, mode="r"
     )
-    held = {}
+    arrays = {}
     for name, array in group.members(max_depth=None):
         if isinstance(array, zarr.Array):
             values = np.asarray(array[...])
             text = values.dtype.kind == "T"
-            held[name] = "\0".join(values.tolist()).encode() if text else values.tobytes()
-    assert len(held) > 10
-    return held
+            arrays[name] = "\0".join(values.tolist()).encode() if text else values.tobytes()
+    assert len(arrays) > 10
+    return arrays
 
 
 def test_history_is_newest_first_with_its_tags(grown):
@@ -74,7 +74,7 @@ def test_an_archive_without_a_first_commit_has_no_history(tmp_path):
     address = str(tmp_path / "empty.icechunk")
     icechunk.Repository.create(storage_of(address))
     assert history(address) == []
-    with pytest.raises(ConfigError, match="nothing to tag, for nothing has been ingested"):
+    with pytest.raises(ConfigError, match="nothing to tag, because nothing has been ingested"):
         tag(address, "a")
     report = expire(address, NOW)
     assert (report.expired, report.kept) == (0, 0)
@@ -89,26 +89,26 @@ def test_a_tag_has_a_name_that_can_be_listed(grown, name):
     assert not open_repository(grown[0]).list_tags()
 
 
-def test_tags_do_not_move_nor_come_back(grown):
+def test_tags_do_not_move_and_names_are_not_used_twice(grown):
     address, snapshots = grown
     assert tag(address, "run-7") == snapshots[-1]
-    with pytest.raises(ConfigError, match=f"a tag 'run-7' already, on snapshot {snapshots[-1]}"):
+    with pytest.raises(ConfigError, match=f"snapshot {snapshots[-1]} has a tag 'run-7' already"):
         tag(address, "run-7", snapshots[0])
     assert delete_tag(address, "run-7") == snapshots[-1]
     with pytest.raises(ConfigError, match=r"deleted tag had the name 'run-7'.*choose another"):
         tag(address, "run-7")
     tag(address, "other")
-    with pytest.raises(ConfigError, match="has no tag 'run-7'; there are: other"):
+    with pytest.raises(ConfigError, match="has no tag 'run-7'; its tags: other"):
         delete_tag(address, "run-7")
 
 
 @pytest.mark.parametrize("snapshot", ["nonsense", "5QT25KQBVWPK8SKA17A0"])
-def test_only_what_is_in_the_history_is_tagged(grown, snapshot):
+def test_only_a_snapshot_of_the_history_is_tagged(grown, snapshot):
     with pytest.raises(ConfigError, match=f"has no snapshot '{snapshot}'; .*history"):
         tag(grown[0], "a", snapshot)
 
 
-def test_expiry_keeps_the_newest_and_what_a_tag_holds_byte_for_byte(grown):
+def test_expiry_keeps_the_newest_and_tagged_snapshots_byte_for_byte(grown):
     address, snapshots = grown
     tag(address, "keep", snapshots[2])
     before = {s: contents(address, s) for s in (snapshots[2], snapshots[-1])}
@@ -118,13 +118,13 @@ def test_expiry_keeps_the_newest_and_what_a_tag_holds_byte_for_byte(grown):
     assert (report.expired, report.kept, report.kept_by_tags) == (4, 2, ("keep",))
     after = files_and_bytes(address)
     assert size[0] - after[0] == report.files_deleted > 4
-    # the two snapshots that stay are written anew, with another parent
+    # the two kept snapshots are rewritten, because their parent changes
     assert size[1] - after[1] == pytest.approx(report.bytes_freed, rel=0.01)
-    for snapshot, held in before.items():
-        assert contents(address, snapshot) == held
-    for gone in (0, 1, 3, 4):
+    for snapshot, arrays in before.items():
+        assert contents(address, snapshot) == arrays
+    for expired in (0, 1, 3, 4):
         with pytest.raises(DataError, match="has no snapshot"):
-            Archive.open(address, snapshots[gone])
+            Archive.open(address, snapshots[expired])
     assert [c.snapshot for c in history(address)] == [snapshots[-1], snapshots[2]]
     again = expire(address, NOW)
     assert (again.expired, again.bytes_freed) == (0, 0)
@@ -163,13 +163,13 @@ def test_only_snapshots_older_than_the_age_go(grown, grid):
 
 
 @pytest.mark.parametrize("age", [timedelta(seconds=-1), timedelta(days=10**6)])
-def test_an_age_that_cannot_be_is_refused(grown, age):
+def test_an_impossible_age_is_refused(grown, age):
     with pytest.raises(ConfigError, match="give an age like 30D"):
         expire(grown[0], age)
 
 
 def uncommitted_chunks(address):
-    """Leave chunks behind as an ingestion does that is killed before its commit."""
+    """Leave chunks behind, as an ingestion does that is killed before its commit."""
     before = set(Path(address, "chunks").iterdir())
     session = open_repository(address).writable_session(BRANCH)
     array = zarr.open_group(session.store, mode="r+")["rain_rate_code"]
@@ -177,7 +177,7 @@ def uncommitted_chunks(address):
     return set(Path(address, "chunks").iterdir()) - before
 
 
-def test_what_a_killed_ingestion_left_goes_from_a_disk(grown):
+def test_chunks_of_a_killed_ingestion_are_deleted_on_a_disk(grown):
     left = uncommitted_chunks(grown[0])
     assert left
     report = expire(grown[0], timedelta(days=30))
@@ -186,10 +186,10 @@ def test_what_a_killed_ingestion_left_goes_from_a_disk(grown):
     assert not any(path.exists() for path in left)
 
 
-def test_on_object_storage_young_objects_stay_for_an_ingestion_may_be_writing_them(
+def test_on_object_storage_young_objects_stay_because_an_ingestion_may_be_writing_them(
     grown, monkeypatch
 ):
-    monkeypatch.setattr(archive_care, "is_remote", lambda address: True)
+    monkeypatch.setattr(snapshots_module, "is_remote", lambda address: True)
     left = uncommitted_chunks(grown[0])
     report = expire(grown[0], NOW)
     assert (report.expired, report.files_deleted) == (5, 0)
@@ -197,7 +197,7 @@ def test_on_object_storage_young_objects_stay_for_an_ingestion_may_be_writing_th
     assert len(history(grown[0])) == 1
 
 
-def test_nothing_is_tidied_up_beside_a_writer(grown):
+def test_nothing_expires_while_another_process_writes(grown):
     address, snapshots = grown
     with write_lock(address), pytest.raises(BusyError, match="another process has been writing"):
         expire(address, NOW, lock_timeout_s=0.05)

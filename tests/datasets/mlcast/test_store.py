@@ -177,7 +177,7 @@ def test_a_changed_store_is_another_snapshot(write_store, rate):
         write_store(rate, units="mm h-1"),
         write_store(rate, consolidated=False, units="mm h-1"),
     ):
-        with pytest.raises(DataError, match=f"no snapshot '{before}'.*newest state alone"):
+        with pytest.raises(DataError, match=f"no snapshot '{before}'.*only its present state"):
             MlcastStore.open(changed, before)
 
 

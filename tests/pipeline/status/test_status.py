@@ -195,7 +195,7 @@ def test_the_commands_that_look_after_an_archive(archive, capsys, caplog):
     assert "0 snapshots" in run("expire", archive, "--older-than", "30D")
     dry = json.loads(run("expire", archive, "--older-than", "0s", "--dry-run", "--json"))
     assert (dry["expired"], dry["kept_by_tags"]) == (1, ["oldest"])
-    assert "1 snapshot of before" in run("expire", archive, "--older-than", "0s")
+    assert "1 snapshot older than" in run("expire", archive, "--older-than", "0s")
     assert ": sound; " in run("check", archive)
     for age in ("30", "-1D", "month", "1e9D"):
         assert "give an age with its unit" in run("expire", archive, f"--older-than={age}", code=2)

@@ -1,0 +1,10 @@
+from .archive import Archive as Archive
+from .archive import ScanStore as ScanStore
+from .coding import RAIN_CODE as RAIN_CODE
+from .coding import RainCode as RainCode
+from .errors import BusyError as BusyError
+from .errors import ConfigError as ConfigError
+from .errors import DataError as DataError
+from .grid import Grid as Grid
+from .mlcast import MlcastStore as MlcastStore
+from .radar import RadarNetworkConfig as RadarNetworkConfig

@@ -1,0 +1,16 @@
+from .archive import Archive as Archive
+from .check_report import CheckReport as CheckReport
+from .check_report import Damage as Damage
+from .records import EmptyArchiveError as EmptyArchiveError
+from .records import Rejection as Rejection
+from .repair import RepairReport as RepairReport
+from .repository import write_lock as write_lock
+from .scan_store import ScanStore as ScanStore
+from .snapshots import Commit as Commit
+from .snapshots import ExpireReport as ExpireReport
+from .snapshots import delete_tag as delete_tag
+from .snapshots import expire as expire
+from .snapshots import history as history
+from .snapshots import tag as tag
+from .writer import ArchiveWriter as ArchiveWriter
+from .writer import StoredScan as StoredScan
