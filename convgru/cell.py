@@ -1,6 +1,6 @@
 """The recurrent cells' common interface and the convolutional gated recurrent unit.
 
-Owns what one layer does in one time step; how layers are stacked is `squall.convgru.network`'s.
+Owns what one layer does in one time step. `squall.convgru.network` stacks the layers.
 """
 
 from abc import ABC, abstractmethod
@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# The convolutions of the formula by what they are joined to, in the order of the joined channels.
+# The convolutions of the formula, in the order of their channels in the joined convolutions.
 _INPUT_CONVOLUTIONS = ("W_xz", "W_xr", "W_xh")
 _STATE_CONVOLUTIONS = ("W_hz", "W_hr", "W_hh")
 
 
 class RecurrentCell(nn.Module, ABC):
-    """What the encoder–forecaster asks of a layer.
+    """What the encoder–forecaster asks of a recurrent layer.
 
-    The part of a step that needs no state is apart from the step, so that it can be computed for
-    all time steps at once. A cell with ``input_channels=0`` is driven by its state alone: it has
-    no weights for an input, and ``project_no_input`` stands in for ``project_input``.
+    The part of a step that needs no state is a method of its own, so that it can be computed for
+    all time steps at once. A cell with ``input_channels=0`` depends on its state alone: it has no
+    weights for an input, and ``project_no_input`` replaces ``project_input``.
     """
 
     input_channels: int
@@ -31,17 +31,18 @@ class RecurrentCell(nn.Module, ABC):
         Parameters
         ----------
         x : (B, input_channels, H, W).
-        h : (B, hidden_channels, H, W), the state before.
+        h : (B, hidden_channels, H, W), the state before the step.
 
         Returns
         -------
-        (B, hidden_channels, H, W), the state after, of the type of h, under autocast too.
+        (B, hidden_channels, H, W), the state after the step; it has the type of h, under autocast
+        too.
         """
         return self.step(self.project_input(x), h)
 
     @abstractmethod
     def project_input(self, x: Tensor) -> Tensor:
-        """All that a step computes from its input, for any number of scans at a time.
+        """The part of a step that depends on its input alone, for any number of scans at once.
 
         Parameters
         ----------
@@ -54,11 +55,11 @@ class RecurrentCell(nn.Module, ABC):
 
     @abstractmethod
     def project_no_input(self, h: Tensor) -> Tensor:
-        """What ``project_input`` would give for x = 0, without computing it: the biases alone.
+        """What ``project_input`` gives for x = 0, without computing it: the biases.
 
         Parameters
         ----------
-        h : any state, for the type of the result.
+        h : any state; the result has its type.
 
         Returns
         -------
@@ -67,7 +68,17 @@ class RecurrentCell(nn.Module, ABC):
 
     @abstractmethod
     def step(self, projected_input: Tensor, h: Tensor) -> Tensor:
-        """Advance the state (B, hidden_channels, H, W), given what ``project_input`` found."""
+        """Advance the state by one step.
+
+        Parameters
+        ----------
+        projected_input : (B, P, H, W) from ``project_input``, or from ``project_no_input``.
+        h : (B, hidden_channels, H, W), the state before the step.
+
+        Returns
+        -------
+        (B, hidden_channels, H, W), the state after the step, of the type of h.
+        """
 
 
 class ConvGRUCell(RecurrentCell):
@@ -80,9 +91,10 @@ class ConvGRUCell(RecurrentCell):
         h~ = tanh(W_xh x + W_hh (r * h))        candidate state
         h_new = (1 - z) * h + z * h~
 
-    where each W is a convolution with bias. The six are held as three: ``W_x`` (all that sees the
-    input), ``W_h_gates`` and ``W_h_candidate``, with one bias for each gate, since a gate only
-    sees the sum of its two. A state dictionary with the six names of the formula loads as well.
+    where each W is a convolution with bias. The six are joined to three: ``W_x`` (all convolutions
+    of the input), ``W_h_gates`` and ``W_h_candidate``. There is one bias for each gate, since only
+    the sum of its two biases has an effect. A state dictionary with the six names of the formula
+    loads as well.
 
     Parameters
     ----------
@@ -118,8 +130,10 @@ class ConvGRUCell(RecurrentCell):
             self.W_x = convolution(input_channels, 3 * hidden_channels)
         self.W_h_gates = convolution(hidden_channels, 2 * hidden_channels)
         self.W_h_candidate = convolution(hidden_channels, hidden_channels)
-        bound = (hidden_channels * kernel_size**2) ** -0.5  # as of a convolution of the state
+        # the default range of torch for the bias of a convolution of the state
+        bound = (hidden_channels * kernel_size**2) ** -0.5
         self.bias = nn.Parameter(torch.empty(3 * hidden_channels).uniform_(-bound, bound))
+        self.register_load_state_dict_pre_hook(_join_six_convolutions)
 
     def project_input(self, x: Tensor) -> Tensor:
         """(N, 3 * hidden_channels, H, W): the input's part of update gate, reset gate, candidate,
@@ -136,60 +150,33 @@ class ConvGRUCell(RecurrentCell):
         x_gates, x_candidate = projected_input.split(
             [2 * self.hidden_channels, self.hidden_channels], dim=1
         )
-        # In place where the gradient does not need what is overwritten: memory traffic is what
-        # the step costs beside its convolutions.
+        # In place where the gradient does not need the overwritten values: beside its
+        # convolutions, memory traffic is the cost of a step.
         z, r = self.W_h_gates(h).add_(x_gates).sigmoid_().chunk(2, dim=1)
         candidate = self.W_h_candidate(r * h).add_(x_candidate).tanh_()
         return torch.lerp(h, candidate.to(h.dtype), z.to(h.dtype))
 
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        names = _INPUT_CONVOLUTIONS + _STATE_CONVOLUTIONS
-        six = {
-            f"{name}.{part}": state_dict.pop(f"{prefix}{name}.{part}", None)
-            for name in names
-            for part in ("weight", "bias")
-        }
-        if any(value is not None for value in six.values()):
-            wrong = self._misfits(six)
-            if wrong:
-                error_msgs.extend(f"{prefix}{text}" for text in wrong)
-                return
-            for name, value in self._joined(six).items():
-                state_dict[prefix + name] = value
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
-
-    def _misfits(self, six: dict[str, Tensor | None]) -> list[str]:
-        """What is wrong with the weights of the six convolutions, one text for each."""
-        wrong = []
+    def _shape_errors(self, six: dict[str, Tensor | None]) -> list[str]:
+        """One message for each weight of the six convolutions that is missing or does not fit."""
+        errors = []
         for name, value in six.items():
-            inputs = self.input_channels if name[:3] == "W_x" else self.hidden_channels
+            inputs = self.input_channels if name.startswith("W_x") else self.hidden_channels
             expected = [self.hidden_channels]
             if name.endswith("weight"):
                 expected += [inputs, self.kernel_size, self.kernel_size]
-                if not inputs:  # a state dictionary of a cell with an input that was never given
+                if not inputs:  # earlier versions had weights for an input that was never used
                     continue
             if value is None:
-                wrong.append(f"{name} is missing; the six convolutions load together")
+                errors.append(f"{name} is missing; the six convolutions load together")
             elif list(value.shape) != expected:
-                wrong.append(f"{name} has shape {list(value.shape)}, expected {expected}")
-        return wrong
+                errors.append(f"{name} has shape {list(value.shape)}, expected {expected}")
+        return errors
 
     def _joined(self, six: dict[str, Tensor]) -> dict[str, Tensor]:
-        """This cell's own state dictionary from the six convolutions'."""
+        """This cell's own state dictionary from that of the six convolutions."""
 
-        def join(names: tuple[str, ...], part: str) -> Tensor:
-            return torch.cat([six[f"{name}.{part}"] for name in names])
+        def join(names: tuple[str, ...], kind: str) -> Tensor:
+            return torch.cat([six[f"{name}.{kind}"] for name in names])
 
         joined = {
             "W_h_gates.weight": join(_STATE_CONVOLUTIONS[:2], "weight"),
@@ -199,3 +186,28 @@ class ConvGRUCell(RecurrentCell):
         if self.input_channels:
             joined["W_x.weight"] = join(_INPUT_CONVOLUTIONS, "weight")
         return joined
+
+
+def _join_six_convolutions(
+    cell: ConvGRUCell,
+    state_dict: dict[str, Any],
+    prefix: str,
+    local_metadata: dict[str, Any],
+    strict: bool,
+    missing_keys: list[str],
+    unexpected_keys: list[str],
+    error_msgs: list[str],
+) -> None:
+    """Replace the six convolutions of the formula by the cell's own weights before they load."""
+    six = {
+        f"{name}.{kind}": state_dict.pop(f"{prefix}{name}.{kind}", None)
+        for name in _INPUT_CONVOLUTIONS + _STATE_CONVOLUTIONS
+        for kind in ("weight", "bias")
+    }
+    if all(value is None for value in six.values()):
+        return
+    errors = cell._shape_errors(six)
+    # After an error the cell keeps its weights; torch raises once all modules are read.
+    error_msgs.extend(f"{prefix}{error}" for error in errors)
+    weights = cell.state_dict() if errors else cell._joined(six)
+    state_dict.update({f"{prefix}{name}": value for name, value in weights.items()})

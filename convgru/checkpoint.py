@@ -1,7 +1,7 @@
-"""A network with its scaling, and files that rebuild it without the code that trained it.
+"""A network with its scaling, and the files from which it is rebuilt.
 
-Two kinds of files: a checkpoint (``.ckpt``), from which training can go on, and weights alone
-(``.safetensors``), a tenth of its size, with the description as JSON in the header.
+There are two kinds of files: a checkpoint (``.ckpt``), from which training can continue, and
+weights alone (``.safetensors``), a tenth of its size, with the description as JSON in the header.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WEIGHTS_SUFFIX = ".safetensors"
 
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint of this project, or one that cannot be used."""
+    """A file is not a checkpoint or weights of this project, or cannot be used."""
 
 
 class Nowcaster(nn.Module):
@@ -49,8 +49,8 @@ class Nowcaster(nn.Module):
 
         Returns
         -------
-        (B, L, 1, H, W) rain rate, mm/h, of an ensemble network (B, M, L, 1, H, W); NaN where no
-        scan of the context observed the pixel.
+        (B, L, 1, H, W) rain rate, mm/h, for an ensemble network (B, M, L, 1, H, W); NaN where no
+        scan of the context observed the pixel, or no forecast is possible.
         """
         rain, observed = self.scaling.normalise(context)
         rate = self.scaling.denormalise(self.network(rain, observed, lead_times, noise))
@@ -67,13 +67,12 @@ def draw_noise(
     domain: tuple[int, int],
     device: torch.device,
 ) -> list[Tensor] | None:
-    """Standard normal noise for an ensemble network; None for another.
+    """Standard normal noise for an ensemble network; None for any other network.
 
     Parameters
     ----------
-    seeds : one for each sample: the same seed gives the same members, whatever else is in the
-        batch.
-    members : how many.
+    seeds : one for each sample. The same seed gives the same members, in any batch.
+    members : number of members, M.
     domain : rows and columns of the scans.
 
     Returns
@@ -98,7 +97,10 @@ def draw_noise(
 def description(
     network: EncoderForecaster, scaling: RainScaling, provenance: dict[str, Any]
 ) -> dict[str, Any]:
-    """What rebuilds a network beside its weights: plain values, so that weights_only loads it."""
+    """What is needed beside the weights to rebuild a network.
+
+    Plain values only, so that `torch.load` reads it with ``weights_only``.
+    """
     return {
         "network": network.config.model_dump(mode="json"),
         "scaling": {"floor_mm_h": scaling.floor_mm_h, "ceiling_mm_h": scaling.ceiling_mm_h},
@@ -107,7 +109,7 @@ def description(
 
 
 def load_nowcaster(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
-    """Rebuild a trained network from its checkpoint or weights alone.
+    """Rebuild a trained network from a checkpoint or from weights alone.
 
     Returns
     -------
@@ -116,7 +118,7 @@ def load_nowcaster(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
     Raises
     ------
     CheckpointError
-        If the file is missing, unreadable, or neither of this project.
+        If the file is missing, unreadable, or neither of the two.
     """
     if path.suffix == WEIGHTS_SUFFIX:
         saved, weights = _read_weights(path)
@@ -126,12 +128,12 @@ def load_nowcaster(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
 
 
 def read_checkpoint(path: Path) -> tuple[Nowcaster, dict[str, Any]]:
-    """A checkpoint's network, in evaluation mode on the CPU, and all else that it holds.
+    """Read a checkpoint: its network, in evaluation mode on the CPU, and all its entries.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, unreadable, or no checkpoint of this project.
+        If the file is missing, unreadable, or not a checkpoint of this project.
     """
     _check_exists(path)
     try:
@@ -186,13 +188,15 @@ def _read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
     if CHECKPOINT_KEY not in header:
         raise CheckpointError(
-            f"{path}: holds no weights of Squall (no '{CHECKPOINT_KEY}' in its header); "
+            f"{path}: has no weights of Squall (no '{CHECKPOINT_KEY}' in its header); "
             "give a file that `squall export` wrote"
         )
     try:
         saved = json.loads(header[CHECKPOINT_KEY])
     except ValueError as error:
-        raise CheckpointError(f"{path}: its header is no JSON ({error}); write it anew") from error
+        raise CheckpointError(
+            f"{path}: its header is not JSON ({error}); export it again"
+        ) from error
     return saved, weights
 
 
@@ -208,10 +212,10 @@ def _rebuild(path: Path, saved: Mapping[str, Any], weights: dict[str, Tensor]) -
         network = EncoderForecaster(NetworkConfig.model_validate(saved["network"]))
         network.load_state_dict(weights)
         if not isinstance(saved["provenance"], dict):
-            raise TypeError("provenance is no mapping")
+            raise TypeError("provenance is not a mapping")
         return Nowcaster(network, RainScaling(**saved["scaling"])).eval()
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: does not fit this version of Squall ({type(error).__name__}: {error}); "
-            "train anew, or forecast with the version that trained it"
+            "train again, or forecast with the version that trained it"
         ) from error

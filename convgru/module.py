@@ -1,6 +1,6 @@
-"""Training and validation steps and the optimiser around the network.
+"""The Lightning module: training and validation steps, and the optimiser.
 
-Owns what is summed over ranks; plots, files and forecasts live in `pipeline`.
+Owns what is summed over ranks. Plots, files and forecasts belong to `squall.pipeline`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from squall.convgru.loss import CrpsConfig, LossConfig, LossSums, loss_sums
 from squall.convgru.network import EncoderForecaster, NetworkConfig
 from squall.convgru.scaling import RainScaling
 
-NOISE_SEEDS = 2**40  # samples of an epoch are fewer, so that no two epochs share a seed
+NOISE_SEEDS = 2**40  # seeds for each epoch: more than its samples, so epochs share no seed
 
 
 class Batch(Protocol):
@@ -27,7 +27,7 @@ class Batch(Protocol):
 
     @property
     def context(self) -> Tensor:
-        """(B, T, 1, H, W) rain rate of the scans known at the reference time, mm/h, NaN = not
+        """(B, T, 1, H, W) rain rate of the scans up to the reference time, mm/h, NaN = not
         observed."""
 
     @property
@@ -71,29 +71,30 @@ def forecast_loss(
     The sums, and normalised dB as `EncoderForecaster.forward` gives them.
     """
     rain, observed = scaling.normalise(context)
-    expected, counts = scaling.normalise(target)
+    normalised_target, target_observed = scaling.normalise(target)
     predicted = network(rain, observed, target.shape[1], noise)
-    return loss_sums(predicted, expected, target, counts, config), predicted
+    sums = loss_sums(predicted, normalised_target, target, target_observed, config)
+    return sums, predicted
 
 
 class NowcastModule(pl.LightningModule):
     """Trains an `EncoderForecaster` on batches of rain rate.
 
-    A step's loss is the mean over the observed pixels of all ranks together: several ranks take
-    the step that one with all their samples would take.
+    A step's loss is the mean over the observed pixels of all ranks together, so several ranks
+    take the same step as one rank with all their samples.
 
     Parameters
     ----------
-    provenance : plain values (strings, numbers, lists, dicts) that go into every checkpoint, for
-        a forecast to name where its model came from.
-    seed : of the ensemble's noise, which depends on it, the epoch and the sample alone.
-    csi_threshold_mm_h : rain rate of the critical success index logged in validation [mm h-1].
+    provenance : plain values (strings, numbers, lists, dicts) that are stored in every
+        checkpoint, so that a forecast can name the origin of its model.
+    seed : of the ensemble's noise, which depends on nothing but seed, epoch and sample.
+    csi_threshold_mm_h : threshold of the critical success index in validation [mm h-1].
 
     Attributes
     ----------
-    interrupted, time_is_up : set one to let all ranks know with the next step.
-    step_sums : (3,) of the last training step, over all ranks: the loss, shares of ranks that
-        were interrupted and whose time is up.
+    interrupted, time_is_up : flags of this rank, which the next step shares with all ranks.
+    step_sums : (3,) of the last training step: the loss, the share of ranks that are interrupted,
+        the share of ranks whose time is up.
     """
 
     step_sums: Tensor
@@ -119,55 +120,59 @@ class NowcastModule(pl.LightningModule):
         self._seed = seed
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Masked loss of one batch; its gradient is that of all ranks' mean."""
+        """A scalar whose gradient is this rank's share of the gradient of all ranks' loss.
+
+        With the sums s_r of rank r and their mean m over R ranks, the loss is f(m). Its gradient
+        is the mean over ranks of f'(m) ds_r, so each rank returns f'(m) s_r.
+        """
         sums, _ = self._loss(batch, epoch=self.trainer.current_epoch + 1)
-        ends = torch.tensor([float(self.interrupted), float(self.time_is_up)])
-        ends = ends.to(self.device, non_blocking=True)
-        mine = torch.cat(sums).float()
-        every = torch.cat([mine.detach(), ends])
+        flags = torch.tensor([float(self.interrupted), float(self.time_is_up)])
+        flags = flags.to(self.device, non_blocking=True)
+        rank_sums = torch.cat(sums).float()
+        means_and_flags = torch.cat([rank_sums.detach(), flags])
         if self.trainer.world_size > 1:  # the strategy's own reduction waits at a barrier first
-            torch.distributed.all_reduce(every)
-            every /= self.trainer.world_size
-        # The loss is a function of means over all ranks; its gradient there, times what this
-        # rank's sums add, is this rank's share of the whole gradient.
-        means = every[: mine.numel()].requires_grad_()
+            torch.distributed.all_reduce(means_and_flags)
+            means_and_flags /= self.trainer.world_size
+        means = means_and_flags[: rank_sums.numel()].requires_grad_()
         with torch.enable_grad():
             loss = LossSums(*means.chunk(2)).value()
             (slope,) = torch.autograd.grad(loss, means)
-        self.step_sums = torch.cat([loss.detach()[None], every[mine.numel() :]])
+        self.step_sums = torch.cat([loss.detach()[None], means_and_flags[rank_sums.numel() :]])
         self.log("train_loss", loss.detach(), prog_bar=True, batch_size=len(batch.context))
-        return (slope * mine).sum()
+        return (slope * rank_sums).sum()
 
     def on_validation_epoch_start(self) -> None:
         self._loss_sums: Tensor | None = None
         self._csi_counts: Tensor | None = None
 
     def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Add up loss and the counts behind the CSI; returns the forecast, (B, L, 1, H, W) mm/h.
+        """Add up the sums of the loss and the counts of the CSI.
 
-        NaN = no forecast can be. An ensemble counts by its mean.
+        Returns
+        -------
+        The forecast, of an ensemble its mean, (B, L, 1, H, W) mm/h; NaN = no forecast.
         """
         sums, predicted = self._loss(batch, epoch=0)
-        found = torch.cat(sums).double()
-        self._loss_sums = found if self._loss_sums is None else self._loss_sums + found
-        forecast, reached = self.scaling.denormalise(predicted), ~torch.isneginf(predicted)
+        batch_sums = torch.cat(sums).double()
+        self._loss_sums = batch_sums if self._loss_sums is None else self._loss_sums + batch_sums
+        forecast, has_forecast = self.scaling.denormalise(predicted), ~torch.isneginf(predicted)
         if forecast.dim() > batch.target.dim():
-            forecast, reached = forecast.mean(dim=1), reached.all(dim=1)
-        last = batch.context[:, -1:].expand_as(batch.target)
-        known = ~torch.isnan(batch.target + last) & reached
-        event = (batch.target >= self.csi_threshold_mm_h) & known
+            forecast, has_forecast = forecast.mean(dim=1), has_forecast.all(dim=1)
+        persistence = batch.context[:, -1:].expand_as(batch.target)
+        valid = ~torch.isnan(batch.target + persistence) & has_forecast
+        event = (batch.target >= self.csi_threshold_mm_h) & valid
         counts = []
-        for method in (forecast, last):
-            warned = (method >= self.csi_threshold_mm_h) & known
-            both = torch.stack([warned & event, warned | event])
-            counts.append(both.sum(dim=(1, 3, 4, 5)))
+        for method in (forecast, persistence):
+            forecast_event = (method >= self.csi_threshold_mm_h) & valid
+            hits_and_either = torch.stack([forecast_event & event, forecast_event | event])
+            counts.append(hits_and_either.sum(dim=(1, 3, 4, 5)))
         csi_counts = torch.stack(counts).double()
         self._csi_counts = csi_counts if self._csi_counts is None else self._csi_counts + csi_counts
         return forecast
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and CSI of all ranks and batches together."""
-        # (method, hits and what counts for CSI, lead time); methods: model, persistence
+        # counts are (method, hits or either event, lead time); methods: model, persistence
         assert self._loss_sums is not None
         assert self._csi_counts is not None
         sums = self.trainer.strategy.reduce(self._loss_sums, reduce_op="sum")
@@ -183,7 +188,7 @@ class NowcastModule(pl.LightningModule):
         self.log_dict({name: value.float() for name, value in scores.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW; warm-up and cosine over the steps that the trainer expects to take."""
+        """AdamW; warm-up and cosine decay over the trainer's estimated number of steps."""
         config = self.optimiser_config
         optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -194,8 +199,8 @@ class NowcastModule(pl.LightningModule):
         def rate(step: int) -> float:
             if step < warmup:
                 return (step + 1) / warmup
-            done = min(1.0, (step - warmup) / max(1, steps - warmup))
-            return 0.5 * (1 + math.cos(math.pi * done))
+            progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+            return 0.5 * (1 + math.cos(math.pi * progress))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
         return {
@@ -204,12 +209,12 @@ class NowcastModule(pl.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the network.
+        """Add the description that rebuilds the network.
 
         Raises
         ------
         FloatingPointError
-            If a weight is not finite: nothing good is overwritten with it.
+            If a weight is not finite, so that it does not overwrite a good checkpoint.
         """
         largest = torch.stack([p.detach().abs().amax() for p in self.parameters()])
         if not torch.isfinite(largest).all():
@@ -230,5 +235,5 @@ class NowcastModule(pl.LightningModule):
 
 
 def _csi(counts: Tensor) -> Tensor:
-    """Critical success index of (…, hits and what counts, …) in dimension 1."""
+    """Critical success index from (method, hits or either event, …)."""
     return counts[:, 0] / counts[:, 1].clamp(min=1)

@@ -2,9 +2,11 @@
 
 Public: `coarse_motion`, `trajectories`, `transport`, `extrapolate`.
 
-Fields move with the rain by semi-Lagrangian transport: a pixel's value comes from where its
-trajectory started. Dims: B batch, T context steps, L lead steps, C channels, H rows, W columns,
-h and w those of the coarse grid. Vectors are (columns to the right, rows down) in pixels.
+Fields move with the rain by semi-Lagrangian transport: a pixel gets the value from the start of
+the trajectory that ends in it.
+
+Dims: B batch, T context steps, L lead steps, C channels, H rows, W columns, h and w those of the
+coarse grid. Vectors are (columns to the right, rows down) in pixels.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -22,10 +24,12 @@ from squall.convgru.scaling import RainScaling
 
 Image = npt.NDArray[np.uint8]
 
-COARSE = 8  # pixels to a side of the cells that motion is kept on: it is smooth
+COARSE = 8  # side of the cells of the coarse grid [px]; motion is smooth enough for it
 SMOOTHING_PX = 20.0  # standard deviation of the Gaussian that smooths motion
-NARROW = 64  # pixels, below which images are padded
-FLOW_SCANS = 4  # the newest scans tell the motion
+MIN_FLOW_SIDE_PX = 64  # narrower images are padded, since OpenCV's optical flow crashes on them
+RAIN_BLUR_PX = 15  # of the later image, so that rain which moved still overlaps the earlier one
+MEAN_MOTION_WEIGHT = 0.02  # of the field's mean, relative to the mean weight of rain
+FLOW_SCANS = 4  # motion is measured from this many of the newest scans
 
 
 @torch.library.custom_op("squall::coarse_motion", mutates_args=())
@@ -51,7 +55,7 @@ def coarse_motion(rain_BT1HW: Tensor) -> Tensor:
     """
     levels = rain_BT1HW[:, -FLOW_SCANS:, 0].detach().float().clamp(0, 1) * 255
     images = levels.round().to(torch.uint8).cpu().numpy()
-    # OpenCV and NumPy work without Python's lock
+    # threads, since OpenCV and NumPy release Python's lock
     with ThreadPoolExecutor(min(len(images), cpu_count() or 1)) as threads:
         fields = np.stack(list(threads.map(_flow, images)))
     return torch.from_numpy(fields).to(rain_BT1HW.device)
@@ -67,13 +71,15 @@ def _(rain_BT1HW: Tensor) -> Tensor:
 def _flow(images_THW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """(2, h, w) pixels per step from the 8-bit images of consecutive scans, oldest first."""
     height, width = images_THW.shape[1:]
-    # optical flow crashes on narrow images
-    around = (0, max(0, NARROW - height)), (0, max(0, NARROW - width))
-    images_THW = np.pad(images_THW, ((0, 0), *around))
+    missing = [(0, max(0, MIN_FLOW_SIDE_PX - side)) for side in (height, width)]
+    images_THW = np.pad(images_THW, ((0, 0), *missing))
     field = _mean_flow(list(pairwise(images_THW)), [1] * (len(images_THW) - 1), height, width)
     last, older = images_THW[-1], images_THW[-2::-1]
-    paths = trajectories(torch.from_numpy(field)[None], len(older))
-    moved = [_moved(image, path[0].numpy()) for image, path in zip(older, paths, strict=True)]
+    displacements = trajectories(torch.from_numpy(field)[None], len(older))
+    moved = [
+        _moved(image, displacement[0].numpy())
+        for image, displacement in zip(older, displacements, strict=True)
+    ]
     ages = list(range(1, len(older) + 1))
     return field + _mean_flow([(image, last) for image in moved], ages, height, width)
 
@@ -81,19 +87,27 @@ def _flow(images_THW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 def _mean_flow(
     pairs: list[tuple[Image, Image]], steps: list[int], height: int, width: int
 ) -> npt.NDArray[np.float32]:
-    """(2, h, w) pixels per step: flows of pairs, so many steps apart, averaged and smoothed."""
+    """(2, h, w) pixels per step: the flows of pairs of images, averaged and smoothed.
+
+    Parameters
+    ----------
+    pairs : earlier and later image.
+    steps : time steps between the two images of each pair.
+    height, width : the domain's; images may be larger.
+    """
     rows, columns = -(-height // COARSE), -(-width // COARSE)
     total = np.zeros((rows, columns, 2), np.float32)
     weight = np.zeros((rows, columns), np.float32)
-    flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow_of.setFinestScale(2)  # a quarter of the resolution: as good and faster
-    for (before, after), apart in zip(pairs, steps, strict=True):
-        if not (before.any() and after.any()):
+    optical_flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    optical_flow.setFinestScale(2)  # a quarter of the resolution is as good, and faster
+    for (earlier, later), steps_apart in zip(pairs, steps, strict=True):
+        if not (earlier.any() and later.any()):
             continue
-        flow = flow_of.calc(before, after, None)  # type: ignore[call-overload]
-        # a trajectory's rain is at its start in one scan and at its end in the other
-        rain = np.sqrt(before.astype(np.float32) * cv2.blur(after, (15, 15)))[:height, :width]
-        total += _cell_means(flow[:height, :width] * (rain / apart)[..., None], rows, columns)
+        flow = optical_flow.calc(earlier, later, None)  # type: ignore[call-overload]
+        # the weight is high where both images have rain, in the later one somewhere near
+        later_blurred = cv2.blur(later, (RAIN_BLUR_PX, RAIN_BLUR_PX))
+        rain = np.sqrt(earlier.astype(np.float32) * later_blurred)[:height, :width]
+        total += _cell_means(flow[:height, :width] * (rain / steps_apart)[..., None], rows, columns)
         weight += _cell_means(rain, rows, columns)
     if not weight.any():
         return np.zeros((2, rows, columns), np.float32)
@@ -102,26 +116,24 @@ def _mean_flow(
     summed, smooth = (
         cv2.GaussianBlur(x, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT) for x in (total, weight)
     )
-    little = 0.02 * float(weight.mean()) + 1e-6
-    field = (summed + little * mean) / (smooth + little)[..., None]
+    mean_weight = MEAN_MOTION_WEIGHT * float(weight.mean()) + 1e-6
+    field = (summed + mean_weight * mean) / (smooth + mean_weight)[..., None]
     return np.ascontiguousarray(field.transpose(2, 0, 1), dtype=np.float32)
 
 
 def _moved(image_HW: Image, displacement_2hw: npt.NDArray[np.float32]) -> Image:
-    """An image moved on along trajectories; 0 comes in over the edge."""
+    """An image moved along trajectories; 0 where a trajectory starts outside the image."""
     height, width = image_HW.shape
     rows, columns = displacement_2hw.shape[1:]
     right, down = (cv2.resize(x, (columns * COARSE, rows * COARSE)) for x in displacement_2hw)
-    more = max(0, height - rows * COARSE), max(0, width - columns * COARSE)
-    right, down = (
-        np.pad(x, ((0, more[0]), (0, more[1])), mode="edge")[:height, :width] for x in (right, down)
-    )
+    missing = [(0, max(0, height - rows * COARSE)), (0, max(0, width - columns * COARSE))]
+    right, down = (np.pad(x, missing, mode="edge")[:height, :width] for x in (right, down))
     y, x = np.indices((height, width), np.float32)
     return np.asarray(cv2.remap(image_HW, x - right, y - down, cv2.INTER_LINEAR), np.uint8)
 
 
 def _cell_means(field: npt.NDArray[np.float32], rows: int, columns: int) -> npt.NDArray[np.float32]:
-    """Means over cells; those that reach over the edge count nothing there."""
+    """Means over cells; beyond the edge of the field a cell holds zeros."""
     height, width = field.shape[:2]
     padded = cv2.copyMakeBorder(
         field, 0, rows * COARSE - height, 0, columns * COARSE - width, cv2.BORDER_CONSTANT
@@ -130,24 +142,26 @@ def _cell_means(field: npt.NDArray[np.float32], rows: int, columns: int) -> npt.
 
 
 def trajectories(motion_B2hw: Tensor, steps: int) -> Tensor:
-    """Displacements along trajectories that end in each cell, of 1, 2, … ``steps`` steps.
+    """Displacements along trajectories of 1, 2, … ``steps`` steps that end in each cell.
 
     Parameters
     ----------
-    motion_B2hw : pixels per step on the coarse grid, kept for all steps.
+    motion_B2hw : pixels per step on the coarse grid; the same for all steps.
 
     Returns
     -------
     (L, B, 2, h, w) pixels: a trajectory ending in x started in x minus its displacement.
     """
-    here = torch.zeros_like(motion_B2hw)
-    found = []
+    displacement = torch.zeros_like(motion_B2hw)
+    displacements = []
     for _ in range(steps):
-        # the motion of half a step earlier on the way back (midpoint rule)
-        middle = here + 0.5 * _sampled(motion_B2hw, here / COARSE, border=True)
-        here = here + _sampled(motion_B2hw, middle / COARSE, border=True)
-        found.append(here)
-    return torch.stack(found) if found else motion_B2hw.new_zeros((0, *motion_B2hw.shape))
+        # midpoint rule, backwards in time: the step's motion is that of its middle
+        middle = displacement + 0.5 * _sampled(motion_B2hw, displacement / COARSE, border=True)
+        displacement = displacement + _sampled(motion_B2hw, middle / COARSE, border=True)
+        displacements.append(displacement)
+    if not displacements:
+        return motion_B2hw.new_zeros((0, *motion_B2hw.shape))
+    return torch.stack(displacements)
 
 
 def transport(
@@ -158,13 +172,13 @@ def transport(
     Parameters
     ----------
     field_BCHW : H and W multiples of `COARSE`.
-    known_B1HW : 1 where the field is known, 0 where not; such pixels enter nothing.
+    known_B1HW : 1 where the field is known, 0 where not; unknown pixels have no influence.
     displacement_B2hw : pixels, on the coarse grid.
 
     Returns
     -------
-    The field (B, C, H, W), 0 where not known, and where it is known (B, 1, H, W), bool: where the
-    trajectory starts inside the domain, mostly on known pixels.
+    The moved field (B, C, H, W), 0 where not known; and where it is known (B, 1, H, W), bool. A
+    pixel is known if known pixels have more than half the weight at the start of its trajectory.
     """
     displacement = upsampled(displacement_B2hw)
     stacked = torch.cat([field_BCHW * known_B1HW, known_B1HW.to(field_BCHW.dtype)], dim=1)
@@ -175,7 +189,7 @@ def transport(
 
 
 def extrapolate(context: Tensor, lead_times: int) -> Tensor:
-    """Move the last scan on along the motion of the context: optical-flow nowcasting.
+    """Move the last scan along the motion of the context: optical-flow extrapolation.
 
     Parameters
     ----------
@@ -183,8 +197,8 @@ def extrapolate(context: Tensor, lead_times: int) -> Tensor:
 
     Returns
     -------
-    (B, L, 1, H, W) rain rate, mm/h; NaN where no trajectory comes from what was observed in the
-    last scan.
+    (B, L, 1, H, W) rain rate, mm/h; NaN where the trajectory does not start at pixels that the
+    last scan observed.
     """
     height, width = context.shape[-2:]
     rain, observed = RainScaling().normalise(context)
@@ -192,23 +206,27 @@ def extrapolate(context: Tensor, lead_times: int) -> Tensor:
     last = pad_to(rain[:, -1], COARSE)
     leads = []
     for displacement in trajectories(coarse_motion(rain), lead_times):
-        moved, there = transport(last, known, displacement)
-        leads.append(torch.where(there, moved, -torch.inf)[..., :height, :width])
+        moved, is_known = transport(last, known, displacement)
+        leads.append(torch.where(is_known, moved, -torch.inf)[..., :height, :width])
     return RainScaling().denormalise(torch.stack(leads, dim=1))
 
 
 def pad_to(x: Tensor, multiple: int, value: float = 0.0) -> Tensor:
-    """With rows and columns added at the end up to a multiple."""
+    """Add rows and columns at the end, up to multiples of ``multiple``."""
     height, width = x.shape[-2:]
     return pad(x, (0, -width % multiple, 0, -height % multiple), value=value)
 
 
 def upsampled(x_BChw: Tensor) -> Tensor:
+    """From the coarse grid to pixels, bilinear: (B, C, h * COARSE, w * COARSE)."""
     return interpolate(x_BChw, scale_factor=COARSE, mode="bilinear", align_corners=False)
 
 
 def _sampled(field_BCHW: Tensor, displacement_B2HW: Tensor, *, border: bool) -> Tensor:
-    """The field at each pixel minus its displacement [px], bilinear; beyond the edge as asked."""
+    """The field at each pixel minus its displacement [px], bilinear.
+
+    Beyond the edge it is the value at the edge if ``border``, else 0.
+    """
     height, width = field_BCHW.shape[-2:]
     rows, columns = (
         torch.arange(side, device=field_BCHW.device, dtype=displacement_B2HW.dtype)

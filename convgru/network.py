@@ -3,7 +3,7 @@
 Tensors end in their dims: B batch, T context steps, L lead steps, M members, C channels, H rows,
 W columns. Inside, steps lead and are folded into the batch, (T*B, C, H, W) in channels-last
 memory: convolutions take all steps at once, and one step is a slice that needs no copy.
-Knows nothing of devices, ranks, files, rain rate or Lightning.
+This module knows nothing of devices, ranks, files, rain rate or Lightning.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,12 +41,12 @@ class NetworkConfig(BaseModel):
     )
     strides: tuple[int, ...] = Field(
         default=(2, 2, 2),
-        description="by how much the resolution falls before each layer",
+        description="factor by which the resolution falls before each layer",
     )
     head: Literal["direct", "advection"] = Field(
         default="direct",
-        description="direct: rain from the features; advection: changes of the last scan in the "
-        "frame that moves with the rain, then transported",
+        description="direct: regresses rain; advection: changes the last scan in the frame that "
+        "moves with the rain, then transports it",
     )
     cell: Literal["convgru", "trajgru"] = Field(
         default="convgru", description="the recurrent cell of every layer"
@@ -54,13 +54,13 @@ class NetworkConfig(BaseModel):
     kernel_size: int = Field(
         default=3,
         gt=0,
-        description="side of the cells' kernels [px], odd; of trajgru the input's only",
+        description="side of the cells' kernels [px], odd; for trajgru of the input's only",
     )
     links: int = Field(
-        default=13, gt=0, description="trajgru: places that each pixel's state is gathered from"
+        default=13, gt=0, description="trajgru: places from which each pixel gathers its state"
     )
     noise_channels: int = Field(
-        default=0, ge=0, description="noise for an ensemble, channels at each layer; 0 = none"
+        default=0, ge=0, description="channels of noise at each layer; 0 = no ensemble"
     )
     checkpoint_activations: bool = Field(
         default=False,
@@ -82,27 +82,26 @@ class NetworkConfig(BaseModel):
 
     @property
     def total_stride(self) -> int:
-        """Pixels of the domain to one pixel of the coarsest layer."""
+        """Pixels of the domain for one pixel of the coarsest layer."""
         return self.layer_strides[-1]
 
     @property
     def layer_strides(self) -> tuple[int, ...]:
-        """Pixels of the domain to one pixel of each layer."""
+        """Pixels of the domain for one pixel of each layer."""
         return tuple(accumulate(self.strides, mul))
 
 
 class EncoderForecaster(nn.Module):
     """Stacked recurrent encoder–forecaster (Shi et al. 2017, arXiv:1706.03458).
 
-    The encoder's layers read the context at falling resolution; the forecaster's layers start
-    from their last states and unroll the lead times at rising resolution. The top layer of the
-    forecaster has no input. The head is `direct`: for each lead time a gain on the last
-    observation of each pixel and a rain field of the network's own, added up; at the start gain 1
-    and field 0, so an untrained network is persistence and training departs from there.
+    The encoder's layers read the context at falling resolution. The forecaster's layers start
+    from the encoder's last states and unroll the lead times at rising resolution; its top layer
+    has no input. The head turns the features of each lead time into rain, and it decides in which
+    frame of reference the network sees the context (see `squall.convgru.heads`).
 
-    With ``noise_channels`` it forecasts an ensemble: noise, mapped by a convolution of its own at
-    each layer, is added to the states that the forecaster starts from. The context is encoded
-    once for all members.
+    With ``noise_channels`` the network forecasts an ensemble: at each layer a convolution maps
+    noise, which is added to the forecaster's initial state. The context is encoded once for all
+    members.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -142,20 +141,20 @@ class EncoderForecaster(nn.Module):
         ----------
         rain_BT1HW : normalised dB, 0 where dry or not observed. Any H and W.
         observed_BT1HW : validity mask, 1 = observed.
-        lead_times : how many steps to unroll; need not be the number trained with.
+        lead_times : how many steps to unroll; may differ from the number in training.
         noise : with ``noise_channels``, standard normal numbers for M members: (B, M, *shape) for
-            each shape of ``noise_shapes(H, W)``. Without, None.
+            each shape of ``noise_shapes(H, W)``. Else None.
 
         Returns
         -------
-        (B, L, 1, H, W) normalised dB, with ``noise_channels`` (B, M, L, 1, H, W); 0 and below
-        mean dry, -inf that no forecast can be: the advection head's trajectory comes from where
-        the last scan observed nothing.
+        (B, L, 1, H, W) normalised dB, with ``noise_channels`` (B, M, L, 1, H, W). 0 and below
+        mean dry. -inf means that no forecast is possible: the trajectory starts where the last
+        scan observed nothing (advection head).
 
         Raises
         ------
         ValueError
-            If noise is not of those shapes, or given to a network that has no use for it.
+            If noise has other shapes, or the network has no ``noise_channels``.
         """
         batch, _, _, height, width = rain_BT1HW.shape
         members = self._members(noise, batch, height, width)
@@ -171,7 +170,7 @@ class EncoderForecaster(nn.Module):
         return forecast_BMLCHW.contiguous()
 
     def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
-        """(channels, rows, columns) of the noise at each layer for a domain of any size."""
+        """(channels, rows, columns) of the noise at each layer, for a domain of any size."""
         multiple = self.head.multiple
         rows, columns = (-(-side // multiple) * multiple for side in (height, width))
         return [
@@ -180,7 +179,7 @@ class EncoderForecaster(nn.Module):
         ]
 
     def _members(self, noise: Sequence[Tensor] | None, batch: int, height: int, width: int) -> int:
-        """How many members the noise is for; 1 without noise."""
+        """The number of members that the noise is for; 1 without noise."""
         if not self.config.noise_channels:
             if noise is not None:
                 raise ValueError(
@@ -194,11 +193,11 @@ class EncoderForecaster(nn.Module):
                 f"this network has noise_channels {self.config.noise_channels} and needs noise: "
                 f"standard normal numbers (batch, members, *shape) for each shape of {shapes}"
             )
-        found = [tuple(layer.shape) for layer in noise]
-        members = found[0][1] if found and len(found[0]) == 5 else 1
+        noise_shapes = [tuple(layer.shape) for layer in noise]
+        members = noise_shapes[0][1] if noise_shapes and len(noise_shapes[0]) == 5 else 1
         expected = [(batch, members, *shape) for shape in shapes]
-        if found != expected:
-            raise ValueError(f"noise has the shapes {found}, expected {expected}")
+        if noise_shapes != expected:
+            raise ValueError(f"noise has the shapes {noise_shapes}, expected {expected}")
         return members
 
     def _encode(self, frame: Frame) -> list[Tensor]:
@@ -216,7 +215,7 @@ class EncoderForecaster(nn.Module):
         return states
 
     def _perturb(self, states: list[Tensor], noise: Sequence[Tensor]) -> list[Tensor]:
-        """States (B*M, C, H, W) of the members from those of the context and noise."""
+        """States (B*M, C, H, W) of the members: those of the context plus mapped noise."""
         perturbed = []
         for state, layer, noise_map in zip(states, noise, self.noise_maps, strict=True):
             mapped = noise_map(channels_last(layer.flatten(0, 1).to(state.dtype)))
@@ -235,19 +234,22 @@ class EncoderForecaster(nn.Module):
         return x
 
     def _run(self, cell: nn.Module, x: Tensor | None, h: Tensor, steps: int) -> list[Tensor]:
-        """The states after each step: of inputs (steps*B, C, H, W), or of none."""
+        """The states after each step, with inputs x (steps*B, C, H, W) or without."""
         assert isinstance(cell, RecurrentCell)
         recompute = self.config.checkpoint_activations and torch.is_grad_enabled()
         step: Callable[[Tensor, Tensor], Tensor]
         if x is None:
             inputs, step = [cell.project_no_input(h)] * steps, cell.step
-        elif recompute:  # the input's projection is large, and so part of what is not kept
+        elif recompute:  # the input's projection is large, so it is computed again too
             inputs, step = list(x.chunk(steps)), cell.forward
         else:
             inputs, step = list(cell.project_input(x).chunk(steps)), cell.step
         outputs = []
-        for each in inputs:
-            h = checkpoint(step, each, h, use_reentrant=False) if recompute else step(each, h)
+        for step_input in inputs:
+            if recompute:
+                h = checkpoint(step, step_input, h, use_reentrant=False)
+            else:
+                h = step(step_input, h)
             outputs.append(h)
         return outputs
 

@@ -1,7 +1,7 @@
-"""Trained weights that come with the package, by name.
+"""Trained weights that are in the package, by name.
 
-Owns the folder ``convgru/weights``: one ``NAME.safetensors`` a model, and ``SHA256SUMS``, which
-says which models there are and what their files must be (``sha256sum -c`` reads it).
+Owns the folder ``convgru/weights``: one file ``NAME.safetensors`` for each model, and
+``SHA256SUMS``, which lists the models with the digests of their files (``sha256sum -c`` reads it).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DIGESTS = "SHA256SUMS"
 
 
 class UnknownModelError(ValueError):
-    """Neither a file nor the name of a packaged model."""
+    """A model is neither a file nor the name of a packaged model."""
 
 
 def packaged_models(folder: Path = FOLDER) -> tuple[str, ...]:
@@ -25,20 +25,20 @@ def packaged_models(folder: Path = FOLDER) -> tuple[str, ...]:
 
 
 def find_model(model: str, folder: Path = FOLDER) -> Path:
-    """The file of a model: a path where there is such a file, else a packaged model's name.
+    """The file of a model, which is given by its path or by the name of a packaged model.
 
     Parameters
     ----------
-    model : like ``runs/knmi/best.ckpt`` or ``squall-base``. A file of that path comes first;
-        ``./squall-base`` can be nothing but a path.
+    model : like ``runs/knmi/best.ckpt`` or ``squall-base``. If such a file exists, it is used;
+        ``./squall-base`` is always a path.
     folder : with the packaged weights.
 
     Raises
     ------
     UnknownModelError
-        If it is neither.
+        If it is neither a file nor a packaged model.
     CheckpointError
-        If a packaged file is missing or is not what ``SHA256SUMS`` says.
+        If a packaged file is missing, or its digest is not that of ``SHA256SUMS``.
     """
     path = Path(model)
     if path.is_file():
@@ -53,21 +53,23 @@ def find_model(model: str, folder: Path = FOLDER) -> Path:
     packaged = folder / f"{model}{WEIGHTS_SUFFIX}"
     if not packaged.is_file():
         raise CheckpointError(f"{packaged}: is missing from the installation; install Squall again")
-    found = sha256_of(packaged)
-    if found != expected:
+    digest = sha256_of(packaged)
+    if digest != expected:
         raise CheckpointError(
-            f"{packaged}: has SHA-256 {found}, {DIGESTS} says {expected}; the file is damaged or "
-            "was exchanged; install Squall again"
+            f"{packaged}: has SHA-256 {digest}, {DIGESTS} says {expected}; the file is damaged or "
+            "was replaced; install Squall again"
         )
     return packaged
 
 
 def record_digest(path: Path) -> str:
-    """Enter a file of weights in ``SHA256SUMS`` beside it, in place of an earlier entry.
+    """Write the digest of a file of weights to ``SHA256SUMS`` in its folder.
+
+    An earlier entry of the file is replaced.
 
     Returns
     -------
-    Its SHA-256, hexadecimal.
+    SHA-256 of the file, hexadecimal.
     """
     digests = _digests(path.parent) | {path.name: sha256_of(path)}
     lines = [f"{digest}  {name}\n" for name, digest in sorted(digests.items())]
@@ -76,7 +78,7 @@ def record_digest(path: Path) -> str:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """SHA-256 by file name; a folder without the file of digests has no models."""
+    """SHA-256 by file name; empty if the folder has no ``SHA256SUMS``."""
     try:
         lines = (folder / DIGESTS).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Rain rate in mm/h to the network's numbers and back.
+"""Rain rate in mm/h to the network's normalised decibels and back.
 
-The only place where normalised values begin and end; the constants travel in the checkpoint.
+No other module converts between the two. The constants are stored in the checkpoint.
 """
 
 import math
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# A forecast this little above the floor (0.1 mm/h) is dry: drizzle everywhere is no forecast.
+# A forecast less than this above the floor (0.1 mm/h) is dry; else there is drizzle everywhere.
 DRY_DB = 1.0
 
 
@@ -17,15 +17,15 @@ DRY_DB = 1.0
 class RainScaling:
     """Normalised decibels of rain rate: ``(10 log10(R / 1 mm h-1) - floor_db) / span_db``.
 
-    0 is dry (anything up to ``floor_mm_h``), 1 is the heaviest rain of an archive's code. The
-    scale has no jump at the border between dry and wet.
+    0 is dry (anything up to ``floor_mm_h``), 1 is the heaviest rain that an archive can store.
+    The scale has no jump between dry and wet.
     """
 
     floor_mm_h: float = 0.08
     ceiling_mm_h: float = 205.0
 
     def normalise(self, rain_rate_mm_h: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised decibels and where they are known.
+        """Normalised decibels, and where they were observed.
 
         Parameters
         ----------
@@ -44,8 +44,8 @@ class RainScaling:
     def denormalise(self, normalised: Tensor) -> Tensor:
         """Rain rate in mm/h of normalised decibels of any shape.
 
-        What is less than `DRY_DB` above the floor gives exactly 0; -inf, for no forecast, gives
-        NaN; NaN stays NaN, for a network that fails must not say dry.
+        Values less than `DRY_DB` above the floor give exactly 0. -inf means no forecast and gives
+        NaN. NaN stays NaN: a network that fails must not forecast dry weather.
         """
         rate = self.floor_mm_h * torch.exp(normalised.clamp(max=1.0).float() * self._log_span)
         dry = normalised * self.span_db < DRY_DB
@@ -54,7 +54,7 @@ class RainScaling:
 
     @property
     def span_db(self) -> float:
-        """Decibels from floor to ceiling, which are 1 of the network's numbers."""
+        """Decibels from floor to ceiling: a step of 1 in normalised decibels."""
         return 10 / math.log(10) * self._log_span
 
     @property

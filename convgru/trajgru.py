@@ -1,4 +1,4 @@
-"""The trajectory GRU: a recurrent cell that gathers its state along learnt flows."""
+"""The trajectory GRU: a recurrent cell that gathers its state from places that it learns."""
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,10 @@ class TrajGRUCell(RecurrentCell):
         h~ = tanh(W_xh x + r * s_h)                         candidate state
         h_new = (1 - z) * h + z * h~
 
-    As in HKO-7's code the flows come from two 5 × 5 convolutions with 32 channels between, f is
-    a leaky ReLU with slope 0.2, each W_l is 1 × 1, the warp is bilinear with zeros outside the
-    domain. Two things are as in `ConvGRUCell`: z is the share of the candidate, not of the
-    old state, and the candidate is a tanh, which keeps states in -1..1.
+    As in the authors' code (HKO-7), the flows come from two 5 × 5 convolutions with 32 channels
+    between them, f is a leaky ReLU with slope 0.2, each W_l is 1 × 1, and the warp is bilinear
+    with zeros outside the domain. Two things are as in `ConvGRUCell`: z is the share of the
+    candidate, not of the old state; the candidate is a tanh, which keeps states in -1..1.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class TrajGRUCell(RecurrentCell):
         self.kernel_size = kernel_size
         self.links = links
 
-        def of_flow(inputs: int, outputs: int, *, bias: bool = True) -> nn.Conv2d:
+        def flow_convolution(inputs: int, outputs: int, *, bias: bool = True) -> nn.Conv2d:
             padding = FLOW_KERNEL_SIZE // 2
             return nn.Conv2d(inputs, outputs, FLOW_KERNEL_SIZE, padding=padding, bias=bias)
 
@@ -58,18 +58,19 @@ class TrajGRUCell(RecurrentCell):
             self.W_x = nn.Conv2d(
                 input_channels, 3 * hidden_channels, kernel_size, padding=kernel_size // 2
             )
-            self.W_xf = of_flow(input_channels, FLOW_CHANNELS, bias=False)
+            self.W_xf = flow_convolution(input_channels, FLOW_CHANNELS, bias=False)
         else:
-            bound = (links * hidden_channels) ** -0.5  # as of the convolution of the links
+            # the default range of torch for the bias of the convolution of the links
+            bound = (links * hidden_channels) ** -0.5
             self.bias = nn.Parameter(torch.empty(3 * hidden_channels).uniform_(-bound, bound))
-        self.W_hf = of_flow(hidden_channels, FLOW_CHANNELS)
-        self.W_uv = of_flow(FLOW_CHANNELS, 2 * links)
-        # input channels: the links of the first channel of the state, of the second, …
+        self.W_hf = flow_convolution(hidden_channels, FLOW_CHANNELS)
+        self.W_uv = flow_convolution(FLOW_CHANNELS, 2 * links)
+        # input channels: all links of the state's first channel, then of its second, …
         self.W_links = nn.Conv2d(links * hidden_channels, 3 * hidden_channels, 1, bias=False)
 
     def project_input(self, x: Tensor) -> Tensor:
-        """(N, 3 * hidden_channels + 32, H, W): the input's part of the gates and the candidate,
-        then of the flow generator, for x of (N, input_channels, H, W)."""
+        """(N, 3 * hidden_channels + 32, H, W): the input's part of update gate, reset gate,
+        candidate and flows, for x of (N, input_channels, H, W)."""
         return torch.cat([self.W_x(x), self.W_xf(x)], dim=1)
 
     def project_no_input(self, h: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ class TrajGRUCell(RecurrentCell):
 
 
 def gather(h: Tensor, flows: Tensor) -> Tensor:
-    """The field as it is at displaced pixels, bilinear between pixels, 0 outside the domain.
+    """The state at displaced pixels, bilinear between pixels, 0 outside the domain.
 
     Parameters
     ----------
@@ -103,12 +104,12 @@ def gather(h: Tensor, flows: Tensor) -> Tensor:
     (B, C, L, H, W) float32: ``h[b, c, i + flows[b, l, 1, i, j], j + flows[b, l, 0, i, j]]``.
     """
     height, width = h.shape[-2:]
-    # Half a pixel of a wide domain is lost in the 8 bits of bfloat16: coordinates are float32.
+    # float32, since bfloat16 has 8 bits, too few for half pixels of a wide domain
     columns = torch.arange(width, device=h.device, dtype=torch.float32)
     rows = torch.arange(height, device=h.device, dtype=torch.float32)
     x = (flows[:, :, 0].float() + columns + 0.5) * (2 / width) - 1
     y = (flows[:, :, 1].float() + rows[:, None] + 0.5) * (2 / height) - 1
-    # All links in one domain L times as high: the state need not be repeated for each.
+    # All links lie in one domain L times as high, so the state is not repeated for each link.
     grid = torch.stack([x, y], dim=-1).flatten(1, 2)
     with torch.autocast(h.device.type, enabled=False):
         warped = nn.functional.grid_sample(h.float(), grid, align_corners=False)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._inductor.utils import fresh_cache
 
 from squall.convgru import ConvGRUCell, EncoderForecaster, NetworkConfig, compile_network
+from squall.convgru.torch_internals import compiled_call
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,7 +22,7 @@ needs_compiler = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def _nothing_compiled_before() -> None:
-    torch._dynamo.reset()
+    torch.compiler.reset()
 
 
 def network() -> EncoderForecaster:
@@ -53,7 +54,7 @@ def test_a_compiled_network_is_the_same(caplog: pytest.LogCaptureFixture) -> Non
     compile_network(compiled)
     assert list(compiled.state_dict()) == list(plain.state_dict())
     torch.testing.assert_close(gradients(compiled), gradients(plain), atol=1e-4, rtol=1e-4)
-    assert compiled._compiled_call_impl is not None
+    assert compiled_call(compiled) is not None
     assert not warnings_in(caplog)
 
 
@@ -81,7 +82,7 @@ def test_a_compiled_advection_network_is_the_same(caplog: pytest.LogCaptureFixtu
     assert apart.max() < 0.01
     for a, b in zip(compiled.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, atol=1e-3, rtol=1e-3)
-    assert compiled._compiled_call_impl is not None
+    assert compiled_call(compiled) is not None
     assert not warnings_in(caplog)
 
 
@@ -93,10 +94,10 @@ def test_copies_are_not_compiled_and_other_shapes_are(caplog: pytest.LogCaptureF
     for size in (8, 13, 10):
         x, h = torch.rand(1, 2, size, size), torch.rand(1, 4, size, size)
         torch.testing.assert_close(compiled(x, h), plain(x, h), atol=1e-5, rtol=1e-5)
-    assert compiled._compiled_call_impl is not None
+    assert compiled_call(compiled) is not None
     assert not warnings_in(caplog)
     copied = copy.deepcopy(compiled)
-    assert copied._compiled_call_impl is None
+    assert compiled_call(copied) is None
     with torch.no_grad():
         compiled.bias.add_(1)
     assert torch.equal(copied(x, h), plain(x, h))
@@ -108,7 +109,7 @@ def test_without_a_compiler_training_goes_on(caplog: pytest.LogCaptureFixture) -
     with fresh_cache(), torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}):
         compile_network(compiled)
         torch.testing.assert_close(gradients(compiled), gradients(plain), atol=0, rtol=0)
-        assert compiled._compiled_call_impl is None
+        assert compiled_call(compiled) is None
         compiled(*fields(13), 1)
     (message,) = warnings_in(caplog)
     assert "runs without torch.compile: same results" in message
@@ -137,5 +138,5 @@ def test_a_fault_of_the_caller_is_not_one_of_the_compiler(
     rain, observed = fields()
     with pytest.raises(ValueError, match="without noise_channels"):
         compiled(rain, observed, 2, [rain])
-    assert compiled._compiled_call_impl is not None
+    assert compiled_call(compiled) is not None
     assert not warnings_in(caplog)

@@ -153,10 +153,10 @@ def test_a_file_cut_short_is_refused(folder, keep):
 def test_other_peoples_weights_are_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(2)}, path)
-    with pytest.raises(CheckpointError, match="holds no weights of Squall"):
+    with pytest.raises(CheckpointError, match="has no weights of Squall"):
         load_nowcaster(path)
     save_file({"a": torch.zeros(2)}, path, metadata={"squall": "{"})
-    with pytest.raises(CheckpointError, match="its header is no JSON"):
+    with pytest.raises(CheckpointError, match="its header is not JSON"):
         load_nowcaster(path)
     save_file({"a": torch.zeros(2)}, path, metadata={"squall": "{}"})
     with pytest.raises(CheckpointError, match="does not fit this version of Squall"):
