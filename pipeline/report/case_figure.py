@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
-from squall.pipeline.maps.basemap import Basemap, add_map_axes, basemap_for_grid, grid_extent
+from squall.pipeline.maps.basemap import Basemap, add_map_axes, basemap_for_grid
+from squall.pipeline.maps.projection import grid_extent
 from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE
 from squall.pipeline.report.summary import shown_leads
 

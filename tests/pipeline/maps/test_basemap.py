@@ -8,13 +8,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from squall.datasets.errors import DataError
-from squall.pipeline.maps.basemap import (
-    Basemap,
-    Extent,
-    add_map_axes,
-    basemap_for_grid,
-    grid_extent,
-)
+from squall.pipeline.maps.basemap import Basemap, add_map_axes, basemap_for_grid
+from squall.pipeline.maps.projection import Extent, grid_extent
 from squall.pipeline.pictures import MAP_STYLE
 
 KNMI_CRS = "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=0 +a=6378137 +b=6356752 +units=m +type=crs"

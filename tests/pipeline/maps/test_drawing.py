@@ -10,8 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb, to_rgba_array
 from matplotlib.figure import Figure
 
-from squall.pipeline.maps.basemap import Basemap, basemap_for_grid, grid_extent
+from squall.pipeline.maps.basemap import Basemap, basemap_for_grid
 from squall.pipeline.maps.drawing import Caption, Panel, draw_map, draw_overview
+from squall.pipeline.maps.projection import grid_extent
 from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE
 
 START = pd.Timestamp("2010-08-26 06:00")

@@ -13,8 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from squall.pipeline.maps.basemap import Extent, add_map_axes, basemap_for_grid
+from squall.pipeline.maps.basemap import add_map_axes, basemap_for_grid
 from squall.pipeline.maps.geodata import LonLatBox, shapes_in
+from squall.pipeline.maps.projection import Extent
 from squall.pipeline.pictures import MAP_STYLE
 
 LAND = ("physical", "land")

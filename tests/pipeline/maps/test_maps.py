@@ -21,9 +21,10 @@ from squall.datasets.archive.writer import ArchiveWriter, StoredScan
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
 from squall.pipeline.maps import run as maps_module
-from squall.pipeline.maps.basemap import basemap_for_grid, grid_extent
+from squall.pipeline.maps.basemap import basemap_for_grid
 from squall.pipeline.maps.config import MapsConfig
 from squall.pipeline.maps.drawing import Caption, Panel, draw_map
+from squall.pipeline.maps.projection import grid_extent
 from squall.pipeline.maps.run import maps, observed_at_valid_times
 from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE
 
