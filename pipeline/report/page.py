@@ -20,10 +20,11 @@ from PIL import Image
 
 from squall.pipeline.pictures import RAIN_SCALE
 from squall.pipeline.report.case_figure import ForecastCase, draw_case
-from squall.pipeline.report.plots import MODEL_COLOURS, method_styles, plots
+from squall.pipeline.report.plots import MODEL_COLOURS, method_styles, score_figures
 from squall.pipeline.report.summary import best, lead_means, minutes, scores_to_show, shown_scales
 from squall.pipeline.scores.axes import BY_LEAD_TIME, BY_METHOD, BY_SCALE, BY_THRESHOLD
-from squall.pipeline.scores.table import SCORES, Score
+from squall.pipeline.scores.score import Score
+from squall.pipeline.scores.table import SCORES
 
 # Sharp enough for a screen and small enough for five archives with three cases each in 5 MB.
 _PLOT_DPI, _CASE_DPI = 120, 85
@@ -120,7 +121,7 @@ def _filled(section: Section) -> dict[str, object]:
         "tables": _tables(scores),
         "plots": [
             _picture(figure, _PLOT_DPI, f"{section.title}: {name.replace('_', ' ')} of each method")
-            for name, figure in plots(scores).items()
+            for name, figure in score_figures(scores).items()
         ],
         "cases": [_picture(draw_case(case), _CASE_DPI, case.title) for case in section.cases],
     }

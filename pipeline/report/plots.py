@@ -1,6 +1,7 @@
 """Figures of scores against lead time, one line for each method, and power spectra.
 
-`plots` returns the figures and writes no files; `method_styles` has the colours of the methods.
+`score_figures` returns the figures; `method_styles` has the colours of the methods. This module
+writes no files.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from squall.pipeline.report.summary import minutes, scores_to_show, shown_leads, shown_scales
 from squall.pipeline.scores.axes import BY_LEAD_TIME, BY_SCALE, BY_THRESHOLD
-from squall.pipeline.scores.table import Score
+from squall.pipeline.scores.score import Score
 
 # Models have the colours of Okabe and Ito, which readers with any colour vision can distinguish.
 # Reference methods are grey and differ by their dashes.
@@ -32,7 +33,7 @@ _REFERENCES: dict[str, dict[str, Any]] = {
 _COLUMNS = 4
 
 
-def plots(scores: xr.Dataset) -> dict[str, Figure]:
+def score_figures(scores: xr.Dataset) -> dict[str, Figure]:
     """Figures by name: `csi`, `frequency_bias`, `fss_4_km` and the like, `errors`, `spectra`.
 
     Each score by threshold has a figure, each score by scale one for each scale of `shown_scales`.

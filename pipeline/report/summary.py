@@ -11,8 +11,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from squall.pipeline.scores.axes import Dims
+from squall.pipeline.scores.score import Score
 from squall.pipeline.scores.skill import where_observed
-from squall.pipeline.scores.table import SCORES, Score
+from squall.pipeline.scores.table import SCORES
 
 _SHOWN_LEADS_MIN = (15.0, 30.0, 60.0)
 _SHOWN_SCALES_KM = (4.0, 16.0)

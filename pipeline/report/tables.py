@@ -1,4 +1,4 @@
-"""Scores as text: `write_csv` for spreadsheets, `table` for a terminal.
+"""Scores as text: `write_csv` for spreadsheets, `score_table` for a terminal.
 
 Both take what `squall.pipeline.scores.skill.scores_from_sums` returns. This module computes no
 score and draws nothing.
@@ -13,7 +13,7 @@ import xarray as xr
 
 from squall.pipeline.report.summary import best, lead_means, minutes, scores_to_show, shown_scales
 from squall.pipeline.scores.axes import AXES, BY_LEAD_TIME, BY_METHOD, BY_SCALE, BY_THRESHOLD
-from squall.pipeline.scores.table import Score
+from squall.pipeline.scores.score import Score
 
 CSV_COLUMNS = (*(axis.csv_column for axis in AXES), "score", "value", "low", "high")
 
@@ -43,7 +43,7 @@ def write_csv(scores: xr.Dataset, path: str | Path) -> None:
     rows.reindex(columns=list(CSV_COLUMNS)).to_csv(path, index=False, float_format="%.12g")
 
 
-def table(scores: xr.Dataset) -> str:
+def score_table(scores: xr.Dataset) -> str:
     """Scores averaged over lead times, as text for a terminal with one row for each method.
 
     First the scores by threshold, then those of all rain rates. The best value of each column has

@@ -1,8 +1,9 @@
-"""Sums of several archives brought to common axes, so that they can be added.
+"""Sums of several archives on common axes, so that they can be added.
 
-Networks differ in step and grid spacing. FSS scales are labelled by the width asked for, which a
-grid meets within a pixel. Where steps differ, lead times fall into bins of `BIN` or the longest
-step: a network with a shorter step counts more of its lead times in each.
+Radar networks differ in time step and grid spacing. FSS scales get the requested width as their
+label; the width on a grid differs from it by less than a pixel. If the steps differ, lead times are
+put in bins as long as `BIN` or the longest step. A network with a shorter step then has more lead
+times in a bin.
 """
 
 from __future__ import annotations
@@ -21,46 +22,50 @@ BIN = pd.Timedelta(minutes=10)
 
 
 def scales_of_grid(scales_km: Sequence[float], pixel_km: float) -> tuple[float, ...]:
-    """The scales that make different neighbourhoods: of equal ones that nearest to its width."""
-    kept: dict[int, float] = {}
+    """The scales whose neighbourhoods differ on a grid.
+
+    Of scales with the same neighbourhood, only the one nearest to its width is kept.
+    """
+    scale_of_window: dict[int, float] = {}
     for scale in scales_km:
         window = fss_windows_px([scale], pixel_km)[0]
         width_km = window * pixel_km
-        if window not in kept or abs(scale - width_km) < abs(kept[window] - width_km):
-            kept[window] = scale
-    return tuple(kept.values())
+        other = scale_of_window.get(window)
+        if other is None or abs(scale - width_km) < abs(other - width_km):
+            scale_of_window[window] = scale
+    return tuple(scale_of_window.values())
 
 
 def on_common_axes(
     sums: Sequence[ScoreSums], scales_km: Sequence[Sequence[float]]
 ) -> list[ScoreSums]:
-    """The same sums with equal axes: common scales and, where they differ, bins of lead times.
+    """The same sums on common scales and, where lead times differ, in bins of lead times.
 
     Parameters
     ----------
-    sums : of archives or parts of them, with equal methods and thresholds.
-    scales_km : for each, the scales asked for, in the order of its coordinate ``scale``.
+    sums : of archives, or of their blocks, with the same methods and thresholds.
+    scales_km : for each of the sums, the requested scales, in the order of its coordinate
+        ``scale``.
 
     Returns
     -------
-    As many, where `n_cases` of a bin is that of its lead time with the most.
+    One for each of the sums. `n_cases` of a bin is the largest of its lead times.
     """
     shared = [s for s in scales_km[0] if all(s in scales for scales in scales_km)]
-    found = [
-        one.data.assign_coords(
-            scale=("scale", list(map(float, asked)), one.data["scale"].attrs)
-        ).sel(scale=shared)
-        for one, asked in zip(sums, scales_km, strict=True)
-    ]
-    leads = [data["lead_time"].values for data in found]
+    on_shared_scales = []
+    for archive_sums, requested in zip(sums, scales_km, strict=True):
+        data = archive_sums.data
+        labels = ("scale", list(map(float, requested)), data["scale"].attrs)
+        on_shared_scales.append(data.assign_coords(scale=labels).sel(scale=shared))
+    leads = [data["lead_time"].values for data in on_shared_scales]
     if all(np.array_equal(lead, leads[0]) for lead in leads):
-        return [ScoreSums(data) for data in found]
-    edges = _bin_ends(leads)
-    return [ScoreSums(_binned(data, edges)) for data in found]
+        return [ScoreSums(data) for data in on_shared_scales]
+    ends = _bin_ends(leads)
+    return [ScoreSums(_binned(data, ends)) for data in on_shared_scales]
 
 
 def _bin_ends(leads: Sequence[npt.NDArray[np.timedelta64]]) -> pd.TimedeltaIndex:
-    """Ends (inclusive) of the bins that every archive's lead times fill."""
+    """Ends (inclusive) of the bins in which every archive has lead times."""
     longest_step = max(pd.Timedelta(lead[0]) for lead in leads)
     width = max(BIN, longest_step)
     horizon = min(pd.Timedelta(lead[-1]) for lead in leads)
@@ -69,13 +74,15 @@ def _bin_ends(leads: Sequence[npt.NDArray[np.timedelta64]]) -> pd.TimedeltaIndex
 
 
 def _binned(data: xr.Dataset, ends: pd.TimedeltaIndex) -> xr.Dataset:
+    """Sums added up in bins of lead times."""
     number = ends.searchsorted(pd.TimedeltaIndex(data["lead_time"].values), side="left")
-    parts = []
+    bins = []
     for k in range(len(ends)):
-        part = data.isel(lead_time=number == k)
-        parts.append(part.sum("lead_time").assign(n_cases=part["n_cases"].max("lead_time")))
+        in_bin = data.isel(lead_time=number == k)
+        bins.append(in_bin.sum("lead_time").assign(n_cases=in_bin["n_cases"].max("lead_time")))
     width = f"{ends[0] / pd.Timedelta(minutes=1):g} min"
-    described = {"comment": f"ends of bins of {width}, for the archives' steps differ"}
-    lead_time = xr.Variable("lead_time", ends.values, data["lead_time"].attrs | described)
-    joined = xr.concat(parts, dim="lead_time", coords="minimal").assign_coords(lead_time=lead_time)
+    comment = f"ends of bins of {width}, because the archives have different time steps"
+    attrs = data["lead_time"].attrs | {"comment": comment}
+    lead_time = xr.Variable("lead_time", ends.values, attrs)
+    joined = xr.concat(bins, dim="lead_time", coords="minimal").assign_coords(lead_time=lead_time)
     return joined.map(lambda array: array.transpose(*data[array.name].dims))

@@ -1,9 +1,8 @@
-"""Power spectra of rain fields: how much of the small scales a forecast has kept, or blurred.
+"""Power spectra of rain fields: they show which wavelengths a forecast has blurred.
 
-Fields are in dBR = 10 log10(R / 1 mm h-1). Rates below 0.1 mm/h and pixels that do not count are at
-a floor of -15 dBR, as with pysteps (`dB_transform` with its defaults): the logarithm needs a
-floor, and -15 keeps the step between dry and the weakest rain at the 5 dB of that package, so that
-spectra can be compared with its.
+Fields are in dBR = 10 log10(R / 1 mm h-1). The logarithm needs a floor: rates below 0.1 mm/h and
+pixels that do not count are at -15 dBR. The floor is that of pysteps (`dB_transform` with its
+defaults), 5 dB below the weakest rain, so that spectra can be compared with those of pysteps.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ import scipy.fft
 
 RAIN_THRESHOLD_MM_H = 0.1
 FLOOR_DBR = -15.0
-# Power below that of an even noise of 0.001 dB is rounding, and would make any ratio of it.
+# Power of white noise of 0.001 dB. Below this it is rounding error, and ratios of it are arbitrary.
 _LEAST_POWER_DB2 = 1e-6
 
-# Middles of the half-octave bins of mean spectra, the same for every grid: 0.5 km to 2048 km.
+# Middles of the half-octave bins of mean spectra, 0.5 km to 2048 km. They are equal for all grids.
 _HALF_OCTAVES = np.arange(-2, 23)
 WAVELENGTHS_KM = np.round(2.0 ** (_HALF_OCTAVES / 2), 3)
 
 
 def dbr(rate_mm_h: np.ndarray) -> np.ndarray:
-    """Rain rate in dBR with dry at the floor; NaN is not allowed."""
+    """Rain rate in dBR, at the floor where it is dry. NaN is not allowed."""
     wet = rate_mm_h >= np.float32(RAIN_THRESHOLD_MM_H)
     field = np.full(rate_mm_h.shape, FLOOR_DBR)
     field[wet] = 10 * np.log10(rate_mm_h[wet], dtype=np.float64)
@@ -32,12 +31,12 @@ def dbr(rate_mm_h: np.ndarray) -> np.ndarray:
 
 
 def radial_power(field_HW: np.ndarray) -> np.ndarray:
-    """Radially averaged power spectrum of one field, as |FFT|² / pixels, so in the field's unit².
+    """Radially averaged power spectrum of one field, |FFT|² / pixels, in the field's unit².
 
-    Wavenumber r = 1, 2, ... is that of r waves along the longer side L, wavelength L / r; the
-    power is averaged over the modes whose wavenumber rounds to r. Wavenumbers from L / 2 on are
-    left out, and 0, the mean. No window is applied. On square fields this is `rapsd` of pysteps
-    (which on others takes waves along either side for the same wavenumber).
+    Wavenumber r = 1, 2, ... means r waves along the longer side L, so wavelength L / r. The power
+    is averaged over the modes whose wavenumber rounds to r. Wavenumber 0 (the mean) and wavenumbers
+    from L / 2 on are left out. No window is applied. On square fields the result equals that of
+    `rapsd` of pysteps; on other fields, pysteps counts waves along each side by its own length.
 
     Returns
     -------
@@ -56,7 +55,7 @@ def log_spectral_distance(power: np.ndarray, power_observed: np.ndarray) -> floa
 
 
 def by_wavelength(power: np.ndarray, longer_side_px: int, pixel_km: float) -> np.ndarray:
-    """Radial spectrum averaged in the bins of `WAVELENGTHS_KM`; NaN in those without a wavenumber.
+    """Radial spectrum averaged in the bins of `WAVELENGTHS_KM`; NaN in bins without a wavenumber.
 
     Wavelengths outside all bins are left out.
     """
@@ -70,13 +69,16 @@ def by_wavelength(power: np.ndarray, longer_side_px: int, pixel_km: float) -> np
 
 @lru_cache(maxsize=4)
 def _radial_modes(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of `rfft2`: radius of each mode, how often it counts, and modes of each radius that count."""
+    """Modes of `rfft2`: their radius, their weight by column, and the number of modes by radius.
+
+    A mode has weight 2 where `rfft2` leaves out its mirror image.
+    """
     height, width = shape
     longer = max(shape)
-    waves_y = np.fft.fftfreq(height, 1 / longer)[:, None]  # waves along the longer side
+    waves_y = np.fft.fftfreq(height, 1 / longer)[:, None]  # number of waves along the longer side
     waves_x = np.fft.rfftfreq(width, 1 / longer)[None, :]
     radius = np.round(np.hypot(waves_y, waves_x)).astype(int).ravel()
-    # rfft2 leaves out the mirror images of all columns but the first and, of even widths, the last.
+    # Columns that are their own mirror image: the first and, if the width is even, the last.
     weight = np.full(width // 2 + 1, 2.0)
     weight[0] = 1
     if width % 2 == 0:

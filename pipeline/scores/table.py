@@ -7,13 +7,7 @@ the formula needs a sum that `squall.pipeline.scores.sums` does not take yet, ad
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from squall.pipeline.scores.axes import (
     BY_LEAD_TIME,
@@ -22,90 +16,8 @@ from squall.pipeline.scores.axes import (
     BY_THRESHOLD,
     BY_WAVELENGTH,
     OBSERVED_BY_WAVELENGTH,
-    Dims,
 )
-
-Direction = Literal["higher", "lower", "nearer"]
-
-# How people write the units that CF writes otherwise.
-_PRINTED_UNITS = {"1": "", "mm h-1": "mm/h", "mm2 h-2": "mm²/h²"}
-
-
-@dataclass(frozen=True)
-class Score:
-    """One score, or one quantity that describes what was scored.
-
-    Parameters
-    ----------
-    name : of the variable in ``scores.nc``, and in the column ``score`` of ``scores.csv``.
-    label : what people read.
-    long_name, unit : attributes of the variable; the unit in CF notation.
-    dims : of the score.
-    direction : which value is the better one: the higher, the lower, or the one nearer to
-        `ideal`. None for a quantity that is not good or bad; it has no interval.
-    of_sums : the score from the data of a `ScoreSums`. It may be infinite or NaN where the score
-        is undefined. None for a quantity that does not follow from the sums.
-    meaning : the explanation in the report. Empty = not explained there.
-    short_label : in place of the label where a column of the printed table is narrow.
-    spec : format of a value.
-    ideal : value of a perfect forecast, for the direction ``nearer``.
-    in_ratios : whether 0.5 is as far from an ideal of 1 as 2 is.
-    in_tables : whether tables and figures show the score. The files hold all scores.
-    """
-
-    name: str
-    label: str
-    long_name: str
-    unit: str
-    dims: Dims
-    direction: Direction | None
-    of_sums: Callable[[xr.Dataset], xr.DataArray] | None
-    meaning: str = ""
-    short_label: str = ""
-    spec: str = ".3f"
-    ideal: float = 0.0
-    in_ratios: bool = False
-    in_tables: bool = True
-
-    @property
-    def attrs(self) -> dict[str, str]:
-        """Attributes of the variable in a netCDF file."""
-        return {"long_name": self.long_name, "units": self.unit}
-
-    @property
-    def printed_unit(self) -> str:
-        """The unit as people write it; empty where there is none."""
-        return _PRINTED_UNITS.get(self.unit, self.unit)
-
-    @property
-    def title(self) -> str:
-        """Label and unit."""
-        return f"{self.label} [{self.printed_unit}]" if self.printed_unit else self.label
-
-    @property
-    def column(self) -> str:
-        """Head of a narrow column."""
-        return self.short_label or self.label
-
-    @property
-    def has_interval(self) -> bool:
-        """Whether the bootstrap gives the score an interval."""
-        return self.direction is not None and self.of_sums is not None
-
-    def text(self, value: float) -> str:
-        """The value as tables show it; a dash where it is undefined."""
-        return format(float(value), self.spec) if np.isfinite(value) else "–"
-
-    def cost(self, values: NDArray) -> NDArray:
-        """Numbers that order the values: the lower the number, the better. NaN stays NaN."""
-        if self.direction == "higher":
-            return -values
-        if self.direction == "lower":
-            return values
-        if self.in_ratios:
-            with np.errstate(divide="ignore"):
-                return np.abs(np.log(values / self.ideal))
-        return np.abs(values - self.ideal)
+from squall.pipeline.scores.score import Score
 
 
 def names_with_intervals() -> list[str]:

@@ -19,9 +19,9 @@ from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import atomic_path, code_version, now_utc
 from squall.pipeline.report.case_figure import ForecastCase
 from squall.pipeline.report.page import Section, html_report
-from squall.pipeline.report.plots import plots
+from squall.pipeline.report.plots import score_figures
 from squall.pipeline.report.summary import shown_leads
-from squall.pipeline.report.tables import table, write_csv
+from squall.pipeline.report.tables import score_table, write_csv
 from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.verify.blocks import Block
 from squall.pipeline.verify.cases import ChosenCases, rainiest
@@ -95,13 +95,13 @@ def write(
         log.warning("%s", line)
     texts = []
     if pooled is not None:
-        texts += ["All archives pooled", table(pooled), ""]
+        texts += ["All archives pooled", score_table(pooled), ""]
         for scored in scored_archives:
-            texts += [scored.archive.title, table(scored.scores), ""]
-            _write_scores(scored.scores, out / scored.archive.name)
+            texts += [scored.archive.title, score_table(scored.scores), ""]
+            write_scores(scored.scores, out / scored.archive.name)
     scores = scored_archives[0].scores if pooled is None else pooled
-    pictures = _write_scores(scores, out)
-    text = "\n".join(texts).rstrip() if texts else table(scores)
+    pictures = write_scores(scores, out)
+    text = "\n".join(texts).rstrip() if texts else score_table(scores)
     _write_text(out / "scores.txt", text + "\n")
     _write_text(out / "report.html", _page(config, scored_archives, pooled, scorer))
     return VerifyResult(
@@ -118,14 +118,14 @@ def write(
     )
 
 
-def _write_scores(scores: xr.Dataset, folder: Path) -> tuple[Path, ...]:
+def write_scores(scores: xr.Dataset, folder: Path) -> tuple[Path, ...]:
     """Write ``scores.nc``, ``scores.csv`` and the plots; return the paths of the plots."""
     with atomic_path(folder / "scores.nc") as part:
         scores.to_netcdf(part)
     with atomic_path(folder / "scores.csv") as part:
         write_csv(scores, part)
     pictures = []
-    for name, figure in plots(scores).items():
+    for name, figure in score_figures(scores).items():
         picture = folder / f"{name}.png"
         with atomic_path(picture) as part:
             figure.savefig(part, dpi=110)

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from squall.pipeline.report.plots import method_styles, plots
+from squall.pipeline.report.plots import method_styles, score_figures
 from tests.pipeline.scores.score_examples import METHODS, THRESHOLDS, example_scores
 
 
@@ -16,7 +16,7 @@ def titles(figure: Figure) -> list[str]:
 
 
 def test_figures_and_panels() -> None:
-    figures = plots(example_scores())
+    figures = score_figures(example_scores())
     assert list(figures) == [
         "csi", "frequency_bias", "fss_4_km", "fss_16_km", "errors", "spectra",
     ]  # fmt: skip
@@ -29,7 +29,7 @@ def test_figures_and_panels() -> None:
 
 def test_lines_and_bands_are_the_scores() -> None:
     scores = example_scores()
-    ax = plots(scores)["fss_16_km"].axes[4]
+    ax = score_figures(scores)["fss_16_km"].axes[4]
     here = scores.sel(scale=16, threshold=5)
     for line, method in zip(ax.lines, METHODS, strict=True):
         assert line.get_label() == method
@@ -42,7 +42,7 @@ def test_lines_and_bands_are_the_scores() -> None:
 
 def test_spectra_are_drawn_against_wavelength() -> None:
     scores = example_scores()
-    ax = plots(scores)["spectra"].axes[1]
+    ax = score_figures(scores)["spectra"].axes[1]
     observed, first = ax.lines[:2]
     assert np.array_equal(observed.get_ydata(), scores["power_observed"][2])
     assert np.array_equal(first.get_ydata(), scores["power"].isel(method=0, lead_time=2))
@@ -52,7 +52,7 @@ def test_spectra_are_drawn_against_wavelength() -> None:
 def test_bias_is_drawn_in_ratios_even_where_it_is_zero() -> None:
     scores = example_scores(intervals=False)
     scores["frequency_bias"][:, -1] = 0
-    axes = plots(scores)["frequency_bias"].axes
+    axes = score_figures(scores)["frequency_bias"].axes
     assert {ax.get_yscale() for ax in axes} == {"log"}
     assert len({ax.get_ylim() for ax in axes}) == 1
     low, high = axes[0].get_ylim()
@@ -62,7 +62,7 @@ def test_bias_is_drawn_in_ratios_even_where_it_is_zero() -> None:
 def test_nothing_is_drawn_where_nothing_was_observed() -> None:
     scores = example_scores()
     scores["base_rate"][:, -1, 1:] = 0
-    line = plots(scores)["csi"].axes[-1].lines[0]
+    line = score_figures(scores)["csi"].axes[-1].lines[0]
     assert np.isfinite(np.asarray(line.get_ydata())).tolist() == [True, False, False, False]
     assert line.get_marker() == "o"  # a single value draws no line
 
@@ -70,7 +70,7 @@ def test_nothing_is_drawn_where_nothing_was_observed() -> None:
 def test_only_the_core_scores() -> None:
     scores = example_scores(("forecast",), (1.0,), intervals=False)
     core = scores[["csi", "frequency_bias", "base_rate", "mae", "rmse", "mean_error"]]
-    figures = plots(core)
+    figures = score_figures(core)
     assert list(figures) == ["csi", "frequency_bias", "errors"]
     assert titles(figures["errors"]) == ["MAE [mm/h]", "RMSE [mm/h]", "Mean error [mm/h]"]
     assert not figures["csi"].axes[0].collections
@@ -78,7 +78,7 @@ def test_only_the_core_scores() -> None:
 
 def test_undefined_scores_can_be_drawn(tmp_path: Path) -> None:
     undefined = example_scores() * np.nan
-    figures = plots(undefined)
+    figures = score_figures(undefined)
     assert "spectra" not in figures
     for name, figure in figures.items():
         figure.savefig(tmp_path / f"{name}.png")

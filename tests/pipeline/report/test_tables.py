@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from squall.pipeline.report.tables import CSV_COLUMNS, table, write_csv
+from squall.pipeline.report.tables import CSV_COLUMNS, score_table, write_csv
 from squall.pipeline.scores.skill import scores_from_sums
 from squall.pipeline.scores.sums import score_sums_by_method
 from tests.pipeline.scores.score_examples import METHODS, example_scores
@@ -57,7 +57,7 @@ def test_csv_leaves_undefined_values_empty(tmp_path: Path) -> None:
 def test_table_shows_means_over_lead_times_and_marks_the_best() -> None:
     scores = example_scores()
     scores["csi"][:, 3] = np.array([[0.2, 0.4, 0.6, 0.8], [0.1] * 4, [0.50004] * 4])
-    text = table(scores)
+    text = score_table(scores)
     assert text.startswith("Mean over 4 lead times (5 to 60 min) of the scores of 7 pooled cases;")
     # 0.500 and 0.50004 are written alike, so that both are best.
     assert [row(text, "CSI", method)[3] for method in METHODS] == ["0.500*", "0.100", "0.500*"]
@@ -72,7 +72,7 @@ def test_table_shows_means_over_lead_times_and_marks_the_best() -> None:
 
 def test_table_fits_a_terminal() -> None:
     methods = ("squall-base", "persistence", "extrapolation", "pysteps-extrapolation", "s-prog")
-    lines = table(example_scores((*methods, "steps"))).splitlines()
+    lines = score_table(example_scores((*methods, "steps"))).splitlines()
     assert max(map(len, lines)) <= 100
     headings = [line.split("  ")[0] for line in lines if "mm/h" in line]
     assert headings == ["CSI", "Frequency bias", "FSS, 4 km", "FSS, 16 km", ""]
@@ -89,12 +89,12 @@ def test_table_of_few_scores() -> None:
         pixel_km=1.0,
     )
     scores = scores_from_sums(sums)
-    text = table(scores[["csi", "frequency_bias", "base_rate", "mae", "n_cases"]])
+    text = score_table(scores[["csi", "frequency_bias", "base_rate", "mae", "n_cases"]])
     assert "FSS" not in text
     assert "of 1 pooled case;" in text
     assert row(text, "CSI", "squall") == ["1.000*", "1.000*"]
     assert row(text, "All rain rates", "squall") == ["0.000*"]
-    alone = table(scores.sel({"method": ["squall"]}))
+    alone = score_table(scores.sel({"method": ["squall"]}))
     assert row(alone, "CSI", "squall") == ["1.000", "1.000"]
 
 
@@ -103,7 +103,7 @@ def test_table_of_undefined_scores_has_dashes() -> None:
     undefined = xr.Dataset(
         {name: scores[name] * np.nan for name in scores if name != "n_cases"}
     ).assign(n_cases=scores["n_cases"] * 0)
-    text = table(undefined)
+    text = score_table(undefined)
     assert "of 0 pooled cases" in text
     assert row(text, "CSI", "s-prog") == ["–"] * 8
     assert set(row(text, "All rain rates", "s-prog")) == {"–"}

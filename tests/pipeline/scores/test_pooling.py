@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from squall.pipeline.report.tables import table
+from squall.pipeline.report.tables import score_table
 from squall.pipeline.scores.pooling import on_common_axes, scales_of_grid
 from squall.pipeline.scores.skill import scores_from_sums
 from squall.pipeline.scores.sums import score_sums_by_method
@@ -54,7 +54,8 @@ def test_other_steps_are_pooled_in_bins_that_all_fill():
     assert five.data["n_cases"].values.ravel().tolist() == [1, 1]
     assert five.data["fss_observed2"].dims == every_5.data["fss_observed2"].dims
     scores = scores_from_sums(five + six)
-    assert "Lead times are ends of bins of 10 min, for the archives' steps differ." in table(scores)
+    comment = "ends of bins of 10 min, because the archives have different time steps."
+    assert f"Lead times are {comment}" in score_table(scores)
     # rain forecast on 64 pixels, at 5, 10 and 6 min; it came on 1, 2 and 1
     assert float(scores["csi"].isel(lead_time=0).squeeze()) == pytest.approx(4 / (3 * 64))
 

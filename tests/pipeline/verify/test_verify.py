@@ -46,7 +46,7 @@ def quick_report(result, monkeypatch):
     def words(title, sections, *, cautions=(), **rest):
         return "\n".join([title, *(section.title for section in sections), *cautions, str(rest)])
 
-    monkeypatch.setattr(verify_output, "plots", lambda scores: {})
+    monkeypatch.setattr(verify_output, "score_figures", lambda scores: {})
     monkeypatch.setattr(verify_output, "html_report", words)
 
 

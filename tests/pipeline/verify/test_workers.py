@@ -35,7 +35,7 @@ def config(chain, out, **changes):
 
 @pytest.fixture(autouse=True)
 def without_pictures(monkeypatch):
-    monkeypatch.setattr(verify_output, "plots", lambda scores: {})
+    monkeypatch.setattr(verify_output, "score_figures", lambda scores: {})
     monkeypatch.setattr(verify_output, "html_report", lambda *_, **__: "")
 
 

@@ -1,0 +1,10 @@
+from .fss import fss_windows_px as fss_windows_px
+from .intervals import with_intervals as with_intervals
+from .pooling import on_common_axes as on_common_axes
+from .pooling import scales_of_grid as scales_of_grid
+from .score import Score as Score
+from .skill import scores_from_sums as scores_from_sums
+from .skill import where_observed as where_observed
+from .sums import ScoreSums as ScoreSums
+from .sums import score_sums_by_method as score_sums_by_method
+from .table import SCORES as SCORES
