@@ -1,7 +1,7 @@
-"""How long a classic netCDF file has to be, by its header.
+"""The size that a classic netCDF file must have by its header.
 
-The netCDF library reads what is cut off a classic file (CDF-1, CDF-2, CDF-5) as zeros and says
-nothing, so a half-copied scan would count as dry. A cut-off netCDF-4 file does not open at all.
+If a classic file (CDF-1, CDF-2, CDF-5) is cut off, the netCDF library reads zeros without an error,
+so a half-copied scan would count as dry. A netCDF-4 file that is cut off cannot be opened.
 Format: https://docs.unidata.ucar.edu/netcdf-c/current/file_format_specifications.html
 """
 
@@ -13,12 +13,12 @@ _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 
 
 def expected_size(path: str) -> int | None:
-    """Bytes up to the end of the last value; None where the file is not classic netCDF.
+    """Compute the bytes up to the end of the last value; None if the file is not classic netCDF.
 
     Raises
     ------
     EOFError
-        If not even the header is whole.
+        If the header is cut off.
     """
     with Path(path).open("rb") as stream:
         magic = stream.read(4)
@@ -28,7 +28,7 @@ def expected_size(path: str) -> int | None:
 
 
 class _Header:
-    """A reader that stands behind the magic number of a classic file."""
+    """Reads the header of a classic file from behind its magic number."""
 
     def __init__(self, stream: BinaryIO, version: int, size: int) -> None:
         self._stream, self._size = stream, size
@@ -38,7 +38,7 @@ class _Header:
     def expected_size(self) -> int:
         records = self._integer(self._count_bytes)
         if records == 2 ** (8 * self._count_bytes) - 1:
-            records = 0  # a file still being streamed does not say
+            records = 0  # the number of records is unknown while a file is written
         lengths = [self._dimension() for _ in range(self._list_length())]
         self._skip_attributes()
         fixed, recorded = [self._stream.tell()], []
@@ -49,14 +49,14 @@ class _Header:
             else:
                 fixed.append(begin + size)
         if records and recorded:
-            # records are padded to 4 bytes, except where there is one record variable only
+            # records are padded to 4 bytes, unless there is only one record variable
             padded = [_padded(size) for _, size in recorded]
             stride = sum(padded) if len(recorded) > 1 else recorded[0][1]
             fixed += [begin + (records - 1) * stride + size for begin, size in recorded]
         return max(fixed)
 
     def _variable(self, lengths: list[int]) -> tuple[bool, int, int]:
-        """Whether it runs along the record dimension, where it begins, bytes (of one record)."""
+        """Whether a variable has the record dimension, its offset, and its bytes (per record)."""
         self._skip_name()
         dims = [self._integer(self._count_bytes) for _ in range(self._integer(self._count_bytes))]
         self._skip_attributes()
@@ -88,7 +88,7 @@ class _Header:
         return int.from_bytes(self._bytes(count), "big")
 
     def _bytes(self, count: int) -> bytes:
-        if count > self._size - self._stream.tell():  # before memory is taken for it
+        if count > self._size - self._stream.tell():  # before memory is allocated for it
             raise EOFError("cut off in its header")
         return self._stream.read(count)
 

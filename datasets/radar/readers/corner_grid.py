@@ -1,7 +1,7 @@
-"""The grid of a composite that is described by its corners and the size of its pixels.
+"""The grid of a composite whose file gives corners and the size of a pixel, as ODIM and KNMI do.
 
-Owns pixel centres from corners, as ODIM and KNMI files give them, and the check that projection,
-corners and pixels agree: they are written by different hands and often do not.
+Owns the pixel centres, and the check that projection, corners and pixel size agree: in many files
+they do not.
 """
 
 from functools import lru_cache
@@ -15,7 +15,7 @@ from squall.datasets.radar.coordinates import in_metres
 from squall.datasets.radar.product import check_scan_shape
 
 MAX_CRS_TEXT = 4096
-# corner -> its distance from the lower left one, in widths and heights of the grid
+# corner -> its distance from the lower left corner, in widths and heights of the grid
 CORNERS = {"LL": (0, 0), "UL": (0, 1), "UR": (1, 1), "LR": (1, 0)}
 
 
@@ -27,54 +27,49 @@ def corner_grid(
     corners: tuple[tuple[str, float, float], ...],
     lower_left: tuple[float, float] | None = None,
 ) -> Grid:
-    """North-up grid of pixel centres; cached, since PROJ is slow and all files say the same.
+    """Make the north-up grid of pixel centres.
+
+    The result is cached, because PROJ is slow and a network's files have the same grid.
 
     Parameters
     ----------
-    projection : PROJ string (or what else PROJ reads).
+    projection : PROJ string, EPSG code or WKT.
     shape : (H, W).
     pixel : height and width of a pixel, metres; degrees where the projection is geographic.
     corners : (name, longitude, latitude) of outer corners of the grid, names as in `CORNERS`.
-    lower_left : x and y of the outer lower left corner, metres, where the file gives it; else the
-        first of the corners places the grid.
+    lower_left : x and y of the outer lower left corner, metres, if the file gives it; otherwise
+        it is computed from the first corner.
 
     Raises
     ------
     DataError
-        If PROJ cannot read the projection, or a corner lies more than half a pixel from where
-        the others and the pixel size place it.
+        If PROJ cannot read the projection, or a corner lies more than half a pixel from its
+        position by ``lower_left`` and the pixel size.
     """
     check_scan_shape(*shape)
-    crs, factor = _crs(projection)
+    crs, metres_per_unit = _crs(projection)
     height, width = pixel
     if not (0 < height < np.inf and 0 < width < np.inf):
         raise DataError(f"has pixels of {width} × {height}, expected positive sizes")
-    project = None if crs.is_geographic else pyproj.Proj(crs)
-    places = {}
+    to_xy = _lonlat if crs.is_geographic else pyproj.Proj(crs)
+    origins = {}
     for name, longitude, latitude in corners:
-        x, y = (longitude, latitude) if project is None else project(longitude, latitude)
+        x, y = to_xy(longitude, latitude)
         if not np.isfinite([x, y]).all():
             raise DataError(
                 f"corner {name} at longitude {longitude}, latitude {latitude} lies outside the "
                 f"projection '{projection}'"
             )
         across, up = CORNERS[name]
-        places[name] = (
-            x * factor - across * shape[1] * width,
-            y * factor - up * shape[0] * height,
+        origins[name] = (
+            x * metres_per_unit - across * shape[1] * width,
+            y * metres_per_unit - up * shape[0] * height,
         )
     if lower_left is None:
-        if not places:
+        if not origins:
             raise DataError(f"has none of the corners {', '.join(CORNERS)}")
-        lower_left = next(iter(places.values()))
-    for name, (x, y) in places.items():
-        off_x, off_y = (x - lower_left[0]) / width, (y - lower_left[1]) / height
-        if max(abs(off_x), abs(off_y)) > 0.5:
-            raise DataError(
-                f"corner {name} lies {off_x:.2f} pixels in x and {off_y:.2f} in y from where the "
-                f"projection '{projection}' and pixels of {width:g} × {height:g} put it; where "
-                "the file's are wrong, set 'crs' or 'coordinate_units' in the network configuration"
-            )
+        lower_left = next(iter(origins.values()))
+    _check_corners(origins, lower_left, pixel, projection)
     columns, rows = np.arange(shape[1]) + 0.5, shape[0] - 0.5 - np.arange(shape[0])
     try:
         return Grid(
@@ -86,8 +81,30 @@ def corner_grid(
         raise DataError(f"coordinates: {error}") from error
 
 
+def _lonlat(longitude: float, latitude: float) -> tuple[float, float]:
+    return longitude, latitude
+
+
+def _check_corners(
+    origins: dict[str, tuple[float, float]],
+    lower_left: tuple[float, float],
+    pixel: tuple[float, float],
+    projection: str,
+) -> None:
+    """Reject corners that disagree: each corner gives an ``origins`` position of the lower left."""
+    height, width = pixel
+    for name, (x, y) in origins.items():
+        off_x, off_y = (x - lower_left[0]) / width, (y - lower_left[1]) / height
+        if max(abs(off_x), abs(off_y)) > 0.5:
+            raise DataError(
+                f"corner {name} lies {off_x:.2f} pixels in x and {off_y:.2f} in y from where the "
+                f"projection '{projection}' and pixels of {width:g} × {height:g} put it; where "
+                "the file's are wrong, set 'crs' or 'coordinate_units' in the network configuration"
+            )
+
+
 def _crs(text: str) -> tuple[pyproj.CRS, float]:
-    """A CRS and its axis unit in metres; 1 for degrees."""
+    """Read a CRS; returns it with the length of its axis unit in metres, 1 for degrees."""
     if len(text) > MAX_CRS_TEXT:
         raise DataError(f"has a projection of {len(text)} characters")
     try:

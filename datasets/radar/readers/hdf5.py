@@ -1,8 +1,8 @@
-"""Reading HDF5 files that strangers wrote: only what lies in the file itself, and never much of it.
+"""Safe reading of HDF5 files from elsewhere: links, attributes and images for ODIM and KNMI.
 
-Owns links, attributes and images for the ODIM and KNMI readers. HDF5 files may point to other
-files, claim any size and name filters that are loaded as code; what a radar composite never needs
-is refused here before it is followed, allocated or decompressed.
+An HDF5 file may point to other files, claim any size, and name filters that are loaded as code.
+Radar composites need none of this, so it is rejected before a link is followed, memory allocated or
+a chunk decompressed.
 """
 
 import re
@@ -18,15 +18,15 @@ from h5py import h5l, h5z
 from squall.datasets.errors import DataError, first_line
 from squall.datasets.radar.product import check_scan_shape
 
-MAX_MEMBERS = 10_000  # of one group; a day of one-minute scans has 1440
+MAX_MEMBERS = 10_000  # of a group; a day of one-minute scans has 1440
 MAX_ATTRIBUTE_BYTES = 2**16
-# each at most once, so that a small file cannot unpack to a huge one
+# each may occur once, so that a small file cannot unpack to a huge one
 FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, h5z.FILTER_SZIP}
 
 
 @contextmanager
 def open_hdf5(path: str) -> Iterator[h5py.File]:
-    """Open a file for reading, without a lock: archives lie on read-only and network disks."""
+    """Open a file for reading, without a lock: files may lie on read-only or network disks."""
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
@@ -36,12 +36,12 @@ def open_hdf5(path: str) -> Iterator[h5py.File]:
 
 
 def member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
-    """What lies under a name in a group; None if nothing does.
+    """Return the member of a group by its name; None if there is none.
 
     Raises
     ------
     DataError
-        If the name is a soft or an external link. A soft link may lead through an external one,
+        If the name is a soft or an external link: a soft link may lead through an external one,
         and radar files need neither.
     """
     links, key = group.id.links, name.encode()
@@ -53,54 +53,54 @@ def member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
 
 
 def subgroup(group: h5py.Group, name: str) -> h5py.Group | None:
-    """The group under a name, None where there is none."""
-    found = member(group, name)
-    return found if isinstance(found, h5py.Group) else None
+    """Return the subgroup of a group by its name; None if there is none."""
+    child = member(group, name)
+    return child if isinstance(child, h5py.Group) else None
 
 
 def numbered_groups(group: h5py.Group, stem: str) -> dict[str, h5py.Group]:
-    """Groups ``stem1``, ``stem2`` … in the order of their numbers."""
+    """Return the groups ``stem1``, ``stem2`` … in the order of their numbers."""
     if len(group) > MAX_MEMBERS:
         raise DataError(f"{group.name} has {len(group)} members, at most {MAX_MEMBERS} are read")
     names = [name for name in group if re.fullmatch(rf"{stem}\d{{1,6}}", name, re.ASCII)]
-    found = {
+    members = {
         name: subgroup(group, name) for name in sorted(names, key=lambda n: int(n[len(stem) :]))
     }
-    return {name: one for name, one in found.items() if one is not None}
+    return {name: child for name, child in members.items() if child is not None}
 
 
 def image(group: h5py.Group, name: str) -> h5py.Dataset:
-    """A dataset of two dimensions that is safe to read; nothing of it is read yet.
+    """Return a dataset of two dimensions that is safe to read, without reading it.
 
     Raises
     ------
     DataError
-        If there is none, it holds no numbers, is absurdly large, or lies in other files.
+        If there is none, it does not hold numbers, is absurdly large, or lies in other files.
     """
-    found, place = member(group, name), _place(group, name)
-    if not isinstance(found, h5py.Dataset):
+    dataset, place = member(group, name), _place(group, name)
+    if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"has no image {place}")
-    if found.shape is None or len(found.shape) != 2:
-        raise DataError(f"image {place} has shape {found.shape}, expected rows and columns")
-    check_scan_shape(*found.shape)
-    if found.dtype.kind not in "iuf" or found.dtype.itemsize > 8:
-        raise DataError(f"image {place} holds {found.dtype}, expected numbers")
-    if found.is_virtual or found.external:
+    if dataset.shape is None or len(dataset.shape) != 2:
+        raise DataError(f"image {place} has shape {dataset.shape}, expected rows and columns")
+    check_scan_shape(*dataset.shape)
+    if dataset.dtype.kind not in "iuf" or dataset.dtype.itemsize > 8:
+        raise DataError(f"image {place} holds {dataset.dtype}, expected numbers")
+    if dataset.is_virtual or dataset.external:
         raise DataError(f"image {place} lies in other files, which are not followed")
-    if found.chunks is not None:
-        check_scan_shape(*found.chunks)
-    properties = found.id.get_create_plist()
+    if dataset.chunks is not None:
+        check_scan_shape(*dataset.chunks)
+    properties = dataset.id.get_create_plist()
     filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
     if not set(filters) <= FILTERS or len(set(filters)) < len(filters):
         raise DataError(
             f"image {place} is packed with HDF5 filters {filters}, expected at most one each of "
             "deflate, shuffle, fletcher32 and szip; repack the file, for example with h5repack"
         )
-    return found
+    return dataset
 
 
 def text(owner: h5py.Group, name: str) -> str | None:
-    """An attribute as text, however the producer stored it; None where it is missing."""
+    """Read an attribute as text, stored as bytes or as a string; None if it is missing."""
     value = _single(owner, name)
     if value is None or isinstance(value, str):
         return value
@@ -110,7 +110,7 @@ def text(owner: h5py.Group, name: str) -> str | None:
 
 
 def number(owner: h5py.Group, name: str) -> float | None:
-    """An attribute as a number, which may be NaN or infinite; None where it is missing."""
+    """Read an attribute as a number, which may be NaN or infinite; None if it is missing."""
     value = _single(owner, name)
     if value is None:
         return None
@@ -123,7 +123,7 @@ def number(owner: h5py.Group, name: str) -> float | None:
 
 
 def finite(owner: h5py.Group, name: str) -> float | None:
-    """An attribute as a finite number; None where it is missing."""
+    """Read an attribute as a finite number; None if it is missing."""
     value = number(owner, name)
     if value is not None and not np.isfinite(value):
         raise DataError(f"attribute {_place(owner, name)} is {value}, expected a finite number")
@@ -131,7 +131,7 @@ def finite(owner: h5py.Group, name: str) -> float | None:
 
 
 def required(owner: h5py.Group, name: str) -> float:
-    """An attribute that must be there, as a finite number."""
+    """Read a required attribute as a finite number."""
     value = finite(owner, name)
     if value is None:
         raise DataError(f"attribute {_place(owner, name)} is missing")
@@ -139,7 +139,7 @@ def required(owner: h5py.Group, name: str) -> float:
 
 
 def numbers(owner: h5py.Group, name: str) -> npt.NDArray[np.float64] | None:
-    """An attribute as a flat array of numbers; None where it is missing."""
+    """Read an attribute as a flat array of numbers; None if it is missing."""
     value = _attribute(owner, name)
     if value is None:
         return None
@@ -150,7 +150,7 @@ def numbers(owner: h5py.Group, name: str) -> npt.NDArray[np.float64] | None:
 
 
 def _single(owner: h5py.Group, name: str) -> Any:
-    """The value of an attribute that holds one, a Python object; None where it is missing."""
+    """The value of an attribute with a single value, as a Python object; None if missing."""
     value = _attribute(owner, name)
     if isinstance(value, np.ndarray):
         if value.size != 1:

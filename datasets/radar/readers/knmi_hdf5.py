@@ -1,18 +1,18 @@
 """KNMI HDF5 radar composites, such as RAD_NL25_RAC_RT (rain) and RAD_NL25_PCP_NA (reflectivity).
 
 Source: Roozekrans and Holleman (2003), KNMI HDF5 data format specification v3.5, and files of the
-KNMI Data Platform. What the reader settles:
+KNMI Data Platform. How the reader interprets the files:
 
 - ``image_geo_parameter`` names quantity and unit: REFLECTIVITY_[DBZ], PRECIP_[MM], ….
-- ``calibration_formulas``, like GEO=0.010000*PV+0.000000, turns pixel values PV into these units.
-- ``calibration_out_of_image`` (255, 65535) is not observed. So is ``calibration_missing_data``
-  (65534), except where it is 0: that is what a pixel without echo holds in reflectivity composites
-  and a dry one in accumulations, so 0 is dry.
-- Time: ``image_datetime_valid`` of the image, else ``product_datetime_end``. An accumulation runs
-  from ``product_datetime_start`` to ``product_datetime_end``.
-- Lengths are kilometres: pixel sizes, and the Earth's radii in ``projection_proj4_params``, which
-  PROJ would take for metres. Row 0 is the northernmost, and offsets count pixels from the
-  projection's origin to the outer upper left corner.
+- ``calibration_formulas``, like GEO=0.010000*PV+0.000000, converts pixel values PV to this unit.
+- ``calibration_out_of_image`` (255, 65535) is not observed. ``calibration_missing_data`` (65534) is
+  not observed either, unless it is 0: then it is dry, because 0 is stored in pixels without echo of
+  reflectivity composites and in dry pixels of accumulations.
+- The valid time is ``image_datetime_valid`` of the image, or ``product_datetime_end`` without it.
+  An accumulation runs from ``product_datetime_start`` to ``product_datetime_end``.
+- Pixel sizes and the Earth's radii in ``projection_proj4_params`` are kilometres; PROJ would read
+  the radii as metres. Row 0 is the northernmost. Offsets count pixels from the projection's origin
+  to the outer upper left corner.
 """
 
 import math
@@ -46,16 +46,16 @@ from squall.datasets.radar.readers.hdf5 import (
 from squall.datasets.radar.readers.one_chunk import read_scan
 from squall.datasets.radar.units import parse_unit
 
-# English in every locale, which strptime's %b is not
+# always English, whereas %b of strptime depends on the locale
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 CORNER_ORDER = ("LL", "UL", "UR", "LR")
-SMALLEST_EARTH_M = 1e6
+SMALLEST_EARTH_M = 1e6  # a smaller radius is in kilometres
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 
 
 @contextmanager
 def open_knmi(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
-    """Open a KNMI file and give the one scan in the image ``config.variable``.
+    """Open a KNMI file and yield the scan in the image ``config.variable``.
 
     Raises
     ------
@@ -69,14 +69,14 @@ def open_knmi(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
 def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
     chosen = subgroup(root, config.variable) if "/" not in config.variable else None
     if chosen is None:
-        there = ", ".join(
+        images = ", ".join(
             f"{name} ({text(group, 'image_geo_parameter')})"
             for name, group in numbered_groups(root, "image").items()
         )
-        raise DataError(f"has no image '{config.variable}', only: {there or 'none at all'}")
+        raise DataError(f"has no image '{config.variable}', only: {images or 'none at all'}")
     units = _units(chosen, config)
-    quantity = parse_unit(config.units or units)[0]
-    time, interval = _time(root, chosen, quantity == "accumulation", config)
+    is_accumulation = parse_unit(config.units or units)[0] == "accumulation"
+    time, interval = _time(root, chosen, is_accumulation, config)
     pixels = image(chosen, "image_data")
 
     def read_stored(scan: int) -> npt.NDArray[Any]:
@@ -94,7 +94,7 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
 
 
 def _units(chosen: h5py.Group, config: RadarNetworkConfig) -> str:
-    """The unit in brackets: ``dBZ`` of REFLECTIVITY_[DBZ]."""
+    """The unit in brackets of ``image_geo_parameter``: ``DBZ`` of REFLECTIVITY_[DBZ]."""
     parameter = text(chosen, "image_geo_parameter") or ""
     bracketed = re.search(r"\[(.*)\]", parameter)
     try:
@@ -111,7 +111,7 @@ def _units(chosen: h5py.Group, config: RadarNetworkConfig) -> str:
 
 
 def _time(
-    root: h5py.File, chosen: h5py.Group, accumulated: bool, config: RadarNetworkConfig
+    root: h5py.File, chosen: h5py.Group, is_accumulation: bool, config: RadarNetworkConfig
 ) -> tuple[pd.Timestamp, pd.Timedelta | None]:
     overview = subgroup(root, "overview")
     start = end = None
@@ -122,14 +122,14 @@ def _time(
     time = end if valid is None else valid
     if time is None:
         raise DataError("has no time: no product_datetime_end in /overview")
-    if not accumulated:
+    if not is_accumulation:
         return time, None
-    # an image of a forecast is valid elsewhere, and the product's span is not its own
+    # an image with another valid time is a forecast, which the product's start does not describe
     return accumulation_times(start if time == end else None, time, config)
 
 
 def _moment(group: h5py.Group, name: str) -> pd.Timestamp | None:
-    """Time like ``26-AUG-2010;06:00:00.000``, UTC."""
+    """Read a time (UTC) like ``26-AUG-2010;06:00:00.000``; None if it is missing."""
     written = text(group, name)
     if written is None:
         return None
@@ -158,33 +158,38 @@ def _grid(root: h5py.File, shape: tuple[int, int], config: RadarNetworkConfig) -
             f"{sizes[0]:g} × {sizes[1]:g}"
         )
     mapping = subgroup(geographic, "map_projection")
-    described = text(mapping, "projection_proj4_params") if mapping is not None else None
-    projection = config.crs or (described and proj_in_metres(described))
+    proj_text = text(mapping, "projection_proj4_params") if mapping is not None else None
+    projection = config.crs or (proj_text and proj_in_metres(proj_text))
     if not projection:
         raise DataError("has no projection_proj4_params; set 'crs' in the network configuration")
-    factor = LENGTHS_M.get(config.coordinate_units or "km", 1.0)
-    width = required(geographic, "geo_pixel_size_x") * factor
-    height = abs(required(geographic, "geo_pixel_size_y")) * factor
+    metres = LENGTHS_M.get(config.coordinate_units or "km", 1.0)
+    width = required(geographic, "geo_pixel_size_x") * metres
+    height = abs(required(geographic, "geo_pixel_size_y")) * metres
     left = required(geographic, "geo_column_offset") * width
     # rows count downwards from the projection's origin
     bottom = -(required(geographic, "geo_row_offset") + shape[0]) * height
-    given = numbers(geographic, "geo_product_corners")
-    corners: tuple[tuple[str, float, float], ...] = ()
-    if given is not None:
-        if given.size != 8:
-            raise DataError(f"geo_product_corners has {given.size} numbers, expected 8")
-        pairs = given.reshape(4, 2).tolist()
-        corners = tuple((name, x, y) for name, (x, y) in zip(CORNER_ORDER, pairs, strict=True))
+    corners = _corners(geographic)
     return corner_grid(projection, shape, (height, width), corners, (left, bottom))
 
 
-def proj_in_metres(described: str) -> str:
-    """A PROJ string with all lengths in metres; KNMI writes the Earth's radii in kilometres."""
-    radius = re.search(rf"\+?\b[aR]=({NUMBER})", described)
+def _corners(geographic: h5py.Group) -> tuple[tuple[str, float, float], ...]:
+    """Name, longitude and latitude of the corners; none if the file does not give them."""
+    degrees = numbers(geographic, "geo_product_corners")
+    if degrees is None:
+        return ()
+    if degrees.size != 8:
+        raise DataError(f"geo_product_corners has {degrees.size} numbers, expected 8")
+    pairs = degrees.reshape(4, 2).tolist()
+    return tuple((name, lon, lat) for name, (lon, lat) in zip(CORNER_ORDER, pairs, strict=True))
+
+
+def proj_in_metres(proj_text: str) -> str:
+    """Write all lengths of a PROJ string in metres; KNMI gives the Earth's radii in kilometres."""
+    radius = re.search(rf"\+?\b[aR]=({NUMBER})", proj_text)
     if radius is None or float(radius[1]) > SMALLEST_EARTH_M:
-        return described
+        return proj_text
     lengths = re.compile(rf"\b(a|b|R|x_0|y_0)=({NUMBER})")
-    metres = lengths.sub(lambda m: f"{m[1]}={float(m[2]) * 1000:.12g}", described)
+    metres = lengths.sub(lambda m: f"{m[1]}={float(m[2]) * 1000:.12g}", proj_text)
     return re.sub(r"\+units=\w+", "", metres)
 
 
@@ -193,7 +198,7 @@ def _packing(
 ) -> Packing:
     calibration = subgroup(chosen, "calibration")
     if calibration is None:
-        # files with several images of one kind describe the first
+        # files with several images of the same kind may describe only the first
         first = subgroup(root, "image1")
         calibration = None if first is None else subgroup(first, "calibration")
     if calibration is None:
@@ -215,8 +220,9 @@ def _packing(
     lost = number(calibration, "calibration_missing_data")
     if outside is None and not lost and not config.missing_values:
         raise DataError(
-            f"{calibration.name} says of no value that it is out of the image: what no radar sees "
-            "cannot be told from dry; list such values under 'missing_values'"
+            f"{calibration.name} has no calibration_out_of_image, so pixels outside radar "
+            "coverage cannot be told from dry ones; list the values that mean not observed under "
+            "'missing_values' in the network configuration"
         )
     missing = {value for value in (outside, lost or None) if value is not None}
     return Packing(

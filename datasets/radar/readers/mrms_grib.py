@@ -1,15 +1,15 @@
 """NOAA MRMS GRIB2 files, plain or gzipped: one message, one scan, latitude and longitude.
 
 Source: the MRMS parameter tables (nssl.noaa.gov/projects/mrms/operational/tables.php, v11.5 to
-v12), discipline 209. What the reader settles:
+v12), discipline 209. How the reader interprets the files:
 
-- Rain rates and accumulations: -3 is no coverage and -1 missing, both not observed.
-- Reflectivity: -999 is no coverage, not observed. -99, "missing" in the table, is what pixels that
-  a radar sees hold where there is no echo (JCSDA-internal/ioda-converters#1475): dry.
-- An accumulation's interval follows from its parameter number; the time in the file is its end.
-- Longitudes become -180 … 180. Latitudes and longitudes are taken as WGS 84: the sphere in the
-  header is none that the radars' places refer to.
-- Simple and PNG packing only, which is what MRMS is packed with; others could ask for any memory.
+- Rain rates and accumulations: -3 (no coverage) and -1 (missing) are not observed.
+- Reflectivity: -999 (no coverage) is not observed. -99 is "missing" in the table, but it is stored
+  in observed pixels without echo (JCSDA-internal/ioda-converters#1475), so it is dry.
+- The parameter number gives the interval of an accumulation; the time in the file is its end.
+- Longitudes become -180 … 180. The coordinates are WGS 84, not on the header's sphere: the radars'
+  positions do not refer to that sphere.
+- Only simple and PNG packing are read, which MRMS uses; other packings could need any memory.
 """
 
 import gzip
@@ -35,7 +35,7 @@ from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape
 from squall.datasets.radar.units import parse_unit
 
-MAX_BYTES = 2**28  # of one message, unpacked from gzip; simply packed CONUS scans have 50 MB
+MAX_BYTES = 2**28  # of a message, unpacked from gzip; simply packed CONUS scans have 50 MB
 DISCIPLINE = 209
 HOURS = (1, 3, 6, 12, 24, 48, 72)
 RATE = (6, 1)
@@ -52,18 +52,18 @@ GREY = 0  # colour type of a PNG
 
 @contextmanager
 def open_mrms(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
-    """Open a ``.grib2`` or ``.grib2.gz`` file and give its scan.
+    """Open a ``.grib2`` or ``.grib2.gz`` file and yield its scan.
 
     Raises
     ------
     ConfigError
         If ecCodes is not installed.
     DataError
-        If the file is broken, holds more than one message, or no rain and no reflectivity.
+        If the file is broken, has more than one message, or has neither rain nor reflectivity.
     """
     try:
         import eccodes
-    except (ImportError, RuntimeError) as error:  # RuntimeError: bindings without the library
+    except (ImportError, RuntimeError) as error:  # RuntimeError: the C library is missing
         raise ConfigError(
             f"reading MRMS needs ecCodes: pip install 'squall[grib]' ({error})"
         ) from error
@@ -79,7 +79,7 @@ def open_mrms(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
 
 
 class _Header:
-    """Keys of a GRIB message, with errors in our words."""
+    """Keys of a GRIB message; an unreadable key raises `DataError`."""
 
     def __init__(self, eccodes: Any, handle: int) -> None:
         self.eccodes, self.handle = eccodes, handle
@@ -91,7 +91,7 @@ class _Header:
             raise DataError(f"has no readable GRIB key '{key}': {error}") from error
 
     def values(self) -> npt.NDArray[np.float64]:
-        """All values in the message's order, NaN where a bitmap leaves them out."""
+        """Read all values in the message's order, NaN where a bitmap omits them."""
         try:
             self.eccodes.codes_set(self.handle, "missingValue", math.nan)
             return self.eccodes.codes_get_values(self.handle)
@@ -100,7 +100,7 @@ class _Header:
 
 
 def _message(path: str) -> bytes:
-    """The bytes of the file's one GRIB2 message."""
+    """Read the bytes of the file's only GRIB2 message."""
     try:
         with Path(path).open("rb") as plain:
             zipped = plain.read(2) == b"\x1f\x8b"
@@ -153,8 +153,8 @@ def _product(header: _Header, message: bytes, config: RadarNetworkConfig) -> Pro
     return Product(
         grid=_grid(
             shape,
-            tuple(header[f"latitudeOf{end}GridPointInDegrees"] for end in ("First", "Last")),
-            tuple(header[f"longitudeOf{end}GridPointInDegrees"] for end in ("First", "Last")),
+            tuple(header[f"latitudeOf{edge}GridPointInDegrees"] for edge in ("First", "Last")),
+            tuple(header[f"longitudeOf{edge}GridPointInDegrees"] for edge in ("First", "Last")),
             east_first,
             config.crs or "EPSG:4326",
         ),
@@ -166,15 +166,15 @@ def _product(header: _Header, message: bytes, config: RadarNetworkConfig) -> Pro
 
 
 def _check_packing(header: _Header, message: bytes, shape: tuple[int, int]) -> None:
-    """Refuse messages whose sections disagree on how many values there are.
+    """Reject messages whose sections disagree on the number of values.
 
-    ecCodes takes memory for what the section at hand says.
+    ecCodes would allocate memory for the number in any section.
     """
     pixels, packing = shape[0] * shape[1], header["packingType"]
     if packing not in PACKINGS:
         raise DataError(f"is packed as {packing}, expected one of {', '.join(PACKINGS)}")
     packed, points = header["numberOfValues"], header["numberOfDataPoints"]
-    # with a bitmap fewer values than pixels are packed
+    # with a bitmap, fewer values than pixels are packed
     if points != pixels or packed > pixels or (packed < pixels and not header["bitmapPresent"]):
         raise DataError(
             f"has {packed} values at {points} points for {shape[0]} × {shape[1]} pixels"
@@ -185,7 +185,7 @@ def _check_packing(header: _Header, message: bytes, shape: tuple[int, int]) -> N
     if bits and packing == "grid_simple" and len(section) * 8 < bits * packed:
         raise DataError(f"is cut off: {len(section)} bytes for {packed} values of {bits} bits")
     if bits and packing == "grid_png":
-        width, height = (int.from_bytes(section[at : at + 4], "big") for at in (16, 20))
+        width, height = (int.from_bytes(section[i : i + 4], "big") for i in (16, 20))
         if section[12:16] != b"IHDR" or width * height != pixels:
             raise DataError(f"holds a PNG of {height} × {width} for {shape[0]} × {shape[1]} pixels")
         if section[25] != GREY or header["bitmapPresent"] or bits > 16:
@@ -198,13 +198,13 @@ def _data_section(header: _Header, message: bytes) -> bytes:
 
 
 def _values(header: _Header, message: bytes, packing: Packing) -> npt.NDArray[Any]:
-    """All values in the message's order, packed as in ``packing``."""
+    """All values in the message's order, as numbers stored by ``packing``."""
     if header["bitsPerValue"] == 0:
         return np.full(header["numberOfDataPoints"], header["referenceValue"], dtype=np.float32)
     if header["packingType"] == "grid_png":
         return _picture(_data_section(header, message)).ravel()
     values = header.values()
-    if _is_plain(packing):
+    if packing.scale == 1 and packing.offset == 0:
         return values
     values -= packing.offset
     values /= packing.scale
@@ -212,26 +212,22 @@ def _values(header: _Header, message: bytes, packing: Packing) -> npt.NDArray[An
 
 
 def _picture(section: bytes) -> npt.NDArray[np.unsignedinteger]:
-    """Numbers in a grey PNG; by Pillow, since ecCodes ends the process where one is broken."""
+    """Decode a grey PNG with Pillow: ecCodes ends the process if the PNG is broken."""
     depth = section[24]
     try:
         with Image.open(io.BytesIO(section), formats=["PNG"]) as picture:
             if depth > 8:
                 return np.asarray(picture).astype(np.uint16)
-            # Pillow spreads fewer bits over 0 … 255
+            # Pillow scales numbers of fewer bits to 0 … 255
             return np.asarray(picture.convert("L")) // np.uint8(255 // (2**depth - 1))
     except (OSError, SyntaxError, ValueError, ZeroDivisionError) as error:
         raise DataError(f"its PNG cannot be decoded: {error}") from error
 
 
-def _is_plain(packing: Packing) -> bool:
-    return packing.scale == 1 and packing.offset == 0
-
-
 def _packing(header: _Header, units: str, config: RadarNetworkConfig) -> Packing:
-    """How `stored` gives the values: as packed where 2 bytes hold them, which are quick to code.
+    """How `_values` returns the values: as packed if they have up to 16 bits, else unpacked.
 
-    Else as they are, when scale and offset are 1 and 0.
+    Packed 2-byte numbers are encoded with a table, which is fast.
     """
     reflectivity = parse_unit(config.units or units)[0] == "reflectivity"
     missing, dry = ((-999.0,), (-99.0,)) if reflectivity else ((-3.0, -1.0), ())
@@ -247,14 +243,14 @@ def _packing(header: _Header, units: str, config: RadarNetworkConfig) -> Packing
         raise DataError("has a scale that is no finite number")
 
     def packed(values: tuple[float, ...]) -> tuple[float, ...]:
-        places = ((value - offset) / scale for value in values)
-        return tuple(float(round(at)) for at in places if abs(at - round(at)) < 0.01)
+        numbers = ((value - offset) / scale for value in values)
+        return tuple(float(round(n)) for n in numbers if abs(n - round(n)) < 0.01)
 
     return Packing(units, scale, offset, missing=packed(missing), dry=packed(dry))
 
 
 def _units(header: _Header, config: RadarNetworkConfig) -> tuple[str, pd.Timedelta | None]:
-    """Units and, of an accumulation, the interval."""
+    """Units, and the interval of an accumulation."""
     parameter = header["parameterCategory"], header["parameterNumber"]
     if header["discipline"] == DISCIPLINE:
         if parameter == RATE:
@@ -266,8 +262,8 @@ def _units(header: _Header, config: RadarNetworkConfig) -> tuple[str, pd.Timedel
         if parameter in REFLECTIVITY:
             return "dBZ", None
     if config.units is not None:
-        accumulated = parse_unit(config.units)[0] == "accumulation"
-        return config.units, config.accumulation if accumulated else None
+        is_accumulation = parse_unit(config.units)[0] == "accumulation"
+        return config.units, config.accumulation if is_accumulation else None
     raise DataError(
         f"holds GRIB parameter {header['discipline']}-{parameter[0]}-{parameter[1]}, which is no "
         "rain rate, accumulation or reflectivity composite of MRMS; if it is, set 'units'"
@@ -292,7 +288,7 @@ def _grid(
     east_first: bool,
     crs: str,
 ) -> Grid:
-    """North-up grid of first and last latitudes and longitudes, in the message's order."""
+    """Make the north-up grid from the first and last latitude and longitude of the message."""
     west, east = longitudes[::-1] if east_first else longitudes
     if not (-90 <= min(latitudes) < max(latitudes) <= 90 and -360 <= west <= 360):
         raise DataError(f"has latitudes {latitudes} and longitudes {longitudes}")

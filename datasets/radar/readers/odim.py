@@ -1,17 +1,17 @@
 """OPERA ODIM HDF5 composites: quantities RATE, ACRR and reflectivity, ODIM 2.0 to 2.4.
 
 Source: Michelson et al., EUMETNET OPERA weather radar information model for implementation with
-the HDF5 file format, versions 2.0 to 2.4. What the reader settles:
+the HDF5 file format, versions 2.0 to 2.4. How the reader interprets the files:
 
-- Attributes stand on the data, dataset or root level; the innermost counts. ODYSSEY (until 2024)
-  gives quantity, gain and nodata on the dataset, CIRRUS and NIMBUS on the data.
-- Time: an accumulation's is its end, /datasetN/what enddate and endtime. Of rates and reflectivity
-  it is the nominal time, /what date and time, since their start and end only tell when the radars
-  scanned; where a file holds several scans of the quantity, each one's end.
-- ``undetect`` is dry, ``nodata`` not observed. A file that gives both the same number cannot tell
-  them apart, and all of these are not observed. ``nodata`` is mandatory: without it the sea beyond
-  the radars would be dry. Gain and offset are 1 and 0 where missing, as ODIM says.
-- Corners are outer corners of the corner pixels; row 0 is the northernmost.
+- Attributes are on the data, dataset or root level; the innermost counts. ODYSSEY (until 2024)
+  writes quantity, gain and nodata on the dataset, CIRRUS and NIMBUS on the data.
+- The valid time of an accumulation is its end, enddate and endtime of /datasetN/what. For rates and
+  reflectivity it is the nominal time, date and time of /what, because their start and end only say
+  when the radars scanned. If a file has several scans of the quantity, it is the end of each scan.
+- ``undetect`` is dry, ``nodata`` is not observed. If both have the same number, these pixels are
+  not observed. ``nodata`` is required: without it the sea beyond the radars would be dry. A missing
+  gain is 1 and a missing offset 0, as ODIM says.
+- Corners are the outer corners of the corner pixels; row 0 is the northernmost.
 """
 
 import re
@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Entry:
-    """One group /datasetN/dataM of the wanted quantity, with the groups that describe it."""
+    """A group /datasetN/dataM with the wanted quantity, and the groups that describe it."""
 
     data: h5py.Group
     what: tuple[h5py.Group, ...]  # innermost first
@@ -63,13 +63,13 @@ class _Entry:
 
 @contextmanager
 def open_odim(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
-    """Open an ODIM file and give the scans of the quantity ``config.variable``.
+    """Open an ODIM file and yield the scans of the quantity ``config.variable``.
 
     Raises
     ------
     DataError
-        If the file is broken, holds no Cartesian product with this quantity, or holds it twice
-        for one time.
+        If the file is broken, has no Cartesian product with this quantity, or has two for the
+        same time.
     """
     with open_hdf5(path) as root:
         yield _product(root, config)
@@ -86,25 +86,23 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
     units = UNITS.get(config.variable) or config.units
     if units is None:
         raise DataError(
-            f"quantity '{config.variable}' is none of {', '.join(UNITS)}; set 'units' in the "
+            f"quantity '{config.variable}' is not one of {', '.join(UNITS)}; set 'units' in the "
             "network configuration if it is rain or reflectivity"
         )
-    accumulated = parse_unit(config.units or units)[0] == "accumulation"
-    times, intervals = _times(what, entries, accumulated, config)
+    is_accumulation = parse_unit(config.units or units)[0] == "accumulation"
+    times, intervals = _times(what, entries, is_accumulation, config)
     images = [image(entry.data, "data") for entry in entries]
-    grids = [_grid(entry, one.shape, config) for entry, one in zip(entries, images, strict=True)]
-    packings = [
-        _packing(entry, one.dtype, units, config)
-        for entry, one in zip(entries, images, strict=True)
-    ]
-    moved = any(grid is not grids[0] and grids[0].difference(grid) for grid in grids)
-    if moved or any(packing != packings[0] for packing in packings):
+    pairs = list(zip(entries, images, strict=True))
+    grids = [_grid(entry, pixels.shape, config) for entry, pixels in pairs]
+    packings = [_packing(entry, pixels.dtype, units, config) for entry, pixels in pairs]
+    grids_differ = any(grid is not grids[0] and grids[0].difference(grid) for grid in grids)
+    if grids_differ or any(packing != packings[0] for packing in packings):
         raise DataError(f"its scans of '{config.variable}' differ in grid or packing")
     return Product(grids[0], times, intervals, packings[0], lambda scan: read_scan(images[scan]))
 
 
 def _entries(root: h5py.File, quantity: str) -> list[_Entry]:
-    found, others = [], set()
+    entries, other_quantities = [], set()
     for dataset in numbered_groups(root, "dataset").values():
         for data in numbered_groups(dataset, "data").values():
             levels = (data, dataset, root)
@@ -112,44 +110,43 @@ def _entries(root: h5py.File, quantity: str) -> list[_Entry]:
                 tuple(g for g in (subgroup(level, name) for level in levels) if g is not None)
                 for name in ("what", "where")
             )
-            named = _innermost(what, "quantity", text)
-            if named == quantity:
-                found.append(_Entry(data, what, where))
+            data_quantity = _innermost(what, "quantity", text)
+            if data_quantity == quantity:
+                entries.append(_Entry(data, what, where))
             else:
-                others.add(str(named))
-    if not found:
-        raise DataError(
-            f"has no quantity '{quantity}', only: {', '.join(sorted(others)) or 'none at all'}"
-        )
-    return found
+                other_quantities.add(str(data_quantity))
+    if not entries:
+        names = ", ".join(sorted(other_quantities)) or "none at all"
+        raise DataError(f"has no quantity '{quantity}', only: {names}")
+    return entries
 
 
 def _innermost(
     groups: tuple[h5py.Group, ...], name: str, read: Callable[[h5py.Group, str], T | None]
 ) -> T | None:
-    """An attribute of the first group that has it."""
+    """Read an attribute from the first group that has it; None if no group has it."""
     values = (read(group, name) for group in groups)
     return next((value for value in values if value is not None), None)
 
 
 def _times(
-    what: h5py.Group, entries: list[_Entry], accumulated: bool, config: RadarNetworkConfig
+    what: h5py.Group, entries: list[_Entry], is_accumulation: bool, config: RadarNetworkConfig
 ) -> tuple[tuple[pd.Timestamp, ...], tuple[pd.Timedelta | None, ...]]:
     nominal = _moment((what,), "")
     times: list[pd.Timestamp] = []
     intervals: list[pd.Timedelta | None] = []
     for entry in entries:
         start, end = _moment(entry.what, "start"), _moment(entry.what, "end")
-        its_own = accumulated or len(entries) > 1
-        time, interval = (end if its_own and end is not None else nominal), None
+        has_own_time = is_accumulation or len(entries) > 1
+        time, interval = (end if has_own_time and end is not None else nominal), None
         if time is None:
             raise DataError(f"{entry.data.name} has no time: neither enddate nor /what date")
-        if accumulated:
+        if is_accumulation:
             time, interval = accumulation_times(None if end is None else start, time, config)
         if time in times:
-            twice = entries[times.index(time)].data.name
+            first = entries[times.index(time)].data.name
             raise DataError(
-                f"holds '{config.variable}' twice for {time}: {twice} and {entry.data.name}"
+                f"holds '{config.variable}' twice for {time}: {first} and {entry.data.name}"
             )
         times.append(time)
         intervals.append(interval)
@@ -157,8 +154,8 @@ def _times(
 
 
 def _moment(groups: tuple[h5py.Group, ...], prefix: str) -> pd.Timestamp | None:
-    """Time of attributes like ``enddate`` YYYYMMDD and ``endtime`` HHMMSS, UTC."""
-    date, time = (_innermost(groups, f"{prefix}{part}", text) for part in ("date", "time"))
+    """Read a time (UTC) from a pair like ``enddate`` YYYYMMDD and ``endtime`` HHMMSS."""
+    date, time = (_innermost(groups, f"{prefix}{name}", text) for name in ("date", "time"))
     if date is None or time is None:
         return None
     try:
@@ -186,13 +183,14 @@ def _grid(entry: _Entry, shape: tuple[int, int], config: RadarNetworkConfig) -> 
     scales = [_innermost(entry.where, name, finite) for name in ("yscale", "xscale")]
     if scales[0] is None or scales[1] is None:
         raise DataError("has no xscale and yscale in /where, the size of a pixel")
-    factor = LENGTHS_M.get(config.coordinate_units or "m", 1.0)
+    metres = LENGTHS_M.get(config.coordinate_units or "m", 1.0)
     corners = []
     for name in CORNERS:
-        place = [_innermost(entry.where, f"{name}_{axis}", finite) for axis in ("lon", "lat")]
-        if place[0] is not None and place[1] is not None:
-            corners.append((name, place[0], place[1]))
-    return corner_grid(projection, shape, (scales[0] * factor, scales[1] * factor), tuple(corners))
+        longitude = _innermost(entry.where, f"{name}_lon", finite)
+        latitude = _innermost(entry.where, f"{name}_lat", finite)
+        if longitude is not None and latitude is not None:
+            corners.append((name, longitude, latitude))
+    return corner_grid(projection, shape, (scales[0] * metres, scales[1] * metres), tuple(corners))
 
 
 def _packing(entry: _Entry, dtype: np.dtype, units: str, config: RadarNetworkConfig) -> Packing:
@@ -202,10 +200,11 @@ def _packing(entry: _Entry, dtype: np.dtype, units: str, config: RadarNetworkCon
     nodata, undetect = (_innermost(entry.what, name, number) for name in ("nodata", "undetect"))
     if nodata is None and not config.missing_values:
         raise DataError(
-            f"{entry.data.name} has no nodata: what no radar sees cannot be told from dry; if the "
-            "product has such values, list them under 'missing_values' in the network configuration"
+            f"{entry.data.name} has no nodata, so pixels outside radar coverage cannot be told "
+            "from dry ones; list the values that mean not observed under 'missing_values' in the "
+            "network configuration"
         )
-    missing, dry = _stored(nodata, dtype), _stored(undetect, dtype)
+    missing, dry = _stored_value(nodata, dtype), _stored_value(undetect, dtype)
     return Packing(
         units=units,
         scale=1.0 if gain is None else gain,
@@ -215,8 +214,8 @@ def _packing(entry: _Entry, dtype: np.dtype, units: str, config: RadarNetworkCon
     )
 
 
-def _stored(value: float | None, dtype: np.dtype) -> tuple[float, ...]:
-    """A code as it stands in the data: ODIM gives doubles, the data may be single precision."""
+def _stored_value(value: float | None, dtype: np.dtype) -> tuple[float, ...]:
+    """A marker as stored in the data: attributes are doubles, data may be single precision."""
     if value is None or np.isnan(value):
         return ()
     if dtype.kind == "f":

@@ -1,8 +1,7 @@
-"""Reading a scan that is one deflated chunk of an HDF5 file, which netCDF-4 files are, too.
+"""Fast reading of a scan that is one deflated chunk of an HDF5 or netCDF-4 file.
 
-Radar files are written that way nearly always. ISA-L inflates it several times faster than the
-zlib inside the HDF5 library, outside that library's lock. Whatever is stored in another way is
-left to the library.
+Nearly all radar files are written that way. ISA-L inflates such a chunk several times faster than
+the HDF5 library's zlib, and does not hold that library's lock. The library reads all other scans.
 """
 
 from math import prod
@@ -20,11 +19,11 @@ DEFLATE, SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
 
 
 def read_scan(dataset: h5py.Dataset, leading: tuple[int, ...] = ()) -> npt.NDArray[Any]:
-    """A scan as stored, (y, x).
+    """Read a scan as stored, (y, x).
 
     Parameters
     ----------
-    dataset : numbers with the scan's rows and columns as the last two dimensions.
+    dataset : its last two dimensions are the rows and columns of a scan.
     leading : index of the scan along the other dimensions.
 
     Raises
@@ -37,7 +36,7 @@ def read_scan(dataset: h5py.Dataset, leading: tuple[int, ...] = ()) -> npt.NDArr
 
 
 def _inflated(dataset: h5py.Dataset, leading: tuple[int, ...]) -> npt.NDArray[Any] | None:
-    """The scan, or None where it is not one deflated chunk."""
+    """The scan; None if it is not stored as one deflated chunk."""
     shape, chunks = dataset.shape, dataset.chunks
     if chunks != (1,) * len(leading) + shape[len(leading) :] or len(shape) != len(leading) + 2:
         return None
@@ -47,9 +46,9 @@ def _inflated(dataset: h5py.Dataset, leading: tuple[int, ...]) -> npt.NDArray[An
         return None
     offset = (*leading, 0, 0)
     if dataset.id.get_chunk_info_by_coord(offset).byte_offset is None:
-        return None  # never written: the library knows the fill value
-    skipped, packed = dataset.id.read_direct_chunk(offset)
-    if skipped:
+        return None  # the chunk was not written: the library returns the fill value
+    skipped_filters, packed = dataset.id.read_direct_chunk(offset)
+    if skipped_filters:
         return None
     size = prod(shape[-2:]) * dataset.dtype.itemsize
     try:

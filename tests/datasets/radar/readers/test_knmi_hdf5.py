@@ -164,7 +164,10 @@ def test_old_and_new_projections_give_one_grid(
         ({"formula": "GEO=0*PV+0"}, "calibration_formulas is"),
         ({"formula": "GEO=1e999*PV+0"}, "calibration_formulas is"),
         ({"formula": None}, "calibration_formulas is ''"),
-        ({"outside": None, "lost": 0}, "says of no value that it is out of the image"),
+        (
+            {"outside": None, "lost": 0},
+            "has no calibration_out_of_image, so pixels outside radar coverage .*missing_values",
+        ),
         ({"end": None}, "has no time"),
         ({"end": "26-AOUT-2010;06:00:00.000"}, "expected a time like 26-AUG-2010"),
         ({"end": "31-JUN-2010;06:00:00.000"}, "expected a time like 26-AUG-2010"),

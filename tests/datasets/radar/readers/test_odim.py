@@ -174,7 +174,7 @@ def test_degrees(write_odim, configured, pixels, tmp_path) -> None:
     [
         ({"what": {"object": "PVOL"}}, "object 'PVOL', expected COMP or IMAGE"),
         ({"quantity": "DBZH"}, "no quantity 'RATE', only: DBZH"),
-        ({"nodata": None}, "no nodata: .*missing_values"),
+        ({"nodata": None}, "no nodata, so pixels .*missing_values"),
         ({"gain": np.nan}, "gain is nan, expected a finite number"),
         ({"gain": 0.0}, "gain 0"),
         ({"gain": "much"}, "gain is .*much.*expected a number"),
