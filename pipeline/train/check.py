@@ -12,7 +12,7 @@ from squall.datasets.training.datamodule import RainDataModule
 from squall.datasets.training.windows import window_starts
 from squall.pipeline.train.experiment import ExperimentConfig
 from squall.pipeline.train.memory_estimate import MemoryEstimate, training_memory
-from squall.pipeline.train.run import device_count, precision
+from squall.pipeline.train.trainer import device_count, precision
 
 
 def check_training(experiment: ExperimentConfig) -> str:

@@ -11,7 +11,8 @@ from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+
+from squall.pipeline.train.internals import tensors_without_data
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -66,13 +67,13 @@ def training_memory(
     weights = _bytes([*network.parameters(), *network.buffers()])
     trained = _bytes(p for p in network.parameters() if p.requires_grad)
     pixels = batch_size * (context + lead_times) * crop**2
-    kept: dict[int, Tensor] = {}
+    kept: dict[torch.UntypedStorage, Tensor] = {}
 
     def keep(saved: Tensor) -> Tensor:
-        kept[saved.untyped_storage()._cdata] = saved
+        kept[saved.untyped_storage()] = saved
         return saved
 
-    with FakeTensorMode():
+    with tensors_without_data():
         tensors = [*network.parameters(), *network.buffers()]
         like = copy.deepcopy(network, {id(tensor): _without_data(tensor) for tensor in tensors})
         rain = [torch.empty(batch_size, n, 1, crop, crop) for n in (context, lead_times)]
@@ -83,7 +84,7 @@ def training_memory(
         ):
             result = loss(like, *rain)
         for counted_already in (*like.parameters(), *like.buffers(), *rain):
-            kept.pop(counted_already.untyped_storage()._cdata, None)
+            kept.pop(counted_already.untyped_storage(), None)
         activations = sum(saved.untyped_storage().nbytes() for saved in kept.values())
         del result  # it holds what was counted until here, so that no storage took another's place
     return MemoryEstimate(
@@ -97,7 +98,7 @@ def training_memory(
 
 
 def _without_data(tensor: Tensor) -> Tensor:
-    """A tensor alike on the CPU, inside `FakeTensorMode`."""
+    """A tensor alike on the CPU, inside `tensors_without_data`."""
     like = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
     return nn.Parameter(like, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else like
 

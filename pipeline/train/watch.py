@@ -25,6 +25,7 @@ from squall.datasets.training.batches import Places, RainBatch
 from squall.datasets.training.datamodule import RainDataModule
 from squall.pipeline.interrupts import Terminated
 from squall.pipeline.train.experiment import TrainerConfig
+from squall.pipeline.train.internals import skip_sigterm_broadcast
 
 log = logging.getLogger("squall.train")
 
@@ -98,9 +99,7 @@ class Watch(pl.Callback):
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:  # Lightning has put handlers of its own before them
                 signal.signal(number, self._asked)
-        # Lightning asks all ranks before each batch whether one got SIGTERM, and waits for the
-        # answer; here that goes with what they tell each other anyway
-        vars(trainer.fit_loop.epoch_loop)["_broadcast_sigterm_tensor"] = lambda: None
+        skip_sigterm_broadcast(trainer)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: RainBatch, batch_idx: int
@@ -132,8 +131,7 @@ class Watch(pl.Callback):
             interrupted |= told_to_stop > 0
             time_is_up |= timed_out > 0
         # the last step of an epoch is not done before its validation is
-        batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        whole = batches % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch
+        whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch
         if (interrupted or time_is_up) and whole:
             trainer.save_checkpoint(self._last)
             log.info("stopped after step %d, saved %s", trainer.global_step, self._last)

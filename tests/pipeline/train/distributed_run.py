@@ -10,19 +10,19 @@ from pathlib import Path
 import torch
 
 from squall.pipeline.cli import main as cli
+from squall.pipeline.train import trainer as trainer_module
 
 torch.set_num_threads(1)
-stage = __import__("squall.pipeline.train.run", fromlist=["train"])
 
 
 def main(config: Path, out: Path, *more: str) -> int:
-    class Seen(stage.EpochLines):
+    class Seen(trainer_module.EpochLines):
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
             seen = {"epoch": trainer.current_epoch, "places": batch.places.table().tolist()}
             with (out / f"rank{trainer.global_rank}.jsonl").open("a") as file:
                 file.write(json.dumps(seen) + "\n")
 
-    stage.EpochLines = Seen
+    trainer_module.EpochLines = Seen
     return cli.main(["train", str(config), "--out", str(out / "run"), *more])
 
 

@@ -1,13 +1,10 @@
 """What only a GPU can show: mixed precision, pinned codes, the delayed look at the loss."""
 
-import sys
-
 import pytest
 import torch
 
+from squall.pipeline.train import run as run_module
 from squall.pipeline.train.experiment import TrainConfig
-
-stage = sys.modules["squall.pipeline.train.run"]
 
 pytestmark = [
     pytest.mark.gpu,
@@ -22,8 +19,8 @@ def test_a_run_on_the_gpu_learns_what_one_on_the_cpu_does(
     experiment = make_experiment(
         chain.archive, trainer__accelerator="gpu", trainer__compile=compiled, data__workers=2
     )
-    on_gpu = stage.train(TrainConfig(experiment=experiment, out=tmp_path / "gpu"))
-    on_cpu = stage.train(
+    on_gpu = run_module.train(TrainConfig(experiment=experiment, out=tmp_path / "gpu"))
+    on_cpu = run_module.train(
         TrainConfig(experiment=make_experiment(chain.archive), out=tmp_path / "cpu")
     )
     assert on_gpu.best_val_loss == pytest.approx(on_cpu.best_val_loss, rel=0.02)

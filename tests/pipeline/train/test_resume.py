@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 
 import pytest
 import torch
@@ -11,15 +10,15 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.writer import ArchiveWriter, StoredScan
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.interrupts import Terminated
+from squall.pipeline.train import run as run_module
+from squall.pipeline.train import trainer as trainer_module
 from squall.pipeline.train.experiment import TrainConfig
-
-stage = sys.modules["squall.pipeline.train.run"]
 
 BATCHES = 4  # an epoch's
 
 
 def train(experiment, out, resume=False):
-    return stage.train(TrainConfig(experiment=experiment, out=out, resume=resume))
+    return run_module.train(TrainConfig(experiment=experiment, out=out, resume=resume))
 
 
 def checkpoint(run):
@@ -41,12 +40,12 @@ def assert_same_run(run, whole):
 def signalled(monkeypatch, at, number=signal.SIGTERM):
     """Let the process get a signal in the training step with this number, from 0."""
 
-    class Signals(stage.EpochLines):
+    class Signals(trainer_module.EpochLines):
         def on_train_batch_start(self, trainer, *_):
             if trainer.fit_loop.epoch_loop.total_batch_idx == at:
                 os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(stage, "EpochLines", Signals)
+    monkeypatch.setattr(trainer_module, "EpochLines", Signals)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +109,7 @@ class Killed(BaseException):
 def killed(monkeypatch, *, step, validating=False):
     """Let a run die at the start of a step, or in the validation that follows so many steps."""
 
-    class Kill(stage.EpochLines):
+    class Kill(trainer_module.EpochLines):
         def on_train_batch_start(self, trainer, *_):
             if trainer.global_step == step and not validating:
                 raise Killed
@@ -119,7 +118,7 @@ def killed(monkeypatch, *, step, validating=False):
             if trainer.global_step == step and validating:
                 raise Killed
 
-    monkeypatch.setattr(stage, "EpochLines", Kill)
+    monkeypatch.setattr(trainer_module, "EpochLines", Kill)
 
 
 @pytest.mark.parametrize("every", [1, 3, BATCHES])
@@ -161,11 +160,11 @@ def test_when_the_time_is_up_a_run_saves_validates_and_can_go_on(
 
 
 def test_sigterm_before_the_first_step_ends_at_once(chain, make_experiment, monkeypatch, tmp_path):
-    class Signals(stage.EpochLines):
+    class Signals(trainer_module.EpochLines):
         def setup(self, *_, **__):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(stage, "EpochLines", Signals)
+    monkeypatch.setattr(trainer_module, "EpochLines", Signals)
     with pytest.raises(Terminated):
         train(make_experiment(chain.archive), tmp_path / "run")
     assert not (tmp_path / "run" / "last.ckpt").exists()

@@ -1,5 +1,4 @@
 import csv
-import sys
 
 import numpy as np
 import pandas as pd
@@ -13,14 +12,13 @@ from squall.datasets.archive.writer import ArchiveWriter, StoredScan
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.synthetic.radar import synthetic_grid
 from squall.pipeline.config import load_config
+from squall.pipeline.train import run as run_module
 from squall.pipeline.train.check import check_training
 from squall.pipeline.train.experiment import ExperimentConfig, TrainConfig
 
-stage = sys.modules["squall.pipeline.train.run"]
-
 
 def train(experiment, out, resume=False):
-    return stage.train(TrainConfig(experiment=experiment, out=out, resume=resume))
+    return run_module.train(TrainConfig(experiment=experiment, out=out, resume=resume))
 
 
 def logged(run, column):

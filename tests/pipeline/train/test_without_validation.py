@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 
 import pytest
 import torch
@@ -11,10 +10,10 @@ from squall.convgru import load_nowcaster
 from squall.datasets.errors import DataError
 from squall.pipeline.cli import main as cli
 from squall.pipeline.interrupts import Terminated
+from squall.pipeline.train import run as run_module
+from squall.pipeline.train import trainer as trainer_module
 from squall.pipeline.train.check import check_training
 from squall.pipeline.train.experiment import TrainConfig
-
-stage = sys.modules["squall.pipeline.train.run"]
 
 BATCHES = 4  # an epoch's
 SPLIT = {
@@ -25,7 +24,7 @@ SPLIT = {
 
 
 def train(experiment, out, resume=False):
-    return stage.train(TrainConfig(experiment=experiment, out=out, resume=resume))
+    return run_module.train(TrainConfig(experiment=experiment, out=out, resume=resume))
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +81,13 @@ def test_a_run_goes_on_after_an_epoch(experiment, tmp_path):
 
 @pytest.mark.parametrize("at", [1, BATCHES - 1])
 def test_sigterm_changes_nothing(experiment, whole, monkeypatch, tmp_path, at):
-    class Signals(stage.EpochLines):
+    class Signals(trainer_module.EpochLines):
         def on_train_batch_start(self, trainer, *_):
             if trainer.fit_loop.epoch_loop.total_batch_idx == at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "EpochLines", Signals)
+        patch.setattr(trainer_module, "EpochLines", Signals)
         with pytest.raises(Terminated):
             train(experiment, tmp_path / "run")
     train(experiment, tmp_path / "run", resume=True)
@@ -106,6 +105,6 @@ def test_check_and_command_line_say_so(experiment, whole, monkeypatch, capsys, t
     assert "0 validation, " in report
     assert "; 0 validation samples" in report
     assert "activations" in report
-    monkeypatch.setattr(stage, "train", lambda _: whole)
+    monkeypatch.setattr(run_module, "train", lambda _: whole)
     assert cli.main(["train", str(whole.out / "config.yaml"), "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"2 epochs, no validation: {whole.last}\n"

@@ -1,0 +1,11 @@
+from .batches import CodeBatch as CodeBatch
+from .batches import RainBatch as RainBatch
+from .batches import Sample as Sample
+from .config import ArchiveShare as ArchiveShare
+from .config import DataConfig as DataConfig
+from .datamodule import RainDataModule as RainDataModule
+from .samples import SampleSource as SampleSource
+from .sampling import Sampling as Sampling
+from .splits import DayBlocks as DayBlocks
+from .splits import Period as Period
+from .splits import SplitConfig as SplitConfig
