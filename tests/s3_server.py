@@ -1,4 +1,4 @@
-"""An S3 server on this machine for tests: import the fixture `s3_server` to use it."""
+"""An S3 server on this machine: a test that needs it imports the fixture `s3_server`."""
 
 import os
 from collections.abc import Iterator
@@ -25,16 +25,16 @@ _UNSET = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3")
 
 @dataclass
 class S3Server:
-    """A running server; the environment names it while a test has it."""
+    """A running server; during a test, the environment variables name it."""
 
     endpoint: str
     client: Any
-    _made: list[str] = field(default_factory=list)
+    _buckets: list[str] = field(default_factory=list)
 
     def bucket(self, name: str) -> str:
-        """Make an empty bucket, which goes away after the test, and return its name."""
+        """Make an empty bucket, which is deleted after the test; returns its name."""
         self.client.create_bucket(Bucket=name)
-        self._made.append(name)
+        self._buckets.append(name)
         return name
 
     def put(self, bucket: str, key: str, content: bytes) -> None:
@@ -42,14 +42,14 @@ class S3Server:
         self.client.put_object(Bucket=bucket, Key=key, Body=content)
 
     def clear(self) -> None:
-        """Delete the buckets made here, with what is in them."""
-        for bucket in self._made:
+        """Delete the buckets that the test made, with their content."""
+        for bucket in self._buckets:
             for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
                 keys = [{"Key": item["Key"]} for item in page.get("Contents", ())]
                 if keys:
                     self.client.delete_objects(Bucket=bucket, Delete={"Objects": keys})
             self.client.delete_bucket(Bucket=bucket)
-        self._made.clear()
+        self._buckets.clear()
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def s3_server(moto_endpoint: str) -> Iterator[S3Server]:
 
 @contextmanager
 def s3_environment(endpoint: str) -> Iterator[None]:
-    """Environment in which S3 is at ``endpoint``; forgets file systems with another one."""
+    """Environment with S3 at ``endpoint``; s3fs forgets its file systems of other endpoints."""
     with mock.patch.dict(os.environ, {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}):
         for name in _UNSET:
             os.environ.pop(name, None)

@@ -1,7 +1,7 @@
-"""Synthetic radar: rain that looks, moves and changes like real rain, to train and test with.
+"""Synthetic radar: rain that looks, moves and changes like real rain, for training and tests.
 
-Owns the archive's time axis, grid and coverage, and the episodes of different weather that it is
-made of; the rain itself is `squall.datasets.synthetic.weather`'s.
+Owns the time axis, the grid, the coverage, and the episodes of different weather. The rain itself
+is `squall.datasets.synthetic.weather`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from squall.datasets.grid import Grid
 from squall.datasets.synthetic.config import SyntheticConfig
 from squall.datasets.synthetic.weather import Weather, rain_rates
 
-MARGIN_PX = 32  # the periodic field is larger than the domain, so what leaves does not come back
-EPISODE_MARGIN_PX = 64  # nor does it in a gale
+# The periodic field is larger than the domain, so that rain that leaves does not come back.
+MARGIN_PX = 32
+EPISODE_MARGIN_PX = 64  # episodes may have a gale
 
 
 @dataclass(frozen=True)
 class SyntheticScan:
-    """One scan: rain rate (y, x) in mm/h, NaN outside the radars' coverage; or a lost one."""
+    """One scan: rain rate (y, x) in mm/h, NaN outside the coverage.
+
+    If ``missing``, the network has lost the scan, and no file is written.
+    """
 
     time: pd.Timestamp
     rain_rate_mm_h: npt.NDArray[np.float32]
@@ -32,27 +36,27 @@ class SyntheticScan:
 
 
 def synthetic_grid(size: int) -> Grid:
-    """A square kilometre grid over the Danish straits, so that maps have coasts to show."""
+    """A square grid of 1 km pixels over the Danish straits, so that maps show coasts."""
     crs = pyproj.CRS.from_proj4("+proj=laea +lat_0=55.6 +lon_0=10.9 +ellps=GRS80 +units=m")
     centres = np.asarray((np.arange(size) - (size - 1) / 2) * 1000.0, dtype=np.float64)
     return Grid(x=centres, y=centres[::-1].copy(), crs_wkt=crs.to_wkt())
 
 
 def coverage(size: int) -> npt.NDArray[np.bool_]:
-    """(y, x) where one of the three radars sees: within 0.4 of the domain's side of one."""
+    """(y, x) whether one of three radars observes a pixel: it reaches 0.4 of the domain's side."""
     rows, columns = np.mgrid[:size, :size] / (size - 1)
-    seen = np.zeros((size, size), dtype=bool)
+    covered = np.zeros((size, size), dtype=bool)
     for row, column in ((0.35, 0.33), (0.42, 0.72), (0.72, 0.47)):
-        seen |= np.hypot(rows - row, columns - column) < 0.40
-    return seen
+        covered |= np.hypot(rows - row, columns - column) < 0.40
+    return covered
 
 
 def synthetic_scans(config: SyntheticConfig) -> Iterator[SyntheticScan]:
-    """Scans in order of time, the same for the same configuration.
+    """Scans in order of time; the same configuration gives the same scans.
 
-    An episode depends on the seed, its number and the step, and not on those before it.
+    An episode depends on the seed, its number and the step, not on the episodes before it.
     """
-    seen = coverage(config.size)
+    covered = coverage(config.size)
     margin = MARGIN_PX if config.episode_hours is None else EPISODE_MARGIN_PX
     inner = slice(margin, margin + config.size)
     times, steps = config.times, config.episode_steps
@@ -65,8 +69,8 @@ def synthetic_scans(config: SyntheticConfig) -> Iterator[SyntheticScan]:
         rates = rain_rates(weather, config.size + 2 * margin, float(config.step_minutes), rng)
         for step, time in enumerate(times[first : first + steps]):
             rate = next(rates)[inner, inner]
-            rate[~seen] = np.nan
+            rate[~covered] = np.nan
             missing = bool(rng.random() < config.missing_fraction)
             if config.episode_hours is not None:
-                missing |= step == steps - 1  # no window reaches into other weather
+                missing |= step == steps - 1  # no window contains scans of two episodes
             yield SyntheticScan(time, rate.astype(np.float32), missing)

@@ -1,10 +1,10 @@
-"""The weather of synthetic radar: what rain there is, how it moves, grows and dies.
+"""The weather of synthetic radar: rain that moves, grows and decays.
 
-A Gaussian random field with a power-law spectrum is kept as a cascade of scales, each of which
-forgets at its own rate (S-PROG and STEPS: Seed 2003; Bowler et al. 2006,
-doi:10.1256/qj.04.100) while a smooth flow that varies in space and time carries it. Areas whose
-rain rises and falls along its way, and cells that are born and die, move with the same flow. The
-field's ranks become rain rates with the wet fraction and intensities of real composites.
+The rain is a Gaussian random field with a power-law spectrum. It is a cascade of scales: each scale
+is an autoregressive process of order 1 with its own memory (S-PROG: Seed 2003; STEPS: Bowler et al.
+2006, doi:10.1256/qj.04.100), and a smooth flow that varies in space and time advects it. Areas of
+growth and decay, and convective cells, move with the same flow. The ranks of the field are mapped
+to rain rates with the wet fraction and the intensities of real composites.
 """
 
 from __future__ import annotations
@@ -23,24 +23,23 @@ Field2D = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Weather:
-    """What kind of rain falls; as it stands, a day of mixed rain without growth and cells.
+    """Kind of rain; the defaults give a day of mixed rain without growth and cells.
 
     Parameters
     ----------
-    wet_fraction : least and greatest share of the domain where it rains.
-    convective : least and greatest place between stratiform (0) and convective (1) rates.
+    wet_fraction : smallest and largest share of the domain with rain.
+    convective : smallest and largest convective share: 0 stratiform rates, 1 convective rates.
     intensity : factor of all rates.
-    tail : how much of a rank counts beyond two standard deviations: below 1, wide areas of heavy
-        rain have less of it.
+    tail : factor of the part of a standard score above 2; values below 1 reduce heavy rain.
     slope : of the radially averaged (1-D) power spectrum of log rain rate.
-    aspect, orientation : of rain bands, how many times longer than wide, and the angle of their
-        length against the rows, radians.
+    aspect, orientation : length of rain bands divided by their width, and the angle between their
+        length and the rows, radians.
     lifetime_min : of the 2 px scale, minutes.
-    speed_m_s, eddy_m_s : of the mean wind, and of the shear and the eddies in it.
-    growth : standard deviation of what grows and decays, beside that of the field, 1.
-    growth_min : how long growth or decay goes on, minutes.
-    cells : births in an hour on 100 × 100 pixels.
-    cell_drift_m_s : how fast cells leave the wind, southward and eastward.
+    speed_m_s, eddy_m_s : speed of the mean wind, and of its shear and eddies.
+    growth : standard deviation of the field of growth and decay; that of the rain field is 1.
+    growth_min : lifetime of growth or decay, minutes.
+    cells : number of new cells in an hour on 100 × 100 pixels.
+    cell_drift_m_s : speed of cells relative to the wind, southward and eastward.
     """
 
     wet_fraction: tuple[float, float] = (0.06, 0.46)
@@ -60,7 +59,7 @@ class Weather:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Weather:
-        """Any weather, from wide stratiform rain to scattered showers, in calm or in gale."""
+        """Random weather, from wide stratiform rain to scattered showers, from calm to gale."""
         kind = rng.random()  # 0 stratiform, 1 convective
         wet = np.exp(rng.normal(np.log(0.45 - 0.33 * kind), 0.4))
         convective = 0.8 * kind + 0.2 * rng.random()
@@ -85,11 +84,11 @@ class Weather:
 def rain_rates(
     weather: Weather, size: int, minutes: float, rng: np.random.Generator
 ) -> Iterator[Field2D]:
-    """Rain rate (y, x) in mm/h of one scan after the other, on a periodic square, without end.
+    """Yield the rain rate (y, x) in mm/h of one scan after the other, on a periodic square.
 
     Parameters
     ----------
-    size : pixels of 1 km of a side.
+    size : side of the square in pixels of 1 km.
     minutes : between two scans.
     """
     cascade = _Cascade(weather, size, minutes, rng)
@@ -110,28 +109,35 @@ def rain_rates(
         low, high = weather.wet_fraction
         wet_fraction = low + (high - low) * ndtr(next(wetness))
         low, high = weather.convective
-        share = low + (high - low) * ndtr(next(convection))
-        yield np.minimum(
-            weather.intensity * _rain_rate(field, wet_fraction, share, weather.tail), 200.0
-        )
+        convective_share = low + (high - low) * ndtr(next(convection))
+        rate_mm_h = _rain_rate(field, wet_fraction, convective_share, weather.tail)
+        yield np.minimum(weather.intensity * rate_mm_h, 200.0)
 
 
-def _rain_rate(field: Field2D, wet_fraction: float, share: float, tail: float) -> Field2D:
-    """Ranks of a standard Gaussian field as rain rate, mm/h.
+def _rain_rate(
+    field: Field2D, wet_fraction: float, convective_share: float, tail: float
+) -> Field2D:
+    """Map the ranks of a standard Gaussian field to rain rate, mm/h.
 
-    The wettest share becomes log-normal rain: from drizzle (median 0.5 mm/h) to convection
-    (median 1.1 mm/h, long tail), as the wet pixels of Dutch, Finnish and Australian composites.
+    The highest ``wet_fraction`` of the ranks becomes log-normal rain, with the standard score z of
+    the rank among the wet pixels::
+
+        R = (0.5 + 0.6 c) exp((1 + 0.2 c) z)
+
+    The convective share c is 0 for drizzle (median 0.5 mm/h) and 1 for convection (median 1.1 mm/h,
+    long tail), as in the wet pixels of Dutch, Finnish and Australian composites.
     """
     threshold = ndtri(1 - wet_fraction)
     rank = np.clip((ndtr(field) - (1 - wet_fraction)) / wet_fraction, 0, 1 - 1e-6)
     score = ndtri(np.maximum(rank, 1e-9))
     score -= (1 - tail) * np.maximum(score - 2, 0)
-    log_rate = np.log(0.5 + 0.6 * share) + (1.0 + 0.2 * share) * score
+    log_median = np.log(0.5 + 0.6 * convective_share)
+    log_rate = log_median + (1.0 + 0.2 * convective_share) * score
     return np.where(field > threshold, np.exp(log_rate), 0.0)
 
 
 def _slow_process(rng: np.random.Generator, minutes: float, hours: float) -> Iterator[float]:
-    """A standard Gaussian number that forgets itself in so many hours."""
+    """Autoregressive process of order 1: standard Gaussian, with an e-folding time in hours."""
     memory = np.exp(-minutes / (60 * hours))
     value = float(rng.standard_normal())
     while True:
@@ -140,9 +146,9 @@ def _slow_process(rng: np.random.Generator, minutes: float, hours: float) -> Ite
 
 
 class _Cascade:
-    """A unit-variance Gaussian field as a sum of scales with a memory each."""
+    """A Gaussian field with unit variance: the sum of scales, each with its own memory."""
 
-    LIFETIME_GROWTH = 0.9  # the power of scale that lifetimes grow with
+    LIFETIME_EXPONENT = 0.9  # the lifetime of a scale grows with this power of the scale
 
     def __init__(
         self, weather: Weather, size: int, minutes: float, rng: np.random.Generator
@@ -150,26 +156,29 @@ class _Cascade:
         self._size, self._rng = size, rng
         frequency = _frequency(size, weather.aspect, weather.orientation)
         frequency[0, 0] = 1 / size
-        scales = 2.0 ** np.arange(1, int(np.log2(size)))  # the largest a third of the domain
+        scales = 2.0 ** np.arange(1, int(np.log2(size)))  # up to a third of the domain
         octaves = np.log2(frequency[None] * scales[:, None, None])
-        bands = np.maximum(0, 1 - np.abs(octaves))  # triangular: the bands of all scales add to 1
+        bands = np.maximum(0, 1 - np.abs(octaves))  # triangular: the bands add up to 1
         self._bands = bands > 0
         self._filters = bands * frequency ** (-(weather.slope + 1) / 2)
         self._filters[:, 0, 0] = 0
         power = (self._filters**2).sum(axis=(1, 2))
         self._weights = np.sqrt(power / power.sum())
-        lifetimes = weather.lifetime_min * (scales / 2) ** self.LIFETIME_GROWTH
+        lifetimes = weather.lifetime_min * (scales / 2) ** self.LIFETIME_EXPONENT
         self._memory = np.exp(-minutes / lifetimes)[:, None, None]
         self._levels = self._noise()
 
     def step(self, displacement_px: Field2D) -> Field2D:
-        """Carry, forget and renew every scale once; returns the sum, variance 1."""
-        moved = scipy.fft.rfft2(_carry(self._levels, displacement_px))
-        # a flow with shear draws large scales out into filaments; evaporation and growth do not
-        # let rain do so: what has left its band of scales is dropped
+        """Advect and renew all scales by one time step; returns their sum, variance 1.
+
+        Each scale is x(t + 1) = φ x(t) + sqrt(1 - φ²) noise in the moving frame.
+        """
+        spectrum = scipy.fft.rfft2(_advect(self._levels, displacement_px))
+        # Shear stretches large scales into filaments. Evaporation and growth keep real rain from
+        # that, so the part of the spectrum outside a scale's band is removed.
         shape = (self._size, self._size)
-        moved = _standardised(scipy.fft.irfft2(self._bands * moved, s=shape))
-        self._levels = self._memory * moved + np.sqrt(1 - self._memory**2) * self._noise()
+        advected = _standardised(scipy.fft.irfft2(self._bands * spectrum, s=shape))
+        self._levels = self._memory * advected + np.sqrt(1 - self._memory**2) * self._noise()
         field = (self._weights[:, None, None] * self._levels).sum(axis=0)
         return np.asarray(field)
 
@@ -179,13 +188,13 @@ class _Cascade:
 
 
 class _Growth:
-    """A unit-variance field of what rain gains or loses on its way, in wide areas.
+    """A field with unit variance: the rain that wide areas have gained or lost as they moved.
 
-    Growth and decay are themselves such a field, which lasts for a while: an area whose rain grew
-    goes on growing. Their sum along the way, which is forgotten slowly, is what counts.
+    The tendency (growth or decay) is a field with a memory of its own, so an area that grew keeps
+    growing. The total is the sum of the tendencies along the way, with a longer memory.
     """
 
-    MEMORY = 1.5  # of the sum, in lifetimes of growth
+    TOTAL_MEMORY = 1.5  # lifetime of the total, in lifetimes of the tendency
 
     def __init__(
         self, weather: Weather, size: int, minutes: float, rng: np.random.Generator
@@ -194,18 +203,18 @@ class _Growth:
         scale = 1 / np.maximum(_frequency(size), 1 / size)  # px
         self._filter = np.exp(-0.5 * (np.log(scale / 60) / 0.4) ** 2) * scale
         tendency = np.exp(-minutes / weather.growth_min)
-        total = np.exp(-minutes / (self.MEMORY * weather.growth_min))
+        total = np.exp(-minutes / (self.TOTAL_MEMORY * weather.growth_min))
         self._memory = np.array([tendency, total])
-        # so that the variance of the sum is 1
+        # with this gain the variance of the total is 1
         self._gain = np.sqrt((1 - total**2) * (1 - total * tendency) / (1 + total * tendency))
         self._fields = np.stack([self._noise()] * 2)
 
     def step(self, displacement_px: Field2D) -> Field2D:
-        """Carry, forget and renew once; returns the sum."""
-        tendency, total = _carry(self._fields, displacement_px)
-        keeps, keeps_total = self._memory
-        tendency = keeps * tendency + np.sqrt(1 - keeps**2) * self._noise()
-        total = keeps_total * total + self._gain * tendency
+        """Advect and renew tendency and total by one time step; returns the total."""
+        tendency, total = _advect(self._fields, displacement_px)
+        tendency_memory, total_memory = self._memory
+        tendency = tendency_memory * tendency + np.sqrt(1 - tendency_memory**2) * self._noise()
+        total = total_memory * total + self._gain * tendency
         self._fields = np.stack([tendency, total])
         return total
 
@@ -215,9 +224,9 @@ class _Growth:
 
 
 class _Cells:
-    """Convective cells: round or long, born where it rains or nearly does, gone within the hour."""
+    """Convective cells: round or long, born where it rains or nearly rains, with a short life."""
 
-    REACH = 3.0  # radii up to which a cell counts
+    REACH = 3.0  # a cell has no effect beyond this many radii
 
     def __init__(
         self, weather: Weather, size: int, minutes: float, rng: np.random.Generator
@@ -227,14 +236,19 @@ class _Cells:
         self._drift_px = np.array(weather.cell_drift_m_s) * minutes * 60 / 1000
         names = ("row", "column", "age_min", "life_min", "peak", "radius_px", "aspect", "angle")
         self._cells = np.zeros(0, dtype=[(name, np.float64) for name in names])
-        self._since_min = 90.0  # at first, those that are there already
+        self._since_min = 90.0  # the first step also makes the cells born before the start
 
     def step(self, displacement_px: Field2D, field: Field2D) -> Field2D:
-        """Move, age, bear and bury; returns what they add to the standard Gaussian field."""
+        """Move and age the cells, remove old ones, add new ones.
+
+        Returns
+        -------
+        (y, x), the amount that the cells add to the standard Gaussian field.
+        """
         cells = self._cells
-        here = cells["row"].astype(int) % self._size, cells["column"].astype(int) % self._size
-        cells["row"] += displacement_px[0][here] + self._drift_px[0]
-        cells["column"] += displacement_px[1][here] + self._drift_px[1]
+        pixels = cells["row"].astype(int) % self._size, cells["column"].astype(int) % self._size
+        cells["row"] += displacement_px[0][pixels] + self._drift_px[0]
+        cells["column"] += displacement_px[1][pixels] + self._drift_px[1]
         cells["age_min"] += self._minutes
         alive = cells[cells["age_min"] < cells["life_min"]]
         born = self._born(field)
@@ -243,7 +257,7 @@ class _Cells:
         added = np.zeros_like(field)
         for cell in self._cells:
             self._add(added, cell)
-        return added * (1 - np.clip(field, 0, 3) / 4)  # less where rain is heavy anyway
+        return added * (1 - np.clip(field, 0, 3) / 4)  # less where rain is already heavy
 
     def _born(self, field: Field2D) -> npt.NDArray[np.void]:
         count = self._rng.poisson(3 * self._births_per_min * self._since_min)
@@ -259,30 +273,31 @@ class _Cells:
             "angle": self._rng.uniform(0, np.pi, count),
         }.items():
             born[name] = values
-        there = field[born["row"].astype(int), born["column"].astype(int)]
-        return born[self._rng.random(count) < ndtr(there - 0.43)]  # a third of them on average
+        field_at_birth = field[born["row"].astype(int), born["column"].astype(int)]
+        # the probability is a third on average, and higher in rain
+        return born[self._rng.random(count) < ndtr(field_at_birth - 0.43)]
 
     def _add(self, field: Field2D, cell: np.void) -> None:
         age = cell["age_min"] / cell["life_min"]
-        radius = cell["radius_px"] * (0.6 + 0.6 * age)  # cells widen
-        strength = cell["peak"] * np.sin(np.pi * age**0.7)  # and grow faster than they decay
+        radius = cell["radius_px"] * (0.6 + 0.6 * age)  # a cell becomes wider with age
+        strength = cell["peak"] * np.sin(np.pi * age**0.7)  # and grows faster than it decays
         reach = int(np.ceil(self.REACH * radius * cell["aspect"]))
         first = int(cell["row"]) - reach, int(cell["column"]) - reach
         rows, columns = (np.arange(start, start + 2 * reach + 1) for start in first)
-        away = np.meshgrid(rows - cell["row"], columns - cell["column"], indexing="ij")
-        along = np.cos(cell["angle"]) * away[1] + np.sin(cell["angle"]) * away[0]
-        across = np.cos(cell["angle"]) * away[0] - np.sin(cell["angle"]) * away[1]
-        square = (along / cell["aspect"]) ** 2 + across**2
-        # np.add.at: a long cell may reach around the whole of a small domain
+        offset = np.meshgrid(rows - cell["row"], columns - cell["column"], indexing="ij")
+        along = np.cos(cell["angle"]) * offset[1] + np.sin(cell["angle"]) * offset[0]
+        across = np.cos(cell["angle"]) * offset[0] - np.sin(cell["angle"]) * offset[1]
+        distance_squared = (along / cell["aspect"]) ** 2 + across**2
+        # np.add.at adds repeated pixels, too: a long cell may reach around a small domain
         np.add.at(
             field,
             np.ix_(rows % self._size, columns % self._size),
-            strength * np.exp(-0.5 * square / radius**2),
+            strength * np.exp(-0.5 * distance_squared / radius**2),
         )
 
 
 class _Flow:
-    """A wind that turns and changes slowly, with eddies that drift (non-divergent)."""
+    """A non-divergent wind: its direction and speed change slowly, and its eddies drift."""
 
     def __init__(
         self, weather: Weather, size: int, minutes: float, rng: np.random.Generator
@@ -298,7 +313,7 @@ class _Flow:
         self._waves = ((1, 0), (0, 1), (1, 1), (1, -1))
 
     def step(self) -> Field2D:
-        """(2, y, x) displacement in one step, pixels: rows (southward), columns (eastward)."""
+        """(2, y, x) displacement in one time step, pixels: rows (southward), columns (eastward)."""
         gust = np.exp(0.25 * next(self._gust))
         angle = self._direction + 0.5 * next(self._turn)
         self._phases = self._phases + self._phase_speed
@@ -312,23 +327,26 @@ class _Flow:
 
 
 def _frequency(size: int, aspect: float = 1.0, orientation: float = 0.0) -> Field2D:
-    """(size, size // 2 + 1) of a real transform, 1 / px; of bands that are longer than wide."""
+    """Frequency of each coefficient of a real 2-D transform, 1 / px.
+
+    With ``aspect`` above 1, frequencies are stretched so that a field has long bands.
+    """
     rows, columns = scipy.fft.fftfreq(size)[:, None], scipy.fft.rfftfreq(size)[None, :]
     along = np.cos(orientation) * columns + np.sin(orientation) * rows
     across = np.cos(orientation) * rows - np.sin(orientation) * columns
     return np.asarray(np.hypot(across / aspect**0.5, along * aspect**0.5))
 
 
-def _carry(levels: Field2D, displacement_px: Field2D) -> Field2D:
-    """Semi-Lagrangian transport on the periodic domain: each pixel takes what was upstream."""
+def _advect(levels: Field2D, displacement_px: Field2D) -> Field2D:
+    """Semi-Lagrangian advection on the periodic domain: a pixel takes its value from upstream."""
     size = levels.shape[-1]
     pad = int(np.ceil(np.abs(displacement_px).max())) + 3
     padded = torch.nn.functional.pad(torch.from_numpy(levels)[None], (pad,) * 4, mode="circular")
     position = np.mgrid[:size, :size] + pad - displacement_px
     unit = 2 * position / (size + 2 * pad - 1) - 1
     grid = torch.from_numpy(np.stack([unit[1], unit[0]], axis=-1))[None]
-    carried = torch.nn.functional.grid_sample(padded, grid, mode="bicubic", align_corners=True)
-    return carried[0].numpy()
+    advected = torch.nn.functional.grid_sample(padded, grid, mode="bicubic", align_corners=True)
+    return advected[0].numpy()
 
 
 def _standardised(levels: Field2D) -> Field2D:

@@ -1,4 +1,4 @@
-"""Radar files of 16 × 16 pixels for tests of ingestion, and what an archive made of them holds."""
+"""Radar files of 16 × 16 pixels for tests of ingestion, and the content of their archive."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ import pandas as pd
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import MISSING, OK
+from squall.datasets.coding import RAIN_CODE
 from squall.datasets.measures import codes_checksum
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.pipeline.ingest.config import IngestConfig
@@ -39,17 +40,17 @@ CONFIG = RadarNetworkConfig(**VALUES)
 
 
 def config_with(**changes: Any) -> RadarNetworkConfig:
-    """The configuration of these files, with changes."""
+    """The configuration of the files, with changes."""
     return RadarNetworkConfig(**VALUES | changes)
 
 
 def rain(count: int, seed: int = 0) -> np.ndarray:
-    """(count, y, x) hundredths of mm/h; no two scans alike."""
+    """(count, y, x) hundredths of mm/h; all scans differ."""
     return np.random.default_rng(seed).integers(0, 3000, (count, SIZE, SIZE), dtype=np.uint16)
 
 
 def path_of(folder: Path, time: pd.Timestamp, suffix: str = "") -> Path:
-    """Where the file of one scan lies."""
+    """Path of the file of one scan."""
     return folder / f"rain_{time:%Y%m%dT%H%M}{suffix}.nc"
 
 
@@ -87,13 +88,13 @@ def write_file(
 
 
 def write_scans(
-    folder: Path, count: int, first: pd.Timestamp = FIRST, seed: int = 0, **how: Any
+    folder: Path, count: int, first: pd.Timestamp = FIRST, seed: int = 0, **options: Any
 ) -> list[Path]:
-    """Write one file per scan; returns their paths in the order of time."""
+    """Write one file for each scan; returns their paths in order of time."""
     times = [first + i * STEP for i in range(count)]
     scans = rain(count, seed)
     return [
-        write_file(path_of(folder, time), scan, time, **how)
+        write_file(path_of(folder, time), scan, time, **options)
         for time, scan in zip(times, scans, strict=True)
     ]
 
@@ -101,7 +102,7 @@ def write_scans(
 def run(
     archive: Path | str, *patterns: Path | str, config: RadarNetworkConfig = CONFIG, **settings: Any
 ) -> IngestReport:
-    """One pass of ingestion, in this process unless ``workers`` says else."""
+    """One pass of ingestion, in this process unless ``workers`` is given."""
     return ingest(
         IngestConfig(
             source=config,
@@ -112,8 +113,19 @@ def run(
     )
 
 
+def codes_of(hundredths: np.ndarray) -> np.ndarray:
+    """Codes of rain rates in hundredths of mm/h."""
+    return RAIN_CODE.encode((hundredths * 0.01).astype(np.float32))
+
+
+def scan_at(archive: Path, index: int) -> Any:
+    """Codes that an archive holds ``index`` steps after `FIRST`."""
+    opened = Archive.open(archive)
+    return opened.codes[opened.index_of(FIRST + index * STEP)]
+
+
 def contents(archive: Path | str) -> dict[str, Any]:
-    """All that an archive holds, by time, and its log; empty rows around it left out."""
+    """The content of an archive by time, without missing scans, and its log."""
     opened = Archive.open(archive)
     rows = np.flatnonzero(opened.status != MISSING)
     records = opened.records(rows)
@@ -136,10 +148,10 @@ def contents(archive: Path | str) -> dict[str, Any]:
     }
 
 
-def assert_same(found: dict[str, Any], expected: dict[str, Any], but: Sequence[str] = ()) -> None:
-    """Compare the contents of two archives, part by part."""
-    for part in expected.keys() - set(but):
-        if isinstance(expected[part], np.ndarray):
-            np.testing.assert_array_equal(found[part], expected[part], err_msg=part)
+def assert_same(actual: dict[str, Any], expected: dict[str, Any], but: Sequence[str] = ()) -> None:
+    """Compare the `contents` of two archives; ``but`` names what may differ."""
+    for name in expected.keys() - set(but):
+        if isinstance(expected[name], np.ndarray):
+            np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
         else:
-            assert found[part] == expected[part], part
+            assert actual[name] == expected[name], name

@@ -1,4 +1,4 @@
-"""Files inside zip and tar archives."""
+"""Files inside zip and tar containers."""
 
 import errno
 import gzip
@@ -14,7 +14,7 @@ from squall.datasets.sources.access import FileVanished, SourceFile, SourceUnava
 from squall.datasets.sources.containers import OpenContainers
 from squall.datasets.sources.fetch import local_copy
 from squall.datasets.sources.find import find_files
-from tests.datasets.sources.sources_at_hand import (
+from tests.datasets.sources.temporary_storage import (
     JUNE_1,
     JUNE_3,
     addresses,
@@ -51,15 +51,15 @@ def test_files_in_a_tar_are_found_and_copied(folder, mode):
 
 
 def test_links_and_devices_in_a_tar_are_left_out(folder):
-    with tarfile.open("x.tar", "w") as archive:
+    with tarfile.open("x.tar", "w") as container:
         for name, kind in (("link.nc", tarfile.SYMTYPE), ("dev.nc", tarfile.CHRTYPE)):
             member = tarfile.TarInfo(name)
             member.type, member.linkname = kind, "/etc/passwd"
-            archive.addfile(member)
+            container.addfile(member)
     assert addresses("tar://**::x.tar") == []
 
 
-def test_the_version_in_an_archive_follows_the_content_of_the_file(folder):
+def test_the_version_of_a_member_follows_its_content(folder):
     zipped("day.zip", {"x.nc": b"one", "y.nc": b"two"})
     before = find_files(["zip://*.nc::day.zip"])
     zipped("day.zip", {"x.nc": b"eno", "y.nc": b"two"})
@@ -68,7 +68,7 @@ def test_the_version_in_an_archive_follows_the_content_of_the_file(folder):
     assert before[1].version == after[1].version
 
 
-def test_time_and_globs_stand_before_and_behind_the_colons(folder):
+def test_time_parts_and_globs_work_on_both_sides_of_the_colons(folder):
     for day in ("20240531", "20240601", "20240603"):
         zipped(f"{day}.zip", {f"R_{day}0000.nc": b"", f"R_{day}0005.nc": b"", "R_1999.nc": b""})
     span = {"since": JUNE_1, "until": JUNE_3}
@@ -81,19 +81,21 @@ def test_time_and_globs_stand_before_and_behind_the_colons(folder):
     assert len(addresses("zip://R_1999.nc::*.zip")) == 3
 
 
-def test_archives_stand_in_archives(folder):
+def test_a_container_may_hold_containers(folder):
     for day in (1, 2):
         tarred(f"day{day}.tar.gz", {f"scan{day}.nc": bytes([day])}, "w:gz")
-    with tarfile.open("month.tar", "w") as archive:
-        archive.add("day1.tar.gz")
-        archive.add("day2.tar.gz")
+    with tarfile.open("month.tar", "w") as container:
+        container.add("day1.tar.gz")
+        container.add("day2.tar.gz")
     files = find_files(["tar://*.nc::tar://*.tar.gz::month.tar"])
     assert [file.name for file in files] == ["scan1.nc", "scan2.nc"]
     assert [read(file) for file in files] == [b"\1", b"\2"]
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../../passwd"])
-def test_a_name_in_an_archive_does_not_lead_out_of_the_folder(folder, name, tmp_path, monkeypatch):
+def test_a_member_name_does_not_lead_out_of_the_temporary_folder(
+    folder, name, tmp_path, monkeypatch
+):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     zipped("bad.zip", {name: b"evil"})
@@ -106,13 +108,13 @@ def test_a_name_in_an_archive_does_not_lead_out_of_the_folder(folder, name, tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "kept"),
+    ("name", "name_of_copy"),
     [("a\\b\n.nc", "a_b_.nc"), ("..", "file"), ("雨" * 200 + ".nc", "雨" * 65 + ".nc")],
 )
-def test_the_name_of_a_copy_is_harmless(folder, name, kept):
+def test_the_name_of_a_copy_is_harmless(folder, name, name_of_copy):
     tarred("odd.tar", {name: b"x"})
     with local_copy(SourceFile(f"tar://{name}::odd.tar", "v", 1), {}) as path:
-        assert path.name == kept
+        assert path.name == name_of_copy
 
 
 def damaged_zip(path: Path) -> None:
@@ -136,7 +138,7 @@ def damaged_tar(path: Path) -> None:
         ("tar", lambda path: put(path, gzip.compress(b"no tar"))),
     ],
 )
-def test_a_broken_archive_is_listed_as_itself_and_hides_no_other(folder, kind, damage):
+def test_a_broken_container_is_listed_itself_and_hides_no_other(folder, kind, damage):
     damage(folder / "1.arc")
     (zipped if kind == "zip" else tarred)("2.arc", {"good.nc": b"good"})
     bad, good = find_files([f"{kind}://*.nc::*.arc"])
@@ -148,7 +150,7 @@ def test_a_broken_archive_is_listed_as_itself_and_hides_no_other(folder, kind, d
     assert read(good) == b"good"
 
 
-def test_damage_inside_an_archive_is_told_when_the_file_is_copied(folder):
+def test_damage_inside_a_container_is_reported_when_a_file_is_copied(folder):
     zipped("x.zip", {"x.nc": bytes(range(256)) * 40})
     content = bytearray(Path("x.zip").read_bytes())
     content[60] ^= 255
@@ -158,7 +160,7 @@ def test_damage_inside_an_archive_is_told_when_the_file_is_copied(folder):
         read(file)
 
 
-def test_a_file_gone_from_its_archive_or_with_it_has_vanished(folder):
+def test_a_file_has_vanished_if_its_member_or_container_was_deleted(folder):
     zipped("x.zip", {"x.nc": b"x"})
     (file,) = find_files(["zip://*::x.zip"])
     zipped("x.zip", {"y.nc": b"x"})
@@ -171,7 +173,7 @@ def test_a_file_gone_from_its_archive_or_with_it_has_vanished(folder):
         find_files(["zip://*::x.zip"])
 
 
-def test_a_file_replaced_by_one_of_another_length_is_not_taken(folder):
+def test_a_member_replaced_by_one_of_another_length_is_refused(folder):
     zipped("x.zip", {"x.nc": b"12345"})
     (file,) = find_files(["zip://*::x.zip"])
     zipped("x.zip", {"x.nc": b"123"})
@@ -182,16 +184,16 @@ def test_a_file_replaced_by_one_of_another_length_is_not_taken(folder):
         read(file)
 
 
-def test_an_archive_is_opened_once_for_files_that_follow_each_other(folder, monkeypatch):
+def test_a_container_is_opened_once_for_consecutive_files(folder, monkeypatch):
     for day in "12":
         tarred(f"{day}.tar", {f"{day}{scan}.nc": scan.encode() for scan in "abc"})
     files = find_files(["tar://*::*.tar"])
     opened = []
     tar_open = tarfile.open
-    monkeypatch.setattr(tarfile, "open", lambda **how: opened.append(1) or tar_open(**how))
-    with OpenContainers({}) as archives:
+    monkeypatch.setattr(tarfile, "open", lambda **options: opened.append(1) or tar_open(**options))
+    with OpenContainers({}) as containers:
         for file in files:
-            with local_copy(file, {}, archives) as path:
+            with local_copy(file, {}, containers) as path:
                 assert path.read_bytes().decode() == file.name[1]
     assert len(opened) == 2
 
@@ -206,12 +208,12 @@ def test_an_archive_is_opened_once_for_files_that_follow_each_other(folder, monk
         ("warp://b/*.nc", "unknown protocol 'warp'"),
     ],
 )
-def test_chains_and_protocols_that_are_not_known_are_refused(folder, pattern, message):
+def test_unknown_chains_and_protocols_are_refused(folder, pattern, message):
     with pytest.raises(ConfigError, match=message):
         find_files([pattern])
 
 
-def test_no_room_for_a_copy_is_said(folder, monkeypatch):
+def test_a_full_or_missing_temporary_folder_is_reported(folder, monkeypatch):
     zipped("x.zip", {"x.nc": b"12345"})
     (file,) = find_files(["zip://*::x.zip"])
 
@@ -227,7 +229,7 @@ def test_no_room_for_a_copy_is_said(folder, monkeypatch):
         read(file)
 
 
-def test_an_error_of_the_reader_is_not_taken_for_one_of_the_source(folder):
+def test_an_error_of_the_caller_is_not_mistaken_for_one_of_the_source(folder):
     zipped("x.zip", {"x.nc": b"12345"})
     (file,) = find_files(["zip://*::x.zip"])
     with pytest.raises(KeyError, match="reader"), local_copy(file, {}) as path:

@@ -1,4 +1,4 @@
-"""Local files and date patterns."""
+"""Local files, and time parts of patterns."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from squall.datasets.sources.access import FileVanished, SourceUnavailable
 from squall.datasets.sources.fetch import local_copy
 from squall.datasets.sources.find import find_files
 from squall.datasets.sources.patterns import expand_times
-from tests.datasets.sources.sources_at_hand import (
+from tests.datasets.sources.temporary_storage import (
     JUNE_1,
     JUNE_3,
     addresses,
@@ -54,7 +54,7 @@ def test_double_stars_span_folders(folder):
     assert addresses("**/b/*.nc") == ["a/b/x.nc", "c/b/z.nc"]
     assert addresses("a/**") == ["a/b/x.nc", "a/x.nc", "a/b/y.txt"]
     assert addresses("**/**/y.*") == ["a/b/y.txt"]
-    assert addresses("a**/x.nc") == ["a/x.nc"]  # not a level of its own: as one star
+    assert addresses("a**/x.nc") == ["a/x.nc"]  # within a name, ** means the same as *
 
 
 def test_the_home_folder_is_expanded(folder, monkeypatch):
@@ -82,7 +82,7 @@ def test_odd_names_are_found_and_read(folder, name):
 
 
 @pytest.mark.parametrize("name", ["rain[1].nc", "{rain}.nc", "rain*.nc", "{time:%Q}.nc"])
-def test_a_path_that_exists_is_that_file_whatever_its_characters(folder, name):
+def test_an_existing_path_is_taken_literally(folder, name):
     put(name)
     put("rain1.nc")
     put("rain2.nc")
@@ -90,12 +90,12 @@ def test_a_path_that_exists_is_that_file_whatever_its_characters(folder, name):
     assert name in addresses("*.nc")
 
 
-def test_folders_and_what_is_no_plain_file_are_left_out(folder):
+def test_only_regular_files_are_listed(folder):
     put("a/x.nc")
     (folder / "folder.nc").mkdir()
     os.mkfifo("pipe.nc")
-    with socket.socket(socket.AF_UNIX) as plug:
-        plug.bind("plug.nc")
+    with socket.socket(socket.AF_UNIX) as unix_socket:
+        unix_socket.bind("socket.nc")
         Path("broken.nc").symlink_to("nowhere")
         Path("loop.nc").symlink_to("loop.nc")
         Path("link.nc").symlink_to("a/x.nc")
@@ -105,11 +105,11 @@ def test_folders_and_what_is_no_plain_file_are_left_out(folder):
 def test_a_file_is_listed_once_for_all_patterns(folder):
     put("a/x.nc")
     put("a/y.nc")
-    found = addresses("a/x.nc", "a/*.nc", f"{folder}/a/*.nc", f"file://{folder}/**/*.nc", "a//x.nc")
-    assert found == ["a/x.nc", "a/y.nc"]
+    patterns = ["a/x.nc", "a/*.nc", f"{folder}/a/*.nc", f"file://{folder}/**/*.nc", "a//x.nc"]
+    assert addresses(*patterns) == ["a/x.nc", "a/y.nc"]
 
 
-def test_loops_of_links_end_and_linked_disks_are_entered(folder, tmp_path):
+def test_loops_of_links_end_and_linked_folders_are_entered(folder, tmp_path):
     put("2024/06/x.nc")
     Path("2024/06/up").symlink_to(folder)
     Path("a").mkdir()
@@ -124,7 +124,7 @@ def test_loops_of_links_end_and_linked_disks_are_entered(folder, tmp_path):
     assert addresses("*/x.nc") == ["0_latest/x.nc"]
 
 
-def test_a_path_that_does_not_exist_says_where_it_was_looked_for(folder):
+def test_the_error_for_a_missing_path_names_the_current_folder(folder):
     with pytest.raises(DataError, match=rf"a/x\.nc: there is no such file.*{folder}") as raised:
         find_files(["a/x.nc"])
     assert not isinstance(raised.value, SourceUnavailable)
@@ -133,7 +133,7 @@ def test_a_path_that_does_not_exist_says_where_it_was_looked_for(folder):
         find_files(["broken.nc"])
 
 
-def test_a_missing_folder_is_an_outage_and_a_missing_one_below_a_glob_is_not(folder):
+def test_a_missing_folder_is_an_outage_but_not_below_a_glob(folder):
     with pytest.raises(SourceUnavailable, match=r"mnt/radar/: cannot be listed: No such file"):
         find_files(["mnt/radar/*.nc"])
     put("a/file")
@@ -168,21 +168,21 @@ def test_permissions_of_the_system_are_an_outage(folder):
         Path("a").chmod(0o700)
 
 
-def test_a_file_that_goes_while_its_folder_is_listed_is_left_out(folder, monkeypatch):
+def test_a_file_that_vanishes_during_the_listing_is_left_out(folder, monkeypatch):
     put("x.nc")
     put("y.nc")
     stat = os.stat
 
-    def late(path, **how):
+    def stat_after_deletion(path, **options):
         if path == "x.nc":
             Path("x.nc").unlink(missing_ok=True)
-        return stat(path, **how)
+        return stat(path, **options)
 
-    monkeypatch.setattr(os, "stat", late)
+    monkeypatch.setattr(os, "stat", stat_after_deletion)
     assert addresses("*.nc") == ["y.nc"]
 
 
-def test_a_local_file_is_read_where_it_is(folder):
+def test_a_local_file_is_read_in_place(folder):
     put("x.nc")
     (file,) = find_files([f"file://{folder}/*.nc"])
     assert file.address == f"{folder}/x.nc"
@@ -195,7 +195,7 @@ def test_a_local_file_is_read_where_it_is(folder):
 
 
 @pytest.mark.parametrize("pattern", ["", "a\0.nc"])
-def test_what_cannot_be_a_path_is_refused(pattern):
+def test_an_impossible_path_is_refused(pattern):
     with pytest.raises(ConfigError, match="no path or address"):
         find_files([pattern])
 
@@ -240,12 +240,12 @@ def test_only_the_folders_of_the_wanted_days_are_listed(folder, monkeypatch):
         ("%d%%", 31, "31%"),
     ],
 )
-def test_the_finest_directive_is_the_step_and_each_address_comes_once(part, count, last):
+def test_the_finest_directive_sets_the_step_and_no_address_repeats(part, count, last):
     since, until = pd.Timestamp("2023-12-21 23:59:59"), pd.Timestamp("2024-06-01 01:01")
-    found = expand_times(f"a/{{time:{part}}}.nc", since, until)
-    assert len(found) == len(set(found))
-    assert f"a/{last}.nc" in found
-    assert len(found) == count
+    expanded = expand_times(f"a/{{time:{part}}}.nc", since, until)
+    assert len(expanded) == len(set(expanded))
+    assert f"a/{last}.nc" in expanded
+    assert len(expanded) == count
 
 
 def test_minutes_are_the_finest_step():
@@ -253,7 +253,7 @@ def test_minutes_are_the_finest_step():
     assert expand_times("{time:%H%M}", since, until) == ["2358", "2359", "0000", "0001"]
 
 
-def test_time_and_glob_stand_in_a_name_together(folder):
+def test_a_name_may_have_a_time_part_and_a_glob(folder):
     for name in ("R_202406010000_v1.nc", "R_202406010005_v2.nc", "R_202406020000_v1.nc"):
         put(name)
     put("R_202406040000_v1.nc")
@@ -268,14 +268,14 @@ def test_time_and_glob_stand_in_a_name_together(folder):
     assert addresses("*_{time:%Y%m%d}*.nc", **span) == [first, second, third]
 
 
-def test_without_an_end_the_clock_is_the_end(folder):
+def test_without_until_the_period_ends_now(folder):
     today = pd.Timestamp.now(tz="UTC").tz_localize(None)
     put(f"{today:%Y%m%d}.nc")
     put(f"{today + pd.Timedelta('3D'):%Y%m%d}.nc")
     assert addresses("{time:%Y%m%d}.nc", since=today) == [f"{today:%Y%m%d}.nc"]
 
 
-def test_an_end_before_the_start_is_nothing(folder):
+def test_a_period_that_ends_before_it_starts_has_no_files(folder):
     put("20240601.nc")
     assert addresses("{time:%Y%m%d}.nc", since=JUNE_3, until=JUNE_1) == []
 
@@ -299,24 +299,24 @@ def test_a_time_part_without_a_first_time_is_refused():
         ("s3://b/{}/*.nc", "braces may only hold the time"),
     ],
 )
-def test_braces_that_are_no_time_are_refused(folder, pattern, message):
+def test_braces_that_hold_no_time_are_refused(folder, pattern, message):
     with pytest.raises(ConfigError, match=message):
         find_files([pattern], since=JUNE_1)
 
 
-def test_braces_of_a_name_are_written_in_brackets(folder):
+def test_braces_that_belong_to_a_name_are_written_in_brackets(folder):
     put("{a}2024.nc")
     pattern = "[{]a[}]{time:%Y}.nc"
     assert addresses(pattern, since=JUNE_1, until=JUNE_3) == ["{a}2024.nc"]
 
 
-def test_too_many_addresses_are_refused_before_they_are_made(folder):
-    began = time.perf_counter()
+def test_too_many_addresses_are_refused_before_they_are_expanded(folder):
+    started = time.perf_counter()
     with pytest.raises(ConfigError, match=r"6\d,\d{3},\d{3} addresses .* give a later --since"):
         find_files(["{time:%Y%m%d%H%M}.nc"], since=pd.Timestamp("1900-01-01"))
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - started < 5
 
 
-def test_a_dated_pattern_on_a_disk_that_is_gone_is_an_outage(folder):
+def test_a_dated_pattern_on_a_missing_disk_is_an_outage(folder):
     with pytest.raises(SourceUnavailable, match="mnt/: cannot be listed"):
         find_files(["mnt/{time:%Y/%m/%d}/x.nc"], since=JUNE_1, until=JUNE_3)

@@ -1,4 +1,4 @@
-"""Object storage, its faults, and what is the same everywhere."""
+"""Object storage: listing, faults, credentials."""
 
 import io
 
@@ -10,7 +10,7 @@ from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.sources.access import FileVanished, SourceFile, SourceUnavailable, unavailable
 from squall.datasets.sources.fetch import local_copy
 from squall.datasets.sources.find import find_files
-from tests.datasets.sources.sources_at_hand import (
+from tests.datasets.sources.temporary_storage import (
     JUNE_1,
     JUNE_3,
     PATTERNS,
@@ -26,7 +26,7 @@ from tests.s3_server import moto_endpoint, s3_environment, s3_server  # noqa: F4
 # S3
 
 
-def test_buckets_are_walked(s3_server):  # noqa: F811
+def test_buckets_are_searched(s3_server):  # noqa: F811
     bucket = s3_server.bucket("radar")
     for key in ("in/2024/06/01/x.nc", "in/2024/06/03/y.nc", "in/2024/06/03/y.txt", "in/.z.nc"):
         s3_server.put(bucket, key, key.encode())
@@ -66,29 +66,29 @@ def test_more_than_a_page_of_objects_is_listed(s3_server):  # noqa: F811
     assert len(addresses("s3://radar/in/*.nc", options=options)) == 5
 
 
-def test_dated_names_in_one_folder_cost_few_requests(s3_server, monkeypatch):  # noqa: F811
+def test_dated_names_in_one_folder_need_few_requests(s3_server, monkeypatch):  # noqa: F811
     bucket = s3_server.bucket("radar")
     times = pd.date_range(JUNE_1, periods=26, freq="1h")
     for scan in times:
         s3_server.put(bucket, f"flat/R{scan:%Y%m%d%H%M}_v1.nc", b"x")
-    asked = []
+    prefixes = []
     call = S3FileSystem.call_s3
 
-    def counted(self, method, **how):
-        asked.append(how["Prefix"])
-        return call(self, method, **how)
+    def recorded(self, method, **arguments):
+        prefixes.append(arguments["Prefix"])
+        return call(self, method, **arguments)
 
-    monkeypatch.setattr(S3FileSystem, "call_s3", counted)
+    monkeypatch.setattr(S3FileSystem, "call_s3", recorded)
     span = {"since": JUNE_1, "until": JUNE_1 + pd.Timedelta("1D") - pd.Timedelta("1min")}
     found = addresses("s3://radar/flat/R{time:%Y%m%d%H%M}_*.nc", **span)
     assert found == [f"s3://radar/flat/R{scan:%Y%m%d%H%M}_v1.nc" for scan in times[:24]]
-    assert len(asked) == 24
-    asked.clear()
+    assert len(prefixes) == 24
+    prefixes.clear()
     assert addresses("s3://radar/flat/R{time:%Y%m%d}*.nc", **span) == found
-    assert asked == ["flat/R20240601"]
+    assert prefixes == ["flat/R20240601"]
 
 
-def test_files_in_an_archive_in_a_bucket(s3_server):  # noqa: F811
+def test_files_in_a_zip_file_in_a_bucket(s3_server):  # noqa: F811
     bucket = s3_server.bucket("radar")
     content = io.BytesIO()
     zipped(content, {"x.nc": b"one", "sub/y.nc": b"two"})
@@ -98,7 +98,7 @@ def test_files_in_an_archive_in_a_bucket(s3_server):  # noqa: F811
     assert [read(file) for file in files] == [b"one", b"two"]
 
 
-def test_a_bucket_that_is_missing_is_an_outage(s3_server):  # noqa: F811
+def test_a_missing_bucket_is_an_outage(s3_server):  # noqa: F811
     for pattern in PATTERNS:
         with pytest.raises(SourceUnavailable, match=r"s3://none/.*NoSuchBucket.*check the name"):
             find_files([f"s3://none/{pattern}"], since=JUNE_1, until=JUNE_3)
@@ -109,7 +109,7 @@ def test_a_bucket_that_is_missing_is_an_outage(s3_server):  # noqa: F811
         find_files(["s3://radar/x.nc"])
 
 
-def test_an_object_that_went_has_vanished(s3_server):  # noqa: F811
+def test_a_deleted_object_has_vanished(s3_server):  # noqa: F811
     bucket = s3_server.bucket("radar")
     s3_server.put(bucket, "x.nc", b"x")
     (file,) = find_files(["s3://radar/*.nc"])
@@ -121,7 +121,7 @@ def test_an_object_that_went_has_vanished(s3_server):  # noqa: F811
     assert not isinstance(raised.value, FileVanished)
 
 
-def test_an_object_replaced_by_a_shorter_one_is_not_taken(s3_server):  # noqa: F811
+def test_an_object_replaced_by_a_shorter_one_is_refused(s3_server):  # noqa: F811
     bucket = s3_server.bucket("radar")
     s3_server.put(bucket, "x.nc", b"12345")
     (file,) = find_files(["s3://radar/*.nc"])
@@ -158,7 +158,7 @@ def test_an_object_store_that_fails_hangs_or_cuts_files_is_an_outage():
             read(file, {"s3": QUICK_S3})
 
 
-def test_missing_credentials_are_an_outage_that_says_so(s3_server, monkeypatch, tmp_path):  # noqa: F811
+def test_the_error_for_missing_credentials_names_the_variables(s3_server, monkeypatch, tmp_path):  # noqa: F811
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
@@ -167,14 +167,14 @@ def test_missing_credentials_are_an_outage_that_says_so(s3_server, monkeypatch, 
         find_files(["s3://radar/*.nc"])
 
 
-def test_options_that_a_file_system_does_not_take_are_refused_without_secrets(s3_server):  # noqa: F811
+def test_the_error_for_wrong_options_hides_secrets(s3_server):  # noqa: F811
     options = {"s3": {"max_concurrency": 0, "secret": "hunter2", "key": "me"}}
     with pytest.raises(ConfigError, match="does not take these options") as raised:
         find_files(["s3://radar/*.nc"], options)
     assert "hunter2" not in str(raised.value)
 
 
-def test_secrets_in_options_do_not_reach_messages():
+def test_messages_hide_secrets_in_options():
     options = {"s3": {"client_kwargs": {"aws_secret_access_key": "hunter2"}}, "token": "hunter3"}
     error = unavailable("s3://b", OSError("denied for hunter2 and hunter3"), options)
     assert "denied for *** and ***" in str(error)

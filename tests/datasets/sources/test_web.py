@@ -1,4 +1,4 @@
-"""Other file systems of fsspec and web servers."""
+"""Web servers, and other file systems of fsspec."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ import pytest
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.sources.access import FileVanished, SourceFile, SourceUnavailable
 from squall.datasets.sources.find import find_files
-from tests.datasets.sources.sources_at_hand import (
+from tests.datasets.sources.temporary_storage import (
     JUNE_1,
     JUNE_3,
     PATTERNS,
@@ -36,13 +36,13 @@ from tests.s3_server import moto_endpoint, s3_environment, s3_server  # noqa: F4
 
 @pytest.fixture
 def memory() -> Iterator[fsspec.AbstractFileSystem]:
-    made = fsspec.filesystem("memory")
-    yield made
-    made.store.clear()
-    made.pseudo_dirs[:] = [""]
+    filesystem = fsspec.filesystem("memory")
+    yield filesystem
+    filesystem.store.clear()
+    filesystem.pseudo_dirs[:] = [""]
 
 
-def test_any_file_system_of_fsspec_is_walked(memory):
+def test_any_file_system_of_fsspec_is_searched(memory):
     for name in ("a/x.nc", "a/b/y.nc", "a/20240601.nc", "a/.z.nc"):
         memory.pipe(f"/radar/{name}", name.encode())
     files = find_files(["memory://radar/**/*.nc"])
@@ -60,7 +60,7 @@ def test_any_file_system_of_fsspec_is_walked(memory):
         find_files(["memory://none/*.nc"])
 
 
-def test_a_protocol_whose_package_is_missing_names_it(monkeypatch):
+def test_the_error_for_a_missing_package_names_it(monkeypatch):
     def missing(protocol):
         raise ImportError("Please install gcsfs to access Google Storage")
 
@@ -89,22 +89,22 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(address):
 # Web servers
 
 
-class QuietFiles(SimpleHTTPRequestHandler):
-    asked: ClassVar[list[str]] = []
+class RecordingFiles(SimpleHTTPRequestHandler):
+    requests: ClassVar[list[str]] = []
 
     def log_message(self, *_: object) -> None:
-        self.asked.append(f"{self.command} {self.path}")
+        self.requests.append(f"{self.command} {self.path}")
 
 
 @pytest.fixture
 def web(folder: Path) -> Iterator[str]:
-    """Address of a server that shows the current folder with index pages."""
-    QuietFiles.asked.clear()
-    with serving(partial(QuietFiles, directory=str(folder))) as address:
+    """Address of a server that serves the current folder, with index pages."""
+    RecordingFiles.requests.clear()
+    with serving(partial(RecordingFiles, directory=str(folder))) as address:
         yield address
 
 
-def test_index_pages_are_walked(web):
+def test_index_pages_are_searched(web):
     for name in ("2024/06/01/x.nc", "2024/06/03/y y.nc", "2024/06/03/z.txt", "2024/07/x.nc"):
         put(name, name.encode())
     files = find_files([f"{web}/{{time:%Y/%m/%d}}/*.nc"], since=JUNE_1, until=JUNE_3)
@@ -130,24 +130,24 @@ def test_the_version_of_a_web_file_follows_its_time(web):
     assert find_files([f"{web}/x.nc"])[0].version != before.version
 
 
-def test_listings_are_not_kept_from_one_call_to_the_next(web):
+def test_listings_are_not_cached(web):
     put("in/x.nc")
     assert len(addresses(f"{web}/in/*.nc")) == 1
     put("in/y.nc")
     assert len(addresses(f"{web}/in/*.nc")) == 2
 
 
-def test_dated_names_are_asked_for_without_an_index(web):
+def test_dated_names_are_requested_without_an_index_page(web):
     put("in/202406010000.nc")
     pattern = f"{web}/in/{{time:%Y%m%d%H%M}}.nc"
     span = {"since": JUNE_1, "until": JUNE_1 + pd.Timedelta("3min")}
     assert addresses(pattern, **span) == [f"{web}/in/202406010000.nc"]
-    assert not [line for line in QuietFiles.asked if line.endswith("/in/")]
+    assert not [line for line in RecordingFiles.requests if line.endswith("/in/")]
     later = {"since": JUNE_3, "until": JUNE_3 + pd.Timedelta("3min")}
     assert addresses(f"{web}/none/{{time:%Y%m%d%H%M}}.nc", **later) == []
 
 
-def test_a_web_folder_that_does_not_exist_is_an_outage_and_a_missing_day_is_not(web):
+def test_a_missing_web_folder_is_an_outage_but_a_missing_day_is_not(web):
     put("in/x.nc")
     with pytest.raises(SourceUnavailable, match=r"/none/: cannot be reached.*check the name"):
         find_files([f"{web}/none/*.nc"])
@@ -158,7 +158,7 @@ def test_a_web_folder_that_does_not_exist_is_an_outage_and_a_missing_day_is_not(
         find_files([f"{web}/none.nc"])
 
 
-def test_files_in_an_archive_on_a_web_server(web):
+def test_files_in_a_zip_file_on_a_web_server(web):
     zipped("day.zip", {"x.nc": b"one", "y.nc": b"two"})
     files = find_files([f"zip://*.nc::{web}/*.zip"])
     assert [file.address for file in files] == [
@@ -168,7 +168,7 @@ def test_files_in_an_archive_on_a_web_server(web):
     assert [read(file) for file in files] == [b"one", b"two"]
 
 
-def test_a_web_file_that_went_has_vanished_and_leaves_no_copy(web, folder, tmp_path, monkeypatch):
+def test_a_deleted_web_file_has_vanished_and_leaves_no_copy(web, folder, tmp_path, monkeypatch):
     put("x.nc")
     (file,) = find_files([f"{web}/x.nc"])
     Path("x.nc").unlink()
@@ -190,11 +190,11 @@ def test_an_error_of_a_web_server_is_an_outage(pattern, status, message):
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_web_server_that_hangs_is_an_outage(pattern):
-    began = time.perf_counter()
+    started = time.perf_counter()
     with serving(answering(200, delay=2.0)) as address:
         with pytest.raises(SourceUnavailable, match=r"Timeout.*check the network"):
             find_files([f"{address}/{pattern}"], QUICK_HTTP, since=JUNE_1, until=JUNE_3)
-        assert time.perf_counter() - began < 5
+        assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -208,7 +208,7 @@ def test_a_closed_port_is_an_outage(pattern, protocol):
             find_files([address], {"s3": QUICK_S3}, since=JUNE_1, until=JUNE_3)
 
 
-def test_a_download_that_is_cut_is_not_taken():
+def test_an_incomplete_download_is_refused():
     with serving(answering(200, b"only this", length=1000)) as address:
         file = SourceFile(f"{address}/x.nc", "v", 1000)
         with pytest.raises(SourceUnavailable, match=r"x\.nc: cannot be reached"):
@@ -221,22 +221,22 @@ def test_a_download_that_is_cut_is_not_taken():
         assert read(SourceFile(f"{address}/x.nc", "v", None)) == b"only this"
 
 
-def test_a_download_that_hangs_ends():
+def test_a_hanging_download_times_out():
     with serving(answering(200, b"x", delay=2.0)) as address:
-        began = time.perf_counter()
+        started = time.perf_counter()
         with pytest.raises(SourceUnavailable, match="Timeout"):
             read(SourceFile(f"{address}/x.nc", "v", 1), QUICK_HTTP)
-        assert time.perf_counter() - began < 1.5
+        assert time.perf_counter() - started < 1.5
 
 
-def test_the_query_of_an_address_is_not_repeated():
+def test_messages_hide_the_query_of_an_address():
     with serving(answering(403)) as address:
         with pytest.raises(SourceUnavailable, match=r"x\.nc\?…") as raised:
             find_files([f"{address}/x.nc?signature=hunter2"])
         assert "hunter2" not in str(raised.value)
 
 
-def test_a_query_belongs_to_an_address_and_not_to_the_name():
+def test_a_query_belongs_to_the_address_but_not_to_the_name():
     with serving(answering(200, b"rain")) as address:
         (file,) = find_files([f"{address}/get/x%20y.nc?version=1"])
         assert (file.name, file.size, read(file)) == ("x y.nc", 4, b"rain")

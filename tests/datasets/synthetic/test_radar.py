@@ -1,4 +1,4 @@
-"""Synthetic radar: the same for the same configuration, and like real rain in what counts."""
+"""Synthetic radar is reproducible, and its statistics are like those of real rain."""
 
 from itertools import pairwise
 from typing import Any
@@ -16,7 +16,7 @@ from squall.datasets.synthetic.radar import SyntheticScan, coverage, synthetic_g
 
 SIZE = 96
 SEEDS = (1, 2, 3)
-MIDDLE = (slice(20, 62), slice(29, 67))  # seen, and so are ten pixels around it
+MIDDLE = (slice(20, 62), slice(29, 67))  # observed, with ten pixels around it
 
 
 def scans_of(**changes: Any) -> list[SyntheticScan]:
@@ -34,23 +34,23 @@ def films() -> list[np.ndarray]:
 
 
 def shift_between(before: np.ndarray, after: np.ndarray, most: int = 10) -> tuple[int, int]:
-    """Rows and columns that the second field lies further on: where its middle correlates best.
+    """Shift (rows, columns) of the second field with the highest correlation in the middle.
 
-    Only pixels that all shifts can see take part, or the rim would favour standing still.
+    Only pixels that are observed at all shifts are compared; the rim would favour no motion.
     """
     a, b = (np.log1p(field) for field in (before, after))
-    top, bottom, left, right = (e for s in MIDDLE for e in (s.start, s.stop))
+    top, bottom, left, right = (edge for s in MIDDLE for edge in (s.start, s.stop))
     middle = a[MIDDLE]
     assert np.isfinite(b[top - most : bottom + most, left - most : right + most]).all()
     shifts = [(row, column) for row in range(-most, most + 1) for column in range(-most, most + 1)]
-    likeness = [
+    correlations = [
         np.corrcoef(middle.ravel(), b[top + r : bottom + r, left + c : right + c].ravel())[0, 1]
         for r, c in shifts
     ]
-    return shifts[int(np.argmax(likeness))]
+    return shifts[int(np.argmax(correlations))]
 
 
-# --- what is promised --------------------------------------------------------------------------
+# --- time axis, grid, coverage -----------------------------------------------------------------
 
 
 def test_the_same_configuration_gives_the_same_rain() -> None:
@@ -77,20 +77,20 @@ def test_missing_scans() -> None:
     assert not any(scan.missing for scan in scans_of(missing_fraction=0))
     some = [scan.missing for scan in scans_of(size=32, hours=20, missing_fraction=0.3)]
     assert 0.2 < np.mean(some) < 0.4
-    # what is missing does not change the weather
+    # missing scans do not change the weather
     np.testing.assert_array_equal(
         rain_of(scans_of(missing_fraction=0)), rain_of(scans_of(missing_fraction=0.5))
     )
 
 
-def test_rain_is_seen_inside_the_coverage_only(films: list[np.ndarray]) -> None:
-    seen = coverage(SIZE)
-    assert 0.7 < seen.mean() < 0.98
+def test_rain_is_observed_only_inside_the_coverage(films: list[np.ndarray]) -> None:
+    covered = coverage(SIZE)
+    assert 0.7 < covered.mean() < 0.98
     for film in films:
         assert film.dtype == np.float32
-        np.testing.assert_array_equal(np.isfinite(film), np.broadcast_to(seen, film.shape))
-    assert not seen[0, 0]
-    assert seen[SIZE // 2, SIZE // 2]
+        np.testing.assert_array_equal(np.isfinite(film), np.broadcast_to(covered, film.shape))
+    assert not covered[0, 0]
+    assert covered[SIZE // 2, SIZE // 2]
 
 
 @pytest.mark.parametrize("size", [32, 33, 64])
@@ -116,21 +116,21 @@ def test_the_grid_fits_the_scans(size: int) -> None:
         {"sise": 64},
     ],
 )
-def test_what_cannot_be_configured(changes: dict[str, Any]) -> None:
+def test_wrong_configurations_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(changes))):
         SyntheticConfig(**changes)
 
 
-# --- what makes it like rain -------------------------------------------------------------------
+# --- statistics of rain ------------------------------------------------------------------------
 
 
-def test_wet_areas_and_rates_are_believable(films: list[np.ndarray]) -> None:
-    everything = np.concatenate([film[np.isfinite(film)] for film in films])
-    wet = everything[everything >= 0.1]
-    assert (everything >= 0).all()
-    assert everything.max() <= 200
-    assert 0.1 < wet.size / everything.size < 0.6
-    # real composites: median near 1 mm/h, a tenth of the wet pixels above some mm/h, heavy cores
+def test_wet_areas_and_rates_are_realistic(films: list[np.ndarray]) -> None:
+    rates = np.concatenate([film[np.isfinite(film)] for film in films])
+    wet = rates[rates >= 0.1]
+    assert (rates >= 0).all()
+    assert rates.max() <= 200
+    assert 0.1 < wet.size / rates.size < 0.6
+    # real composites have a median near 1 mm/h, 10 % of wet pixels above a few mm/h, heavy cores
     median, p90, p99 = np.quantile(wet, [0.5, 0.9, 0.99])
     assert 0.4 < median < 2.5
     assert 1.5 < p90 < 15
@@ -140,18 +140,20 @@ def test_wet_areas_and_rates_are_believable(films: list[np.ndarray]) -> None:
             assert 0.01 < (scan[np.isfinite(scan)] >= 0.1).mean() < 0.75
 
 
-def test_it_can_be_stored(films: list[np.ndarray]) -> None:
-    back = RAIN_CODE.decode(RAIN_CODE.encode(films[0]))
+def test_rain_survives_the_archive_code(films: list[np.ndarray]) -> None:
+    decoded = RAIN_CODE.decode(RAIN_CODE.encode(films[0]))
     wet = films[0] >= 0.08
-    np.testing.assert_allclose(back[wet], films[0][wet], rtol=0.016)
+    np.testing.assert_allclose(decoded[wet], films[0][wet], rtol=0.016)
 
 
 def correlation_at(film: np.ndarray, lag: int) -> float:
-    found = []
+    """Mean correlation of log rain rate between scans ``lag`` steps apart."""
+    correlations = []
     for before, after in zip(film[:-lag], film[lag:], strict=True):
-        both = np.isfinite(before)
-        found.append(np.corrcoef(np.log1p(before[both]), np.log1p(after[both]))[0, 1])
-    return float(np.mean(found))
+        observed = np.isfinite(before)
+        logs = [np.log1p(scan[observed]) for scan in (before, after)]
+        correlations.append(np.corrcoef(*logs)[0, 1])
+    return float(np.mean(correlations))
 
 
 def test_persistence_loses_skill_with_lead_time(films: list[np.ndarray]) -> None:
@@ -174,35 +176,35 @@ def test_larger_scales_have_more_power(films: list[np.ndarray]) -> None:
     assert bands[0] > 2.5 * bands[1] > 2.5 * 2.5 * bands[2] > 2.5 * 2.5 * bands[3]
 
 
-# --- motion --------------------------------------------------------------------------------------
+# --- motion ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", [1, 5, 6])
-def test_rain_follows_its_own_changing_flow(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_rain_moves_with_the_flow(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     flows: list[np.ndarray] = []
     step = synthetic_weather._Flow.step
 
-    def spy(self: synthetic_weather._Flow) -> np.ndarray:
+    def recorded(self: synthetic_weather._Flow) -> np.ndarray:
         flows.append(step(self))
         return flows[-1]
 
-    monkeypatch.setattr(synthetic_weather._Flow, "step", spy)
+    monkeypatch.setattr(synthetic_weather._Flow, "step", recorded)
     film = rain_of(scans_of(size=SIZE, hours=1.5, seed=seed))
     margin = (flows[0].shape[-1] - SIZE) // 2
-    off = []
+    errors_px = []
     for index, (before, after) in enumerate(pairwise(film)):
         box = tuple(slice(s.start + margin, s.stop + margin) for s in MIDDLE)
         if (before[MIDDLE] > 0.1).mean() > 0.1:
-            moved = flows[index + 1][:, box[0], box[1]].mean(axis=(1, 2))
-            off.append(np.hypot(*(shift_between(before, after) - moved)))
-    assert len(off) > 8
-    assert np.median(off) < 1.2
+            displacement = flows[index + 1][:, box[0], box[1]].mean(axis=(1, 2))
+            errors_px.append(np.hypot(*(shift_between(before, after) - displacement)))
+    assert len(errors_px) > 8
+    assert np.median(errors_px) < 1.2
 
 
 # --- episodes ----------------------------------------------------------------------------------
 
 
-def test_episodes_are_of_their_own_weather_and_apart() -> None:
+def test_episodes_have_independent_weather_and_a_gap_between_them() -> None:
     film = scans_of(hours=3.0, episode_hours=1.0, seed=7, missing_fraction=0)
     assert [number for number, scan in enumerate(film) if scan.missing] == [11, 23, 35]
     assert [scan.time for scan in film] == list(SyntheticConfig(hours=3.0).times)
@@ -211,7 +213,7 @@ def test_episodes_are_of_their_own_weather_and_apart() -> None:
     across = [correlation_at(rain[first : first + 2], 1) for first in (11, 23)]
     assert np.mean(within) > 0.7
     assert max(across) < 0.4
-    # an episode depends on its number, not on how long the others are or how many come
+    # an episode depends on its number, not on the length or number of other episodes
     longer = rain_of(scans_of(hours=1.5, episode_hours=1.0, seed=7))
     np.testing.assert_array_equal(rain[:18], longer)
     other = rain_of(scans_of(hours=1.0, episode_hours=1.0, seed=8))
@@ -223,12 +225,12 @@ def test_a_last_episode_may_be_cut_short() -> None:
     assert [number for number, scan in enumerate(film) if scan.missing] == [11]
 
 
-def test_episodes_can_be_stored_and_are_rain() -> None:
+def test_rates_of_episodes_are_realistic() -> None:
     film = rain_of(scans_of(hours=4.0, episode_hours=1 / 6, size=SIZE))[::2]
-    seen = film[np.isfinite(film)]
-    assert 0 <= seen.min() <= seen.max() <= 200
-    wet = seen[seen >= 0.1]
-    assert 0.1 < wet.size / seen.size < 0.5
+    rates = film[np.isfinite(film)]
+    assert 0 <= rates.min() <= rates.max() <= 200
+    wet = rates[rates >= 0.1]
+    assert 0.1 < wet.size / rates.size < 0.5
     assert 0.3 < np.median(wet) < 1.5
     assert 4 < np.quantile(wet, 0.99) < 40
     fractions = [np.nanmean(scan >= 0.1) for scan in film]

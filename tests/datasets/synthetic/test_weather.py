@@ -15,19 +15,19 @@ STILL = np.zeros((2, SIZE, SIZE))
 # --- scales ------------------------------------------------------------------------------------
 
 
-def test_small_scales_live_shorter() -> None:
+def test_small_scales_have_a_shorter_life() -> None:
     cascade = synthetic_weather._Cascade(Weather(), 64, 5.0, np.random.default_rng(0))
     first = cascade._levels.copy()
     still = np.zeros((2, 64, 64))
     for _ in range(6):
         cascade.step(still)
-    kept = [
+    correlations = [
         float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
         for a, b in zip(first, cascade._levels, strict=True)
     ]
-    assert kept[0] < 0.2
-    assert kept[3] > kept[0] + 0.2
-    assert np.mean(kept[-2:]) > 0.7
+    assert correlations[0] < 0.2
+    assert correlations[3] > correlations[0] + 0.2
+    assert np.mean(correlations[-2:]) > 0.7
 
 
 def test_bands_are_longer_than_wide() -> None:
@@ -44,23 +44,23 @@ def test_bands_are_longer_than_wide() -> None:
 # --- growth and decay --------------------------------------------------------------------------
 
 
-def likeness(a: np.ndarray, b: np.ndarray) -> float:
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
 
-def test_growth_goes_on_for_a_while() -> None:
-    """What grew grows on, and has forgotten it hours later; the cascade alone does the opposite."""
+def test_growth_persists_for_a_while() -> None:
+    """An area that grew keeps growing, but not for hours; with the cascade alone it would decay."""
     growth = synthetic_weather._Growth(Weather(growth=1.0), SIZE, 5.0, np.random.default_rng(2))
     totals = [growth.step(STILL).copy() for _ in range(400)]
     changes = [after - before for before, after in pairwise(totals)]
-    soon = np.mean([likeness(*pair) for pair in zip(changes, changes[3:], strict=False)])
-    late = np.mean([likeness(*pair) for pair in zip(changes, changes[60:], strict=False)])
+    soon = np.mean([correlation(*pair) for pair in zip(changes, changes[3:], strict=False)])
+    late = np.mean([correlation(*pair) for pair in zip(changes, changes[60:], strict=False)])
     assert soon > 0.3
     assert abs(late) < 0.15
     assert np.std(totals[50:]) == pytest.approx(1, abs=0.15)
 
 
-def test_growth_moves_with_the_rain() -> None:
+def test_growth_moves_with_the_flow() -> None:
     growth = synthetic_weather._Growth(
         Weather(growth=1.0, growth_min=1e6), SIZE, 5.0, np.random.default_rng(0)
     )
@@ -68,39 +68,40 @@ def test_growth_moves_with_the_rain() -> None:
     first = growth.step(STILL)
     for _ in range(4):
         last = growth.step(east)
-    assert likeness(np.roll(first, 12, axis=1), last) > 0.95
-    assert likeness(first, last) < likeness(np.roll(first, 12, axis=1), last) - 0.1
+    assert correlation(np.roll(first, 12, axis=1), last) > 0.95
+    assert correlation(first, last) < correlation(np.roll(first, 12, axis=1), last) - 0.1
 
 
 # --- cells -------------------------------------------------------------------------------------
 
 
-def test_cells_are_born_and_die_within_the_hours() -> None:
+def test_cells_are_born_and_die() -> None:
     weather = Weather(cells=10.0)
     cells = synthetic_weather._Cells(weather, SIZE, 5.0, np.random.default_rng(1))
     field = np.zeros((SIZE, SIZE))
-    numbers, known = [], set()
+    numbers, lifetimes = [], set()
     for _ in range(48):
         added = cells.step(STILL, field)
         assert added.min() >= 0
         assert (cells._cells["age_min"] < cells._cells["life_min"]).all()
         numbers.append(len(cells._cells))
-        known |= set(cells._cells["life_min"].tolist())
-    births_per_hour = len(known) / (4 + 40 / 60)  # those of the time before live, too
+        lifetimes |= set(cells._cells["life_min"].tolist())
+    # the cells that live at the start were born in the 40 minutes before
+    births_per_hour = len(lifetimes) / (4 + 40 / 60)
     assert births_per_hour == pytest.approx(10 * (SIZE / 100) ** 2, rel=0.4)
-    # as many at the start as later on
+    # the number of cells at the start is that of later
     assert np.mean(numbers[:6]) == pytest.approx(np.mean(numbers), rel=0.7)
 
 
-def test_a_cell_rises_and_falls_and_goes_with_the_wind() -> None:
+def test_a_cell_grows_and_decays_and_moves_with_the_wind() -> None:
     cells = synthetic_weather._Cells(Weather(cells=1e-9), SIZE, 5.0, np.random.default_rng(0))
     field, wind = np.zeros((SIZE, SIZE)), np.stack([np.full((SIZE, SIZE), v) for v in (2.0, -3.0)])
     cells.step(STILL, field)
     values = {"row": 20, "column": 60, "life_min": 50, "peak": 2, "radius_px": 3, "aspect": 1}
-    one = np.zeros(1, dtype=cells._cells.dtype)
+    single_cell = np.zeros(1, dtype=cells._cells.dtype)
     for name, value in values.items():
-        one[name] = value
-    cells._cells = one
+        single_cell[name] = value
+    cells._cells = single_cell
     strengths = []
     for step in range(1, 10):
         added = cells.step(wind, field)
@@ -112,7 +113,7 @@ def test_a_cell_rises_and_falls_and_goes_with_the_wind() -> None:
     assert not cells.step(wind, field).any()
 
 
-def test_cells_prefer_rain() -> None:
+def test_most_cells_are_born_where_it_rains() -> None:
     cells = synthetic_weather._Cells(Weather(cells=60.0), SIZE, 5.0, np.random.default_rng(0))
     field = np.where(np.arange(SIZE) < SIZE // 2, -1.5, 1.5) * np.ones((SIZE, 1))
     for _ in range(6):
@@ -120,10 +121,10 @@ def test_cells_prefer_rain() -> None:
     assert (cells._cells["column"] > SIZE // 2).mean() > 0.85
 
 
-# --- many kinds --------------------------------------------------------------------------------
+# --- kinds of weather --------------------------------------------------------------------------
 
 
-def test_drawn_weather_is_of_all_kinds() -> None:
+def test_random_weather_is_of_all_kinds() -> None:
     drawn = [Weather.drawn(np.random.default_rng(seed)) for seed in range(300)]
     speeds = [weather.speed_m_s for weather in drawn]
     assert 0 <= min(speeds) < 1
@@ -134,7 +135,7 @@ def test_drawn_weather_is_of_all_kinds() -> None:
         assert weather.aspect >= 1
     wet = [np.mean(weather.wet_fraction) for weather in drawn]
     assert min(wet) < 0.1 < 0.4 < max(wet)
-    # showers are short-lived, small and convective together
+    # small scales are strong where rates are convective
     assert np.corrcoef([w.slope for w in drawn], [w.convective[1] for w in drawn])[0, 1] < -0.5
 
 
@@ -154,7 +155,7 @@ def test_growth_and_cells_change_the_rain() -> None:
 
 
 @pytest.mark.parametrize("motion", [(0, 0), (3, -2), (-4, 1)])
-def test_the_field_is_displaced_by_the_flow(motion: tuple[int, int]) -> None:
+def test_the_flow_moves_the_field(motion: tuple[int, int]) -> None:
     cascade = synthetic_weather._Cascade(Weather(), SIZE, 5.0, np.random.default_rng(0))
     flow = np.broadcast_to(np.array(motion, dtype=float)[:, None, None], (2, SIZE, SIZE))
     fields = np.fft.rfft2(np.stack([cascade.step(flow) for _ in range(6)]))
@@ -165,7 +166,7 @@ def test_the_field_is_displaced_by_the_flow(motion: tuple[int, int]) -> None:
         assert peak == (motion[0] % SIZE, motion[1] % SIZE)
 
 
-def test_the_flow_is_as_fast_as_weather() -> None:
+def test_the_flow_has_realistic_speeds() -> None:
     means = []
     for seed in range(20):
         flow = synthetic_weather._Flow(Weather(), 64, 5.0, np.random.default_rng(seed))
@@ -174,18 +175,18 @@ def test_the_flow_is_as_fast_as_weather() -> None:
     assert 8 < speed_m_s.mean() < 15
     assert speed_m_s.min() > 3
     assert speed_m_s.max() < 35
-    # within an hour the wind turns little, and it comes from everywhere
+    # the wind turns little within an hour; over all seeds it comes from all directions
     first, last = np.array(means)[:, 0], np.array(means)[:, -1]
     cosine = (first * last).sum(-1) / np.linalg.norm(first, axis=-1) / np.linalg.norm(last, axis=-1)
     assert np.median(cosine) > 0.8
     assert np.linalg.norm(first.mean(axis=0)) < 0.6 * np.linalg.norm(first, axis=-1).mean()
 
 
-def test_the_flow_neither_gathers_nor_spreads() -> None:
+def test_the_flow_has_no_divergence() -> None:
     flow = synthetic_weather._Flow(Weather(), 64, 5.0, np.random.default_rng(3))
     for _ in range(5):
         rows, columns = flow.step()
         divergence = np.gradient(rows, axis=0) + np.gradient(columns, axis=1)
         inner = slice(2, -2)
         assert np.abs(divergence[inner, inner]).max() < 0.01
-        assert np.hypot(rows, columns).std() > 0.05  # and yet it is not the same everywhere
+        assert np.hypot(rows, columns).std() > 0.05  # but it is not uniform

@@ -1,4 +1,4 @@
-"""Where the work is done must not matter: processes, threads, a cluster that is there already."""
+"""Processes, threads and a running cluster give the same archive; workers that die are replaced."""
 
 import os
 import signal
@@ -45,21 +45,21 @@ def radar(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(radar, tmp_path_factory):
-    archive = tmp_path_factory.mktemp("here") / "a.icechunk"
+    archive = tmp_path_factory.mktemp("local") / "a.icechunk"
     run(archive, radar / "*.nc", config=CONFIG)
     return contents(archive)
 
 
 @pytest.fixture
 def small_steps(monkeypatch):
-    """Several batches, of tasks that hold a few scans each."""
+    """Several batches, whose tasks hold a few scans each."""
     monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", 8 * SIZE * SIZE)
     monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
 
 
 @pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize(("scheduler", "workers"), [("processes", 2), ("threads", 3)])
-def test_workers_here_give_the_same_archive(scheduler, workers, radar, expected, tmp_path):
+def test_local_workers_give_the_same_archive(scheduler, workers, radar, expected, tmp_path):
     archive = tmp_path / "a.icechunk"
     report = run(archive, radar / "*.nc", config=CONFIG, scheduler=scheduler, workers=workers)
     assert (report.ingested, len(report.rejected)) == (COUNT - 1 + 29, 2)
@@ -75,26 +75,26 @@ def test_a_cluster_gives_the_same_archive(radar, expected, tmp_path):
         n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
     ) as cluster:
         assert cluster.scheduler_address.startswith("tcp://")
-        for count in (20, COUNT + 1):  # late files, too: most of them first
+        for count in (20, COUNT + 1):  # the second run has late files
             files = sorted(radar.glob("*.nc"))[-count:]
             run(archive, *files, config=CONFIG, scheduler=cluster.scheduler_address)
-        assert len(cluster.scheduler.workers) == 2, "the cluster belongs to others, too"
+        assert len(cluster.scheduler.workers) == 2, "the cluster must keep its workers"
     assert_same(contents(archive), expected)
 
 
-def test_an_address_where_nobody_answers(radar, tmp_path, monkeypatch):
+def test_an_address_without_a_scheduler_is_an_error(radar, tmp_path, monkeypatch):
     monkeypatch.setattr(execution, "ANSWER_TIMEOUT_S", 1)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        began = time.monotonic()
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{reserved.getsockname()[1]}"
+        started = time.monotonic()
         with pytest.raises(DataError, match=f"{address}: no Dask scheduler answers there"):
             run(tmp_path / "a.icechunk", radar / "*.nc", config=CONFIG, scheduler=address)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - started < 20
     assert not (tmp_path / "a.icechunk").exists()
 
 
-def test_a_cluster_without_workers(radar, tmp_path, monkeypatch):
+def test_a_cluster_without_workers_is_an_error(radar, tmp_path, monkeypatch):
     monkeypatch.setattr(execution, "JOIN_TIMEOUT_S", 0.5)
     with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster:
         address = cluster.scheduler_address
@@ -105,8 +105,8 @@ def test_a_cluster_without_workers(radar, tmp_path, monkeypatch):
 # -- workers that die ------------------------------------------------------------------------------
 
 
-def deadly(monkeypatch, *names):
-    """Let the netCDF library take its process along at these files, as it may at damaged ones."""
+def crash_at(monkeypatch, *names):
+    """Kill the process that reads one of these files, as a damaged file may do."""
     original = execution.read_files
 
     def reading(requests, settings):  # a closure is sent to the workers with its code
@@ -118,15 +118,15 @@ def deadly(monkeypatch, *names):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("group", "workers"), [(1, 1), (24, 2)])
-def test_a_file_that_kills_its_reader_takes_no_other_along(
-    group, workers, tmp_path, monkeypatch, radar_of_deadly
+@pytest.mark.parametrize(("group_size", "workers"), [(1, 1), (24, 2)])
+def test_a_file_that_kills_its_reader_is_rejected_alone(
+    group_size, workers, tmp_path, monkeypatch, fourteen_files
 ):
-    monkeypatch.setattr("squall.pipeline.ingest.batches.TIME_CHUNK", group)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.TIME_CHUNK", group_size)
     monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
-    deadly(monkeypatch, "T0010.nc", "T0055.nc")
+    crash_at(monkeypatch, "T0010.nc", "T0055.nc")
     archive = tmp_path / "a.icechunk"
-    report = run(archive, radar_of_deadly / "*.nc", workers=workers)
+    report = run(archive, fourteen_files / "*.nc", workers=workers)
     assert sorted((rejected.time, rejected.rule) for rejected in report.rejected) == [
         ("2024-06-01T00:10:00", "unreadable"),
         ("2024-06-01T00:55:00", "unreadable"),
@@ -134,58 +134,56 @@ def test_a_file_that_kills_its_reader_takes_no_other_along(
     assert all("the process that read it died" in rejected.reason for rejected in report.rejected)
     assert np.flatnonzero(Archive.open(archive).status == REJECTED).tolist() == [2, 11]
     assert report.ingested == 12
-    assert run(archive, radar_of_deadly / "*.nc", workers=0).complete
+    assert run(archive, fourteen_files / "*.nc", workers=0).complete
 
 
 @pytest.fixture
-def radar_of_deadly(tmp_path):
+def fourteen_files(tmp_path):
     write_scans(tmp_path / "radar", 14)
     return tmp_path / "radar"
 
 
-def test_a_worker_that_dies_while_it_writes_is_replaced(radar_of_deadly, tmp_path, monkeypatch):
+def test_a_worker_that_dies_while_it_writes_is_replaced(fourteen_files, tmp_path, monkeypatch):
     original, mark = execution._write_chunk, tmp_path / "died once"
 
-    def dying(*given):
-        written = original(*given)
+    def dying(*arguments):
+        fork = original(*arguments)
         if not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return written
+        return fork
 
     monkeypatch.setattr(execution, "_write_chunk", dying)
     archive = tmp_path / "a.icechunk"
-    report = run(archive, radar_of_deadly / "*.nc", workers=2)
+    report = run(archive, fourteen_files / "*.nc", workers=2)
     assert mark.exists()
     assert (report.ingested, report.rejected) == (14, [])
     assert (Archive.open(archive).status == OK).all()
-    run(tmp_path / "here", radar_of_deadly / "*.nc")
-    assert_same(contents(archive), contents(tmp_path / "here"))
+    run(tmp_path / "local", fourteen_files / "*.nc")
+    assert_same(contents(archive), contents(tmp_path / "local"))
 
 
-def test_a_mistake_in_the_configuration_comes_back_from_a_worker(radar, tmp_path):
+def test_a_worker_reports_a_mistake_in_the_configuration(radar, tmp_path):
     config = config_with(quality={"clutter_mask": str(tmp_path / "none.nc")})
     with pytest.raises(ConfigError, match=r"none\.nc: is no clutter mask"):
         run(tmp_path / "a.icechunk", radar / "*.nc", config=config, workers=2)
 
 
-def test_a_pass_that_died_while_it_read_is_followed_by_one_with_processes(
-    radar_of_deadly, tmp_path, monkeypatch
-):
-    """Few files are read without workers: one that crashes its reader does so once."""
-    deadly(monkeypatch, "T0010.nc")
+def test_the_run_after_a_crash_reads_in_worker_processes(fourteen_files, tmp_path, monkeypatch):
+    """A few files are read without workers, so one of them can crash the run, but only once."""
+    crash_at(monkeypatch, "T0010.nc")
     archive = tmp_path / "a.icechunk"
     pid = os.fork()
     if pid == 0:
         try:
-            run(archive, radar_of_deadly / "*.nc", workers=None)
+            run(archive, fourteen_files / "*.nc", workers=None)
         finally:
             os._exit(0)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
-    report = run(archive, radar_of_deadly / "*.nc", workers=None)
+    report = run(archive, fourteen_files / "*.nc", workers=None)
     assert (report.ingested, len(report.rejected)) == (13, 1)
     assert "the process that read it died" in report.rejected[0].reason
-    assert run(archive, radar_of_deadly / "*.nc", workers=None).complete
+    assert run(archive, fourteen_files / "*.nc", workers=None).complete
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *("a.icechunk", "a.icechunk.lock", "radar"),
     ]

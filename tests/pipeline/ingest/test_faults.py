@@ -1,4 +1,4 @@
-"""Full disks, no permission, sources that go away: a clear message, and the next run goes on."""
+"""Full disks, no permission, missing sources: a clear message, and the next run continues."""
 
 import shutil
 import subprocess
@@ -37,9 +37,9 @@ def radar(tmp_path):
 
 
 def mount(*arguments):
-    made = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
-    if made.returncode:
-        pytest.skip(f"mounting is not permitted here: {made.stderr.strip()}")
+    mounting = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
+    if mounting.returncode:
+        pytest.skip(f"mounting is not permitted: {mounting.stderr.strip()}")
 
 
 @contextmanager
@@ -58,35 +58,37 @@ def read_only(folder):
         yield
 
 
-# -- the archive's side ----------------------------------------------------------------------------
+# -- the archive -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("there", [0, 24])
-def test_a_full_disk_keeps_what_was_committed(radar, tmp_path, monkeypatch, there, workers):
+@pytest.mark.parametrize("ingested_before", [0, 24])
+def test_a_full_disk_keeps_what_was_committed(
+    radar, tmp_path, monkeypatch, ingested_before, workers
+):
     monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", 6 * SIZE * SIZE)
     monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
     disk = tmp_path / "disk"
     disk.mkdir()
     with mounted(disk, "-t", "tmpfs", "-o", "size=20m", "tmpfs"):
         archive, filler = disk / "a.icechunk", disk / "filler"
-        if there:
-            run(archive, *sorted(radar.glob("*.nc"))[:there])
-        before = contents(archive) if there else None
+        if ingested_before:
+            run(archive, *sorted(radar.glob("*.nc"))[:ingested_before])
+        before = contents(archive) if ingested_before else None
         free = shutil.disk_usage(disk).free
         filler.write_bytes(b"x" * (free - 4096))
         with pytest.raises(DataError, match=r"a\.icechunk: the disk is full; everything committed"):
             run(archive, radar / "*.nc", workers=workers)
-        if there:
+        if ingested_before:
             assert_same(contents(archive), before)
         filler.unlink()
         report = run(archive, radar / "*.nc", workers=workers)
-        assert (report.ingested, report.unchanged) == (COUNT - there, there)
+        assert (report.ingested, report.unchanged) == (COUNT - ingested_before, ingested_before)
         run(tmp_path / "whole", radar / "*.nc")
         assert_same(contents(archive), contents(tmp_path / "whole"))
 
 
-def test_an_archive_that_may_not_be_written_says_so(radar, tmp_path):
+def test_a_read_only_archive_is_an_error(radar, tmp_path):
     archive = tmp_path / "archives" / "a.icechunk"
     run(archive, *sorted(radar.glob("*.nc"))[:5])
     before = contents(archive)
@@ -100,17 +102,17 @@ def test_an_archive_that_may_not_be_written_says_so(radar, tmp_path):
     assert run(archive, radar / "*.nc").ingested == COUNT - 5
 
 
-# -- the source's side -----------------------------------------------------------------------------
+# -- the source ------------------------------------------------------------------------------------
 
 
 def test_a_file_that_vanishes_between_listing_and_reading(radar, tmp_path, monkeypatch):
-    archive, gone = tmp_path / "a.icechunk", path_of(radar, FIRST + 7 * STEP)
-    kept = gone.read_bytes()
+    archive, vanished = tmp_path / "a.icechunk", path_of(radar, FIRST + 7 * STEP)
+    content = vanished.read_bytes()
     original = reading.local_copy
 
     def vanishing(file, options):
         if file.address.endswith("T0000.nc"):
-            gone.unlink()
+            vanished.unlink()
         return original(file, options)
 
     with monkeypatch.context() as patched:
@@ -118,23 +120,23 @@ def test_a_file_that_vanishes_between_listing_and_reading(radar, tmp_path, monke
         report = run(archive, radar / "*.nc")
     assert (report.ingested, report.rejected) == (COUNT - 1, [])
     ((file, reason),) = report.unavailable
-    assert file == str(gone)
+    assert file == str(vanished)
     assert "was listed but no longer exists" in reason
     assert not report.complete
-    gone.write_bytes(kept)
+    vanished.write_bytes(content)
     second = run(archive, radar / "*.nc")
     assert (second.ingested, second.unchanged, second.complete) == (1, COUNT - 1, True)
 
 
-def test_a_folder_that_is_unmounted_while_it_is_read(radar, tmp_path):
-    """All files that are left are unavailable; none is recorded as broken."""
+def test_a_folder_that_is_unmounted_during_the_run(radar, tmp_path):
+    """The remaining files are unavailable; none is recorded as broken."""
     archive, elsewhere = tmp_path / "a.icechunk", tmp_path / "elsewhere"
     original = reading.read_file
 
-    def unmounting(path, config, **how):
+    def unmounting(path, config, **options):
         if path.endswith("T0100.nc"):
             radar.rename(elsewhere)
-        return original(path, config, **how)
+        return original(path, config, **options)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(reading, "read_file", unmounting)
@@ -149,13 +151,13 @@ def test_a_folder_that_is_unmounted_while_it_is_read(radar, tmp_path):
     assert (Archive.open(archive).status == OK).all()
 
 
-def test_a_file_that_may_not_be_read_is_asked_for_again(radar, tmp_path, monkeypatch):
+def test_a_file_without_read_permission_is_read_by_the_next_run(radar, tmp_path, monkeypatch):
     original = reading.read_file
 
-    def denied(path, config, **how):
+    def denied(path, config, **options):
         if path.endswith("T0010.nc"):
             raise PermissionError(13, "Permission denied", path)
-        return original(path, config, **how)
+        return original(path, config, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(reading, "read_file", denied)
@@ -165,7 +167,7 @@ def test_a_file_that_may_not_be_read_is_asked_for_again(radar, tmp_path, monkeyp
     assert run(tmp_path / "a.icechunk", radar / "*.nc").ingested == 1
 
 
-def test_a_broken_zip_does_not_hold_up_the_other_files(radar, tmp_path):
+def test_a_broken_zip_file_does_not_stop_the_others(radar, tmp_path):
     with zipfile.ZipFile(tmp_path / "whole.zip", "w") as whole:
         for path in sorted(radar.glob("*.nc"))[:10]:
             whole.write(path, path.name)
@@ -179,7 +181,7 @@ def test_a_broken_zip_does_not_hold_up_the_other_files(radar, tmp_path):
     assert "the zip file is broken" in reason
 
 
-# -- two at once -----------------------------------------------------------------------------------
+# -- two ingestions at the same time ---------------------------------------------------------------
 
 
 def test_a_second_ingestion_waits_for_the_first(radar, tmp_path, monkeypatch):
@@ -187,13 +189,13 @@ def test_a_second_ingestion_waits_for_the_first(radar, tmp_path, monkeypatch):
     monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", 4 * SIZE * SIZE)
     monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
     reports = []
-    both = [
+    threads = [
         threading.Thread(target=lambda: reports.append(run(archive, radar / "*.nc")))
         for _ in range(2)
     ]
-    for thread in both:
+    for thread in threads:
         thread.start()
-    for thread in both:
+    for thread in threads:
         thread.join()
     assert sorted(report.ingested for report in reports) == [0, COUNT]
     assert sorted(report.unchanged for report in reports) == [0, COUNT]
@@ -201,7 +203,7 @@ def test_a_second_ingestion_waits_for_the_first(radar, tmp_path, monkeypatch):
     assert_same(contents(archive), contents(tmp_path / "whole"))
 
 
-def test_a_second_ingestion_leaves_when_it_has_waited_long_enough(radar, tmp_path):
+def test_a_second_ingestion_gives_up_after_the_lock_timeout(radar, tmp_path):
     archive = tmp_path / "a.icechunk"
     busy = r"a\.icechunk: another process has been writing for 0.1 s .lock .*a\.icechunk\.lock"
     with write_lock(archive), pytest.raises(BusyError, match=busy):

@@ -1,4 +1,4 @@
-"""One pass of ingestion over files as they come: what is read, refused, replaced."""
+"""One pass of ingestion: which files are read, rejected and replaced."""
 
 import shutil
 
@@ -19,7 +19,7 @@ from squall.pipeline.status.summary import status
 
 @pytest.fixture
 def files(synthetic_files, tmp_path):
-    """A copy of eight scans, to break."""
+    """A copy of eight files, which a test may damage."""
     folder = tmp_path / "radar"
     folder.mkdir()
     for path in sorted(synthetic_files.rglob("*.nc"))[:8]:
@@ -45,7 +45,7 @@ def scan(folder, minute):
     return folder / f"synthetic_20240601T00{minute:02d}.nc"
 
 
-def test_all_scans_are_there_and_decode_to_the_files_values(files, run, tmp_path):
+def test_the_archive_has_all_scans_with_the_values_of_the_files(files, run, tmp_path):
     report = run()
     assert (report.found, report.ingested, report.rejected) == (8, 8, [])
     archive = Archive.open(tmp_path / "a.icechunk")
@@ -60,7 +60,7 @@ def test_all_scans_are_there_and_decode_to_the_files_values(files, run, tmp_path
         np.testing.assert_allclose(found[wet], expected[wet], rtol=0.016)
 
 
-def test_the_same_ingestion_again_changes_nothing(run, tmp_path):
+def test_a_second_run_changes_nothing(run, tmp_path):
     first = run()
     before = sorted(p.name for p in (tmp_path / "a.icechunk").rglob("*"))
     again = run()
@@ -69,7 +69,7 @@ def test_the_same_ingestion_again_changes_nothing(run, tmp_path):
     assert sorted(p.name for p in (tmp_path / "a.icechunk").rglob("*")) == before
 
 
-def spoil(kind, path):
+def damage(kind, path):
     content = path.read_bytes()
     if kind == "empty":
         path.write_bytes(b"")
@@ -107,8 +107,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_file_is_set_aside_and_the_others_are_ingested(kind, files, run, tmp_path):
-    spoil(kind, scan(files, 15))
+def test_a_broken_file_is_rejected_and_the_others_are_ingested(kind, files, run, tmp_path):
+    damage(kind, scan(files, 15))
     report = run()
     assert report.ingested == 7
     (rejected,) = report.rejected
@@ -128,15 +128,15 @@ def test_a_broken_file_is_set_aside_and_the_others_are_ingested(kind, files, run
     assert again.complete
 
 
-def test_a_first_file_on_another_grid_does_not_decide_for_the_archive(files, run):
-    spoil("other grid", scan(files, 0))
+def test_a_first_file_on_another_grid_does_not_decide_the_grid(files, run):
+    damage("other grid", scan(files, 0))
     report = run()
     assert report.ingested == 7
     assert [rejected.file for rejected in report.rejected] == [str(scan(files, 0))]
     assert "describe the period under 'eras'" in report.rejected[0].reason
 
 
-def test_nothing_usable_makes_no_archive(files, run, tmp_path):
+def test_without_a_usable_file_no_archive_is_made(files, run, tmp_path):
     for path in files.glob("*.nc"):
         path.write_bytes(b"")
     report = run()
@@ -144,9 +144,9 @@ def test_nothing_usable_makes_no_archive(files, run, tmp_path):
     assert not (tmp_path / "a.icechunk").exists()
 
 
-def test_a_repaired_file_takes_its_place(files, run, tmp_path):
+def test_a_repaired_file_is_ingested(files, run, tmp_path):
     good = scan(files, 15).read_bytes()
-    spoil("truncated", scan(files, 15))
+    damage("truncated", scan(files, 15))
     run()
     scan(files, 15).write_bytes(good)
     report = run()
@@ -175,17 +175,17 @@ def test_a_reissued_file_replaces_its_scan(files, run, tmp_path):
     np.testing.assert_allclose(found[wet], expected[wet], rtol=0.016)
 
 
-def test_a_broken_reissue_does_not_take_the_good_scan_away(files, run, tmp_path):
+def test_a_broken_reissued_file_does_not_remove_the_good_scan(files, run, tmp_path):
     run()
     before = Archive.open(tmp_path / "a.icechunk").read(3, 1)
-    spoil("truncated", scan(files, 15))
+    damage("truncated", scan(files, 15))
     assert len(run().rejected) == 1
     archive = Archive.open(tmp_path / "a.icechunk")
     assert archive.status[3] == OK
     xr.testing.assert_identical(archive.read(3, 1), before)
 
 
-def test_late_and_early_files_find_their_place(files, run, tmp_path):
+def test_late_and_early_files_get_their_time_slots(files, run, tmp_path):
     for part in ("synthetic_20240601T00[23]*.nc", "synthetic_20240601T000*.nc", "*.nc"):
         run(glob=f"{files}/{part}")
     archive = Archive.open(tmp_path / "a.icechunk")
@@ -208,19 +208,19 @@ def test_another_networks_archive_is_refused(run, synthetic_config):
         run(source=RadarNetworkConfig(**values | {"step": "10min"}))
 
 
-def daily(path, source_files, spoilt):
-    """All scans of some files in one, one of them with an impossible value."""
+def write_daily_file(path, source_files, damaged):
+    """Write the scans of several files into one file, with an impossible value in one of them."""
     parts = []
     for file in source_files:
         with xr.open_dataset(file) as opened:
             parts.append(opened.load())
     whole = xr.concat(parts, "time", data_vars="minimal", coords="minimal", compat="override")
-    whole.rainfall_rate[spoilt, 40, 40] = -5.0
+    whole.rainfall_rate[damaged, 40, 40] = -5.0
     whole.to_netcdf(path, encoding={"rainfall_rate": {"dtype": "float32"}})
 
 
-def test_a_file_with_one_bad_scan_gives_the_others_once(files, run, tmp_path):
-    daily(files / "day.nc", sorted(files.glob("*.nc")), spoilt=3)
+def test_a_file_with_one_bad_scan_gives_the_others(files, run, tmp_path):
+    write_daily_file(files / "day.nc", sorted(files.glob("*.nc")), damaged=3)
     first = run(glob=f"{files}/day.nc")
     assert (first.ingested, len(first.rejected)) == (7, 1)
     again = run(glob=f"{files}/day.nc")
@@ -229,7 +229,7 @@ def test_a_file_with_one_bad_scan_gives_the_others_once(files, run, tmp_path):
     assert status(tmp_path / "a.icechunk").rejected == 1
 
 
-def test_a_good_file_of_the_same_name_elsewhere_does_not_hide_a_broken_one(files, run, tmp_path):
+def test_a_good_file_of_the_same_name_does_not_hide_a_broken_one(files, run, tmp_path):
     for day, source in (("1", 15), ("2", 20)):
         (files / day).mkdir()
         shutil.copy(scan(files, source), files / day / "same.nc")

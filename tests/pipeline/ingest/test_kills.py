@@ -1,4 +1,4 @@
-"""SIGKILL and SIGTERM at any moment: what was committed is whole, the next run goes on there."""
+"""SIGKILL and SIGTERM at any moment: all commits are complete, and the next run continues."""
 
 import json
 import multiprocessing
@@ -45,7 +45,7 @@ SCANS = 180
 
 @pytest.fixture(scope="module")
 def radar(tmp_path_factory):
-    """One file a scan, broken and repeated ones, a re-issue, and a file of forty scans."""
+    """One file for each scan, broken and duplicate ones, a re-issued one, and one with 40 scans."""
     folder = tmp_path_factory.mktemp("killed")
     files = write_scans(folder, SCANS)
     for index in (20, 150):
@@ -62,7 +62,7 @@ def radar(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(radar, tmp_path_factory):
-    """What an ingestion gives that nothing interrupts."""
+    """The archive of an ingestion that nothing interrupts."""
     archive = tmp_path_factory.mktemp("whole") / "a.icechunk"
     run(archive, radar / "*.nc", config=CONFIG)
     return contents(archive)
@@ -70,14 +70,14 @@ def expected(radar, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def processes():
-    """Forks of a process that has imported everything, and has no threads yet."""
+    """Context that forks a process that has imported all modules and has no threads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["squall.pipeline.ingest.run", "tests.pipeline.tiny_radar"])
     return context
 
 
 def ingest_in_small_steps(radar, archive, workers, temporary, marker, started):
-    """Many commits, so that a kill may come between and within them."""
+    """Ingest with many commits, so that a kill can happen between and within them."""
     from squall.pipeline.ingest import batches
 
     os.environ |= {MARKER: marker, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
@@ -89,7 +89,7 @@ def ingest_in_small_steps(radar, archive, workers, temporary, marker, started):
 
 
 class Poller(threading.Thread):
-    """Reads the archive over and over; keeps what was not whole."""
+    """Reads the archive all the time; records what is not complete."""
 
     def __init__(self, archive):
         super().__init__(daemon=True)
@@ -122,7 +122,7 @@ class Poller(threading.Thread):
 
 @contextmanager
 def polled(archive):
-    """Someone reads the archive all the while."""
+    """Read the archive during the block."""
     poller = Poller(archive)
     poller.start()
     yield poller
@@ -132,19 +132,19 @@ def polled(archive):
 
 
 def left_over(marker):
-    """Processes of the killed ingestions that still live."""
-    found = []
+    """Processes of killed ingestions that are still running."""
+    running = []
     for process in psutil.process_iter():
         try:
             if process.environ().get(MARKER) == marker:
-                found.append(process)
+                running.append(process)
         except (psutil.Error, OSError):
             continue
-    return found
+    return running
 
 
 def killed(processes, arguments, delay_s):
-    """Whether a kill after the delay came before the end."""
+    """Start an ingestion and kill it after the delay; whether it was still running."""
     started = processes.Event()
     child = processes.Process(target=ingest_in_small_steps, args=(*arguments, started))
     child.start()
@@ -159,67 +159,67 @@ def killed(processes, arguments, delay_s):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "least_kills", "longest_s"),
-    [(0, 32, 0.3), (2, 6, 4.0)],  # with workers, two seconds go by before they are there
+    [(0, 32, 0.3), (2, 6, 4.0)],  # workers need two seconds to start
 )
-def test_kills_at_any_moment_lose_and_spoil_nothing(
+def test_kills_at_any_moment_lose_and_damage_nothing(
     workers, least_kills, longest_s, radar, expected, processes, tmp_path
 ):
     temporary, marker = tmp_path / "tmp", str(tmp_path)
     temporary.mkdir()
-    chance = random.Random(workers)
+    rng = random.Random(workers)
     kills, states = 0, set()
     while kills < least_kills:
         archive = tmp_path / f"after {kills}.icechunk"
         arguments = radar, archive, workers, temporary, marker
         with polled(archive) as poller:
             for _ in range(least_kills):
-                if not killed(processes, arguments, chance.uniform(0, longest_s)):
+                if not killed(processes, arguments, rng.uniform(0, longest_s)):
                     break
                 kills += 1
             assert not killed(processes, arguments, 120)
         states |= poller.states
-        run(archive, radar / "*.nc", config=CONFIG)  # looks at what was replaced meanwhile
+        run(archive, radar / "*.nc", config=CONFIG)  # reads files again whose scans were replaced
         assert_same(contents(archive), expected)
-    assert len(states) > 10, "the reader has to have seen archives grow"
+    assert len(states) > 10, "the poller must have seen archives grow"
     until = time.monotonic() + 20
     while left_over(marker) and time.monotonic() < until:
         time.sleep(0.2)
     assert left_over(marker) == []
-    assert len(list(temporary.rglob("*"))) <= 2 * workers, "temporary files must not gather"
+    assert len(list(temporary.rglob("*"))) <= 2 * workers, "temporary files must not accumulate"
 
 
-def test_an_ingestion_killed_while_it_made_the_archive_does_not_block_the_next(tmp_path):
+def test_an_ingestion_killed_while_it_creates_the_archive_does_not_block_the_next(tmp_path):
     write_scans(tmp_path / "radar", 2)
     archive = tmp_path / "a.icechunk"
     (archive / "snapshots").mkdir(parents=True)
-    (archive / "snapshots" / INITIAL_SNAPSHOT).write_bytes(b"whole, but no branch has it yet")
+    (archive / "snapshots" / INITIAL_SNAPSHOT).write_bytes(b"complete, but no branch has it yet")
     (archive / "snapshots" / f"{INITIAL_SNAPSHOT}#1").write_bytes(b"half")
     (archive / "refs" / "branch.main").mkdir(parents=True)
     (archive / "refs" / "branch.main" / "ref.json#1").write_bytes(b"half")
     assert run(archive, tmp_path / "radar" / "*.nc").ingested == 2
 
 
-def test_a_folder_with_something_else_is_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     write_scans(tmp_path / "radar", 2)
-    mine = tmp_path / "mine" / "config.yaml"
-    mine.parent.mkdir()
-    mine.write_text("years: of work")
+    other_file = tmp_path / "other" / "config.yaml"
+    other_file.parent.mkdir()
+    other_file.write_text("years: of work")
     with pytest.raises(DataError, match="needs a folder of its own, and this one is not empty"):
-        run(mine.parent, tmp_path / "radar" / "*.nc")
-    assert mine.read_text() == "years: of work"
+        run(other_file.parent, tmp_path / "radar" / "*.nc")
+    assert other_file.read_text() == "years: of work"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("workers", "sent", "code", "said"),
+    ("workers", "sent", "code", "message"),
     [
         (0, signal.SIGTERM, 143, "terminated"),
         (0, signal.SIGINT, 130, "interrupted"),
         (2, signal.SIGTERM, 143, "terminated"),
     ],
 )
-def test_a_signal_ends_in_order(sent, code, said, workers, radar, expected, tmp_path):
-    """As systemd, Kubernetes and Ctrl-C stop a run."""
+def test_a_signal_ends_the_run_in_order(sent, code, message, workers, radar, expected, tmp_path):
+    """systemd, Kubernetes and Ctrl-C stop a run with such signals."""
     archive, report = tmp_path / "a.icechunk", tmp_path / "report.json"
     config = tmp_path / "tiny.yaml"
     config.write_text(
@@ -227,7 +227,7 @@ def test_a_signal_ends_in_order(sent, code, said, workers, radar, expected, tmp_
         "quality: {least_observed_share: 0.5}\n"
     )
     script = (
-        # tests in the background of a shell would let their children ignore Ctrl-C
+        # if a shell runs the tests in the background, their children ignore Ctrl-C
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from squall.pipeline.cli import main as cli;"
         "from squall.pipeline.ingest import batches;"
@@ -249,8 +249,8 @@ def test_a_signal_ends_in_order(sent, code, said, workers, radar, expected, tmp_
     child.send_signal(sent)
     _, printed = child.communicate(timeout=30)
     assert child.returncode == code, printed
-    assert f"squall: {said}; what was finished is kept" in printed
-    # Python tells of a signal that came while it took away an object
+    assert f"squall: {message}; what was finished is kept" in printed
+    # Python reports a signal that arrived while it deleted an object
     assert "Traceback" not in printed.partition("Exception ignored in")[0]
     assert json.loads(report.read_text())["outcome"] == "interrupted"
     assert left_over(str(tmp_path)) == []

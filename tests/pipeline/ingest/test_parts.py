@@ -1,4 +1,4 @@
-"""Files with many scans: read in parts, cut by --since, bad scans among good ones."""
+"""Files with many scans: read in parts, limited to a period, with rejected scans."""
 
 import os
 
@@ -36,7 +36,7 @@ def archive(tmp_path):
 
 @pytest.fixture
 def day(tmp_path):
-    """Thirty scans in one file, the ones at 3 and 27 not observed."""
+    """Thirty scans in one file; scans 3 and 27 have no observed pixel."""
     numbers = rain(COUNT)
     numbers[[3, 27]] = 65535
     return write_file(tmp_path / "radar" / "rain_20240601.nc", numbers, FIRST)
@@ -44,11 +44,11 @@ def day(tmp_path):
 
 @pytest.fixture
 def in_parts(monkeypatch):
-    """At most seven scans of a file are held at once."""
+    """A task holds at most seven scans."""
     monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", 7 * SIZE * SIZE)
 
 
-def test_a_large_file_comes_in_parts_and_gives_the_same(day, archive, tmp_path, monkeypatch):
+def test_a_large_file_read_in_parts_gives_the_same_archive(day, archive, tmp_path, monkeypatch):
     whole = run(tmp_path / "whole", day, config=DAILY)
     assert whole.commits == 1
     with monkeypatch.context() as patched:
@@ -74,15 +74,15 @@ def test_a_large_file_is_known_afterwards(day, archive):
 
 
 @pytest.mark.usefixtures("in_parts")
-def test_a_run_cut_off_within_a_file_goes_on_there(day, archive, tmp_path, monkeypatch):
-    """No later run may take the file for known because some of its scans are there."""
+def test_the_run_after_an_interrupted_one_reads_the_rest(day, archive, tmp_path, monkeypatch):
+    """A file is not known as long as only some of its scans are in the archive."""
     original, commits = ArchiveWriter.commit, []
 
-    def interrupted(self, *given, **named):
+    def interrupted(self, *arguments, **options):
         if len(commits) == 2:
             raise KeyboardInterrupt
         commits.append(1)
-        return original(self, *given, **named)
+        return original(self, *arguments, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(ArchiveWriter, "commit", interrupted)
@@ -97,13 +97,13 @@ def test_a_run_cut_off_within_a_file_goes_on_there(day, archive, tmp_path, monke
 
 
 @pytest.mark.usefixtures("in_parts")
-def test_a_source_that_fails_within_a_file_is_asked_again(day, archive, monkeypatch):
+def test_a_file_that_fails_to_be_read_to_its_end_is_read_again(day, archive, monkeypatch):
     original = reading.read_file
 
-    def failing(path, config, **how):
-        if how["first"] >= 14:
+    def failing(path, config, **options):
+        if options["first"] >= 14:
             raise OSError(5, "Input/output error")
-        return original(path, config, **how)
+        return original(path, config, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(reading, "read_file", failing)
@@ -113,9 +113,11 @@ def test_a_source_that_fails_within_a_file_is_asked_again(day, archive, monkeypa
     assert run(archive, day, config=DAILY).ingested == COUNT - 2 - 13
 
 
-@pytest.mark.parametrize("held", [7, 100])
-def test_scans_outside_the_period_are_still_to_come(day, archive, tmp_path, monkeypatch, held):
-    monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", held * SIZE * SIZE)
+@pytest.mark.parametrize("scans_per_task", [7, 100])
+def test_scans_outside_the_period_are_ingested_later(
+    day, archive, tmp_path, monkeypatch, scans_per_task
+):
+    monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", scans_per_task * SIZE * SIZE)
     late = run(archive, day, config=DAILY, since=FIRST + 20 * STEP)
     assert (late.ingested, len(late.rejected)) == (9, 1)
     early = run(archive, day, config=DAILY, until=FIRST + 9 * STEP)
@@ -123,25 +125,25 @@ def test_scans_outside_the_period_are_still_to_come(day, archive, tmp_path, monk
     rest = run(archive, day, config=DAILY)
     assert (rest.ingested, rest.replaced) == (10, 0)
     run(tmp_path / "whole", day, config=DAILY)
-    found = contents(archive)
-    found["log"] = [entry for entry in found["log"] if entry[2] != "duplicate"]
-    assert_same(found, contents(tmp_path / "whole"))
+    actual = contents(archive)
+    actual["log"] = [entry for entry in actual["log"] if entry[2] != "duplicate"]
+    assert_same(actual, contents(tmp_path / "whole"))
     assert run(archive, day, config=DAILY).unchanged == 1
 
 
 @pytest.mark.usefixtures("in_parts")
-def test_another_configuration_gives_a_large_file_another_chance(day, archive):
+def test_a_large_file_is_read_again_with_another_configuration(day, archive):
     run(archive, day, config=DAILY)
-    kept = config_with(file_span="1D", time_in_name="rain_%Y%m%d")
-    report = run(archive, day, config=kept)
+    lenient = config_with(file_span="1D", time_in_name="rain_%Y%m%d")
+    report = run(archive, day, config=lenient)
     assert (report.ingested, report.replaced, report.rejected) == (2, 0, [])
     opened = Archive.open(archive)
     assert (opened.status == OK).all()
     assert opened.rejections == []
-    assert run(archive, day, config=kept).unchanged == 1
+    assert run(archive, day, config=lenient).unchanged == 1
 
 
-def test_a_file_that_grows_is_read_on(archive, tmp_path):
+def test_new_scans_of_a_growing_file_are_ingested(archive, tmp_path):
     path = tmp_path / "radar" / "rain_20240601.nc"
     numbers = rain(12)
     for count, new in ((4, 4), (9, 5), (12, 3)):
@@ -161,6 +163,6 @@ def test_many_files_beside_a_large_one_are_all_read(day, archive, tmp_path):
     report = run(archive, large, day.parent / "*.nc", config=config)
     assert (report.found, report.ingested) == (41, 40)
     assert (Archive.open(archive).status == OK).sum() == 40
-    run(archive, day.parent / "*.nc", config=config)  # looks again at the one that was replaced
+    run(archive, day.parent / "*.nc", config=config)  # reads the replaced file again
     settled = run(archive, day.parent / "*.nc", config=config)
     assert (settled.unchanged, settled.new_files, settled.complete) == (41, 0, True)

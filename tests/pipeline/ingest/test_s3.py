@@ -1,4 +1,4 @@
-"""Sources and archives on object storage: a real server of the protocol, on this machine."""
+"""Sources and archives on object storage, with an S3 server on this machine."""
 
 import json
 import multiprocessing
@@ -55,20 +55,20 @@ def archive(s3_server):  # noqa: F811
 
 
 class Proxy(ThreadingHTTPServer):
-    """Stands before the S3 server: notes requests, and fails the ones that it is told to."""
+    """A proxy of the S3 server: records requests, and answers some of them with an error."""
 
     daemon_threads = True
 
     def __init__(self, behind):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.behind = urlsplit(behind).netloc
-        self.asked = []
+        self.requests = []
         self.fails = lambda method, path: False
         self.hangs = threading.Event()
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request, client_address):
-        """A client that gave up is what some tests want."""
+        """Some tests need a client that gives up; print nothing."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
-        self.server.asked.append((self.command, self.path))
+        self.server.requests.append((self.command, self.path))
         if self.server.fails(self.command, self.path):
             self.server.hangs.wait()
             content = b"<Error><Code>InternalError</Code><Message>down</Message></Error>"
@@ -94,8 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in reply.getheaders():
             if name.lower() not in ("connection", "transfer-encoding", "content-length"):
                 self.send_header(name, value)
-        told = reply.getheader("Content-Length") if self.command == "HEAD" else None
-        self.send_header("Content-Length", told or str(len(content)))
+        length = reply.getheader("Content-Length") if self.command == "HEAD" else None
+        self.send_header("Content-Length", length or str(len(content)))
         self.end_headers()
         self.wfile.write(content)
         connection.close()
@@ -127,7 +127,9 @@ def upload(s3, bucket, folder, key="{name}"):
 # -- the archive -----------------------------------------------------------------------------------
 
 
-def test_an_archive_lives_on_object_storage(radar, expected, archive, tmp_path, capsys):
+def test_an_archive_on_object_storage_equals_a_local_one(
+    radar, expected, archive, tmp_path, capsys
+):
     late = path_of(radar, FIRST + 11 * STEP).rename(tmp_path / "late.nc")
     assert run(archive, radar / "*.nc").ingested == COUNT - 1
     late.rename(path_of(radar, FIRST + 11 * STEP))
@@ -136,8 +138,8 @@ def test_an_archive_lives_on_object_storage(radar, expected, archive, tmp_path, 
     third = run(archive, radar / "*.nc")
     assert (third.new_files, third.commits, third.snapshot) == (0, 0, second.snapshot)
     assert_same(contents(archive), expected)
-    found = status(archive)
-    assert (found.present, found.missing) == (COUNT, 0)
+    summary = status(archive)
+    assert (summary.present, summary.missing) == (COUNT, 0)
     assert main(["status", archive]) == 0
     assert f"{COUNT} present" in capsys.readouterr().out
     scans = Archive.open(archive).read(COUNT - 4, 6)
@@ -149,7 +151,7 @@ def read_codes(archive, answers):
     answers.put((archive.snapshot, archive.codes[:].tobytes()))
 
 
-def test_an_archive_goes_to_another_process(radar, archive):
+def test_an_open_archive_can_be_sent_to_another_process(radar, archive):
     run(archive, radar / "*.nc")
     opened = Archive.open(archive)
     context = multiprocessing.get_context("spawn")
@@ -160,16 +162,16 @@ def test_an_archive_goes_to_another_process(radar, archive):
     child.join()
 
 
-def test_readers_beside_an_ingestion_see_whole_scans(radar, archive, monkeypatch):
+def test_readers_during_an_ingestion_see_complete_scans(radar, archive, monkeypatch):
     monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", 4 * SIZE * SIZE)
     monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
     run(archive, *sorted(radar.glob("*.nc"))[:2])
-    over, seen, failures = threading.Event(), set(), []
+    over, counts, failures = threading.Event(), set(), []
 
     def poll():
         while not over.is_set():
             try:
-                seen.add(len(contents(archive)["times"]))  # compares codes with checksums
+                counts.add(len(contents(archive)["times"]))  # compares codes with checksums
             except Exception as error:
                 failures.append(error)
 
@@ -182,18 +184,18 @@ def test_readers_beside_an_ingestion_see_whole_scans(radar, archive, monkeypatch
         reader.join()
     assert failures == []
     assert report.commits > 5
-    assert len(seen) > 2
+    assert len(counts) > 2
 
 
-@pytest.mark.parametrize("there", [0, 4])
-def test_two_ingestions_at_once_lose_and_double_nothing(
-    radar, expected, archive, monkeypatch, there
+@pytest.mark.parametrize("ingested_before", [0, 4])
+def test_two_ingestions_at_the_same_time_lose_and_duplicate_nothing(
+    radar, expected, archive, monkeypatch, ingested_before
 ):
     monkeypatch.setattr("squall.pipeline.ingest.batches.TASK_PIXELS", 6 * SIZE * SIZE)
     monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
     monkeypatch.setattr("squall.pipeline.ingest.run.CONFLICTS", 50)
-    if there:
-        run(archive, *sorted(radar.glob("*.nc"))[:there])
+    if ingested_before:
+        run(archive, *sorted(radar.glob("*.nc"))[:ingested_before])
     reports, failures = [], []
 
     def ingested():
@@ -202,13 +204,13 @@ def test_two_ingestions_at_once_lose_and_double_nothing(
         except Exception as error:
             failures.append(error)
 
-    both = [threading.Thread(target=ingested) for _ in range(2)]
-    for thread in both:
+    threads = [threading.Thread(target=ingested) for _ in range(2)]
+    for thread in threads:
         thread.start()
-    for thread in both:
+    for thread in threads:
         thread.join()
     assert failures == []
-    assert sum(report.ingested for report in reports) == COUNT - there
+    assert sum(report.ingested for report in reports) == COUNT - ingested_before
     assert sum(report.replaced for report in reports) == 0
     assert_same(contents(archive), expected)
 
@@ -231,7 +233,9 @@ def test_storage_that_fails_in_a_commit_leaves_the_archive_as_it_was(
 
 
 @pytest.mark.slow
-def test_storage_that_fails_while_an_archive_is_made(radar, expected, archive, proxy, monkeypatch):
+def test_storage_that_fails_during_the_creation_of_an_archive(
+    radar, expected, archive, proxy, monkeypatch
+):
     proxy.fails = lambda method, path: method == "PUT" and "/refs/" in path
     with pytest.raises(DataError, match=f"{archive}: cannot be reached"):
         run(archive, radar / "*.nc")
@@ -244,7 +248,7 @@ def test_storage_that_fails_while_an_archive_is_made(radar, expected, archive, p
     assert_same(contents(archive), expected)
 
 
-def test_what_others_keep_in_a_bucket_is_left_alone(
+def test_a_prefix_with_other_objects_is_refused(
     radar,
     archive,
     s3_server,  # noqa: F811
@@ -261,7 +265,7 @@ def test_what_others_keep_in_a_bucket_is_left_alone(
 # -- the source ------------------------------------------------------------------------------------
 
 
-def test_source_and_archive_both_lie_there(radar, expected, archive, s3_server):  # noqa: F811
+def test_source_and_archive_may_both_be_on_object_storage(radar, expected, archive, s3_server):  # noqa: F811
     bucket = s3_server.bucket("radar")
     upload(s3_server, bucket, radar, "in/{name}")
     report = run(archive, f"s3://{bucket}/in/*.nc")
@@ -273,14 +277,14 @@ def test_source_and_archive_both_lie_there(radar, expected, archive, s3_server):
     assert len(run(archive, f"s3://{bucket}/in/*.nc").rejected) == 1
 
 
-def test_workers_read_and_write_there(radar, expected, archive, s3_server):  # noqa: F811
+def test_workers_read_and_write_on_object_storage(radar, expected, archive, s3_server):  # noqa: F811
     bucket = s3_server.bucket("radar")
     upload(s3_server, bucket, radar)
     assert run(archive, f"s3://{bucket}/*.nc", workers=2).ingested == COUNT
     assert_same(contents(archive), expected, but=["source"])
 
 
-def test_a_run_lists_only_the_days_that_it_needs(tmp_path, proxy, s3_server):  # noqa: F811
+def test_a_run_lists_only_the_days_it_needs(tmp_path, proxy, s3_server):  # noqa: F811
     bucket = s3_server.bucket("radar")
     for day in range(6):
         time = FIRST + pd.Timedelta(days=day)
@@ -291,9 +295,9 @@ def test_a_run_lists_only_the_days_that_it_needs(tmp_path, proxy, s3_server):  #
     until = FIRST + pd.Timedelta("3D")
 
     def listed():
-        asked = [parse_qs(urlsplit(path).query) for _, path in proxy.asked]
-        proxy.asked.clear()
-        return {query["prefix"][0][:10] for query in asked if "prefix" in query}
+        queries = [parse_qs(urlsplit(path).query) for _, path in proxy.requests]
+        proxy.requests.clear()
+        return {query["prefix"][0][:10] for query in queries if "prefix" in query}
 
     archive = tmp_path / "a.icechunk"
     with pytest.raises(ConfigError, match="the time part needs a first time; give --since"):
@@ -301,18 +305,18 @@ def test_a_run_lists_only_the_days_that_it_needs(tmp_path, proxy, s3_server):  #
     report = run(archive, pattern, config=config, until=until)
     assert (report.found, report.ingested) == (3, 3)
     assert listed() == {"2024/06/02", "2024/06/03", "2024/06/04"}
-    # from then on: what came after the newest scan, and a lookback before it
+    # later runs start one lookback before the newest scan
     report = run(archive, pattern, config=config, until=until + pd.Timedelta("1D"))
     assert (report.found, report.ingested) == (3, 1)
     assert listed() == {"2024/06/03", "2024/06/04", "2024/06/05"}
     report = run(archive, pattern, config=config, since=FIRST, until=FIRST)
     assert (report.found, report.ingested) == (1, 1)
     assert listed() == {"2024/06/01"}
-    none = pd.Timestamp("2023-01-01")
-    assert run(archive, pattern, config=config, since=none, until=none).found == 0
+    too_early = pd.Timestamp("2023-01-01")
+    assert run(archive, pattern, config=config, since=too_early, until=too_early).found == 0
 
 
-def test_a_source_that_answers_500_is_asked_again_next_time(
+def test_the_next_run_asks_a_source_again_that_answered_500(
     radar,
     tmp_path,
     proxy,
@@ -349,7 +353,7 @@ def test_a_source_that_does_not_answer_in_time(radar, tmp_path, proxy, s3_server
     assert (Archive.open(archive).status == OK).all()
 
 
-def test_a_bucket_that_is_not_there(radar, tmp_path, archive, capsys):
+def test_a_missing_bucket_is_an_error(radar, tmp_path, archive, capsys):
     config = tmp_path / "tiny.yaml"
     config.write_text(json.dumps(config_with().model_dump(mode="json", exclude_unset=True)))
     arguments = ["ingest", str(config), "--archive", archive, "--files", "s3://nowhere/*.nc"]

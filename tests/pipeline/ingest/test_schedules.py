@@ -1,4 +1,4 @@
-"""The examples for cron, systemd, Kubernetes and SLURM are ones that squall takes."""
+"""Squall accepts the command lines of the examples for cron, systemd, Kubernetes and SLURM."""
 
 import configparser
 import os
@@ -42,7 +42,7 @@ def kubernetes_command():
 
 
 @pytest.mark.parametrize("text", cron_commands() + systemd_commands())
-def test_scheduled_commands_are_ones_that_squall_takes(text, tmp_path, monkeypatch):
+def test_squall_accepts_the_scheduled_commands(text, tmp_path, monkeypatch):
     words = shlex.split(text[text.index(".venv/bin/squall") :])
     words = [word.replace("/data/", f"{tmp_path}/data/") for word in words]
     (tmp_path / "data" / "knmi.icechunk").mkdir(parents=True)
@@ -50,14 +50,14 @@ def test_scheduled_commands_are_ones_that_squall_takes(text, tmp_path, monkeypat
     assert _parse(words[1:]).command == words[1]
 
 
-def test_the_kubernetes_job_is_one_that_squall_takes():
+def test_squall_accepts_the_command_of_the_kubernetes_job():
     archives = str(ROOT / "configs/archives")
     words = [word.replace("/configs", archives) for word in kubernetes_command()]
     assert _parse(words[1:]).archive == "s3://radar/mrms"
 
 
 SBATCH = """#!/usr/bin/env bash
-# what SLURM does, in short: take the script, give it a number, run it later
+# as SLURM does: copy the script, give it a number, run it in the background
 cp "${@: -1}" "$JOBS/job.$$"
 setsid bash "$JOBS/job.$$" >"$JOBS/log.$$" 2>&1 &
 echo $! >"$JOBS/pid.$$"
@@ -70,7 +70,7 @@ kill -- "-$(cat "$JOBS/pid.$1")"
 
 @pytest.mark.slow
 def test_ingestion_with_slurm_jobs(tmp_path, synthetic_files):
-    """With commands in place of SLURM's that run the jobs here."""
+    """Commands that run the jobs on this machine stand in for those of SLURM."""
     commands = tmp_path / "bin"
     commands.mkdir()
     for name, script in (("sbatch", SBATCH), ("scancel", SCANCEL)):

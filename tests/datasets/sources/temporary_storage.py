@@ -1,4 +1,4 @@
-"""What the tests of sources share: a folder to be in, files and archives in it, short time-outs."""
+"""For the tests of sources: files, zip and tar files, a web server, short time-outs."""
 
 import io
 import os
@@ -23,7 +23,7 @@ from tests.s3_server import moto_endpoint, s3_environment, s3_server  # noqa: F4
 JUNE_1, JUNE_3 = pd.Timestamp("2024-06-01"), pd.Timestamp("2024-06-03")
 QUICK_S3 = {
     "config_kwargs": {
-        "connect_timeout": 5.0,  # a busy machine is slow to answer
+        "connect_timeout": 5.0,  # a busy machine answers slowly
         "read_timeout": 0.5,
         "retries": {"mode": "standard", "total_max_attempts": 1},
     }
@@ -46,17 +46,17 @@ def read(file: SourceFile, options: dict | None = None) -> bytes:
 
 
 def zipped(path: Path | str | io.BytesIO, members: dict[str, bytes]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as container:
         for name, content in members.items():
-            archive.writestr(name, content)
+            container.writestr(name, content)
 
 
 def tarred(path: Path | str, members: dict[str, bytes], mode: str = "w") -> None:
-    with tarfile.open(path, mode) as archive:
+    with tarfile.open(path, mode) as container:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
             member.size, member.mtime = len(content), 1_700_000_000
-            archive.addfile(member, io.BytesIO(content))
+            container.addfile(member, io.BytesIO(content))
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
 
 
 def answering(status: int, body: bytes = b"", length: int | None = None, delay: float = 0.0):
-    """Handler class that gives one answer to everything."""
+    """Handler class that gives the same answer to each request."""
 
     class Answer(BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -95,7 +95,7 @@ def answering(status: int, body: bytes = b"", length: int | None = None, delay: 
             pass
 
         def handle(self) -> None:
-            with suppress(ConnectionError):  # who asked did not wait for the answer
+            with suppress(ConnectionError):  # the client did not wait for the answer
                 super().handle()
 
     return Answer
