@@ -1,4 +1,4 @@
-"""Write a synthetic radar archive as CF netCDF files, one per scan, as a radar network would."""
+"""The stage `synth`: write synthetic radar as CF netCDF files, one file for each scan."""
 
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,22 @@ from squall.pipeline.synth.config import SynthConfig
 
 
 def synth(config: SynthConfig) -> list[Path]:
-    """Write the scans as ``OUT/YYYY/MM/DD/synthetic_YYYYMMDDTHHMM.nc``; returns the files.
+    """Write the scans as ``OUT/YYYY/MM/DD/synthetic_YYYYMMDDTHHMM.nc``; returns the paths.
 
-    Lost scans are left out, as real ones are. The same configuration gives the same files.
+    Missing scans have no file. The same configuration gives the same files.
     """
     grid = synthetic_grid(config.radar.size)
-    written = []
+    paths = []
     scans = synthetic_scans(config.radar)
     for scan in tracked(scans, "synth", len(config.radar.times)):
         if scan.missing:
             continue
         path = config.out / f"{scan.time:%Y/%m/%d}" / f"synthetic_{scan.time:%Y%m%dT%H%M}.nc"
-        with atomic_path(path) as part:
-            _dataset(scan, grid, config.radar.seed).to_netcdf(part, encoding=_ENCODING)
-        written.append(path)
-    return written
+        with atomic_path(path) as partial_path:
+            dataset = _dataset(scan, grid, config.radar.seed)
+            dataset.to_netcdf(partial_path, encoding=_ENCODING)
+        paths.append(path)
+    return paths
 
 
 _ENCODING: dict[str, dict[str, Any]] = {

@@ -1,0 +1,2 @@
+from .config import SynthConfig as SynthConfig
+from .run import synth as synth
