@@ -18,8 +18,8 @@ from squall.datasets.archive.writer import ArchiveWriter, StoredScan
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.grid import Grid
 
-# A busy machine is slow, and that is no failure; a gate gives the same answer twice. Other examples
-# than these: pytest --hypothesis-profile random
+# No deadline, because a busy machine is slow; always the same examples, so that CI repeats its
+# result. Other examples: pytest --hypothesis-profile random
 settings.register_profile("squall", deadline=None, derandomize=True)
 settings.register_profile("random", deadline=None)
 settings.load_profile("squall")
@@ -90,7 +90,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Small tensors: more threads only disturb what else the machine does."""
+    """The tensors of the tests are small; more threads would only slow down other processes."""
     torch.set_num_threads(1)
 
 
@@ -244,11 +244,11 @@ def _scans_of(
 
 @pytest.fixture(scope="session")
 def rain_archive(tmp_path_factory: pytest.TempPathFactory, grid: Grid) -> Path:
-    """80 time steps from 2024-06-01 00:00; 30 to 33 never came, 50 was rejected. Read only."""
+    """80 time steps from 2024-06-01 00:00; 30 to 33 are missing, 50 was rejected. Read only."""
     path = tmp_path_factory.mktemp("archives") / "rain.icechunk"
     scans = _scans_of(_rain_codes(80), "2024-06-01")
     writer = ArchiveWriter(path, STEP, {"name": "rain", "title": "Rain", "license": "CC0-1.0"})
-    kept = [scan for i, scan in enumerate(scans) if i not in (30, 31, 32, 33, 50)]
+    stored = [scan for i, scan in enumerate(scans) if i not in (30, 31, 32, 33, 50)]
     broken = Rejection("file50.nc", "f" * 32, "is cut off", scans[50].time)
-    writer.commit(grid, kept, [broken], "fixture")
+    writer.commit(grid, stored, [broken], "fixture")
     return path

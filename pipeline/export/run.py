@@ -11,7 +11,6 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
@@ -21,15 +20,16 @@ from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.mlcast.metadata import global_attributes, store_metadata, unmet_rules
 from squall.datasets.mlcast.writer import refuse_existing, write_store
 from squall.datasets.open_archive import open_archive
+from squall.datasets.runs import Bools
 from squall.pipeline.export.config import ExportConfig
 from squall.pipeline.progress import tracked
 
-STATISTICS_SPAN = 4096  # time steps whose block statistics are looked at together
+STATISTICS_SPAN = 4096  # time steps whose block statistics are read at once
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What an export holds; times are UTC."""
+    """What was exported; times are UTC, ``unmet`` lists rules that the store breaks."""
 
     out: str
     scans: int
@@ -38,7 +38,6 @@ class ExportResult:
     last: pd.Timestamp
     license: str
     unmet: tuple[str, ...]
-    """rules of the convention that this export breaks, by section"""
 
     def __str__(self) -> str:
         lines = [
@@ -49,89 +48,92 @@ class ExportResult:
 
 
 def export(config: ExportConfig) -> ExportResult:
-    """Write the good scans of an archive as a store of the convention.
+    """Write the stored scans of an archive as a store of the MLCast convention.
 
-    Scans that are missing, rejected or without any observed pixel stay out of the time axis and
-    are listed in ``missing_times``.
+    Times whose scan is missing, rejected or without any observed pixel are not in the time axis;
+    ``missing_times`` lists them.
 
     Raises
     ------
     ConfigError
-        If the target is not empty, or the licence is none of SPDX.
+        If the target is not empty, or the licence is no SPDX identifier.
     DataError
-        If there is no archive, or it holds no scan in the period.
+        If there is no archive, or it has no scan in the period.
     """
     archive = open_archive(config.archive)
     license = _license(config, archive)
     refuse_existing(config.out)
-    good = _observed(archive, _period(archive, config))
-    kept = np.flatnonzero(good)
-    if not kept.size:
+    is_exported = _observed(archive, _stored_in_period(archive, config))
+    indices = np.flatnonzero(is_exported)
+    if not indices.size:
         raise DataError(
-            f"{archive.address}: holds no scan with an observed pixel from "
+            f"{archive.address}: has no scan with an observed pixel from "
             f"{config.start or 'its first time'} to {config.end or 'its last'}"
         )
-    times = archive.times
-    missing = times[kept[0] + np.flatnonzero(~good[kept[0] : kept[-1] + 1])]
+    times = archive.times[indices]
+    first, last = int(indices[0]), int(indices[-1])
+    missing = archive.times[first + np.flatnonzero(~is_exported[first : last + 1])]
     given = {
         "mlcast_created_by": config.creator,
         "mlcast_created_with": config.created_with,
         "mlcast_dataset_identifier": config.identifier,
     }
-    attributes = global_attributes(archive, license, times[kept], missing, given)
-    metadata = store_metadata(archive.grid, times[kept], missing, attributes)
+    attributes = global_attributes(archive, license, times, missing, given)
+    metadata = store_metadata(archive.grid, times, missing, attributes)
     write_store(
         config.out,
         metadata,
         archive,
-        kept,
+        indices,
         threads=config.workers or os.cpu_count() or 1,
         progress=lambda rows, count: tracked(rows, "export", count),
     )
     return ExportResult(
         out=config.out,
-        scans=kept.size,
+        scans=indices.size,
         missing=missing.size,
-        first=times[kept[0]],
-        last=times[kept[-1]],
+        first=times[0],
+        last=times[-1],
         license=license,
-        unmet=tuple(unmet_rules(archive.grid, times[kept], attributes)),
+        unmet=tuple(unmet_rules(archive.grid, times, attributes)),
     )
 
 
 def _license(config: ExportConfig, archive: ScanStore) -> str:
+    """The licence as a canonical SPDX identifier."""
     text = config.license or archive.attributes.get("license")
     if not text:
         raise ConfigError(
-            f"{archive.address}: says nothing of a licence, and the convention wants one; give "
+            f"{archive.address}: names no licence, which the convention requires; give "
             "--license with an SPDX identifier, such as CC-BY-4.0"
         )
     try:
         return str(canonicalize_license_expression(text))
     except InvalidLicenseExpression as error:
         raise ConfigError(
-            f"licence '{text}' is no SPDX identifier (https://spdx.org/licenses); give the one of "
-            "the data with --license, such as CC-BY-4.0"
+            f"licence '{text}' is no SPDX identifier (https://spdx.org/licenses); give the data's "
+            "licence with --license, such as CC-BY-4.0"
         ) from error
 
 
-def _period(archive: ScanStore, config: ExportConfig) -> npt.NDArray[np.bool_]:
+def _stored_in_period(archive: ScanStore, config: ExportConfig) -> Bools:
+    """(time,) whether a scan is stored for a time of the period."""
     times = archive.times
-    inside = archive.status == OK
+    selected = archive.status == OK
     if config.start is not None:
-        inside &= np.asarray(times >= config.start)
+        selected &= np.asarray(times >= config.start)
     if config.end is not None:
-        inside &= np.asarray(times <= config.end)
-    return inside
+        selected &= np.asarray(times <= config.end)
+    return selected
 
 
-def _observed(archive: ScanStore, good: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(time,) the good scans that have an observed pixel, by their block statistics."""
-    observed = good.copy()
-    for low in range(0, good.size, STATISTICS_SPAN):
-        part = np.zeros_like(good)
-        part[low : low + STATISTICS_SPAN] = good[low : low + STATISTICS_SPAN]
-        if part.any():
-            shares = archive.block_statistics("observed_share", part)
-            observed[part] = shares.any(axis=(1, 2))
+def _observed(archive: ScanStore, selected: Bools) -> Bools:
+    """(time,) the selected scans that have an observed pixel, by their block statistics."""
+    observed = selected.copy()
+    for low in range(0, selected.size, STATISTICS_SPAN):
+        span = np.zeros_like(selected)
+        span[low : low + STATISTICS_SPAN] = selected[low : low + STATISTICS_SPAN]
+        if span.any():
+            shares = archive.block_statistics("observed_share", span)
+            observed[span] = shares.any(axis=(1, 2))
     return observed

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of data at rest and on its way to the model."""
+"""Fixtures that several rooms of `squall.datasets` use."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from squall.datasets.grid import Grid
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, which is the current one."""
+    """An empty folder, which is the working folder."""
     place = tmp_path / "radar"
     place.mkdir()
     monkeypatch.chdir(place)

@@ -1,4 +1,4 @@
-"""The grid: what is one, which two are the same, and what of it survives a file."""
+"""The grid: what is refused, when two grids are the same, and the round trip through CF files."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def wkt(name: str = "EPSG:3067") -> str:
         (ASCENDING, np.zeros((2, 2)), "y must be one-dimensional"),
     ],
 )
-def test_what_is_no_grid(x: np.ndarray, y: np.ndarray, message: str) -> None:
+def test_coordinates_that_are_refused(x: np.ndarray, y: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Grid(x, y, wkt())
 
@@ -80,7 +80,7 @@ def test_a_shift_of_a_hundredth_pixel_is_the_same_grid(grid: Grid) -> None:
     assert grid.difference(replace(grid, x=grid.x + 10.0)) is None
 
 
-def test_another_shape_is_told_in_pixels(grid: Grid) -> None:
+def test_another_shape_is_described_in_pixels(grid: Grid) -> None:
     smaller = replace(grid, x=grid.x[:-4])
     assert grid.difference(smaller) == "48×60 pixels instead of 48×64"
 
@@ -98,7 +98,7 @@ def test_other_names_in_the_wkt_are_the_same_projection(grid: Grid) -> None:
 
 
 @pytest.mark.parametrize("name", ["EPSG:3067", "EPSG:4326", "EPSG:28992", "EPSG:3035"])
-def test_the_crs_survives_cf_attributes(name: str) -> None:
+def test_round_trip_of_the_crs_through_cf_attributes(name: str) -> None:
     crs = pyproj.CRS.from_user_input(name)
     attributes = grid_mapping_attributes(crs)
     assert crs_from_attributes(attributes).equals(crs)
@@ -149,14 +149,14 @@ def test_coordinates_round_trip(grid: Grid) -> None:
     assert grid.difference(again) is None
 
 
-def test_geographic_coordinates_are_named_so() -> None:
+def test_geographic_coordinates_have_their_names() -> None:
     degrees = Grid(x=np.array([1.0, 2.0]), y=np.array([2.0, 1.0]), crs_wkt=wkt("EPSG:4326"))
     assert degrees.coords()["y"][2]["units"] == "degrees_north"
     assert degrees.coords()["x"][2]["standard_name"] == "longitude"
 
 
 @pytest.mark.parametrize(("parallel", "pole"), [(60.0, 90.0), (-71.0, -90.0)])
-def test_a_polar_grid_names_its_pole_as_cf_wants(parallel: float, pole: float) -> None:
+def test_a_polar_grid_names_its_pole_as_cf_requires(parallel: float, pole: float) -> None:
     crs = pyproj.CRS.from_proj4(f"+proj=stere +lat_0={pole} +lat_ts={parallel} +lon_0=0 +R=6371288")
     attributes = grid_mapping_attributes(crs)
     assert attributes["latitude_of_projection_origin"] == pole

@@ -1,4 +1,4 @@
-"""A small archive in a temporary folder, and what it has to hold."""
+"""A small archive in a temporary folder, and checks of its contents."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,23 +23,23 @@ Scans = Callable[..., list[StoredScan]]
 
 
 class Store:
-    """An archive in a temporary folder and a short way to commit to it."""
+    """An archive in a temporary folder, with a short call to commit to it."""
 
     def __init__(self, path: Path, grid: Grid) -> None:
         self.path, self.grid = path, grid
 
     def commit(
-        self, scans: list[StoredScan], rejections: list[Rejection] | None = None, **how: Any
+        self, scans: list[StoredScan], rejections: list[Rejection] | None = None, **options: Any
     ) -> str:
         writer = ArchiveWriter(self.path, STEP, {"name": "radar", "title": "The radar"})
-        return writer.commit(self.grid, scans, rejections or [], "test", **how)
+        return writer.commit(self.grid, scans, rejections or [], "test", **options)
 
     def open(self, snapshot: str | None = None) -> Archive:
         return Archive.open(self.path, snapshot)
 
 
 def assert_holds(archive: Archive, scans: list[StoredScan]) -> None:
-    """Exactly these scans, at their times, and nothing else."""
+    """The archive holds exactly these scans."""
     status, codes = archive.status, archive.codes[:]
     marks, checksums = archive.marks(), archive.checksums
     records = archive.records(np.arange(status.size))
@@ -55,9 +55,9 @@ def assert_holds(archive: Archive, scans: list[StoredScan]) -> None:
         assert sources[index] == scan.source
         assert digests[index].tobytes().hex() == scan.digest
         assert marks[index] == scan.file_mark
-        found = measure(scan.codes)
-        assert checksums[index] == found.checksum
-        for name, values in zip(BLOCK_STATISTICS, found.blocks, strict=True):
+        measures = measure(scan.codes)
+        assert checksums[index] == measures.checksum
+        for name, values in zip(BLOCK_STATISTICS, measures.blocks, strict=True):
             np.testing.assert_array_equal(statistics[name][index], values)
     empty = status != OK
     assert (codes[empty] == RAIN_CODE.NOT_OBSERVED).all()
@@ -68,7 +68,7 @@ def assert_holds(archive: Archive, scans: list[StoredScan]) -> None:
 
 
 def assert_regular(archive: Archive) -> None:
-    """The stored time axis is what start, step and length say."""
+    """The stored time axis agrees with start, step and length."""
     with xr.open_zarr(archive._session.store, consolidated=False) as data:
         np.testing.assert_array_equal(data["time"].values, archive.times.values)
         lengths = {

@@ -1,4 +1,4 @@
-"""Reading an archive: scans, times, snapshots, and what is no archive."""
+"""Reading an archive: scans, times, snapshots, and what is not an archive."""
 
 import pickle
 from dataclasses import replace
@@ -66,23 +66,21 @@ def test_indices_and_times(store: Store, rain_codes: Codes, scans_of: Scans) -> 
         archive.index_of(NOON + pd.Timedelta("2min"))
 
 
-def test_an_old_snapshot_gives_the_same_bytes_for_ever(
-    store: Store, rain_codes: Codes, scans_of: Scans
-) -> None:
+def test_an_old_snapshot_never_changes(store: Store, rain_codes: Codes, scans_of: Scans) -> None:
     scans = scans_of(rain_codes(30), NOON)
     snapshot = store.commit(scans)
-    held = store.open()
-    before = (held.codes[:].tobytes(), held.status.tobytes(), held.start)
+    opened = store.open()
+    before = (opened.codes[:].tobytes(), opened.status.tobytes(), opened.start)
 
     changed = [replace(s, codes=rain_codes(1, seed=5)[0]) for s in scans[:4]]
     store.commit(changed)
     store.commit(scans_of(rain_codes(3, seed=6), NOON - 40 * STEP))
     store.commit(scans_of(rain_codes(3, seed=7), NOON + 40 * STEP))
-    for archive in (held, store.open(snapshot)):
+    for archive in (opened, store.open(snapshot)):
         assert (archive.codes[:].tobytes(), archive.status.tobytes(), archive.start) == before
         assert archive.snapshot == snapshot
     assert store.open().snapshot != snapshot
-    assert store.open().start < held.start
+    assert store.open().start < opened.start
 
 
 def test_pickling_keeps_path_and_snapshot(store: Store, rain_codes: Codes, scans_of: Scans) -> None:
@@ -97,7 +95,7 @@ def test_pickling_keeps_path_and_snapshot(store: Store, rain_codes: Codes, scans
 
 
 @pytest.mark.parametrize("snapshot", ["00000000000000000000", "nonsense"])
-def test_a_snapshot_that_is_not_there(
+def test_a_snapshot_that_does_not_exist(
     store: Store, rain_codes: Codes, scans_of: Scans, snapshot: str
 ) -> None:
     store.commit(scans_of(rain_codes(1), NOON))
@@ -148,11 +146,11 @@ def test_marks_from_a_time_on(store: Store, rain_codes: Codes, scans_of: Scans) 
     ]
     store.commit(scans)
     archive = store.open()
-    everything = [100 + i if i != 20 else 0 for i in range(30)]
-    assert archive.marks().tolist() == everything
-    assert archive.marks(NOON - STEP).tolist() == everything
-    assert archive.marks(NOON + 19 * STEP).tolist() == everything[19:]
-    assert archive.marks(NOON + 19.5 * STEP).tolist() == everything[19:]
+    marks = [100 + i if i != 20 else 0 for i in range(30)]
+    assert archive.marks().tolist() == marks
+    assert archive.marks(NOON - STEP).tolist() == marks
+    assert archive.marks(NOON + 19 * STEP).tolist() == marks[19:]
+    assert archive.marks(NOON + 19.5 * STEP).tolist() == marks[19:]
     assert archive.marks(NOON + 300 * STEP).size == 0
     assert archive.marks().dtype == np.uint64
 
@@ -161,13 +159,13 @@ def test_records_of_some_rows(store: Store, rain_codes: Codes, scans_of: Scans) 
     scans = scans_of(rain_codes(30), NOON)
     store.commit([s for i, s in enumerate(scans) if i != 7], [])
     archive = store.open()
-    found = archive.records(np.array([0, 7, 24, 29]))
-    assert found["status"].tolist() == [OK, MISSING, OK, OK]
-    assert found["source"].tolist() == ["file0.nc", "", "file24.nc", "file29.nc"]
-    digests = [row.tobytes().hex() for row in found["digest"]]
+    records = archive.records(np.array([0, 7, 24, 29]))
+    assert records["status"].tolist() == [OK, MISSING, OK, OK]
+    assert records["source"].tolist() == ["file0.nc", "", "file24.nc", "file29.nc"]
+    digests = [row.tobytes().hex() for row in records["digest"]]
     assert digests == [scans[0].digest, "0" * 32, scans[24].digest, scans[29].digest]
-    assert found["checksum"][0] == codes_checksum(scans[0].codes)
-    assert found["checksum"][1] == 0
+    assert records["checksum"][0] == codes_checksum(scans[0].codes)
+    assert records["checksum"][1] == 0
 
 
 def test_a_mark_stands_for_address_and_version() -> None:
@@ -183,8 +181,8 @@ def test_block_statistics_of_chosen_times(store: Store, rain_codes: Codes, scans
     where = np.zeros(30, dtype=bool)
     assert archive.block_statistics("wet_share", where).shape == (0, 2, 2)
     where[[0, 5, 6, 7, 29]] = True
-    found = archive.block_statistics("wet_share", where)
-    np.testing.assert_array_equal(found, archive.block_statistics("wet_share")[where])
+    statistics = archive.block_statistics("wet_share", where)
+    np.testing.assert_array_equal(statistics, archive.block_statistics("wet_share")[where])
 
 
 def test_the_status_of_a_snapshot_cannot_be_changed(
@@ -195,7 +193,9 @@ def test_the_status_of_a_snapshot_cannot_be_changed(
         store.open().status[0] = MISSING
 
 
-def test_log_entries_come_back_whole(store: Store, rain_codes: Codes, scans_of: Scans) -> None:
+def test_log_entries_are_read_as_they_were_written(
+    store: Store, rain_codes: Codes, scans_of: Scans
+) -> None:
     entry = Rejection(
         "s3://bucket/größe 1.nc", "f" * 32, "“schief”\nis cut off", NOON + STEP, "off the step",
         file_mark=2**64 - 1,

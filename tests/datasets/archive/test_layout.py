@@ -35,11 +35,11 @@ def plain_statistics(codes: np.ndarray) -> dict[str, np.ndarray]:
                 float(RAIN_CODE.table[code])
                 for code in codes[top : top + BLOCK, left : left + BLOCK].ravel()
             ]
-            seen = [rate for rate in rates if rate == rate]
-            wet = [rate for rate in seen if rate > 0]
-            row["rain_rate"].append(sum(seen) / len(seen) if seen else 0.0)
-            row["wet_share"].append(len(wet) / len(seen) if seen else 0.0)
-            row["observed_share"].append(len(seen) / len(rates))
+            observed = [rate for rate in rates if rate == rate]
+            wet = [rate for rate in observed if rate > 0]
+            row["rain_rate"].append(sum(observed) / len(observed) if observed else 0.0)
+            row["wet_share"].append(len(wet) / len(observed) if observed else 0.0)
+            row["observed_share"].append(len(observed) / len(rates))
         for name, values in row.items():
             found[name].append(values)
     return {name: np.array(values) for name, values in found.items()}
@@ -65,14 +65,14 @@ def test_block_statistics_by_hand() -> None:
     # 40 x 32: a whole block above an 8 x 32 rest
     codes = np.zeros((40, 32), dtype=np.uint8)
     codes[:16] = RAIN_CODE.NOT_OBSERVED  # half of the upper block
-    codes[16:24] = RAIN_CODE.WETTEST  # half of what is seen of it: 205 mm/h
+    codes[16:24] = RAIN_CODE.WETTEST  # half of its observed pixels: 205 mm/h
     found = dict(zip(BLOCK_STATISTICS, measure(codes).blocks, strict=True))
     np.testing.assert_allclose(found["observed_share"], [[0.5], [1.0]])
     np.testing.assert_allclose(found["wet_share"], [[0.5], [0.0]])
     np.testing.assert_allclose(found["rain_rate"], [[102.5], [0.0]], rtol=1e-6)
 
 
-def test_a_scan_from_long_before_takes_no_memory_for_the_gap(
+def test_a_much_older_scan_needs_no_memory_for_the_gap(
     tmp_path: Path, grid: Grid, scans_of: Callable[..., list[StoredScan]], rain_codes: Any
 ) -> None:
     """A year of 5-minute scans on this grid would be 323 MB."""
@@ -119,7 +119,7 @@ def test_equal_pixels_have_equal_checksums() -> None:
 @pytest.mark.parametrize("chunk", [1, 4, 7])
 @given(rows=st.sets(st.integers(0, 40), min_size=1), seed=st.integers(0, 9))
 @settings(max_examples=40)
-def test_rows_are_put_where_they_belong(chunk: int, rows: set[int], seed: int) -> None:
+def test_values_are_written_at_their_rows(chunk: int, rows: set[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     before = rng.integers(0, 9, (41, 3))
     array = zarr.create_array(store={}, data=before, chunks=(chunk, 3))
@@ -137,7 +137,7 @@ def touched(path: Path, what: str, before: set[str]) -> int:
 def test_an_append_to_a_long_archive_writes_few_manifests(
     tmp_path: Path, grid: Grid, rain_codes: Codes, scans_of: Scans
 ) -> None:
-    """20,000 time steps: 834 chunks of codes, in several manifests, of which one is rewritten."""
+    """20,000 time steps have 834 chunks of codes in several manifests; one of them is rewritten."""
     path = tmp_path / "long.icechunk"
     writer = ArchiveWriter(path, STEP, {"name": "radar"})
     first, last = scans_of(rain_codes(1), "2024-06-01"), NOON + 20_000 * STEP
@@ -157,7 +157,7 @@ def test_an_append_to_a_long_archive_writes_few_manifests(
 def test_a_manifest_holds_a_bounded_number_of_chunks(
     tmp_path: Path, grid: Grid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With manifests of 4 chunks: a write in one span of time leaves the others' alone."""
+    """With manifests of 4 chunks, a write in one span of time rewrites only that span's."""
     monkeypatch.setattr("squall.datasets.archive.layout.MANIFEST_REFS", 4)
     path = tmp_path / "split.icechunk"
     writer = ArchiveWriter(path, STEP, {"name": "radar"})

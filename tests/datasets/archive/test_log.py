@@ -1,4 +1,4 @@
-"""The log of files and scans that were set aside."""
+"""The log of rejected files and scans, and the states of a time slot."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ def store(tmp_path: Path, grid: Grid) -> Store:
     return Store(tmp_path / "radar.icechunk", grid)
 
 
-def test_a_rejected_slot_and_the_good_scan_that_follows(
+def test_a_good_scan_fills_a_rejected_slot(
     store: Store, rain_codes: Codes, scans_of: Scans
 ) -> None:
     scans = scans_of(rain_codes(3), NOON)
@@ -44,7 +44,7 @@ def test_a_rejected_slot_and_the_good_scan_that_follows(
     assert_holds(archive, scans)
 
 
-def test_a_rejection_does_not_spoil_a_good_scan(
+def test_a_rejection_does_not_change_a_stored_scan(
     store: Store, rain_codes: Codes, scans_of: Scans
 ) -> None:
     scans = scans_of(rain_codes(2), NOON)
@@ -83,7 +83,7 @@ def log_length(archive: Archive) -> int:
     return length
 
 
-def test_a_file_rejected_over_and_over_takes_one_entry(
+def test_a_file_that_is_rejected_repeatedly_has_one_entry(
     store: Store, rain_codes: Codes, scans_of: Scans
 ) -> None:
     store.commit(scans_of(rain_codes(2), NOON))
@@ -98,7 +98,9 @@ def test_a_file_rejected_over_and_over_takes_one_entry(
         assert log_length(archive) <= 4
 
 
-def test_settled_entries_are_used_again(store: Store, rain_codes: Codes, scans_of: Scans) -> None:
+def test_rows_of_settled_entries_are_used_again(
+    store: Store, rain_codes: Codes, scans_of: Scans
+) -> None:
     scans = scans_of(rain_codes(6), NOON)
     store.commit(scans[:1], [Rejection(s.source, "b" * 32, "cut", s.time) for s in scans[1:]])
     store.commit(scans[1:])
@@ -109,7 +111,7 @@ def test_settled_entries_are_used_again(store: Store, rain_codes: Codes, scans_o
     assert [r.file for r in store.open().rejections] == [f"z{i}.nc" for i in range(7)]
 
 
-def test_another_file_that_fills_the_slot_settles_it(
+def test_another_file_that_fills_the_slot_settles_the_entry(
     store: Store, rain_codes: Codes, scans_of: Scans
 ) -> None:
     scans = scans_of(rain_codes(2), NOON)
@@ -119,18 +121,20 @@ def test_another_file_that_fills_the_slot_settles_it(
 
 
 @pytest.mark.parametrize("rule", REDUNDANT)
-def test_what_another_file_stands_for_stays_known_and_is_no_rejected_slot(
+def test_a_redundant_file_stays_in_the_log_and_does_not_mark_the_slot(
     store: Store, rain_codes: Codes, scans_of: Scans, rule: str
 ) -> None:
     scans = scans_of(rain_codes(2), NOON)
-    double = Rejection("double.nc", "1", "the same as file1.nc", scans[1].time, rule, file_mark=9)
-    store.commit(scans[:1], [double])
+    redundant = Rejection(
+        "double.nc", "1", "the same as file1.nc", scans[1].time, rule, file_mark=9
+    )
+    store.commit(scans[:1], [redundant])
     assert store.open().status.tolist() == [OK, MISSING]
     store.commit(scans[1:])
-    assert store.open().rejections == [double]
+    assert store.open().rejections == [redundant]
 
 
-def test_later_parts_of_a_file_keep_what_was_said_of_the_first(
+def test_later_parts_of_a_file_keep_the_entries_of_the_first(
     store: Store, rain_codes: Codes, scans_of: Scans
 ) -> None:
     scans = [replace(s, source="month.nc") for s in scans_of(rain_codes(4), NOON)]
@@ -140,18 +144,18 @@ def test_later_parts_of_a_file_keep_what_was_said_of_the_first(
     later = Rejection("month.nc", "1", "7 s off the step", rule="off the step", file_mark=5)
     store.commit(scans[2:3], [later], keeps=lambda file, mark: (file, mark) == ("month.nc", 5))
     assert store.open().rejections == [early, off, later]
-    store.commit(scans[3:])  # issued again: all that was said of it is void
+    store.commit(scans[3:])  # a new version of the file settles all its entries
     assert store.open().rejections == []
 
 
 def test_a_rejected_scan_keeps_its_checksum(
     store: Store, rain_codes: Codes, scans_of: Scans
 ) -> None:
-    """So that a radar which is stuck for hours is known by the scan before, rejected or not."""
+    """A radar that repeats one scan is recognised by the scan before, even if that was rejected."""
     scans = scans_of(rain_codes(2), NOON)
     stuck = Rejection("a.nc", "1", "equals", NOON + 2 * STEP, "identical scans", checksum=12345)
-    spoils_nothing = Rejection("b.nc", "1", "equals", NOON, "identical scans", checksum=99)
-    store.commit(scans, [stuck, spoils_nothing])
+    of_stored_time = Rejection("b.nc", "1", "equals", NOON, "identical scans", checksum=99)
+    store.commit(scans, [stuck, of_stored_time])
     checksums = store.open().checksums
     assert checksums[2] == 12345
     assert checksums[0] == measure(scans[0].codes).checksum

@@ -1,4 +1,4 @@
-"""Where archives lie: folders, locks, and what a killed writer leaves behind."""
+"""Repositories: folders, locks, and what a killed writer leaves behind."""
 
 import os
 import signal
@@ -87,7 +87,7 @@ def test_a_folder_of_something_else(
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_repository_whose_first_commit_never_came(
+def test_a_repository_without_a_first_commit(
     store: Store, rain_codes: Codes, scans_of: Scans
 ) -> None:
     icechunk.Repository.create(storage_of(str(store.path)))
@@ -111,7 +111,7 @@ def test_a_writer_killed_before_its_commit_leaves_the_archive_as_it_was(
     assert archive.snapshot == snapshot
     assert archive.codes[:].tobytes() == before
     assert_holds(archive, scans)
-    # and the next ingestion goes on as if nothing had been
+    # the next ingestion is not disturbed
     more = scans_of(rain_codes(3, seed=3), NOON - 10 * STEP, source="more")
     store.commit(more)
     assert_holds(store.open(), more + scans)
@@ -128,7 +128,7 @@ def test_a_writer_killed_in_its_first_commit(
     assert_holds(store.open(), scans)
 
 
-def test_a_lock_that_another_process_holds(tmp_path: Path) -> None:
+def test_a_lock_held_by_another_process(tmp_path: Path) -> None:
     path = tmp_path / "radar.icechunk"
     code = (
         "import sys; from pathlib import Path;"
@@ -150,14 +150,14 @@ def test_a_lock_that_another_process_holds(tmp_path: Path) -> None:
             pytest.raises(BusyError, match=r"another process has been writing for 0.1 s") as e,
             write_lock(path, timeout_s=0.1),
         ):
-            pytest.fail("took a lock that another process holds")
+            pytest.fail("acquired a lock that another process holds")
         assert str(lock_path(path)) in str(e.value)
         holder.communicate()
-    with write_lock(path, timeout_s=5):  # free again, whatever the holder left
+    with write_lock(path, timeout_s=5):  # free again, although the lock file remains
         pass
 
 
-def test_the_lock_is_freed_when_writing_fails(tmp_path: Path) -> None:
+def test_the_lock_is_released_when_writing_fails(tmp_path: Path) -> None:
     path = tmp_path / "new" / "radar.icechunk"
     with pytest.raises(ZeroDivisionError), write_lock(path):
         raise ZeroDivisionError

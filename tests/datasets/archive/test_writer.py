@@ -1,4 +1,4 @@
-"""Writing an archive: what commits keep, here and in forks, and what is refused."""
+"""Writing an archive: commits, codes written by other processes, and what is refused."""
 
 import pickle
 from collections.abc import Callable, Mapping
@@ -36,7 +36,9 @@ def store(tmp_path: Path, grid: Grid) -> Store:
     return Store(tmp_path / "radar.icechunk", grid)
 
 
-def test_a_first_commit_makes_the_archive(store: Store, rain_codes: Codes, scans_of: Scans) -> None:
+def test_the_first_commit_creates_the_archive(
+    store: Store, rain_codes: Codes, scans_of: Scans
+) -> None:
     assert not Archive.exists(store.path)
     scans = scans_of(rain_codes(3), NOON)
     snapshot = store.commit(scans)
@@ -97,13 +99,15 @@ def test_scans_from_before_the_start(
     assert_regular(archive)
     assert archive.status[archive.index_of(later[-1].time + STEP)] == REJECTED
     assert (archive.status == REJECTED).sum() == 1
-    # and it goes on at both ends
+    # scans can still be added at the end
     more = scans_of(rain_codes(1, seed=2), archive.times[-1] + STEP, source="more")
     store.commit(more)
     assert_holds(store.open(), before + later + more)
 
 
-def test_a_reissued_scan_replaces(store: Store, rain_codes: Codes, scans_of: Scans) -> None:
+def test_a_reissued_scan_replaces_the_stored_one(
+    store: Store, rain_codes: Codes, scans_of: Scans
+) -> None:
     scans = scans_of(rain_codes(5), NOON)
     store.commit(scans)
     again = replace(scans[2], codes=rain_codes(1, seed=9)[0], digest="c" * 32)
@@ -128,9 +132,7 @@ def test_all_dry_and_all_missing_scans(store: Store) -> None:
     assert not archive.block_statistics("rain_rate").any()
 
 
-def test_a_first_commit_that_knows_no_time(
-    store: Store, rain_codes: Codes, scans_of: Scans
-) -> None:
+def test_a_first_commit_without_a_time(store: Store, rain_codes: Codes, scans_of: Scans) -> None:
     store.commit([], [Rejection("a.nc", "1", "time is 91 s off the step")])
     assert store.open().codes.shape[0] == 0
     scans = scans_of(rain_codes(2), NOON)
@@ -163,11 +165,11 @@ def test_another_grid_is_refused(
         writer.commit(shifted, scans_of(rain_codes(1), "2024-06-02"), [], "second")
 
 
-# --- codes written by others -------------------------------------------------------------------
+# --- codes written by other processes -------------------------------------------------------------
 
 
 def in_forks(session: icechunk.Session, scans: Mapping[int, StoredScan], length: int) -> None:
-    """As ingestion's workers do: one fork for each chunk along time."""
+    """Write codes as ingestion does: one fork for each chunk along time."""
     forks = []
     for chunk in sorted({row // TIME_CHUNK for row in scans}):
         fork = pickle.loads(pickle.dumps(session.fork()))
@@ -180,18 +182,18 @@ def in_forks(session: icechunk.Session, scans: Mapping[int, StoredScan], length:
 
 
 def without_codes(scans: list[StoredScan]) -> list[StoredScan]:
-    """What is left of scans whose codes are elsewhere."""
+    """Scans whose codes another process holds."""
     return [replace(s, codes=None, measures=measure(s.codes)) for s in scans if s.codes is not None]
 
 
 def elsewhere(scans: list[StoredScan]) -> Callable[..., None]:
-    """Writes the codes that `without_codes` took away."""
+    """Function that writes the codes that `without_codes` removed."""
     codes = {scan.time: scan.codes for scan in scans}
 
     def write(session: icechunk.Session, by_row: Mapping[int, StoredScan], length: int) -> None:
         assert all(scan.codes is None for scan in by_row.values())
-        held = {row: replace(scan, codes=codes[scan.time]) for row, scan in by_row.items()}
-        in_forks(session, held, length)
+        complete = {row: replace(scan, codes=codes[scan.time]) for row, scan in by_row.items()}
+        in_forks(session, complete, length)
 
     return write
 
@@ -205,23 +207,23 @@ def elsewhere(scans: list[StoredScan]) -> Callable[..., None]:
         [(59, 60), (0, 1), (23, 25)],
     ],
 )
-def test_codes_written_in_forks_are_as_those_written_here(
+def test_codes_written_in_forks_are_stored_as_by_the_writer(
     store: Store, rain_codes: Codes, scans_of: Scans, batches: list[tuple[int, int]]
 ) -> None:
     scans = scans_of(rain_codes(60), NOON)
-    given = []
+    committed = []
     for low, high in batches:
         batch = scans[low:high]
-        given += batch
+        committed += batch
         store.commit(without_codes(batch), write_elsewhere=elsewhere(batch))
-        assert_holds(store.open(), given)
+        assert_holds(store.open(), committed)
         assert_regular(store.open())
 
 
-def test_forks_after_a_first_commit_that_knew_no_time(
+def test_forks_after_a_first_commit_without_a_time(
     store: Store, rain_codes: Codes, scans_of: Scans
 ) -> None:
-    """Row 0 is the first scan's, whatever the empty archive took for its start."""
+    """Row 0 is that of the first scan; the start of the empty archive does not matter."""
     store.commit([], [Rejection("a.nc", "1", "time is 91 s off the step")])
     scans = scans_of(rain_codes(3), NOON)
     store.commit(without_codes(scans), write_elsewhere=elsewhere(scans))
@@ -265,7 +267,7 @@ def test_workers_that_fail_leave_the_archive_as_it_was(
 
 
 def test_two_writers_at_once(store: Store, rain_codes: Codes, scans_of: Scans) -> None:
-    """Without the lock, as on object storage: the second learns of it, the first is kept."""
+    """Without the lock, as on object storage: the first commit is kept, the second fails."""
     scans = scans_of(rain_codes(5), NOON)
     store.commit(scans[:3])
     writer = ArchiveWriter(store.path, STEP, {"name": "radar", "title": "The radar"})

@@ -1,3 +1,5 @@
+"""Exporting an archive: what the store holds, what is refused, and what an interruption leaves."""
+
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,7 @@ def config(archive, out, **options):
 
 @pytest.fixture(scope="module")
 def wide_archive(tmp_path_factory):
-    """A 256 × 260 grid, eight time steps: 2 never came, 4 has no observed pixel, 5 was rejected."""
+    """A 256 × 260 grid, eight time steps: 2 is missing, 4 has no observed pixel, 5 was rejected."""
     crs = pyproj.CRS.from_proj4("+proj=stere +lat_0=90 +lat_ts=60 +lon_0=0 +a=6378137 +b=6356752")
     grid = Grid(np.arange(260) * 1e3, -4e6 - np.arange(256) * 1e3, crs.to_wkt())
     codes = np.random.default_rng(1).integers(0, 255, (8, *grid.shape), dtype=np.uint8)
@@ -55,7 +57,7 @@ def wide_archive(tmp_path_factory):
     return path
 
 
-def test_the_store_is_what_the_convention_describes(wide_archive, tmp_path):
+def test_the_store_follows_the_convention(wide_archive, tmp_path):
     result = export(config(wide_archive, tmp_path / "out.zarr", creator="Ada L <ada@example.org>"))
     assert (result.scans, result.missing) == (5, 3)
     assert (result.first, result.last) == (
@@ -100,7 +102,7 @@ def failed_rules(address):
 
 
 @pytest.mark.parametrize("until", ["2024-06-01T00:05", None])
-def test_the_checker_fails_only_what_the_data_cannot_meet(wide_archive, tmp_path, until):
+def test_the_checker_fails_only_rules_that_the_data_cannot_meet(wide_archive, tmp_path, until):
     out = tmp_path / "out.zarr"
     options = {"creator": "Ada L <ada@example.org>", "identifier": "NL-US-rainfall_flux"}
     result = export(config(wide_archive, out, end=until, **options))
@@ -126,7 +128,7 @@ def test_rules_that_are_not_met_are_named(rain_archive, tmp_path):
     assert "75 scans, 2024-06-01 00:00 to 2024-06-01 06:35 UTC, 5 missing times" in str(result)
 
 
-def test_a_grid_of_degrees_goes_out_and_comes_back(tmp_path, rain_codes):
+def test_a_geographic_grid_is_exported_and_read_back(tmp_path, rain_codes):
     crs = pyproj.CRS.from_epsg(4326)
     grid = Grid(5 + np.arange(64) * 0.01, 52 - np.arange(48) * 0.01, crs.to_wkt())
     codes = rain_codes(3)
@@ -163,13 +165,13 @@ def test_an_empty_period_and_a_reversed_one_are_refused(wide_archive, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_licence_is_needed_and_must_be_of_spdx(
+def test_a_licence_is_required_and_must_be_an_spdx_identifier(
     wide_archive, tmp_path, grid, scans_of, rain_codes
 ):
     writer = ArchiveWriter(tmp_path / "a", STEP, {"name": "a"})
     writer.commit(grid, scans_of(rain_codes(2), "2024-06-01"), [], "two")
     out = tmp_path / "out.zarr"
-    with pytest.raises(ConfigError, match=r"says nothing of a licence.*--license.*CC-BY-4\.0"):
+    with pytest.raises(ConfigError, match=r"names no licence.*--license.*CC-BY-4\.0"):
         export(config(tmp_path / "a", out))
     with pytest.raises(ConfigError, match=r"'http://creativecommons\.org/x' is no SPDX identifier"):
         export(config(tmp_path / "a", out, license="http://creativecommons.org/x"))
@@ -210,7 +212,7 @@ def test_a_failing_thread_ends_the_export(wide_archive, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_takes_a_store_for_one_before_its_scans_are_there(
+def test_a_store_is_not_recognised_before_its_scans_are_written(
     wide_archive, tmp_path, monkeypatch
 ):
     write_scans, observed = mlcast_writer._write_scans, []
@@ -259,13 +261,13 @@ def test_options_of_the_wrong_form_are_refused(option, value):
 def test_every_stage_reads_an_export(chain, tmp_path, make_experiment):
     out = Path(tmp_path / "out.zarr")
     export(config(chain.archive, out, license="CC0-1.0"))
-    made = [
+    forecasts = [
         forecast(
             ForecastConfig(archive=archive, model=chain.model, out=tmp_path / name, at="latest")
         )
         for name, archive in (("a.nc", chain.archive), ("b.nc", out))
     ]
-    np.testing.assert_array_equal(made[0].rain_rate, made[1].rain_rate)
+    np.testing.assert_array_equal(forecasts[0].rain_rate, forecasts[1].rain_rate)
     scores = [
         verify(
             VerifyConfig(
@@ -274,14 +276,14 @@ def test_every_stage_reads_an_export(chain, tmp_path, make_experiment):
         ).scores
         for name, archive in (("a", chain.archive), ("b", out))
     ]
-    xr.testing.assert_equal(*(made.drop_vars("seconds") for made in scores))
-    found = status(out)
-    assert (found.present, found.missing) == (60, 0)
-    assert found.first == "2024-06-01 00:00"
+    xr.testing.assert_equal(*(dataset.drop_vars("seconds") for dataset in scores))
+    summary = status(out)
+    assert (summary.present, summary.missing) == (60, 0)
+    assert summary.first == "2024-06-01 00:00"
     result = train(TrainConfig(experiment=make_experiment(out), out=tmp_path / "run"))
-    there = train(TrainConfig(experiment=make_experiment(chain.archive), out=tmp_path / "run2"))
-    # windows are drawn by chunks, and an export has others
-    assert result.best_val_loss == pytest.approx(there.best_val_loss, rel=0.3)
+    expected = train(TrainConfig(experiment=make_experiment(chain.archive), out=tmp_path / "run2"))
+    # windows are drawn chunk by chunk, and an export has other chunks
+    assert result.best_val_loss == pytest.approx(expected.best_val_loss, rel=0.3)
 
 
 def test_an_export_lives_on_object_storage(wide_archive, s3_server, monkeypatch):  # noqa: F811
