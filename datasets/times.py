@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import pandas as pd
@@ -188,4 +189,6 @@ def now() -> pd.Timestamp:
 
 Time = Annotated[Any, BeforeValidator(parse_time)]
 EndTime = Annotated[Any, BeforeValidator(parse_end)]
+TimeOrAge = Annotated[Any, BeforeValidator(parse_time_or_age)]
+EndTimeOrAge = Annotated[Any, BeforeValidator(partial(parse_time_or_age, end=True))]
 Duration = Annotated[Any, BeforeValidator(parse_duration)]

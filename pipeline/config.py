@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -13,6 +14,46 @@ from pydantic import BaseModel, ValidationError
 from squall.datasets.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field of a stage's configuration appears on the command line.
+
+    It stands in the field's annotation, ``Annotated[float, Option(flag="--every")]``. A field
+    without it is the flag ``--field-name``. Type, default and description are the field's own.
+
+    Parameters
+    ----------
+    flag : name of the flag, where it is not that of the field.
+    metavar : name of the value in the help. By default the unit that the description ends with,
+        or N for whole numbers.
+    positional : the value has no flag.
+    group : title under which the help lists the flag.
+    excludes : flags with the same text here exclude each other.
+    exists : the value is a path or an address, and a local one has to exist.
+    """
+
+    flag: str = ""
+    metavar: str = ""
+    positional: bool = False
+    group: str = ""
+    excludes: str = ""
+    exists: bool = False
+
+
+@dataclass(frozen=True)
+class OptionsOf:
+    """A field that is a model; some of that model's fields are flags."""
+
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NoOption:
+    """A field that no flag sets, and why."""
+
+    reason: str
 
 
 def load_config(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
@@ -60,16 +101,31 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"'{override}': '{text}' is no YAML value") from error
 
 
-def validated(model: type[Model], values: dict[str, Any], where: str) -> Model:
-    """Build a model; every mistake in one message."""
+def validated(
+    model: type[Model], values: dict[str, Any], where: str, flags: Mapping[str, str] | None = None
+) -> Model:
+    """Build a model; the message of an error names every mistake.
+
+    Parameters
+    ----------
+    where : begins each line of the message, like the name of the file; may be empty.
+    flags : what the user typed for a key, like ``{"every_minutes": "--every"}``; an empty flag
+        leaves the key out of the message.
+
+    Raises
+    ------
+    ConfigError
+        If a value is unknown, missing or wrong.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(model, detail) for detail in error.errors()]
-        raise ConfigError("\n".join(f"{where}: {line}" for line in lines)) from error
+        start = f"{where}: " if where else ""
+        lines = [start + _explain(model, detail, flags or {}) for detail in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
 
 
-def _explain(model: type[BaseModel], detail: Any) -> str:
+def _explain(model: type[BaseModel], detail: Any, flags: Mapping[str, str]) -> str:
     place, known = _followed(model, detail["loc"])
     key = ".".join(place)
     message = detail["msg"].removeprefix("Value error, ")
@@ -77,11 +133,21 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
         close = difflib.get_close_matches(place[-1], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
         return f"unknown key '{key}'; {hint}"
+    name = _as_typed(key, flags)
     if detail["type"] == "missing":
-        return f"'{key}' is missing"
+        return f"{name} is missing" if key in flags else f"'{key}' is missing"
     found = detail.get("input")
-    shown = "" if isinstance(found, dict) or not key else f" (found {found!r})"
-    return f"{key + ': ' if key else ''}{message}{shown}"
+    shown = f" (found {found!r})"
+    if isinstance(found, dict) or not name or repr(found) in message:
+        shown = ""
+    return f"{name + ': ' if name else ''}{message}{shown}"
+
+
+def _as_typed(key: str, flags: Mapping[str, str]) -> str:
+    """The flag that set a key, or an outer key of it; the key itself where no flag did."""
+    parts = key.split(".")
+    outer_keys = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((flags[outer] for outer in outer_keys if outer in flags), key)
 
 
 def _followed(model: type[BaseModel], place: Sequence[Any]) -> tuple[list[str], list[str]]:

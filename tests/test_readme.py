@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.pipeline.cli.main import _parse
+from squall.pipeline.cli.main import parse
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -54,7 +54,7 @@ def test_commands_are_ones_that_squall_takes(words, tmp_path, monkeypatch):
     (tmp_path / "archives/mynetwork.icechunk").mkdir(parents=True)
     (tmp_path / "runs/first").mkdir(parents=True)
     (tmp_path / "runs/first/best.ckpt").touch()
-    assert _parse(words[1:]).command == words[1]
+    assert parse(words[1:]).command == words[1]
 
 
 def test_named_files_exist():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from squall.datasets.times import Time
+
 
 class SyntheticConfig(BaseModel):
     """What synthetic radar to make."""
@@ -18,18 +20,18 @@ class SyntheticConfig(BaseModel):
         allow_inf_nan=False,
         description="length of the archive [h]",
     )
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(default=1, ge=0, description="another seed gives other rain")
     size: int = Field(default=256, ge=32, description="side of the square domain [px of 1 km]")
-    step_minutes: int = Field(default=5, gt=0)
-    start: str = "2024-06-01T00:00"
+    step_minutes: int = Field(default=5, gt=0, description="time between scans [min]")
+    start: Time = Field(default=pd.Timestamp("2024-06-01"), description="first valid time, UTC")
     missing_fraction: float = Field(default=0.006, ge=0, lt=1, description="share of scans lost")
     episode_hours: float | None = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="each so many hours have weather of their own, drawn by chance, with growth, "
-        "decay and cells; their last scan is left out. One weather without these where not given "
-        "[h]",
+        description="length of an episode [h]; each episode has random weather of its own, with "
+        "growth, decay and cells, and its last scan is left out (default: one weather for the "
+        "whole archive, without these)",
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The commands `squall archive …`: parse, call `datasets.archive.snapshots` and its kin, print."""
+"""The commands `squall archive …`: history, tag, expire, check."""
 
 from __future__ import annotations
 
@@ -8,57 +8,67 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeAlias
 
 from squall.datasets.errors import ConfigError
 from squall.datasets.times import parse_duration
+from squall.pipeline.cli.options import add_common_options, existing
 
-HELP = "look after an archive: history, tags, expiry of old snapshots, check"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 EXAMPLES = """\
 examples:
   squall archive history archives/knmi.icechunk
   squall archive tag archives/knmi.icechunk run-7
   squall archive expire archives/knmi.icechunk --older-than 30D
   squall archive check archives/knmi.icechunk
-
-'squall archive COMMAND --help' explains each.
 """
 SHOWN_COMMITS = 30
 
 log = logging.getLogger("squall.archive")
 
 
-def add_archive_parser(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    address: Callable[[str], str],
-    add_common_arguments: Callable[[argparse.ArgumentParser], None],
-) -> None:
-    """Add ``archive`` and its commands; ``address`` turns an argument into an archive's address."""
-    look = argparse.RawDescriptionHelpFormatter
-    archive = commands.add_parser(
-        "archive", help=HELP, description=f"{HELP.capitalize()}.", epilog=EXAMPLES,
-        formatter_class=look,
-    )  # fmt: skip
-    actions = archive.add_subparsers(dest="action", required=True, metavar="COMMAND")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the commands of `squall archive` and their arguments."""
+    commands = parser.add_subparsers(
+        title="commands",
+        dest="action",
+        required=True,
+        metavar="COMMAND",
+        description="'squall archive COMMAND --help' explains each command.",
+    )
+    _add_history(commands)
+    _add_tag(commands)
+    _add_expire(commands)
+    _add_check(commands)
 
-    def action(
-        name: str, run: Callable[[argparse.Namespace], int], help: str, *examples: str
-    ) -> argparse.ArgumentParser:
-        sub = actions.add_parser(
-            name,
-            help=help.partition(".")[0],
-            description=f"{help[0].upper()}{help[1:]}.",
-            epilog="\n  ".join([f"example{'s' if len(examples) > 1 else ''}:", *examples]),
-            formatter_class=look,
-        )
-        sub.add_argument("archive", type=address, metavar="ARCHIVE", help="folder or s3://…")
-        add_common_arguments(sub)
-        sub.set_defaults(run=run)
-        return sub
 
-    history = action(
+def _command(
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    help: str,
+    *examples: str,
+) -> argparse.ArgumentParser:
+    """Add a command; the first sentence of its help stands in the list of commands."""
+    parser = commands.add_parser(
+        name,
+        help=help.partition(".")[0],
+        description=f"{help[0].upper()}{help[1:]}.",
+        epilog="\n  ".join([f"example{'s' if len(examples) > 1 else ''}:", *examples]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("archive", type=existing, metavar="ARCHIVE", help="folder or s3://…")
+    add_common_options(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_history(commands: Commands) -> None:
+    history = _command(
+        commands,
         "history",
         _history,
-        "list the commits of an archive, the newest first",
+        "list the commits of an archive, newest first",
         "squall archive history archives/knmi.icechunk --limit 5",
     )
     history.add_argument("--json", action="store_true", help="print JSON, for scripts")
@@ -67,38 +77,52 @@ def add_archive_parser(
         type=int,
         default=SHOWN_COMMITS,
         metavar="N",
-        help=f"newest commits to list (default {SHOWN_COMMITS}), 0 for all",
+        help=f"number of newest commits to list (default: {SHOWN_COMMITS}); 0 lists all",
     )
 
-    tag = action(
+
+def _add_tag(commands: Commands) -> None:
+    tag = _command(
+        commands,
         "tag",
         _tag,
         "protect a snapshot, so that it never expires.\n"
-        "A tag does not move, and its name is never used twice, not even after --delete",
+        "A tag cannot move, and its name cannot be used again, not even after --delete",
         "squall archive tag archives/knmi.icechunk run-7",
         "squall archive tag archives/knmi.icechunk paper --snapshot 5QT25KQBVWPK8SKA17A0",
         "squall archive tag archives/knmi.icechunk run-7 --delete",
     )
     tag.add_argument("name", metavar="NAME", help="letters a to z, digits, '.', '_' and '-'")
     which = tag.add_mutually_exclusive_group()
-    which.add_argument("--snapshot", metavar="ID", help="what to protect (default: the newest)")
-    which.add_argument("--delete", action="store_true", help="take the tag away")
+    which.add_argument("--snapshot", metavar="ID", help="snapshot to protect (default: the newest)")
+    which.add_argument("--delete", action="store_true", help="delete the tag")
 
-    expire = action(
+
+def _add_expire(commands: Commands) -> None:
+    expire = _command(
+        commands,
         "expire",
         _expire,
-        "forget old snapshots and delete what only they held.\n"
-        "The newest snapshot and those under a tag stay. Tag what a running training reads.\n"
-        "On object storage files of the last day stay, for an ingestion may be writing them",
+        "delete old snapshots and the data that only they use.\n"
+        "The newest snapshot and tagged snapshots stay. Tag the snapshot that a training reads.\n"
+        "On object storage, files of the last day stay, because an ingestion may be writing them",
         "squall archive expire archives/knmi.icechunk --older-than 30D --dry-run",
     )
     expire.add_argument(
-        "--older-than", required=True, metavar="AGE", help="like 30D, 12h, 2W or 0s"
+        "--older-than",
+        required=True,
+        metavar="AGE",
+        help="age of the snapshots to delete, like 30D, 12h, 2W or 0s",
     )
-    expire.add_argument("--dry-run", action="store_true", help="say what would go, change nothing")
+    expire.add_argument(
+        "--dry-run", action="store_true", help="print what would be deleted; change nothing"
+    )
     expire.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
-    check = action(
+
+def _add_check(commands: Commands) -> None:
+    check = _command(
+        commands,
         "check",
         _check,
         "read every chunk and compare every scan with its checksum.\n"
@@ -109,7 +133,7 @@ def add_archive_parser(
     check.add_argument(
         "--repair",
         action="store_true",
-        help="give damaged scans up, so that `squall ingest` brings them back from their files",
+        help="remove damaged scans, so that `squall ingest` reads them again from their files",
     )
     check.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
@@ -176,7 +200,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Shows how far a check is: a bar, or a line at each quarter."""
+    """Show the progress of a check: a bar, or a line at each quarter."""
     from tqdm import tqdm
 
     from squall.pipeline.progress import shows_bars
@@ -187,7 +211,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
             bar.total = total
             bar.update(done - bar.n)
             if bar.disable and done * 4 // total != (done - 1) * 4 // total:
-                log.info("check: %d of %d pieces read", done, total)
+                log.info("check: %d of %d chunks read", done, total)
 
         yield show
 

@@ -1,9 +1,13 @@
-"""The command `squall export`: parse, call `pipeline.export.run` or `export_weights`, print."""
+"""The command `squall export`: an archive as a Zarr store, or a checkpoint as weights."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from squall.datasets.errors import ConfigError
+from squall.pipeline.cli.options import add_common_options, add_options, configured
+from squall.pipeline.export.config import ExportConfig, WeightsConfig
 
 EXAMPLES = """\
 examples:
@@ -12,78 +16,55 @@ examples:
   squall export runs/knmi/best.ckpt knmi-1.safetensors
   squall export runs/knmi/best.ckpt careful.safetensors --strength 0.5
 
-what the store holds, and which rules of the convention it cannot meet: docs/mlcast.md
-A checkpoint becomes weights to publish, a file without paths of this machine; --model takes it as
-it takes the checkpoint. Its digest goes into SHA256SUMS beside it.
+docs/mlcast.md describes the store and the rules of the convention that it cannot meet.
+Exported weights hold no paths of this machine; --model accepts them like a checkpoint. Their
+SHA-256 is written to SHA256SUMS beside them.
 """
+POSITIONAL = ("archive", "checkpoint", "out")
 
 
-def add_arguments(export: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `squall export`."""
-    export.add_argument("source", metavar="ARCHIVE|CKPT", help="folder or s3://…; or best.ckpt")
-    export.add_argument(
+    parser.add_argument(
+        "source", metavar="ARCHIVE|CKPT", help="an archive (folder or s3://…) or a checkpoint"
+    )
+    parser.add_argument(
         "out",
         metavar="OUT",
-        help="of an archive: OUT.zarr, a folder or s3://…; of a checkpoint: NAME.safetensors",
+        help="OUT.zarr for an archive, a folder or s3://…; NAME.safetensors for a checkpoint",
     )
-    store = export.add_argument_group("of an archive")
-    store.add_argument("--convention", choices=("mlcast",), help="MLCast source data (the default)")
-    store.add_argument("--start", metavar="TIME", help="first scan, UTC (default: the first)")
-    store.add_argument("--end", metavar="TIME", help="last scan, UTC (default: the last)")
-    store.add_argument(
-        "--license", metavar="SPDX", help="like CC-BY-4.0, where the archive names none"
-    )
-    store.add_argument("--creator", metavar="'NAME <MAIL>'", help="who answers for the data")
-    store.add_argument("--identifier", metavar="ID", help="like NL-KNMI-radar")
-    store.add_argument("--created-with", metavar="URL", help="code that made the data set")
-    store.add_argument("--workers", type=int, metavar="N", help="threads (default: one a core)")
-    weights = export.add_argument_group("of a checkpoint")
-    weights.add_argument(
-        "--strength",
-        type=float,
-        metavar="SHARE",
-        help="0 to 1, how much is kept of what the network adds to the advection head; less is "
-        "nearer to smoothed extrapolation, which is safer on other networks (default: 1)",
-    )
+    add_common_options(parser)
+    add_options(parser, ExportConfig, without=POSITIONAL)
+    add_options(parser, WeightsConfig, without=POSITIONAL)
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; returns the exit code."""
-    from squall.datasets.errors import ConfigError
-    from squall.pipeline.config import validated
-    from squall.pipeline.export.config import ExportConfig
+    source = arguments.source
+    if Path(source).is_file() or arguments.out.endswith(".safetensors"):
+        _refuse(arguments, ExportConfig, f"is for archives, {source} is a checkpoint")
+        weights = configured(WeightsConfig, arguments, checkpoint=source)
+        from squall.pipeline.export.weights import export_weights
+
+        print(export_weights(weights))
+        return 0
+    _refuse(arguments, WeightsConfig, f"is for checkpoints, {source} is an archive")
+    config = configured(ExportConfig, arguments, archive=source)
     from squall.pipeline.export.run import export
 
-    given = {
-        name: value
-        for name in ExportConfig.model_fields.keys() - {"archive", "out"}
-        if (value := getattr(arguments, name)) is not None
-    }
-    source, out = arguments.source, arguments.out
-    if Path(source).is_file() or out.endswith(".safetensors"):
-        print(_export_weights(source, out, arguments.strength, given))
-        return 0
-    if arguments.strength is not None:
-        raise ConfigError(f"squall export: --strength is for checkpoints, {source} is an archive")
-    values = given | {"archive": source, "out": out}
-    print(export(validated(ExportConfig, values, "squall export")))
+    print(export(config))
     return 0
 
 
-def _export_weights(
-    checkpoint: str, out: str, strength: float | None, given: dict[str, object]
-) -> str:
-    from squall.datasets.errors import ConfigError
-    from squall.pipeline.config import validated
-    from squall.pipeline.export.config import WeightsConfig
-    from squall.pipeline.export.weights import export_weights
-
-    if given:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
-        raise ConfigError(
-            f"squall export: {options} is for archives, {checkpoint} is a checkpoint; leave it out"
-        )
-    values: dict[str, object] = {"checkpoint": checkpoint, "out": out}
-    if strength is not None:
-        values["strength"] = strength
-    return str(export_weights(validated(WeightsConfig, values, "squall export")))
+def _refuse(
+    arguments: argparse.Namespace, other: type[ExportConfig | WeightsConfig], reason: str
+) -> None:
+    """Raise ConfigError if a flag of the other kind of export is set."""
+    flags = [
+        "--" + name.replace("_", "-")
+        for name in sorted(other.model_fields)
+        if name not in POSITIONAL and hasattr(arguments, name)
+    ]
+    if flags:
+        raise ConfigError(f"{', '.join(flags)} {reason}; leave it out")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from squall.datasets.times import EndTime, Time
+from squall.pipeline.config import Option
+
+ARCHIVE_GROUP, CHECKPOINT_GROUP = "for an archive", "for a checkpoint"
 
 
 class ExportConfig(BaseModel):
@@ -15,30 +18,45 @@ class ExportConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    archive: str = Field(description="archive to export: a folder, s3:// or gs://")
-    out: str = Field(description="Zarr store to make: a folder, s3:// or another fsspec address")
-    convention: Literal["mlcast"] = "mlcast"
-    start: Time | None = Field(default=None, description="first scan, UTC")
-    end: EndTime | None = Field(default=None, description="last scan, UTC")
-    license: str | None = Field(
-        default=None, description="SPDX identifier, where the archive's attributes have none"
+    archive: Annotated[str, Option(positional=True, metavar="ARCHIVE")] = Field(
+        description="archive to export: a folder, s3:// or gs://"
     )
-    creator: str | None = Field(
+    out: Annotated[str, Option(positional=True, metavar="OUT")] = Field(
+        description="Zarr store to create: a folder, s3:// or another fsspec address"
+    )
+    convention: Annotated[Literal["mlcast"], Option(group=ARCHIVE_GROUP)] = Field(
+        default="mlcast", description="MLCast source data"
+    )
+    start: Annotated[Time | None, Option(group=ARCHIVE_GROUP, metavar="TIME")] = Field(
+        default=None, description="first scan, UTC (default: the first of the archive)"
+    )
+    end: Annotated[EndTime | None, Option(group=ARCHIVE_GROUP, metavar="TIME")] = Field(
+        default=None,
+        description="last scan, UTC; a date includes its whole day (default: the last of the "
+        "archive)",
+    )
+    license: Annotated[str | None, Option(group=ARCHIVE_GROUP, metavar="SPDX")] = Field(
+        default=None,
+        description="SPDX identifier, like CC-BY-4.0 (default: the license in the archive)",
+    )
+    creator: Annotated[str | None, Option(group=ARCHIVE_GROUP, metavar="'NAME <MAIL>'")] = Field(
         default=None,
         pattern=r"^[^<>]*[^<>\s] <[^<>@\s]+@[^<>@\s]+>$",
         description="contact for the data set, like 'Ada Lovelace <ada@example.org>'",
     )
-    identifier: str | None = Field(
+    identifier: Annotated[str | None, Option(group=ARCHIVE_GROUP, metavar="ID")] = Field(
         default=None,
         pattern=r"^[A-Z]{2}-[A-Za-z0-9]\w*-[A-Za-z0-9]\w*$",
         description="data set identifier COUNTRY-ENTITY-VARIABLE, like NL-KNMI-rainfall_flux",
     )
-    created_with: str | None = Field(
+    created_with: Annotated[str | None, Option(group=ARCHIVE_GROUP, metavar="URL")] = Field(
         default=None,
         pattern=r"^https://github\.com/mlcast-community/mlcast-dataset-[^-\s]+-\S+@\S+$",
         description="repository and version of the data set's recipe at mlcast-community",
     )
-    workers: int | None = Field(default=None, gt=0, description="threads (default: one a core)")
+    workers: Annotated[int | None, Option(group=ARCHIVE_GROUP)] = Field(
+        default=None, gt=0, description="threads (default: one per core)"
+    )
 
     @field_validator("out")
     @classmethod
@@ -57,16 +75,24 @@ class WeightsConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    checkpoint: Path
-    out: Path
-    strength: float = Field(
-        default=1.0, ge=0, le=1, description="of what an advection head's network adds"
+    checkpoint: Annotated[Path, Option(positional=True, metavar="CKPT")] = Field(
+        description="checkpoint of a training run"
+    )
+    out: Annotated[Path, Option(positional=True, metavar="OUT")] = Field(
+        description="file to write, NAME.safetensors"
+    )
+    strength: Annotated[float, Option(group=CHECKPOINT_GROUP, metavar="SHARE")] = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="0 to 1: share to keep of what the network adds to an advection head; less is "
+        "nearer to smoothed extrapolation, which is safer on other radar networks",
     )
 
     @field_validator("out")
     @classmethod
     def _named(cls, out: Path) -> Path:
-        from squall.convgru.checkpoint import WEIGHTS_SUFFIX  # imports torch: flags need not wait
+        from squall.convgru.checkpoint import WEIGHTS_SUFFIX  # imports torch, --help must not
 
         if out.suffix != WEIGHTS_SUFFIX:
             raise ValueError(f"weights are written as NAME{WEIGHTS_SUFFIX}")

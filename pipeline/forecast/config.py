@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from squall.datasets.addresses import Address
+from squall.datasets.times import parse_time
+from squall.pipeline.config import Option
+
+
+def _latest_or_time(value: Any) -> Any:
+    return value if value == "latest" else parse_time(value)
 
 
 class ForecastConfig(BaseModel):
@@ -14,12 +21,21 @@ class ForecastConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    archive: Address
-    model: str | Path = Field(
-        description="a method's name, a packaged model's or a checkpoint's path"
+    archive: Annotated[Address, Option(metavar="ADDRESS", exists=True)] = Field(
+        description="archive with the observed scans"
     )
-    out: Path
-    at: str = Field(default="latest", description="reference time, UTC, or latest")
+    model: Annotated[str | Path, Option(metavar="METHOD")] = Field(
+        description="checkpoint of a `squall train` run, a packaged model like squall-base, or a "
+        "method without training: extrapolation, persistence, s-prog …"
+    )
+    out: Annotated[Path, Option(metavar="FILE.nc")] = Field(description="file to write")
+    at: Annotated[Any, BeforeValidator(_latest_or_time), Option(metavar="TIME")] = Field(
+        default="latest",
+        description="reference time, UTC: the last scan to use, like 2010-08-26T06:00",
+    )
     lead_times: int | None = Field(
-        default=None, gt=0, description="how many steps; as many as trained with, or an hour"
+        default=None,
+        gt=0,
+        description="steps to forecast (default: as many as trained with; one hour for a method "
+        "without training)",
     )

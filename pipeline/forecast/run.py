@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,8 @@ import xarray as xr
 
 from squall.datasets.archive.records import OK
 from squall.datasets.archive.scan_store import ScanStore
-from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.errors import DataError
 from squall.datasets.open_archive import open_archive
-from squall.datasets.times import parse_time
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.dataset import forecast_dataset, netcdf_encoding
 from squall.pipeline.forecast.methods import find_method
@@ -34,7 +34,7 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
         If the archive has no scan at the reference time, or the network cannot be loaded, or cannot
         be used at the archive's time step or grid spacing.
     ConfigError
-        If the reference time cannot be read, or there is no such method.
+        If there is no such method.
     """
     archive = open_archive(config.archive)
     method = find_method(config.model, archive)
@@ -53,7 +53,7 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
     return dataset
 
 
-def reference_index(archive: ScanStore, at: str) -> int:
+def reference_index(archive: ScanStore, at: pd.Timestamp | Literal["latest"]) -> int:
     """Find the index of the last scan that the forecast starts from.
 
     Parameters
@@ -64,24 +64,18 @@ def reference_index(archive: ScanStore, at: str) -> int:
     ------
     DataError
         If the archive has no good scan at this time. The message names the nearest and the latest.
-    ConfigError
-        If ``at`` cannot be read as a time.
     """
     good = np.flatnonzero(archive.status == OK)
     if not good.size:
         raise DataError(f"{archive.address}: holds no scan yet; run `squall ingest` first")
     if at == "latest":
         return int(good[-1])
-    try:
-        time = parse_time(at)
-    except ValueError as error:
-        raise ConfigError(f"--at: {error}") from error
-    index = archive.index_of(time)
+    index = archive.index_of(at)
     if index not in good:
         nearest = good[np.abs(good - index).argmin()]
         times = archive.times
         raise DataError(
-            f"{archive.address}: has no scan at {time:%Y-%m-%d %H:%M} UTC; the nearest is "
+            f"{archive.address}: has no scan at {at:%Y-%m-%d %H:%M} UTC; the nearest is "
             f"{times[nearest]:%Y-%m-%d %H:%M}, the latest {times[good[-1]]:%Y-%m-%d %H:%M}"
         )
     return index

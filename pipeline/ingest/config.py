@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from squall.datasets.addresses import Address
 from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.times import EndTimeOrAge, TimeOrAge
+from squall.pipeline.config import NoOption, Option
 
 
 class IngestConfig(BaseModel):
     """One pass of ingestion."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: RadarNetworkConfig
-    archive: Address = Field(default="", description="address; that of the source if empty")
-    files: tuple[str, ...] = Field(default=(), description="patterns; those of the source if empty")
-    since: pd.Timestamp | None = Field(default=None, description="first valid time, UTC")
-    until: pd.Timestamp | None = Field(default=None, description="last valid time, UTC")
-    dry_run: bool = False
-    scheduler: str = Field(
+    source: Annotated[RadarNetworkConfig, NoOption("CONFIG.yaml holds it")]
+    archive: Annotated[Address, Option(metavar="ADDRESS")] = Field(
+        default="",
+        description="folder, s3://bucket/prefix or gs://bucket/prefix; created if it does not "
+        "exist (default: 'archive' of the configuration)",
+    )
+    files: Annotated[tuple[str, ...], Option(metavar="PATTERN")] = Field(
+        default=(),
+        description="globs and addresses (s3://, https://, gs://, zip://…), relative to the "
+        "current folder; ** spans folders; write it after CONFIG.yaml (default: 'source' of the "
+        "configuration)",
+    )
+    since: Annotated[TimeOrAge | None, Option(metavar="TIME")] = Field(
+        default=None,
+        description="first valid time, like 2024-06-01T12:00, or an age, like 2D or 36h",
+    )
+    until: Annotated[EndTimeOrAge | None, Option(metavar="TIME")] = Field(
+        default=None, description="last valid time, or an age; a date includes its whole day"
+    )
+    dry_run: bool = Field(
+        default=False, description="list the new files; read nothing, write nothing"
+    )
+    scheduler: Annotated[str, Option(metavar="WHERE")] = Field(
         default="processes",
         pattern=r"^(processes|threads|(tcp|tls|ucx|wss?)://.+)$",
-        description="processes or threads here, or the address of a Dask scheduler",
+        description="where workers run: processes or threads of this machine, or the address "
+        "tcp://… of a Dask scheduler; threads are better if fetching takes longer than reading",
     )
     workers: int | None = Field(
-        default=None, ge=0, description="0 = this process alone; none = as many as cores"
+        default=None,
+        ge=0,
+        description="number of workers; 0 reads in this process (default: one per core if there "
+        "are many files)",
     )
-    lock_timeout_s: float = Field(default=60.0, ge=0)
+    lock_timeout_s: Annotated[float, Option(flag="--wait")] = Field(
+        default=60.0, ge=0, description="how long to wait while another ingestion writes [s]"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> IngestConfig:
@@ -40,10 +65,10 @@ class IngestConfig(BaseModel):
 
     @property
     def address(self) -> str:
-        """Where the archive is."""
+        """Address of the archive."""
         return self.archive or self.source.archive or ""
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """Where the files are."""
+        """Patterns and addresses of the files."""
         return self.files or self.source.source

@@ -1,18 +1,22 @@
-"""What `squall synth` is asked for: a folder and the synthetic radar to write there."""
+"""What `squall synth` is asked for: a folder, and the synthetic radar to write into it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from squall.datasets.synthetic.config import SyntheticConfig
+from squall.pipeline.config import Option, OptionsOf
 
 
 class SynthConfig(BaseModel):
-    """Where to write which synthetic radar."""
+    """Which synthetic radar to write, and where."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    out: Path
-    radar: SyntheticConfig = Field(default=SyntheticConfig())
+    out: Annotated[Path, Option(metavar="DIR")] = Field(description="folder for the files")
+    radar: Annotated[SyntheticConfig, OptionsOf(("hours", "seed", "episode_hours", "size"))] = (
+        Field(default=SyntheticConfig(), description="the synthetic radar")
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -16,6 +15,7 @@ from squall.convgru import (
 )
 from squall.datasets.training.config import DataConfig
 from squall.pipeline.forecast.names import METHODS
+from squall.pipeline.train.config import TrainConfig
 from squall.pipeline.train.trackers import TrackersConfig
 
 
@@ -99,11 +99,4 @@ class ExperimentConfig(BaseModel):
         return self
 
 
-class TrainConfig(BaseModel):
-    """One training run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    experiment: ExperimentConfig
-    out: Path = Field(description="run folder")
-    resume: bool = Field(default=False, description="go on with the run in the folder")
+TrainConfig.model_rebuild(_types_namespace={"ExperimentConfig": ExperimentConfig})

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
 
 from squall.datasets.addresses import Address
-from squall.datasets.errors import ConfigError
-from squall.datasets.times import parse_end, parse_time
+from squall.datasets.times import EndTime, Time, parse_end, parse_time
+from squall.pipeline.config import Option
 from squall.pipeline.forecast.names import STEPS_MEMBERS
 
 THRESHOLDS_MM_H = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 SCALES_KM = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+FORECASTS_GROUP, SCORES_GROUP = "which forecasts", "how to score"
 
 
 @dataclass(frozen=True)
@@ -25,51 +34,102 @@ class ReferencePeriod:
     start: pd.Timestamp | None = None
     end: pd.Timestamp | None = None
 
+    def __str__(self) -> str:
+        return f"{self.start}/{self.end}"
+
+
+def _parse_period(value: Any) -> ReferencePeriod:
+    if isinstance(value, ReferencePeriod):
+        return value
+    start, slash, end = str(value).partition("/")
+    if not slash:
+        raise ValueError(f"'{value}' is no period; write it START/END")
+    first, last = parse_time(start), parse_end(end)
+    if first > last:
+        raise ValueError(f"'{value}': the start is after the end")
+    return ReferencePeriod(first, last)
+
+
+_Period = Annotated[Any, BeforeValidator(_parse_period), PlainSerializer(str, when_used="json")]
+
 
 class VerifyConfig(BaseModel):
     """Which forecasts to score, and how."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    archives: tuple[Address, ...] = Field(min_length=1)
-    models: tuple[str | Path, ...] = Field(
-        min_length=1, description="methods, packaged models and checkpoints; persistence comes too"
+    archives: Annotated[
+        tuple[Address, ...], Option(flag="--archive", metavar="ADDRESS", exists=True)
+    ] = Field(
+        min_length=1,
+        description="archive with the observed scans; several are scored apart and pooled",
     )
-    out: Path
-    start: str | None = Field(default=None, description="first reference time, UTC")
-    end: str | None = Field(default=None, description="last reference time, UTC")
-    periods: tuple[str, ...] = Field(
-        default=(), description="in place of start and end: START/END of reference times, UTC"
+    models: Annotated[tuple[str | Path, ...], Option(flag="--model", metavar="METHOD")] = Field(
+        min_length=1,
+        description="checkpoint, packaged model, extrapolation, pysteps-extrapolation, s-prog, "
+        "linda or steps; may be repeated; persistence is always added",
     )
-    every_minutes: float | None = Field(
+    out: Annotated[Path, Option(metavar="DIR")] = Field(description="folder for the scores")
+    start: Annotated[Time | None, Option(metavar="TIME", group=FORECASTS_GROUP)] = Field(
+        default=None, description="first reference time, UTC (default: the first of the archive)"
+    )
+    end: Annotated[EndTime | None, Option(metavar="TIME", group=FORECASTS_GROUP)] = Field(
+        default=None,
+        description="last reference time, UTC; a date includes its whole day (default: the last "
+        "of the archive)",
+    )
+    periods: Annotated[
+        tuple[_Period, ...],
+        Option(flag="--period", metavar="START/END", group=FORECASTS_GROUP),
+    ] = Field(
+        default=(),
+        description="period of reference times, in place of start and end; may be repeated",
+    )
+    every_minutes: Annotated[float | None, Option(flag="--every", group=FORECASTS_GROUP)] = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="between reference times; each scan where not given [min]",
+        description="time between reference times [min] (default: every scan)",
     )
-    lead_times: int | None = Field(default=None, gt=0, description="how many steps to forecast")
-    minutes: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="how far to forecast [min]"
+    include_training: Annotated[bool, Option(group=FORECASTS_GROUP)] = Field(
+        default=False, description="also score times that a model was trained or validated on"
     )
-    thresholds_mm_h: tuple[float, ...] = Field(default=THRESHOLDS_MM_H, min_length=1)
-    scales_km: tuple[float, ...] = Field(
+    lead_times: Annotated[int | None, Option(group=FORECASTS_GROUP, excludes="horizon")] = Field(
+        default=None,
+        gt=0,
+        description="steps to forecast (default: as many as the models were trained with; one "
+        "hour without a model)",
+    )
+    minutes: Annotated[float | None, Option(group=FORECASTS_GROUP, excludes="horizon")] = Field(
+        default=None, gt=0, allow_inf_nan=False, description="forecast up to this lead time [min]"
+    )
+    thresholds_mm_h: Annotated[
+        tuple[float, ...], Option(flag="--thresholds", group=SCORES_GROUP)
+    ] = Field(
+        default=THRESHOLDS_MM_H, min_length=1, description="rain rates that define events [mm/h]"
+    )
+    scales_km: Annotated[tuple[float, ...], Option(flag="--scales", group=SCORES_GROUP)] = Field(
         default=SCALES_KM, min_length=1, description="neighbourhood widths of the FSS [km]"
     )
-    pixels: Literal["reachable", "observed"] = Field(
+    pixels: Annotated[Literal["reachable", "observed"], Option(group=SCORES_GROUP)] = Field(
         default="reachable",
-        description="of the pixels observed and known to every method: those that a trajectory of "
-        "the motion of rain reaches from inside what the last scan observed, or all",
+        description="which pixels count, of those observed and forecast by all methods: "
+        "reachable – those where the motion of the rain leads from inside the area that the last "
+        "scan observed; observed – all",
     )
-    include_training: bool = Field(
-        default=False, description="score times that a model was trained or chosen on, too"
+    block_minutes: Annotated[float, Option(flag="--block", group=SCORES_GROUP)] = Field(
+        default=60.0, gt=0, allow_inf_nan=False, description="length of a bootstrap block [min]"
     )
-    members: int = Field(default=STEPS_MEMBERS, ge=2, description="of the STEPS ensemble")
-    block_minutes: float = Field(
-        default=60.0, gt=0, allow_inf_nan=False, description="blocks of the bootstrap [min]"
+    members: Annotated[int, Option(group=SCORES_GROUP)] = Field(
+        default=STEPS_MEMBERS, ge=2, description="members of the STEPS ensemble"
     )
-    cases: int = Field(default=3, ge=0, description="forecasts to draw, the rainiest, per archive")
-    workers: int | None = Field(default=None, ge=1, description="processes; one a core if None")
-    fresh: bool = Field(default=False, description="make anew what an earlier run has finished")
+    cases: Annotated[int, Option(group=SCORES_GROUP)] = Field(
+        default=3, ge=0, description="forecasts to draw for each archive, the rainiest"
+    )
+    workers: int | None = Field(
+        default=None, ge=1, description="worker processes (default: one per core)"
+    )
+    fresh: bool = Field(default=False, description="score again what an earlier run has finished")
 
     @field_validator("thresholds_mm_h", "scales_km")
     @classmethod
@@ -79,45 +139,15 @@ class VerifyConfig(BaseModel):
         return values
 
     @model_validator(mode="after")
-    def _one_way(self) -> VerifyConfig:
+    def _consistent(self) -> VerifyConfig:
         if self.periods and (self.start or self.end):
             raise ValueError("give either periods or start and end, not both")
         if self.lead_times and self.minutes:
             raise ValueError("give either lead_times or minutes, not both")
+        if self.start is not None and self.end is not None and self.start > self.end:
+            raise ValueError(f"start {self.start} is after end {self.end}")
         return self
 
     def reference_periods(self) -> list[ReferencePeriod]:
-        """The periods as times.
-
-        Raises
-        ------
-        ConfigError
-            If a text is no time or no period; the message names the option.
-        """
-        if not self.periods:
-            return [_period("--start", self.start, "--end", self.end)]
-        periods = []
-        for text in self.periods:
-            first, slash, last = text.partition("/")
-            if not slash:
-                raise ConfigError(f"--period '{text}' is no period; write it START/END")
-            periods.append(_period("--period", first, "--period", last))
-        return periods
-
-
-def _period(
-    start_option: str, start: str | None, end_option: str, end: str | None
-) -> ReferencePeriod:
-    try:
-        first = None if start is None else parse_time(start)
-    except ValueError as error:
-        raise ConfigError(f"{start_option}: {error}") from error
-    try:
-        last = None if end is None else parse_end(end)
-    except ValueError as error:
-        raise ConfigError(f"{end_option}: {error}") from error
-    if first is not None and last is not None and first > last:
-        if start_option == end_option:
-            raise ConfigError(f"{start_option} '{start}/{end}': the start is after the end")
-        raise ConfigError(f"{start_option} {start} is after {end_option} {end}")
-    return ReferencePeriod(first, last)
+        """Periods of the reference times; one open period if nothing limits them."""
+        return list(self.periods) or [ReferencePeriod(self.start, self.end)]

@@ -10,7 +10,8 @@ from squall.datasets.archive.records import OK
 from squall.datasets.errors import DataError
 from squall.datasets.mlcast.store import MlcastStore
 from squall.datasets.open_archive import open_archive
-from squall.pipeline.export.run import ExportConfig, export
+from squall.pipeline.export.config import ExportConfig
+from squall.pipeline.export.run import export
 
 
 @pytest.fixture

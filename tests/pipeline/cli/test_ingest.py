@@ -160,7 +160,7 @@ def test_json_logs_are_one_object_a_line(here, workers, files):
     path_of(here / "radar", FIRST + 2 * STEP).write_bytes(b"broken")
     arguments = ["ingest", "tiny.yaml", "--files", files, "--workers", str(workers)]
     done = subprocess.run(
-        [sys.executable, "-m", "squall.pipeline.cli.main", *arguments, "--log-format", "json"],
+        [sys.executable, "-m", "squall.pipeline.cli", *arguments, "--log-format", "json"],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},

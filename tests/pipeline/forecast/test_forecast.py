@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from pydantic import ValidationError
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import ConfigError, DataError
@@ -81,7 +82,7 @@ def test_the_error_for_a_missing_time_names_the_nearest(chain, tmp_path):
         forecast(config(chain, tmp_path, at="2024-06-01T07:00"))
     with pytest.raises(DataError, match="not on the archive's step"):
         forecast(config(chain, tmp_path, at="2024-06-01T04:03"))
-    with pytest.raises(ConfigError, match="'noon' is no time"):
+    with pytest.raises(ValidationError, match="'noon' is no time"):
         forecast(config(chain, tmp_path, at="noon"))
     assert not (tmp_path / "f.nc").exists()
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from squall.datasets.archive.archive import Archive
-from squall.pipeline.cli.main import _parse
+from squall.pipeline.cli.main import parse
 
 ROOT = Path(__file__).parents[3]
 SCHEDULES = ROOT / "configs" / "schedules"
@@ -47,13 +47,13 @@ def test_squall_accepts_the_scheduled_commands(text, tmp_path, monkeypatch):
     words = [word.replace("/data/", f"{tmp_path}/data/") for word in words]
     (tmp_path / "data" / "knmi.icechunk").mkdir(parents=True)
     monkeypatch.chdir(ROOT)
-    assert _parse(words[1:]).command == words[1]
+    assert parse(words[1:]).command == words[1]
 
 
 def test_squall_accepts_the_command_of_the_kubernetes_job():
     archives = str(ROOT / "configs/archives")
     words = [word.replace("/configs", archives) for word in kubernetes_command()]
-    assert _parse(words[1:]).archive == "s3://radar/mrms"
+    assert parse(words[1:]).archive == "s3://radar/mrms"
 
 
 SBATCH = """#!/usr/bin/env bash

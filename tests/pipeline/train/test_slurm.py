@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from squall.pipeline.cli.main import _parse
+from squall.pipeline.cli.main import parse
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "train.slurm"
 ARGUMENTS = ["small.yaml", "--archive", "a.icechunk", "--out", "runs/x", "optimiser.weight_decay=0"]
@@ -157,7 +157,7 @@ def test_a_training_that_ends_is_not_requeued(job: Job) -> None:
     given = job.arguments()
     assert given == ["train", *ARGUMENTS, "trainer.num_nodes=1", "trainer.devices=2"]
     assert job.arguments(1) == given
-    assert _parse(given).overrides[-2:] == ["trainer.num_nodes=1", "trainer.devices=2"]
+    assert parse(given).overrides[-2:] == ["trainer.num_nodes=1", "trainer.devices=2"]
     assert not list(job.folder.glob(".squall-train-*"))
 
 
@@ -183,7 +183,7 @@ def test_tasks_that_are_told_to_end_are_requeued_and_resumed(job: Job, group: bo
     job.start(0)
     assert job.end() == (0, "")
     assert job.arguments()[-1] == "--resume"
-    assert _parse(job.arguments()).resume
+    assert parse(job.arguments()).resume
     assert not job.requeued
 
 

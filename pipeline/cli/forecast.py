@@ -1,0 +1,36 @@
+"""The command `squall forecast`."""
+
+from __future__ import annotations
+
+import argparse
+
+from squall.pipeline.cli.options import add_common_options, add_options, configured
+from squall.pipeline.forecast.config import ForecastConfig
+
+EXAMPLES = """\
+examples:
+  squall forecast --archive archives/knmi.icechunk --model squall-base --out forecast.nc
+  squall forecast --archive archives/knmi.icechunk --model runs/knmi/best.ckpt --out forecast.nc \\
+    --at 2010-08-26T06:00
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `squall forecast`."""
+    add_common_options(parser)
+    add_options(parser, ForecastConfig)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the nowcast; returns the exit code."""
+    config = configured(ForecastConfig, arguments)
+    from squall.pipeline.forecast.run import forecast
+
+    nowcast = forecast(config)
+    times = nowcast.time.values.astype("datetime64[m]")
+    print(
+        f"{config.out}: {times.size} lead times, {times[0]} to {times[-1]} UTC, "
+        f"up to {float(nowcast.rain_rate.max().fillna(0)):.1f} mm/h"
+    )
+    return 0

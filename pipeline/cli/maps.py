@@ -1,0 +1,42 @@
+"""The command `squall maps`."""
+
+from __future__ import annotations
+
+import argparse
+
+from squall.pipeline.cli.options import add_common_options, add_options, configured, existing
+from squall.pipeline.maps.config import MapsConfig
+
+EXAMPLES = """\
+example:
+  squall maps forecast.nc --out maps --animate
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `squall maps`."""
+    add_common_options(parser)
+    add_options(parser, MapsConfig)
+    parser.add_argument(
+        "--archive",
+        type=existing,
+        metavar="ADDRESS",
+        help="archive with the scans that were observed later; the overview shows them beside "
+        "the forecast",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw the maps; returns the exit code."""
+    config = configured(MapsConfig, arguments)
+    from squall.pipeline.maps.run import maps, observed_at_valid_times
+
+    observed = None
+    if arguments.archive is not None:
+        observed = observed_at_valid_times(config.forecast, arguments.archive)
+    result = maps(config, observed=observed)
+    print(f"{len(result.maps)} maps in {config.out}, overview {result.overview}")
+    if result.animation:
+        print(f"animation {result.animation}")
+    return 0
