@@ -88,7 +88,7 @@ def read(network: str, name: str) -> FileReport:
 @pytest.mark.parametrize(
     ("network", "name", "time"), FILES, ids=[name[11:] for _, name, _ in FILES]
 )
-def test_rain_read_agrees_with_the_source(network: str, name: str, time: str) -> None:
+def test_the_rain_rate_agrees_with_plain_arithmetic(network: str, name: str, time: str) -> None:
     report = read(network, name)
     (scan,) = report.scans
     assert scan.time == pd.Timestamp(time)
@@ -106,7 +106,7 @@ def test_rain_read_agrees_with_the_source(network: str, name: str, time: str) ->
     assert (found[expected > 205] == np.float32(205)).all()
 
 
-def test_the_brisbane_file_with_fill_and_negative_values_is_among_them() -> None:
+def test_a_brisbane_file_has_fill_and_negative_values() -> None:
     packed = packed_of(*FILES[1][:2])
     assert (packed == -1).any()
     assert (packed == -2).any()
@@ -114,7 +114,7 @@ def test_the_brisbane_file_with_fill_and_negative_values_is_among_them() -> None
 
 
 @pytest.mark.parametrize("network", SOURCES)
-def test_all_files_of_a_network_have_one_grid(network: str) -> None:
+def test_all_files_of_a_network_have_the_same_grid(network: str) -> None:
     grids = [read(*file[:2]).grid for file in FILES if file[0] == network]
     assert grids[0] is not None
     assert all(other is not None and grids[0].difference(other) is None for other in grids)
@@ -129,7 +129,7 @@ def test_all_files_of_a_network_have_one_grid(network: str) -> None:
         ("bom_melbourne", 144.752, -37.852, 1000),
     ],
 )
-def test_a_radar_stands_in_the_middle_of_its_grid(
+def test_the_radar_is_in_the_middle_of_its_grid(
     network: str, longitude: float, latitude: float, away_m: float
 ) -> None:
     import pyproj
@@ -142,7 +142,9 @@ def test_a_radar_stands_in_the_middle_of_its_grid(
 
 
 @pytest.mark.parametrize(("network", "place"), [("knmi", (5.18, 52.10)), ("fmi", (24.94, 60.17))])
-def test_a_known_place_lies_where_it_should(network: str, place: tuple[float, float]) -> None:
+def test_a_known_place_is_inside_the_grid_and_observed(
+    network: str, place: tuple[float, float]
+) -> None:
     """De Bilt and Helsinki are inside, south of the middle and observed."""
     import pyproj
 

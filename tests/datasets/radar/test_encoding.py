@@ -112,7 +112,7 @@ def test_the_table_agrees_with_plain_arithmetic_for_every_number(
 
 @given(st.sampled_from(TYPES), packings, configs, intervals, st.data())
 @settings(max_examples=60)
-def test_the_table_and_the_exact_way_give_the_same_bytes(
+def test_the_table_and_the_arithmetic_give_the_same_codes(
     dtype: str,
     packing: Packing,
     settings: RadarNetworkConfig,
@@ -133,7 +133,7 @@ def test_the_table_and_the_exact_way_give_the_same_bytes(
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_within_1_6_percent_through_the_whole_chain(dtype: str) -> None:
+def test_integers_are_encoded_within_1_6_percent(dtype: str) -> None:
     stored = every(dtype)
     stored = stored[stored >= 0]
     scale = 200 / stored.max()
@@ -145,7 +145,7 @@ def test_within_1_6_percent_through_the_whole_chain(dtype: str) -> None:
 
 
 @given(st.floats(0.0801, 204.9), st.sampled_from(["f4", "f8", ">f4", ">f8"]))
-def test_floats_within_1_6_percent(rate: float, dtype: str) -> None:
+def test_floats_are_encoded_within_1_6_percent(rate: float, dtype: str) -> None:
     codes, _ = encode_scan(np.array([[rate]], dtype), Packing("mm h-1"), None, config())
     assert abs(float(RAIN_CODE.decode(codes)[0, 0]) / rate - 1) < 0.016
 
@@ -168,7 +168,7 @@ def test_byte_order_and_memory_layout_do_not_matter(dtype: str) -> None:
     np.testing.assert_array_equal(encode_scan(numbers, packing, None, config())[0], expected)
 
 
-def test_an_impossible_number_matters_only_where_it_occurs() -> None:
+def test_an_impossible_number_is_rejected_only_if_the_scan_holds_it() -> None:
     packing = Packing("mm h-1", 0.5)
     good = np.array([[0, 1, 400]], np.int16)
     codes, _ = encode_scan(good, packing, None, config())
@@ -182,7 +182,7 @@ def test_an_impossible_number_matters_only_where_it_occurs() -> None:
     assert caught.value.rule == IMPOSSIBLE_VALUE
 
 
-def test_what_is_declared_missing_is_never_impossible() -> None:
+def test_a_missing_number_is_never_impossible() -> None:
     packing = Packing("dBZ", 1.0, missing=(30000.0,), lowest=-100.5, highest=100.5)
     stored = np.array([[30000, -32768, 40, 101]], np.int16)
     codes, _ = encode_scan(stored, packing, None, config())
@@ -190,7 +190,7 @@ def test_what_is_declared_missing_is_never_impossible() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32", "float64"])
-def test_pixels_above_the_physical_range_are_hidden_and_counted(dtype: str) -> None:
+def test_pixels_above_the_physical_range_are_masked_and_counted(dtype: str) -> None:
     stored = np.full((10, 100), 20, dtype)
     stored[0, :5] = 250  # 0.5 % of the pixels
     stored[1, :500] = 0
@@ -202,7 +202,7 @@ def test_pixels_above_the_physical_range_are_hidden_and_counted(dtype: str) -> N
     np.testing.assert_array_equal(codes[2], codes_of(np.full(100, 10.0)))
 
 
-def test_too_many_pixels_above_the_physical_range_refuse_the_scan() -> None:
+def test_a_scan_with_too_many_pixels_above_the_physical_range_is_rejected() -> None:
     stored = np.full((10, 100), 255, np.uint8)
     stored[:, :50] = 0  # missing: shares are of the observed pixels
     stored[:, 50:95] = 10
@@ -218,7 +218,7 @@ def test_too_many_pixels_above_the_physical_range_refuse_the_scan() -> None:
     assert caught.value.rule == PHYSICAL_RANGE
 
 
-def test_the_limit_is_of_the_rate_and_not_of_what_is_stored() -> None:
+def test_the_limit_applies_to_the_rate_not_to_the_stored_number() -> None:
     settings = config(quality={"highest_mm_h": 100, "highest_share": 1})
     stored = np.array([[12, 20]], np.uint8)  # mm in ten minutes: 72 and 120 mm/h
     codes, masked = encode_scan(stored, Packing("mm"), TEN_MINUTES, settings)
@@ -227,14 +227,14 @@ def test_the_limit_is_of_the_rate_and_not_of_what_is_stored() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_what_netcdf_leaves_unwritten_is_not_observed(dtype: str) -> None:
+def test_netcdf_fill_values_and_nan_are_not_observed(dtype: str) -> None:
     stored = np.array([[9.969209968386869e36, np.nan, 1.0]], dtype)
     codes, _ = encode_scan(stored, Packing("mm h-1"), None, config())
     assert codes[0, :2].tolist() == [RAIN_CODE.NOT_OBSERVED] * 2
     assert codes[0, 2] == codes_of(np.array([1.0]))[0]
 
 
-def test_the_same_numbers_of_another_interval_are_other_rain() -> None:
+def test_an_accumulation_is_divided_by_its_interval() -> None:
     stored = np.array([[3]], np.uint8)
     found = [
         RAIN_CODE.decode(encode_scan(stored, Packing("mm"), pd.Timedelta(t), config())[0]).item()

@@ -45,7 +45,7 @@ def test_times_near_the_step_are_snapped(tmp_path: Path, write_radar: Write, off
     assert_rate(scan_of(write_radar(tmp_path / "a.nc", RATE, times=(time,))), RATE)
 
 
-def test_times_off_the_step_are_refused(tmp_path: Path, write_radar: Write) -> None:
+def test_times_off_the_step_are_rejected(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(
         tmp_path / "a.nc",
         np.stack([RATE, RATE]),
@@ -62,7 +62,7 @@ def test_times_off_the_step_are_refused(tmp_path: Path, write_radar: Write) -> N
 
 
 @pytest.mark.parametrize("time", ["1970-01-01T00:00", "2199-01-01T00:00"])
-def test_a_time_that_cannot_be_is_refused(tmp_path: Path, write_radar: Write, time: str) -> None:
+def test_an_impossible_time_is_rejected(tmp_path: Path, write_radar: Write, time: str) -> None:
     report = read_file(write_radar(tmp_path / "a.nc", RATE, times=(time,)), config())
     (rejected,) = report.rejected
     slot, reason = rejected.time, rejected.reason
@@ -104,12 +104,12 @@ ERAS = {
         ("new_19700101_0000.nc", None),
     ],
 )
-def test_each_era_names_its_files(name: str, expected: str | None) -> None:
+def test_each_era_has_its_own_pattern_of_names(name: str, expected: str | None) -> None:
     found = time_from_name(f"s3://bucket/2024/{name}", config(**ERAS))
     assert found == (None if expected is None else pd.Timestamp(expected))
 
 
-def test_a_scan_in_the_middle_of_two_steps_belongs_to_neither() -> None:
+def test_a_scan_midway_between_two_steps_is_rejected() -> None:
     settings = config(snap_tolerance="149s")
     assert snap_to_step(NOON + pd.Timedelta("149s"), settings) == NOON
     with pytest.raises(QualityError, match="150 s off the step of 5 min") as caught:
@@ -118,7 +118,7 @@ def test_a_scan_in_the_middle_of_two_steps_belongs_to_neither() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(-30, 30), st.sampled_from(["0min", "2min", "4min"]))
-def test_near_the_step_is_on_it(number: int, off_s: int, phase: str) -> None:
+def test_a_time_near_a_step_is_snapped_to_it(number: int, off_s: int, phase: str) -> None:
     settings = config(phase=phase)
     exact = pd.Timestamp("2014-01-01") + number * pd.Timedelta("5min") + pd.Timedelta(phase)
     assert snap_to_step(exact + pd.Timedelta(seconds=off_s), settings) == exact

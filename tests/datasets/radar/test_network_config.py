@@ -21,7 +21,7 @@ def config(**changes: Any) -> RadarNetworkConfig:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_the_configurations_that_come_along_are_valid(path: Path) -> None:
+def test_the_configurations_in_the_repository_are_valid(path: Path) -> None:
     loaded = RadarNetworkConfig(**yaml.safe_load(path.read_text(encoding="utf-8")))
     assert loaded.name == path.stem
     assert loaded.source
@@ -68,12 +68,12 @@ def test_defaults() -> None:
         ({"variable": None}, "variable"),
     ],
 )
-def test_what_cannot_work_is_refused_with_a_reason(changes: dict[str, Any], message: str) -> None:
+def test_an_invalid_value_is_rejected_with_a_reason(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         config(**changes)
 
 
-def test_it_cannot_be_changed_afterwards() -> None:
+def test_a_configuration_is_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         config().step = pd.Timedelta("10min")
 
@@ -87,7 +87,7 @@ def in_eras(*eras: dict[str, Any], **changes: Any) -> RadarNetworkConfig:
     return config(**{"time_in_name": "%Y%m%d_%H%M", "eras": eras, **changes})
 
 
-def test_an_era_is_the_base_with_its_own_keys() -> None:
+def test_an_era_has_the_keys_of_the_network_and_its_own() -> None:
     whole = in_eras(
         {"since": "2024-06-04", "variable": "rate", "units": "mm h-1"},
         {"since": "2024-09-01", "variable": "rr"},
@@ -115,7 +115,7 @@ def test_a_key_of_an_era_is_replaced_as_a_whole() -> None:
     assert era.quality.least_observed_share == 0
 
 
-def test_the_era_in_force() -> None:
+def test_at_returns_the_era_in_force() -> None:
     whole = in_eras({"since": "2024-06-04", "units": "mm h-1"}, {"since": "2024-07-01T12:00"})
     _, first, second = whole.all_eras
     second_since = pd.Timestamp("2024-07-01T12:00")
@@ -142,7 +142,7 @@ def test_since_is_utc(since: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [20240604, 2024, 2024.5, True, "NaT", "yesterday's", [1]])
-def test_a_number_is_no_date(value: Any) -> None:
+def test_a_number_is_not_a_date(value: Any) -> None:
     """YAML makes an integer of 20240604, which pandas takes for nanoseconds of 1970."""
     for given in ({"begins": value}, {"eras": [{"since": value}], "time_in_name": "%Y%m%d"}):
         with pytest.raises(ValidationError, match="is no time; write it like 2024-06-04"):
@@ -172,19 +172,19 @@ def test_a_number_is_no_date(value: Any) -> None:
         ([{"since": "2024-06-04", "phase": "1min"}], {}, "do not lie on the archive's step"),
     ],
 )
-def test_eras_that_cannot_be(
+def test_invalid_eras_are_rejected(
     eras: list[dict[str, Any]], changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         in_eras(*eras, **changes)
 
 
-def test_an_era_of_a_multiple_of_the_step() -> None:
+def test_the_step_of_an_era_may_be_a_multiple_of_the_networks_step() -> None:
     whole = in_eras({"since": "2024-06-04", "step": "15min"})
     assert whole.at(SINCE).step == pd.Timedelta("15min")
 
 
-def test_configurations_with_eras_pickle() -> None:
+def test_a_configuration_with_eras_can_be_pickled() -> None:
     whole = in_eras({"since": "2024-06-04", "units": "mm"})
     assert whole.at(SINCE).units == "mm"
     again = pickle.loads(pickle.dumps(whole))
@@ -209,21 +209,21 @@ NOT_READING: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("key", READING)
-def test_the_reading_key_changes_with_what_is_read(key: str) -> None:
+def test_the_reading_key_changes_with_keys_that_affect_reading(key: str) -> None:
     assert config(**{key: READING[key]}).reading_key != config().reading_key
 
 
 @pytest.mark.parametrize("key", NOT_READING)
-def test_the_reading_key_stays_where_reading_stays(key: str) -> None:
+def test_the_reading_key_does_not_change_with_other_keys(key: str) -> None:
     assert config(**{key: NOT_READING[key]}).reading_key == config().reading_key
 
 
-def test_every_key_is_one_or_the_other() -> None:
+def test_each_key_is_listed_as_affecting_reading_or_not() -> None:
     elsewhere = {"time_marks", "eras"}  # which need others beside them; below
     assert set(RadarNetworkConfig.model_fields) == READING.keys() | NOT_READING.keys() | elsewhere
 
 
-def test_the_reading_key_of_eras_and_marks() -> None:
+def test_the_reading_key_changes_with_eras_and_time_marks() -> None:
     sums = config(accumulation="5min")
     assert config(accumulation="5min", time_marks="start").reading_key != sums.reading_key
     keys = {

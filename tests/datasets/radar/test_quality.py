@@ -40,23 +40,23 @@ def rule_of(refusing: Any, *arguments: Any) -> str:
         {"clutter_mask": 5},
     ],
 )
-def test_limits_that_cannot_be(changes: dict[str, Any]) -> None:
+def test_invalid_limits_are_rejected(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         QualityConfig(**changes)
 
 
-def test_a_refusal_survives_pickling() -> None:
+def test_a_quality_error_can_be_pickled() -> None:
     again = pickle.loads(pickle.dumps(QualityError("off the step", "91 s off")))
     assert (again.rule, str(again)) == ("off the step", "91 s off")
     assert isinstance(again, DataError)
 
 
 @pytest.mark.parametrize("time", ["1974-12-31T23:55", "1970-01-01", "2262-04-11", "1677-09-22"])
-def test_times_that_no_scan_can_have(time: str) -> None:
+def test_impossible_times_are_rejected(time: str) -> None:
     assert rule_of(rules.check_time, pd.Timestamp(time)) == rules.IMPOSSIBLE_TIME
 
 
-def test_a_clock_that_is_some_hours_ahead_is_let_through() -> None:
+def test_a_clock_some_hours_ahead_is_accepted() -> None:
     now = pd.Timestamp.now("UTC").tz_localize(None)
     rules.check_time(now + pd.Timedelta("23h"))
     assert rule_of(rules.check_time, now + pd.Timedelta("25h")) == rules.IMPOSSIBLE_TIME
@@ -67,7 +67,7 @@ def test_a_clock_that_is_some_hours_ahead_is_let_through() -> None:
     ("named_h", "kept"),
     [(-3, True), (-3.01, False), (0, True), (24, True), (27, True), (27.01, False)],
 )
-def test_a_name_may_lie_some_hours_outside_the_times_inside(named_h: float, kept: bool) -> None:
+def test_the_time_in_the_name_may_differ_by_the_tolerance(named_h: float, kept: bool) -> None:
     named = NOON + pd.Timedelta(hours=named_h)
     arguments = (NOON, NOON + pd.Timedelta("1D"), named, QualityConfig())
     if kept:
@@ -78,7 +78,7 @@ def test_a_name_may_lie_some_hours_outside_the_times_inside(named_h: float, kept
     rules.check_time_in_name(*arguments[:3], wide)
 
 
-def test_a_file_without_a_time_in_its_name() -> None:
+def test_a_file_without_a_time_in_its_name_is_accepted() -> None:
     rules.check_time_in_name(NOON, NOON, None, QualityConfig())
 
 
@@ -112,7 +112,9 @@ def write_mask(path: Path, mask: Any, **coords: Any) -> Path:
 
 @pytest.mark.parametrize("rows_up", [False, True])
 @pytest.mark.parametrize("columns_back", [False, True])
-def test_the_clutter_mask_lies_north_up(tmp_path: Path, rows_up: bool, columns_back: bool) -> None:
+def test_the_clutter_mask_is_turned_north_up(
+    tmp_path: Path, rows_up: bool, columns_back: bool
+) -> None:
     mask = np.array([[1, 0, 0], [0, 0, np.nan]])
     x, y = np.arange(3) * 1000.0, np.array([1000.0, 0.0])
     stored = mask[:: -1 if rows_up else 1, :: -1 if columns_back else 1]
@@ -127,7 +129,7 @@ def test_the_clutter_mask_lies_north_up(tmp_path: Path, rows_up: bool, columns_b
     assert codes.tolist() == [[NOT_OBSERVED, 6, 7], [8, 9, NOT_OBSERVED]]
 
 
-def test_a_mask_counts_what_it_hides_and_not_what_was_hidden(tmp_path: Path) -> None:
+def test_only_pixels_that_the_mask_changes_are_counted(tmp_path: Path) -> None:
     path = write_mask(tmp_path / "mask.nc", np.ones((2, 2), np.int8))
     codes = np.array([[0, NOT_OBSERVED], [NOT_OBSERVED, 3]], np.uint8)
     assert rules.mask_clutter(codes, QualityConfig(clutter_mask=path)) == 2
@@ -135,12 +137,12 @@ def test_a_mask_counts_what_it_hides_and_not_what_was_hidden(tmp_path: Path) -> 
     assert rules.mask_clutter(codes, QualityConfig()) == 0
 
 
-def test_a_mask_without_coordinates_lies_as_it_is(tmp_path: Path) -> None:
+def test_a_mask_without_coordinates_is_not_turned(tmp_path: Path) -> None:
     path = write_mask(tmp_path / "mask.nc", [[0, 0, 1], [0, 0, 0]])
     assert rules.read_clutter_mask(path).tolist() == [[False, False, True], [False] * 3]
 
 
-def test_a_mask_of_another_shape_refuses_the_scan(tmp_path: Path) -> None:
+def test_a_mask_of_another_shape_rejects_the_scan(tmp_path: Path) -> None:
     path = write_mask(tmp_path / "mask.nc", np.ones((2, 2)))
     codes = np.zeros((3, 4), np.uint8)
     with pytest.raises(QualityError, match=r"mask has 2 × 2 pixels, the scan has 3 × 4") as caught:
@@ -148,7 +150,7 @@ def test_a_mask_of_another_shape_refuses_the_scan(tmp_path: Path) -> None:
     assert caught.value.rule == rules.OTHER_GRID
 
 
-def test_what_is_no_mask(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_mask_is_a_configuration_error(tmp_path: Path) -> None:
     text = tmp_path / "text.nc"
     text.write_text("no mask")
     deep = tmp_path / "deep.nc"

@@ -33,7 +33,7 @@ from tests.datasets.radar.radar_files import (
 )
 
 
-def test_the_report_tells_what_the_file_is(tmp_path: Path, write_radar: Write) -> None:
+def test_the_report_has_path_size_digest_and_grid(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(tmp_path / "a.nc", RATE)
     report = read_file(path, config())
     assert report.path == path
@@ -100,7 +100,9 @@ def garbled(path: Path) -> None:
         (bytes(5000), "cannot be read as netCDF"),
     ],
 )
-def test_files_that_are_no_netcdf(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_netcdf_is_rejected(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     path = tmp_path / NAME
     path.write_bytes(content)
     report = read_file(str(path), config(**NAMED))
@@ -112,14 +114,14 @@ def test_files_that_are_no_netcdf(tmp_path: Path, content: bytes, message: str) 
     assert message in reason
 
 
-def test_garbled_numbers(tmp_path: Path) -> None:
+def test_damaged_numbers_are_rejected(tmp_path: Path) -> None:
     garbled(tmp_path / NAME)
     settings = config(crs="EPSG:3067", **NAMED)
     assert "data are damaged" in rejection_of(str(tmp_path / NAME), settings)
 
 
 @pytest.mark.parametrize("kind", ["absent", "folder"])
-def test_what_cannot_be_opened_at_all(tmp_path: Path, kind: str) -> None:
+def test_a_file_that_cannot_be_opened_raises(tmp_path: Path, kind: str) -> None:
     path = tmp_path / NAME
     if kind == "folder":
         path.mkdir()
@@ -165,7 +167,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_broken_files_give_a_reason_and_never_an_exception(
+def test_a_broken_file_gives_a_reason_and_no_exception(
     tmp_path: Path, write_radar: Write, what: str
 ) -> None:
     changes, message = BROKEN[what]
@@ -184,7 +186,7 @@ WITHOUT_TIME = ("no time", "time is no time", "times in another calendar")
 
 
 @pytest.mark.parametrize("what", [what for what in BROKEN if what not in WITHOUT_TIME])
-def test_broken_files_with_a_time_in_their_name_keep_their_slot(
+def test_a_broken_file_is_rejected_at_the_time_in_its_name(
     tmp_path: Path, write_radar: Write, what: str
 ) -> None:
     changes, _ = BROKEN[what]
@@ -195,7 +197,7 @@ def test_broken_files_with_a_time_in_their_name_keep_their_slot(
 
 
 @pytest.mark.parametrize("what", WITHOUT_TIME)
-def test_the_name_tells_the_time_that_a_file_does_not(
+def test_the_time_in_the_name_is_used_if_the_file_has_none(
     tmp_path: Path, write_radar: Write, what: str
 ) -> None:
     path = write_radar(tmp_path / NAME, RATE, **BROKEN[what][0])
@@ -203,14 +205,16 @@ def test_the_name_tells_the_time_that_a_file_does_not(
     assert scan.time == NOON
 
 
-def test_a_file_named_for_another_day_is_refused(tmp_path: Path, write_radar: Write) -> None:
+def test_a_file_with_another_day_in_its_name_is_rejected(
+    tmp_path: Path, write_radar: Write
+) -> None:
     path = write_radar(tmp_path / NAME, RATE, times=("2023-06-01T12:00",))
     report = read_file(path, config(**NAMED))
     assert report.scans == []
     assert "is far from 2024-06-01 12:00 in its name" in report.rejected[0].reason
 
 
-def test_one_bad_scan_does_not_take_the_others_along(tmp_path: Path, write_radar: Write) -> None:
+def test_one_rejected_scan_does_not_affect_the_others(tmp_path: Path, write_radar: Write) -> None:
     times = ("2024-06-01T11:55", "2024-06-01T12:00", "2024-06-01T12:05")
     path = write_radar(tmp_path / "a.nc", np.stack([RATE, RATE - 5, RATE]), times=times)
     report = read_file(path, config())
@@ -281,7 +285,7 @@ def test_masked_pixels_are_counted_by_rule(tmp_path: Path, write_radar: Write) -
         ({"least_observed_share": 0.9}, "observed share"),
     ],
 )
-def test_a_refused_scan_names_its_rule(
+def test_a_rejected_scan_names_its_rule(
     tmp_path: Path, write_radar: Write, quality: dict[str, Any], rule: str
 ) -> None:
     numbers = np.where(RATE == 10, np.nan, RATE)
@@ -290,14 +294,18 @@ def test_a_refused_scan_names_its_rule(
     assert (rejected.time, rejected.rule) == (NOON, rule)
 
 
-def test_a_clutter_mask_that_is_not_there_stops_the_run(tmp_path: Path, write_radar: Write) -> None:
+def test_a_missing_clutter_mask_is_a_configuration_error(
+    tmp_path: Path, write_radar: Write
+) -> None:
     """The configuration is wrong, not each of the files."""
     path = write_radar(tmp_path / "a.nc", RATE)
     with pytest.raises(ConfigError, match=r"absent.nc: is no clutter mask"):
         read_file(path, config(quality={"clutter_mask": tmp_path / "absent.nc"}))
 
 
-def test_each_era_reads_its_files(tmp_path: Path, write_radar: Write) -> None:
+def test_each_file_is_read_by_the_configuration_of_its_era(
+    tmp_path: Path, write_radar: Write
+) -> None:
     settings = config(
         time_in_name="old_%Y%m%d_%H%M",
         eras=[{"since": "2024-06-01T12:00", "units": "mm min-1", "time_in_name": "new_%Y%m%d%H%M"}],
@@ -310,7 +318,7 @@ def test_each_era_reads_its_files(tmp_path: Path, write_radar: Write) -> None:
 
 
 @pytest.mark.parametrize("name", ["latest.nc", "radar_20240601_1202.nc"])
-def test_a_file_whose_era_its_name_does_not_tell_is_refused(
+def test_a_file_without_a_time_in_its_name_is_rejected_within_an_era(
     tmp_path: Path, write_radar: Write, name: str
 ) -> None:
     """Read as the first era has it, its rain would be sixty times too weak."""
@@ -322,7 +330,7 @@ def test_a_file_whose_era_its_name_does_not_tell_is_refused(
     assert len(read_file(earlier, settings).scans) == 1
 
 
-def test_an_era_on_another_grid_is_brought_to_the_archives(
+def test_an_era_on_another_grid_is_regridded_to_the_archive(
     tmp_path: Path, write_radar: Write
 ) -> None:
     settings = config(**NAMED, eras=[{"since": "2024-06-01", "regrid": "nearest"}])
@@ -347,7 +355,7 @@ def test_an_era_on_another_grid_is_brought_to_the_archives(
     assert plain.grid.shape == (4, 6)
 
 
-def test_a_reader_whose_scan_does_not_fit_its_grid(
+def test_a_scan_with_another_shape_than_its_grid_is_rejected(
     tmp_path: Path, write_radar: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_radar(tmp_path / "a.nc", RATE)

@@ -46,7 +46,7 @@ def assert_nearest(source: Grid, target: Grid) -> None:
     assert (found != RAIN_CODE.NOT_OBSERVED).any()
 
 
-def test_the_same_grid_changes_nothing() -> None:
+def test_regridding_to_the_same_grid_changes_nothing() -> None:
     here = grid(0, 0, (7, 9), 1000, LAEA)
     codes = np.arange(63, dtype=np.uint8).reshape(7, 9)
     np.testing.assert_array_equal(nearest(codes, here, here), codes)
@@ -97,7 +97,7 @@ def test_longitudes_that_count_to_360() -> None:
     np.testing.assert_array_equal(nearest(codes, west, east), codes)
 
 
-def test_where_the_source_does_not_reach() -> None:
+def test_pixels_outside_the_source_are_not_observed() -> None:
     source = grid(0, 0, (4, 5), 1000, LAEA)
     codes = np.zeros((4, 5), np.uint8)
     apart = nearest(codes, source, grid(9e5, 9e5, (3, 3), 1000, LAEA))

@@ -43,6 +43,15 @@ def write_odim() -> Callable[..., str]:
     return _write_odim
 
 
+@pytest.fixture
+def pixels() -> np.ndarray:
+    """(H, W) numbers stored by ODIM: no echo in the first row, no radar in the first column."""
+    numbers = np.arange(12 * 16, dtype=np.uint16).reshape(12, 16) + 1
+    numbers[0] = 0
+    numbers[:, 0] = 65535
+    return numbers
+
+
 def _put(group: h5py.Group, attributes: Mapping[str, Any]) -> None:
     for name, value in attributes.items():
         if value is not None:

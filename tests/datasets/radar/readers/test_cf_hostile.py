@@ -130,7 +130,7 @@ HOSTILE: dict[str, tuple[dict[str, int | None], dict[str, Any], str]] = {
 }
 
 
-def test_absurd_dimensions_are_refused_before_memory_is_taken(
+def test_absurd_dimensions_are_rejected_before_memory_is_allocated(
     tmp_path: Path, write_radar: Write
 ) -> None:
     import re
@@ -202,7 +202,9 @@ def classic(
         (b"CDF\x05" + struct.pack(">QIQ", 0, 10, 2**64 - 1), "broken in its netCDF header"),
     ],
 )
-def test_classic_headers_that_lie(tmp_path: Path, content: bytes, message: str) -> None:
+def test_classic_headers_with_absurd_sizes_are_rejected(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     import re
     import tracemalloc
 
@@ -217,7 +219,7 @@ def test_classic_headers_that_lie(tmp_path: Path, content: bytes, message: str) 
     assert peak < 50e6
 
 
-def test_the_hand_written_header_is_one(tmp_path: Path) -> None:
+def test_the_hand_written_header_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "a.nc"
     path.write_bytes(classic({"y": 2, "x": 3}, {"rain": ([0, 1], 5)}) + bytes(400))
     assert expected_size(str(path)) == 424
@@ -230,7 +232,7 @@ def test_the_hand_written_header_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/proj", "", ".", "proj: ../x", "x" * 5000])
 @pytest.mark.parametrize("attribute", ["grid_mapping", "bounds", "coordinates", "units"])
-def test_attributes_that_name_what_is_not_there(
+def test_attributes_that_name_missing_variables(
     tmp_path: Path, write_radar: Write, attribute: str, name: str
 ) -> None:
     path = write_radar(tmp_path / NAME, RATE)
@@ -243,7 +245,7 @@ def test_attributes_that_name_what_is_not_there(
 
 
 @pytest.mark.parametrize("variable", ["../rain", "/rain", "group/rain", ".", "ra\u0000in"])
-def test_a_variable_is_no_path(tmp_path: Path, write_radar: Write, variable: str) -> None:
+def test_a_variable_name_is_not_a_path(tmp_path: Path, write_radar: Write, variable: str) -> None:
     path = write_radar(tmp_path / "a.nc", RATE)
     with netCDF4.Dataset(path, "a") as file:
         file.createGroup("group").createVariable("rain", "f4", ("y", "x"))
@@ -264,7 +266,9 @@ def test_a_coordinate_along_another_dimension(
     assert f"has no coordinate '{axis}' among its dimensions" in rejection_of(path)
 
 
-def test_duplicate_candidates_need_the_configuration(tmp_path: Path, write_radar: Write) -> None:
+def test_a_coordinate_is_preferred_among_two_time_variables(
+    tmp_path: Path, write_radar: Write
+) -> None:
     path = write_radar(tmp_path / "a.nc", RATE)
     with netCDF4.Dataset(path, "a") as file:
         file.createVariable("rain_2", "f4", ("time", "y", "x"))[:] = 99.0

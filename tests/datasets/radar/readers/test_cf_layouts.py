@@ -97,7 +97,9 @@ def mixed(*paths: str) -> list[FileReport]:
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_files_that_differ_in_one_thing(tmp_path: Path, write_radar: Write, what: str) -> None:
+def test_files_that_differ_in_one_property_have_different_layouts(
+    tmp_path: Path, write_radar: Write, what: str
+) -> None:
     first = write_radar(tmp_path / "a.nc", **BASE)
     other = write_radar(tmp_path / "b.nc", **(BASE | OTHERS[what]))
     expected = [alone(first), alone(other)]
@@ -110,7 +112,9 @@ def test_files_that_differ_in_one_thing(tmp_path: Path, write_radar: Write, what
 
 
 @pytest.mark.parametrize("attribute", PROJECTION)
-def test_files_of_other_projections(tmp_path: Path, write_radar: Write, attribute: str) -> None:
+def test_files_with_different_projections_have_different_layouts(
+    tmp_path: Path, write_radar: Write, attribute: str
+) -> None:
     from tests.conftest import POLAR
 
     first = write_radar(tmp_path / "a.nc", RATE)
@@ -123,7 +127,7 @@ def test_files_of_other_projections(tmp_path: Path, write_radar: Write, attribut
             assert same(report, expected[i])
 
 
-def test_an_array_among_the_attributes_counts_in_full(tmp_path: Path, write_radar: Write) -> None:
+def test_arrays_in_attributes_are_compared_exactly(tmp_path: Path, write_radar: Write) -> None:
     """NumPy's text of an array has eight digits, or as many as somebody has set."""
     close = [np.array([0.0, 50.0]), np.array([0.0, 50.0 + 1e-9])]
     paths = [
@@ -135,7 +139,7 @@ def test_an_array_among_the_attributes_counts_in_full(tmp_path: Path, write_rada
     assert len(cf_layout._layouts) == 2
 
 
-def test_alike_files_share_a_layout(
+def test_similar_files_share_a_layout(
     tmp_path: Path, write_radar: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worked_out: list[str] = []
@@ -153,7 +157,9 @@ def test_alike_files_share_a_layout(
     assert len(worked_out) == 1
 
 
-def test_another_number_of_scans_is_the_same_layout(tmp_path: Path, write_radar: Write) -> None:
+def test_files_with_different_numbers_of_scans_share_a_layout(
+    tmp_path: Path, write_radar: Write
+) -> None:
     for count in (1, 3, 2):
         times = [(NOON + i * pd.Timedelta("5min")).isoformat() for i in range(count)]
         numbers = np.stack([RATE + i for i in range(count)])
@@ -163,7 +169,9 @@ def test_another_number_of_scans_is_the_same_layout(tmp_path: Path, write_radar:
     assert len(cf_layout._layouts) == 1
 
 
-def test_another_shape_is_another_layout(tmp_path: Path, write_radar: Write) -> None:
+def test_files_of_different_shapes_have_different_layouts(
+    tmp_path: Path, write_radar: Write
+) -> None:
     shapes = [(2, 3), (2, 4), (3, 3), (3, 2)]
     for shape in shapes * 2:
         path = write_radar(tmp_path / "a.nc", np.ones(shape))
@@ -175,7 +183,7 @@ def test_another_shape_is_another_layout(tmp_path: Path, write_radar: Write) -> 
     assert len(cf_layout._layouts) == len(shapes)
 
 
-def test_another_configuration_is_another_layout(tmp_path: Path, write_radar: Write) -> None:
+def test_each_configuration_has_its_own_layouts(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(tmp_path / "a.nc", RATE)
     read_file(path, config())
     grid = read_file(path, config(crs="EPSG:3067")).grid
@@ -183,13 +191,13 @@ def test_another_configuration_is_another_layout(tmp_path: Path, write_radar: Wr
     assert grid.crs.to_epsg() == 3067
 
 
-def test_a_broken_file_leaves_no_layout_behind(tmp_path: Path, write_radar: Write) -> None:
+def test_the_layout_of_a_broken_file_is_not_kept(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(tmp_path / "a.nc", RATE, attributes={"scale_factor": np.nan})
     assert read_file(path, config()).scans == []
     assert not cf_layout._layouts
 
 
-def test_files_of_no_common_layout_do_not_pile_up(tmp_path: Path, write_radar: Write) -> None:
+def test_the_number_of_kept_layouts_is_limited(tmp_path: Path, write_radar: Write) -> None:
     for i in range(70):
         path = write_radar(tmp_path / "a.nc", RATE, attributes={"number": i})
         assert len(read_file(path, config()).scans) == 1

@@ -26,7 +26,7 @@ NAN = np.nan
 
 
 @pytest.mark.parametrize("format", ["NETCDF4", "NETCDF4_CLASSIC", *CLASSIC])
-def test_every_netcdf_format(tmp_path: Path, write_radar: Write, format: str) -> None:
+def test_each_netcdf_format(tmp_path: Path, write_radar: Write, format: str) -> None:
     assert_rate(scan_of(write_radar(tmp_path / "a.nc", RATE, format=format)), RATE)
 
 
@@ -79,7 +79,7 @@ def test_transposed_maps_with_time_last(tmp_path: Path, write_radar: Write) -> N
     assert_rate(RAIN_CODE.decode(second.codes), RATE + 1)
 
 
-def test_transposed_maps_are_known_by_their_names_where_attributes_say_nothing(
+def test_transposed_maps_are_recognised_by_the_names_of_their_axes(
     tmp_path: Path, write_radar: Write
 ) -> None:
     plain = {"x": {"units": "m"}, "y": {"units": "m"}}
@@ -87,7 +87,9 @@ def test_transposed_maps_are_known_by_their_names_where_attributes_say_nothing(
     assert_rate(scan_of(path), RATE)
 
 
-def test_the_axis_attribute_beats_the_name(tmp_path: Path, write_radar: Write) -> None:
+def test_the_axis_attribute_takes_precedence_over_the_name(
+    tmp_path: Path, write_radar: Write
+) -> None:
     swapped = {"x": {"units": "m", "axis": "Y"}, "y": {"units": "m", "axis": "X"}}
     path = write_radar(
         tmp_path / "a.nc",
@@ -100,7 +102,7 @@ def test_the_axis_attribute_beats_the_name(tmp_path: Path, write_radar: Write) -
     assert_rate(scan_of(path), RATE)
 
 
-def test_two_axes_that_claim_to_be_the_same(tmp_path: Path, write_radar: Write) -> None:
+def test_two_axes_with_the_same_dimension_are_rejected(tmp_path: Path, write_radar: Write) -> None:
     both = {"x": {"units": "m", "axis": "X"}, "y": {"units": "m"}}
     path = write_radar(tmp_path / "a.nc", RATE, coordinate_attributes=both)
     reason = rejection_of(path, config(x="x", y="x"))
@@ -163,7 +165,7 @@ def test_the_configurations_crs_is_used_for_a_file_that_has_none(
     assert grid.crs.to_epsg() == 3067
 
 
-def test_a_file_of_another_grid_says_so(tmp_path: Path, write_radar: Write) -> None:
+def test_the_difference_between_two_grids_is_described(tmp_path: Path, write_radar: Write) -> None:
     first = read_file(write_radar(tmp_path / "a.nc", RATE), config()).grid
     moved = write_radar(tmp_path / "b.nc", RATE, x=np.arange(3) * 1000.0 + 500)
     second = read_file(moved, config()).grid

@@ -76,7 +76,7 @@ def test_a_valid_range_of_plain_numbers(tmp_path: Path, write_radar: Write) -> N
     assert_rate(scan_of(path), [[NAN, 0.0, 100.0], [NAN, 1.0, NAN]])
 
 
-def test_the_configurations_units_win(tmp_path: Path, write_radar: Write) -> None:
+def test_the_configured_units_take_precedence(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(tmp_path / "a.nc", RATE, units="whatever")
     assert_rate(scan_of(path, config(units="mm h-1")), RATE)
 
@@ -88,7 +88,7 @@ def test_all_dry_and_all_missing(tmp_path: Path, write_radar: Write) -> None:
     assert (read_file(missing, config()).scans[0].codes == RAIN_CODE.NOT_OBSERVED).all()
 
 
-def test_what_was_never_written_is_not_observed(tmp_path: Path, write_radar: Write) -> None:
+def test_unwritten_floats_are_not_observed(tmp_path: Path, write_radar: Write) -> None:
     numbers = np.where(RATE > 5, netCDF4.default_fillvals["f4"], RATE).astype(np.float32)
     (scan,) = read_file(write_radar(tmp_path / "a.nc", numbers), config()).scans
     assert np.array_equal(scan.codes == 255, (RATE > 5) | np.isnan(RATE))
@@ -175,7 +175,7 @@ def test_a_valid_range_of_scaled_floats_has_no_slack(tmp_path: Path, write_radar
 
 @pytest.mark.parametrize("dtype", ["int16", "uint16", "int32", "uint32", "f4", "f8"])
 @pytest.mark.parametrize("unsigned", [False, True])
-def test_numbers_that_were_never_written(
+def test_unwritten_numbers_are_not_observed(
     tmp_path: Path, write_radar: Write, dtype: str, unsigned: bool
 ) -> None:
     """A `uint16` left unwritten, and packed in hundredths, would be 655 mm/h."""
@@ -186,7 +186,7 @@ def test_numbers_that_were_never_written(
     assert_rate(scan_of(path), [[0.0, 1.0, 2.0], [NAN, 10.0, 50.0]])
 
 
-def test_a_byte_has_no_number_to_spare(tmp_path: Path, write_radar: Write) -> None:
+def test_all_numbers_of_a_byte_may_be_data(tmp_path: Path, write_radar: Write) -> None:
     numbers = np.array([[0, 1, 2], [255, 10, 50]], np.uint8)
     path = packed(tmp_path / "a.nc", write_radar, numbers, {})
     assert_rate(scan_of(path), [[0.0, 1.0, 2.0], [255.0, 10.0, 50.0]])
@@ -205,7 +205,7 @@ def test_a_byte_has_no_number_to_spare(tmp_path: Path, write_radar: Write) -> No
         ({"valid_range": np.arange(3, dtype="i2")}, "expected two"),
     ],
 )
-def test_attributes_that_say_nothing(
+def test_unusable_attributes_are_rejected(
     tmp_path: Path, write_radar: Write, attributes: dict[str, Any], message: str
 ) -> None:
     numbers = np.array([[0, 100, 200], [5, 6, 7]], np.int16)
@@ -213,7 +213,7 @@ def test_attributes_that_say_nothing(
     assert re.search(message, rejection_of(path))
 
 
-def test_texts_are_no_numbers(tmp_path: Path, write_radar: Write) -> None:
+def test_a_variable_of_texts_is_rejected(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(tmp_path / "a.nc", RATE)
     with netCDF4.Dataset(path, "a") as file:
         file.renameVariable("rain", "other")

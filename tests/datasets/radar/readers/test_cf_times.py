@@ -31,7 +31,7 @@ def test_several_scans_in_a_file(tmp_path: Path, write_radar: Write) -> None:
 
 @pytest.mark.parametrize("scalar", [False, True])
 @pytest.mark.parametrize("name", ["time", "valid_time", "nominal"])
-def test_the_time_is_known_by_its_standard_name(
+def test_the_time_variable_is_found_by_its_standard_name(
     tmp_path: Path, write_radar: Write, name: str, scalar: bool
 ) -> None:
     dims = ("y", "x") if scalar else ("time", "y", "x")
@@ -57,7 +57,7 @@ def test_the_time_in_the_name(tmp_path: Path, write_radar: Write) -> None:
     assert "set 'time_variable' or 'time_in_name'" in reason
 
 
-def test_a_name_that_marks_the_start(tmp_path: Path, write_radar: Write) -> None:
+def test_the_time_in_a_name_may_mark_the_start(tmp_path: Path, write_radar: Write) -> None:
     marks = {"time_in_name": "%Y%m%d%H%M", "time_marks": "start", "accumulation": "10min"}
     path = write_radar(tmp_path / "202406011150.nc", RATE, time_name=None)
     assert_rate(scan_of(path, config(**marks)), RATE)
@@ -85,7 +85,7 @@ def test_the_interval_from_bounds_or_a_start(
     assert_rate(scan_of(path, config(accumulation="5min")), RATE * 4)
 
 
-def test_bounds_say_where_the_end_is(tmp_path: Path, write_radar: Write) -> None:
+def test_the_later_bound_is_the_valid_time(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(tmp_path / "a.nc", RATE, units="mm", interval="10min", bounds=True)
     with netCDF4.Dataset(path, "a") as file:
         file["time"][:] = file["time"][:] - 600  # now the time marks the start
@@ -128,7 +128,7 @@ def test_a_start_variable_of_another_name(tmp_path: Path, write_radar: Write) ->
     assert_rate(scan_of(path, config(start_variable="accumulation_start")), RATE * 6)
 
 
-def test_a_start_time_beside_rates_is_left_alone(tmp_path: Path, write_radar: Write) -> None:
+def test_a_start_time_of_rates_is_ignored(tmp_path: Path, write_radar: Write) -> None:
     times = ("2024-06-01T12:00", "2024-06-01T12:05")
     path = write_radar(tmp_path / "a.nc", np.stack([RATE, RATE]), times=times)
     with netCDF4.Dataset(path, "a") as file:
@@ -142,7 +142,7 @@ def test_a_start_time_beside_rates_is_left_alone(tmp_path: Path, write_radar: Wr
     assert "has 2 times in 'time' but 1 in 'start_time'" in rejection_of(path)
 
 
-def test_bounds_without_a_value_beside_a_good_time(tmp_path: Path, write_radar: Write) -> None:
+def test_missing_bounds_are_rejected(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(tmp_path / "a.nc", RATE, units="mm", interval="10min", bounds=True)
     with netCDF4.Dataset(path, "a") as file:
         file["time_bounds"][0, 0] = -9e9

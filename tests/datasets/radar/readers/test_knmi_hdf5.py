@@ -92,7 +92,7 @@ def test_months_are_english_and_any_case(write_knmi, configured, pixels, tmp_pat
             assert product.intervals == (None,)
 
 
-def test_the_configuration_tells_what_the_file_does_not(
+def test_the_configuration_replaces_missing_attributes(
     write_knmi, configured, pixels, tmp_path
 ) -> None:
     path = write_knmi(tmp_path / "a.h5", pixels, start=None)
@@ -105,7 +105,7 @@ def test_the_configuration_tells_what_the_file_does_not(
         assert (product.packing.units, product.intervals) == ("mm h-1", (None,))
 
 
-def test_an_image_of_its_own_time(write_knmi, configured, pixels, tmp_path) -> None:
+def test_an_image_may_have_its_own_valid_time(write_knmi, configured, pixels, tmp_path) -> None:
     path = write_knmi(
         tmp_path / "a.h5", pixels, image={"image_datetime_valid": "01-JUN-2024;12:05:00.000"}
     )
@@ -113,7 +113,7 @@ def test_an_image_of_its_own_time(write_knmi, configured, pixels, tmp_path) -> N
         assert (product.times, product.intervals) == ((NOON + pd.Timedelta("5min"),), (None,))
 
 
-def test_another_image_with_the_calibration_of_the_first(
+def test_an_image_without_calibration_uses_that_of_the_first_image(
     write_knmi, configured, pixels, tmp_path
 ) -> None:
     path = write_knmi(tmp_path / "a.h5", pixels)
@@ -125,7 +125,7 @@ def test_another_image_with_the_calibration_of_the_first(
         assert product.packing.scale == 0.01
 
 
-def test_an_earth_in_kilometres_becomes_one_in_metres() -> None:
+def test_lengths_of_a_projection_in_kilometres_become_metres() -> None:
     described = "+proj=stere +lat_0=90 +lat_ts=60.0 +a=6378.14 +b=6356.75 +x_0=0 y_0=2.5 +units=km"
     assert proj_in_metres(described).split() == [
         "+proj=stere", "+lat_0=90", "+lat_ts=60.0", "+a=6378140", "+b=6356750", "+x_0=0",
@@ -143,7 +143,7 @@ def test_an_earth_in_kilometres_becomes_one_in_metres() -> None:
         "+proj=stere +lat_0=90 +lon_0=0 +lat_ts=60 +a=6378.137 +b=6356.752 +x_0=0 +y_0=0",
     ],
 )
-def test_old_and_new_projections_give_one_grid(
+def test_old_and_new_projections_give_the_same_grid(
     write_knmi, configured, pixels, tmp_path, projection
 ) -> None:
     corners = [0.0, 49.362064, 0.0, 55.973602, 10.856453, 55.388973, 9.0093, 48.8953]
@@ -183,7 +183,7 @@ def test_old_and_new_projections_give_one_grid(
         ({"geographic": {"geo_product_corners": [np.inf] * 8}}, "outside the projection"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_a_reason(
+def test_an_unreadable_file_is_rejected_with_a_reason(
     write_knmi, configured, pixels, tmp_path, changes, message
 ) -> None:
     path = write_knmi(tmp_path / "a.h5", pixels, **changes)
@@ -202,7 +202,9 @@ def test_what_cannot_be_read_is_refused_with_a_reason(
         ("overview", "has no time"),
     ],
 )
-def test_missing_groups(write_knmi, configured, pixels, tmp_path, removed, message) -> None:
+def test_missing_groups_are_rejected(
+    write_knmi, configured, pixels, tmp_path, removed, message
+) -> None:
     path = write_knmi(tmp_path / "a.h5", pixels)
     with h5py.File(path, "a") as file:
         del file[removed]
@@ -210,7 +212,7 @@ def test_missing_groups(write_knmi, configured, pixels, tmp_path, removed, messa
         pass
 
 
-def test_the_images_that_are_there_are_named(write_knmi, configured, pixels, tmp_path) -> None:
+def test_the_message_names_the_images_of_the_file(write_knmi, configured, pixels, tmp_path) -> None:
     path = write_knmi(tmp_path / "a.h5", pixels)
     for variable in ("image7", "image1/calibration"):
         with (

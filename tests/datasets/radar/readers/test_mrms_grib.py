@@ -68,7 +68,7 @@ def test_reflectivity_without_echo_is_dry(
 
 
 @pytest.mark.parametrize("levels", [2, 4, 16, 256, 65536])
-def test_pictures_of_any_depth(mrms_message, configured, unpacked, tmp_path, levels) -> None:
+def test_png_images_of_any_depth(mrms_message, configured, unpacked, tmp_path, levels) -> None:
     values = np.linspace(0, levels - 1, 1200).round().reshape(30, 40) / 10
     path = put(tmp_path / "a.grib2", mrms_message(values))
     with open_mrms(path, configured("mrms")) as product:
@@ -86,7 +86,7 @@ def test_values_of_more_than_two_bytes(mrms_message, configured, unpacked, rates
     assert values[2, 2] == pytest.approx(12345.6)
 
 
-def test_values_that_a_bitmap_leaves_out_are_not_observed(
+def test_values_omitted_by_a_bitmap_are_not_observed(
     mrms_message, configured, unpacked, rates, tmp_path
 ) -> None:
     rates[5] = -9999
@@ -99,9 +99,7 @@ def test_values_that_a_bitmap_leaves_out_are_not_observed(
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0])
-def test_a_scan_that_is_the_same_everywhere(
-    mrms_message, configured, unpacked, tmp_path, value
-) -> None:
+def test_a_scan_with_a_single_value(mrms_message, configured, unpacked, tmp_path, value) -> None:
     path = put(tmp_path / "a.grib2", mrms_message(np.full((30, 40), value)))
     with open_mrms(path, configured("mrms")) as product:
         values = unpacked(product)
@@ -157,7 +155,7 @@ def test_a_grid_across_greenwich_and_one_across_the_date_line(
         ({"packing": "grid_png", "bitmap": -3.0}, "PNG"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_a_reason(
+def test_an_unreadable_file_is_rejected_with_a_reason(
     mrms_message, configured, rates, tmp_path, keys, message
 ) -> None:
     path = put(tmp_path / "a.grib2", mrms_message(rates, **{"packing": "grid_simple", **keys}))
@@ -180,7 +178,9 @@ def test_what_cannot_be_read_is_refused_with_a_reason(
         (lambda m: b"\x1f\x8b" + m, "cannot be read"),
     ],
 )
-def test_broken_files(mrms_message, configured, rates, tmp_path, damage, message) -> None:
+def test_broken_files_are_rejected(
+    mrms_message, configured, rates, tmp_path, damage, message
+) -> None:
     path = put(tmp_path / "a.grib2", damage(mrms_message(rates)))
     with (
         pytest.raises(DataError, match=message),
@@ -189,7 +189,7 @@ def test_broken_files(mrms_message, configured, rates, tmp_path, damage, message
         product.read_stored(0)
 
 
-def test_sections_that_disagree_are_refused_before_memory_is_taken(
+def test_sections_that_disagree_are_rejected_before_memory_is_allocated(
     mrms_message, configured, rates, tmp_path
 ) -> None:
     simple = mrms_message(rates, packing="grid_simple")
@@ -206,7 +206,9 @@ def test_sections_that_disagree_are_refused_before_memory_is_taken(
             pass
 
 
-def test_a_bomb_is_not_unpacked(configured, tmp_path, monkeypatch) -> None:
+def test_a_small_file_that_unpacks_to_a_huge_one_is_rejected(
+    configured, tmp_path, monkeypatch
+) -> None:
     pytest.importorskip("eccodes")
     monkeypatch.setattr(mrms_grib, "MAX_BYTES", 2**16)
     path = put(tmp_path / "a.grib2.gz", gzip.compress(bytes(2**20)))
