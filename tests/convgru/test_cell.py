@@ -1,4 +1,4 @@
-"""The ConvGRU cell: equal to its formula written out plainly, for any kernel and any state."""
+"""The ConvGRU cell equals its formula, for any kernel and any state."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def reference(weights: dict[str, Tensor], x: Tensor, h: Tensor, padding: int) ->
 
 
 def six_convolutions(inputs: int = 3, hidden: int = 5, kernel_size: int = 3) -> dict[str, Tensor]:
-    """Weights of the formula, by its names."""
+    """Weights with the names of the formula."""
     torch.manual_seed(7)
     weights = {}
     for name in NAMES:
@@ -75,12 +75,12 @@ def test_gradients_are_those_of_the_formula(kernel_size: int) -> None:
     direction = torch.randn(2, 5, 9, 11)
     inputs = [x.requires_grad_(), h.requires_grad_()]
     own = dict(cell.named_parameters())
-    found = torch.autograd.grad((cell(x, h) * direction).sum(), [*inputs, *own.values()])
+    gradients = torch.autograd.grad((cell(x, h) * direction).sum(), [*inputs, *own.values()])
     formula = (reference(six, x, h, kernel_size // 2) * direction).sum()
     expected = dict(
         zip(["x", "h", *six], torch.autograd.grad(formula, [*inputs, *six.values()]), strict=True)
     )
-    joined = {  # what each parameter's gradient consists of
+    joined = {  # the gradients that are joined in each parameter's gradient
         "x": ["x"],
         "h": ["h"],
         "W_x.weight": ["W_xz.weight", "W_xr.weight", "W_xh.weight"],
@@ -89,7 +89,7 @@ def test_gradients_are_those_of_the_formula(kernel_size: int) -> None:
         "bias": ["W_hz.bias", "W_hr.bias", "W_hh.bias"],
     }
     assert {"x", "h", *own} == set(joined)
-    for name, gradient in zip(["x", "h", *own], found, strict=True):
+    for name, gradient in zip(["x", "h", *own], gradients, strict=True):
         parts = torch.cat([expected[part] for part in joined[name]])
         assert parts.abs().max() > 0, name
         torch.testing.assert_close(gradient, parts, atol=1e-5, rtol=1e-4)
@@ -114,9 +114,9 @@ def test_its_own_state_dict_loads() -> None:
 def test_the_six_convolutions_load_inside_a_larger_module() -> None:
     cell, x, h = example()
     larger = torch.nn.ModuleDict({"cell": ConvGRUCell(3, 5)})
-    found = larger.load_state_dict({f"cell.{k}": v for k, v in six_convolutions().items()})
-    assert not found.missing_keys
-    assert not found.unexpected_keys
+    keys = larger.load_state_dict({f"cell.{k}": v for k, v in six_convolutions().items()})
+    assert not keys.missing_keys
+    assert not keys.unexpected_keys
     assert torch.equal(larger["cell"](x, h), cell(x, h))
 
 
@@ -128,7 +128,7 @@ def test_loading_leaves_the_given_state_dict_as_it_is() -> None:
 
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("key", ["W_xz.weight", "W_hh.bias"])
-def test_a_part_of_the_six_convolutions_is_refused(key: str, strict: bool) -> None:
+def test_incomplete_six_convolutions_are_refused(key: str, strict: bool) -> None:
     weights = six_convolutions()
     del weights[key]
     with pytest.raises(RuntimeError, match=f"{key} is missing; the six convolutions load together"):
@@ -142,7 +142,7 @@ def test_weights_of_another_shape_are_refused() -> None:
         ConvGRUCell(3, 5).load_state_dict(six_convolutions(inputs=4))
 
 
-def test_unknown_and_missing_names_are_refused_as_ever() -> None:
+def test_unknown_and_missing_names_are_refused() -> None:
     weights = ConvGRUCell(3, 5).state_dict()
     with pytest.raises(RuntimeError, match=r"Unexpected key.*W_other"):
         ConvGRUCell(3, 5).load_state_dict({**weights, "W_other": torch.zeros(1)})
@@ -157,7 +157,7 @@ def test_padding_that_resizes_the_state_is_refused(kernel_size: int, padding: in
         ConvGRUCell(3, 4, kernel_size, padding)
 
 
-def test_no_input_is_an_input_of_zeros() -> None:
+def test_without_input_a_step_equals_that_with_zeros() -> None:
     cell, x, h = example()
     torch.testing.assert_close(
         cell.step(cell.project_no_input(h), h), cell(torch.zeros_like(x), h), atol=1e-6, rtol=0
@@ -165,24 +165,24 @@ def test_no_input_is_an_input_of_zeros() -> None:
 
 
 @pytest.mark.parametrize("inputs", [0, 3])
-def test_a_cell_without_input_is_one_with_an_input_of_zeros(inputs: int) -> None:
+def test_a_cell_without_input_equals_a_cell_with_zeros_as_input(inputs: int) -> None:
     cell, x, h = example()
     top = ConvGRUCell(0, 5)
     top.load_state_dict(six_convolutions(inputs))
-    if inputs == 0:  # there the random numbers of the state's weights are others
-        cell.load_state_dict({**six_convolutions(), **_of_the_state(six_convolutions(0))})
-    found = top.step(top.project_no_input(h), h)
-    torch.testing.assert_close(found, cell(torch.zeros_like(x), h), atol=1e-6, rtol=0)
-    found.sum().backward()
+    if inputs == 0:  # then the state's weights are other random numbers
+        cell.load_state_dict({**six_convolutions(), **_state_weights(six_convolutions(0))})
+    state = top.step(top.project_no_input(h), h)
+    torch.testing.assert_close(state, cell(torch.zeros_like(x), h), atol=1e-6, rtol=0)
+    state.sum().backward()
     assert set(dict(top.named_parameters())) == {"W_h_gates.weight", "W_h_candidate.weight", "bias"}
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in top.parameters())
 
 
-def _of_the_state(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _state_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: v for k, v in weights.items() if k.startswith("W_h") or k.endswith("bias")}
 
 
-def test_inputs_may_be_projected_at_once() -> None:
+def test_all_inputs_can_be_projected_at_once() -> None:
     cell, x, h = example()
     projected = cell.project_input(x)
     assert projected.shape == (2, 15, 9, 11)
@@ -205,6 +205,6 @@ def test_the_state_keeps_its_type_under_autocast(dtype: torch.dtype) -> None:
     cell, x, h = example()
     exact = cell(x, h)
     with torch.autocast("cpu", torch.bfloat16):
-        found = cell(x, h.to(dtype))
-    assert found.dtype == dtype
-    torch.testing.assert_close(found.float(), exact, atol=0.03, rtol=0.03)
+        state = cell(x, h.to(dtype))
+    assert state.dtype == dtype
+    torch.testing.assert_close(state.float(), exact, atol=0.03, rtol=0.03)

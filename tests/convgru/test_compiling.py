@@ -1,4 +1,4 @@
-"""Compiled networks: the same results, and training that goes on where compiling fails."""
+"""Compiled networks: the same results, and training that continues if compiling fails."""
 
 import copy
 import shutil
@@ -27,13 +27,13 @@ def _nothing_compiled_before() -> None:
 
 def network() -> EncoderForecaster:
     torch.manual_seed(3)
-    made = EncoderForecaster(NetworkConfig(channels=(4, 6, 8), strides=(2, 1, 2)))
-    torch.nn.init.normal_(made.head.out.weight, std=0.3)
-    return made
+    net = EncoderForecaster(NetworkConfig(channels=(4, 6, 8), strides=(2, 1, 2)))
+    torch.nn.init.normal_(net.head.out.weight, std=0.3)
+    return net
 
 
 def fields(size: int = 8) -> tuple[Tensor, Tensor]:
-    """One scan: each time step more takes seconds to compile."""
+    """One scan, since each time step takes seconds to compile."""
     torch.manual_seed(4)
     return torch.rand(2, 1, 1, size, size), torch.ones(2, 1, 1, size, size)
 
@@ -49,7 +49,7 @@ def gradients(net: EncoderForecaster) -> list[Tensor | None]:
 
 
 @needs_compiler
-def test_a_compiled_network_is_the_same(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_compiled_network_has_the_same_gradients(caplog: pytest.LogCaptureFixture) -> None:
     plain, compiled = network(), network()
     compile_network(compiled)
     assert list(compiled.state_dict()) == list(plain.state_dict())
@@ -59,9 +59,11 @@ def test_a_compiled_network_is_the_same(caplog: pytest.LogCaptureFixture) -> Non
 
 
 @needs_compiler
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo's own look
-def test_a_compiled_advection_network_is_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    """What is Lagrangian runs as it is; compiled, the head would lose its maps' gradient."""
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # from dynamo itself
+def test_a_compiled_advection_network_gives_the_same_forecast_and_gradients(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The head itself is not compiled; compiled, it would lose the gradient of its maps."""
     torch.manual_seed(3)
     plain = EncoderForecaster(
         NetworkConfig(channels=(4, 6, 8), strides=(2, 1, 2), head="advection")
@@ -77,9 +79,9 @@ def test_a_compiled_advection_network_is_the_same(caplog: pytest.LogCaptureFixtu
         reached = ~torch.isneginf(forecast)
         forecast[reached].sum().backward()
         forecasts.append(torch.where(reached, forecast, 0.0).detach())
-    apart = (forecasts[1] - forecasts[0]).abs()
-    assert apart.mean() < 1e-5  # where two pixels nearly tie, rounding decides who ranks first
-    assert apart.max() < 0.01
+    difference = (forecasts[1] - forecasts[0]).abs()
+    assert difference.mean() < 1e-5  # where two pixels nearly tie, rounding decides their ranks
+    assert difference.max() < 0.01
     for a, b in zip(compiled.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, atol=1e-3, rtol=1e-3)
     assert compiled_call(compiled) is not None
@@ -104,7 +106,7 @@ def test_copies_are_not_compiled_and_other_shapes_are(caplog: pytest.LogCaptureF
     assert (compiled(x, h) - copied(x, h)).abs().max() > 1e-3
 
 
-def test_without_a_compiler_training_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_compiler_training_continues(caplog: pytest.LogCaptureFixture) -> None:
     plain, compiled = network(), network()
     with fresh_cache(), torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}):
         compile_network(compiled)
@@ -116,7 +118,7 @@ def test_without_a_compiler_training_goes_on(caplog: pytest.LogCaptureFixture) -
     assert "compiler" in message.partition("Compiling failed with")[2].partition("If a C++")[0]
 
 
-def test_an_interpreter_without_torch_compile_is_no_obstacle(
+def test_on_a_python_without_torch_compile_the_network_runs(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
@@ -130,7 +132,7 @@ def test_an_interpreter_without_torch_compile_is_no_obstacle(
     assert "not supported on this Python" in message
 
 
-def test_a_fault_of_the_caller_is_not_one_of_the_compiler(
+def test_an_error_of_the_caller_keeps_the_compiled_network(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     compiled = network()

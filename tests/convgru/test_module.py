@@ -1,4 +1,4 @@
-"""Training, validation, checkpoints and the nowcaster that they give back."""
+"""Training, validation, checkpoints, and the nowcaster that is rebuilt from them."""
 
 import dataclasses
 import math
@@ -28,7 +28,7 @@ STEPS = 150
 
 
 def moving_blobs() -> RainBatch:
-    """Four windows of a blob that moves two pixels a scan; a corner is never observed."""
+    """Four windows with a blob that moves two pixels a scan; one corner was never observed."""
     y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
     windows = []
     for row, column in [(6, 4), (10, 5), (14, 3), (18, 6)]:
@@ -49,7 +49,7 @@ def untrained(**options: Any) -> NowcastModule:
 
 
 def save_checkpoint(module: NowcastModule, folder: Path) -> Path:
-    """What the trainer writes for a module after one step."""
+    """The checkpoint that the trainer writes after one step."""
     fitted = fit(module, trainer(folder, max_steps=1), [moving_blobs()])
     fitted.save_checkpoint(folder / "model.ckpt")
     return folder / "model.ckpt"
@@ -64,7 +64,7 @@ def nowcaster(*, trained: bool = False) -> Nowcaster:
 
 
 class Losses(pl.Callback):
-    """Of each step; what the step returns has the loss's gradient, not its value."""
+    """The loss of each step; the step returns a scalar with its gradient, not with its value."""
 
     def __init__(self) -> None:
         self.values: list[float] = []
@@ -77,7 +77,7 @@ class Losses(pl.Callback):
 # Training
 
 
-def test_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
+def test_one_batch_is_learnt(tmp_path: Path) -> None:
     batch, losses, module = moving_blobs(), Losses(), untrained()
     fitted = trainer(tmp_path, max_steps=STEPS, callbacks=[losses], gradient_clip_val=1.0)
     fit(module, fitted, [batch] * STEPS)
@@ -87,17 +87,17 @@ def test_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
     forecast = Nowcaster(module.network, module.scaling).eval()(batch.context, 3)
     persistence = batch.context[:, -1:].expand_as(batch.target)
     known = ~batch.target.isnan()
-    error, to_beat = (
+    error, persistence_error = (
         (rain - batch.target)[known].square().mean().sqrt() for rain in (forecast, persistence)
     )
-    assert error < 0.6 * to_beat
+    assert error < 0.6 * persistence_error
 
     fitted.save_checkpoint(tmp_path / "model.ckpt")
     rebuilt, _ = load_nowcaster(tmp_path / "model.ckpt")
     torch.testing.assert_close(rebuilt(batch.context, 3), forecast, equal_nan=True, rtol=0, atol=0)
 
 
-def test_missing_targets_do_not_spoil_training(tmp_path: Path) -> None:
+def test_missing_targets_change_no_weights(tmp_path: Path) -> None:
     context, target = moving_blobs()
     target = torch.full_like(target, NAN)
     losses, module = Losses(), untrained()
@@ -113,7 +113,7 @@ def test_missing_targets_do_not_spoil_training(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
-def test_the_rate_rises_and_falls_over_the_steps_of_the_run(tmp_path: Path) -> None:
+def test_the_learning_rate_rises_and_falls_over_the_steps_of_the_run(tmp_path: Path) -> None:
     class Rates(pl.Callback):
         values: list[float]
 
@@ -134,12 +134,12 @@ def test_the_rate_rises_and_falls_over_the_steps_of_the_run(tmp_path: Path) -> N
 #
 # last scan   target of both leads   at 1 mm/h: hits, hits + misses + false alarms
 #  2  0          3  2                  1, 2
-#  2  NaN        0  5                  +0, +1   (the pixel without a last scan counts for none)
+#  2  NaN        0  5                  +0, +1   (the pixel without a last scan is left out)
 # two lead times: 2, 6; a second, dry batch adds nothing: CSI of persistence 2 / 6
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_skill_is_of_all_batches_together(tmp_path: Path, order: int) -> None:
+def test_skill_is_computed_from_all_batches_together(tmp_path: Path, order: int) -> None:
     last = torch.tensor([[2.0, 0.0], [2.0, NAN]])
     target = torch.tensor([[3.0, 2.0], [0.0, 5.0]])
     wet = RainBatch(last.expand(1, 3, 1, 2, 2), target.expand(1, 2, 1, 2, 2))
@@ -148,8 +148,8 @@ def test_skill_is_of_all_batches_together(tmp_path: Path, order: int) -> None:
     (scores,) = trainer(tmp_path).validate(module, Batches(*[wet, dry][::order]), verbose=False)
     assert scores["val_csi_persistence"] == pytest.approx(2 / 6)
     assert scores["val_csi"] == pytest.approx(2 / 6)  # untrained is persistence
-    (again,) = trainer(tmp_path).validate(module, Batches(*[wet, dry][::order]), verbose=False)
-    assert again == scores
+    (repeated,) = trainer(tmp_path).validate(module, Batches(*[wet, dry][::order]), verbose=False)
+    assert repeated == scores
 
 
 def test_a_dry_validation_has_no_skill_and_no_error(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_dry_validation_has_no_skill_and_no_error(tmp_path: Path) -> None:
 # Checkpoints
 
 
-def test_a_checkpoint_rebuilds_the_network_by_itself(tmp_path: Path) -> None:
+def test_a_network_is_rebuilt_from_its_checkpoint_alone(tmp_path: Path) -> None:
     provenance = {"name": "blobs", "lead_times": 3, "archives": [{"path": "a", "periods": [1.5]}]}
     module = untrained(provenance=provenance)
     torch.nn.init.normal_(module.network.head.out.weight, std=0.3)
@@ -193,7 +193,7 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100, b"PK\x03\x04" + b"\0" * 100])
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.ckpt"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"broken\.ckpt: cannot be read as a checkpoint"):
@@ -248,9 +248,9 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path, change: dict
 # Nowcaster
 
 
-def test_pixels_that_no_scan_observed_stay_unknown() -> None:
+def test_pixels_that_no_scan_observed_have_no_forecast() -> None:
     context, _ = moving_blobs()
-    context[:, 1:, :, 20:, :] = NAN  # the first scan has it
+    context[:, 1:, :, 20:, :] = NAN  # the first scan observed it
     context[1, :, :, 10, 10] = NAN
     forecast = nowcaster(trained=True)(context, 5)
     assert forecast.shape == (4, 5, 1, 24, 24)
@@ -260,7 +260,7 @@ def test_pixels_that_no_scan_observed_stay_unknown() -> None:
     assert not forecast.requires_grad
 
 
-def test_untrained_repeats_the_last_scan() -> None:
+def test_an_untrained_network_repeats_the_last_scan() -> None:
     context, _ = moving_blobs()
     forecast = nowcaster()(context, 2)
     last = context[:, -1:].expand(-1, 2, -1, -1, -1)
@@ -272,20 +272,20 @@ def test_dry_stays_dry() -> None:
     assert torch.equal(nowcaster()(torch.zeros(1, 3, 1, 9, 7), 2), torch.zeros(1, 2, 1, 9, 7))
 
 
-def test_nothing_observed_is_nothing_forecast() -> None:
+def test_without_observations_there_is_no_forecast() -> None:
     for trained in (False, True):
         forecast = nowcaster(trained=trained)(torch.full((1, 3, 1, 9, 7), NAN), 2)
         assert forecast.isnan().all()
 
 
-def test_a_network_that_fails_gives_no_dry_forecast() -> None:
-    broken = nowcaster()
+def test_a_network_that_fails_does_not_forecast_dry_weather() -> None:
+    failing = nowcaster()
     with torch.no_grad():
-        broken.network.head.out.bias.fill_(NAN)
-    assert broken(torch.zeros(1, 3, 1, 8, 8), 1).isnan().all()
+        failing.network.head.out.bias.fill_(NAN)
+    assert failing(torch.zeros(1, 3, 1, 8, 8), 1).isnan().all()
 
 
-def test_scaling_constants_are_all_in_the_checkpoint(tmp_path: Path) -> None:
+def test_all_scaling_constants_are_in_the_checkpoint(tmp_path: Path) -> None:
     path = save_checkpoint(untrained(), tmp_path)
     saved = torch.load(path, weights_only=True)["squall"]["scaling"]
     assert saved == dataclasses.asdict(RainScaling())

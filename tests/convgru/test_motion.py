@@ -1,4 +1,4 @@
-"""Motion, trajectories and transport against fields that are known to move."""
+"""Motion, trajectories and transport of fields that move at a known speed."""
 
 import numpy as np
 import pytest
@@ -25,20 +25,20 @@ def motion_field(context: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 0), (3, -2), (-6, 5), (0, 9)])
-def test_the_motion_of_a_moving_field_is_found(rows, columns):
-    found = motion_field(moving_texture(rows, columns, 4))
-    assert found.shape == (1, 2, 160, 160)
-    inner = found[0, :, 32:-32, 32:-32].mean(dim=(1, 2))
+def test_the_motion_of_a_moving_field(rows, columns):
+    motion = motion_field(moving_texture(rows, columns, 4))
+    assert motion.shape == (1, 2, 160, 160)
+    inner = motion[0, :, 32:-32, 32:-32].mean(dim=(1, 2))
     assert inner.tolist() == pytest.approx([columns, rows], abs=0.35)
 
 
-def test_each_sample_of_a_batch_has_the_motion_that_it_has_alone():
+def test_the_motion_of_a_sample_does_not_depend_on_its_batch():
     samples = [moving_texture(rows, columns, 3) for rows, columns in ((0, 0), (3, -2), (-6, 5))]
     together = motion_field(torch.cat(samples))
     assert torch.equal(together, torch.cat([motion_field(sample) for sample in samples]))
 
 
-def test_motion_is_that_of_the_place_where_the_rain_is_now():
+def test_motion_is_that_at_the_present_place_of_the_rain():
     side, turn = 320, 0.06  # radians per step
     field = texture(side)
     y, x = np.mgrid[:side, :side] - side / 2
@@ -49,13 +49,13 @@ def test_motion_is_that_of_the_place_where_the_rain_is_now():
         scans.append(scipy.ndimage.map_coordinates(field.numpy(), place, order=1, mode="wrap"))
     inner = (..., slice(100, -100), slice(100, -100))
     context = torch.from_numpy(np.stack(scans))[None, :, None, 80:-80, 80:-80]
-    found = motion_field(context)[0][..., 20:-20, 20:-20].numpy()
-    error = found - turn * np.stack([-y, x])[inner]
-    # up to 5 pixels a step; the mean of the flows of all pairs is .4 off
+    motion = motion_field(context)[0][..., 20:-20, 20:-20].numpy()
+    error = motion - turn * np.stack([-y, x])[inner]
+    # motion is up to 5 pixels a step; the mean of the flows of all pairs has an error of 0.4
     assert np.sqrt((error**2).sum(axis=0).mean()) < 0.2
 
 
-def test_extrapolation_brings_rain_to_where_it_will_be():
+def test_extrapolation_moves_rain_to_its_future_place():
     scans = moving_texture(2, -3, 8)
     forecast = extrapolate(scans[:, :4], 4)
     truth = scans[:, 4:]
@@ -63,7 +63,7 @@ def test_extrapolation_brings_rain_to_where_it_will_be():
     inner = (..., slice(40, -40), slice(40, -40))
     error = (forecast - truth)[inner].abs().mean()
     assert error < 0.15 * (persistence - truth)[inner].abs().mean()
-    # what comes in from the right edge is not known
+    # pixels whose trajectory starts beyond the right edge are not known
     assert torch.isnan(forecast[0, 3, 0, 80, -6:]).all()
     assert not torch.isnan(forecast[0, 3, 0, 80, :-20]).any()
 
@@ -71,34 +71,34 @@ def test_extrapolation_brings_rain_to_where_it_will_be():
 def test_without_rain_or_with_one_scan_nothing_moves():
     assert not motion_field(torch.zeros(2, 4, 1, 40, 48)).any()
     assert not motion_field(torch.full((1, 4, 1, 40, 48), torch.nan)).any()
-    one = moving_texture(2, 2, 1)
+    scan = moving_texture(2, 2, 1)
     rain = RainScaling()
-    last = rain.denormalise(rain.normalise(one[:, -1])[0])
+    last = rain.denormalise(rain.normalise(scan[:, -1])[0])
     clear = (last > 0.11) | (last == 0)
-    for lead in extrapolate(one, 2)[0]:
+    for lead in extrapolate(scan, 2)[0]:
         assert torch.allclose(lead[clear[0]], last[0][clear[0]], rtol=1e-4, atol=0.11)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 200), (13, 200), (200, 13), (31, 33)])
 def test_domains_of_any_size_have_a_motion(shape):
     rain = torch.rand(1, 3, 1, *shape)
-    found = coarse_motion(rain)
-    assert found.shape == (1, 2, *(-(-side // COARSE) for side in shape))
-    assert torch.isfinite(found).all()
+    motion = coarse_motion(rain)
+    assert motion.shape == (1, 2, *(-(-side // COARSE) for side in shape))
+    assert torch.isfinite(motion).all()
 
 
-def test_a_gap_is_carried_along_and_enters_nothing():
+def test_a_gap_moves_with_the_rain_and_has_no_influence_elsewhere():
     scans = moving_texture(0, 4, 4)
     scans[..., 60:90, 60:90] = torch.nan
     forecast = extrapolate(scans, 3)
-    whole = extrapolate(moving_texture(0, 4, 4), 3)
-    gone = torch.isnan(forecast[0, 2, 0])
-    assert gone[70, 86:95].all()  # the gap, 12 pixels further
-    assert not gone[70, 62:66].any()
-    far = ~gone & ~torch.isnan(whole[0, 2, 0])
+    without_gap = extrapolate(moving_texture(0, 4, 4), 3)
+    is_missing = torch.isnan(forecast[0, 2, 0])
+    assert is_missing[70, 86:95].all()  # the gap, 12 pixels further
+    assert not is_missing[70, 62:66].any()
+    far = ~is_missing & ~torch.isnan(without_gap[0, 2, 0])
     far[20:130, 20:150] = False  # near the gap the motion differs a little
     assert far.sum() > 2000
-    assert (forecast[0, 2, 0] - whole[0, 2, 0])[far].abs().mean() < 0.05
+    assert (forecast[0, 2, 0] - without_gap[0, 2, 0])[far].abs().mean() < 0.05
 
 
 def test_transport_by_whole_pixels_copies():
@@ -107,17 +107,17 @@ def test_transport_by_whole_pixels_copies():
     known[..., 10, 10] = 0
     displacement = torch.zeros(1, 2, 4, 4)
     displacement[:, 0], displacement[:, 1] = 3.0, -2.0
-    moved, there = transport(field, known, displacement)
+    moved, is_known = transport(field, known, displacement)
     assert torch.allclose(
-        moved[..., :-2, 3:][there[..., :-2, 3:].expand_as(moved[..., :-2, 3:])],
-        field[..., 2:, :-3][there[..., :-2, 3:].expand_as(moved[..., :-2, 3:])],
+        moved[..., :-2, 3:][is_known[..., :-2, 3:].expand_as(moved[..., :-2, 3:])],
+        field[..., 2:, :-3][is_known[..., :-2, 3:].expand_as(moved[..., :-2, 3:])],
         atol=1e-5,
     )
-    assert not there[..., 8, 13].any()
-    assert not there[..., :3].any()
-    assert not there[..., -2:, :].any()
-    assert there[..., :-2, 3:].sum() == 30 * 29 - 1
-    assert not moved[~there.expand_as(moved)].any()
+    assert not is_known[..., 8, 13].any()
+    assert not is_known[..., :3].any()
+    assert not is_known[..., -2:, :].any()
+    assert is_known[..., :-2, 3:].sum() == 30 * 29 - 1
+    assert not moved[~is_known.expand_as(moved)].any()
 
 
 def test_transport_has_gradients_in_field_and_displacement():

@@ -1,4 +1,4 @@
-"""The encoder–forecaster: any domain, any number of lead times, persistence until trained."""
+"""The encoder–forecaster: any domain, any number of lead times, untrained it is persistence."""
 
 from collections import Counter
 
@@ -9,44 +9,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from squall.convgru import EncoderForecaster, NetworkConfig, TrajGRUCell
-
-SMALL = NetworkConfig(channels=(4, 6, 8), strides=(2, 2, 2))
-ENSEMBLE = SMALL.model_copy(update={"noise_channels": 3})
-TRAJECTORIES = SMALL.model_copy(update={"cell": "trajgru", "links": 3})
-
-
-def network(config: NetworkConfig = SMALL, *, trained: bool = True) -> EncoderForecaster:
-    """A network with weights in its head, as after some training; without, as it begins."""
-    torch.manual_seed(11)
-    made = EncoderForecaster(config)
-    if trained:
-        torch.nn.init.normal_(made.head.out.weight, std=0.3)
-        torch.nn.init.normal_(made.head.out.bias, std=0.3)
-    return made
-
-
-def latest(rain: Tensor, observed: Tensor) -> Tensor:
-    """(B, 1, 1, H, W): the last value that each pixel was observed with; 0 where never."""
-    last = torch.zeros_like(rain[:, 0])
-    for t in range(rain.shape[1]):
-        last = torch.where(observed[:, t] > 0, rain[:, t], last)
-    return last[:, None]
-
-
-def fields(height: int = 16, width: int = 16, *, batch: int = 2) -> tuple[Tensor, Tensor]:
-    """Rain and mask of four scans; a fifth of the pixels is not observed."""
-    torch.manual_seed(12)
-    observed = (torch.rand(batch, 4, 1, height, width) > 0.2).float()
-    return torch.rand(batch, 4, 1, height, width) * observed, observed
-
-
-def noise_for(net: EncoderForecaster, rain: Tensor, members: int) -> list[Tensor]:
-    """The same noise whatever the network's weights."""
-    generator = torch.Generator().manual_seed(13)
-    return [
-        torch.randn(len(rain), members, *shape, generator=generator)
-        for shape in net.noise_shapes(*rain.shape[-2:])
-    ]
+from tests.convgru.small_networks import (
+    ENSEMBLE,
+    SMALL,
+    TRAJECTORIES,
+    fields,
+    latest,
+    network,
+    noise_for,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +44,7 @@ def test_contexts_of_any_length(context: int) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 5, 24])
-def test_the_first_lead_times_are_the_same_however_many_follow(count: int) -> None:
+def test_the_number_of_lead_times_does_not_change_the_first_ones(count: int) -> None:
     net = network()
     few, many = net(*fields(), count), net(*fields(), 30)
     assert few.shape[1] == count
@@ -83,8 +54,8 @@ def test_the_first_lead_times_are_the_same_however_many_follow(count: int) -> No
 def test_without_gradients_the_forecast_is_the_same() -> None:
     net = network()
     with torch.no_grad():
-        found = net(*fields(13, 9), 4)
-    torch.testing.assert_close(found, net(*fields(13, 9), 4), atol=1e-5, rtol=1e-5)
+        without_gradients = net(*fields(13, 9), 4)
+    torch.testing.assert_close(without_gradients, net(*fields(13, 9), 4), atol=1e-5, rtol=1e-5)
 
 
 def test_lead_times_differ() -> None:
@@ -99,7 +70,7 @@ def test_untrained_is_persistence(size: int) -> None:
     assert torch.equal(forecast, latest(rain, observed).expand(-1, 5, -1, -1, -1))
 
 
-def test_every_scan_counts() -> None:
+def test_each_scan_changes_the_forecast() -> None:
     net = network()
     rain, observed = fields()
     before = net(rain, observed, 1)
@@ -109,7 +80,7 @@ def test_every_scan_counts() -> None:
         assert (net(other, observed, 1) - before).abs().max() > 1e-5
 
 
-def test_the_mask_is_an_input() -> None:
+def test_the_mask_changes_the_forecast() -> None:
     net = network()
     rain, observed = fields()
     other = observed.clone()
@@ -130,13 +101,13 @@ def test_gradients_reach_every_parameter(config: NetworkConfig) -> None:
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_an_untrained_network_can_begin_to_learn() -> None:
+def test_an_untrained_network_has_gradients() -> None:
     net = network(trained=False)
     net(*fields(), 3).sum().backward()
     assert net.head.out.weight.grad.abs().max() > 0
 
 
-def test_members_of_a_batch_do_not_see_each_other() -> None:
+def test_samples_of_a_batch_do_not_change_each_other() -> None:
     net = network()
     rain, observed = fields(13, 11, batch=1)
     alone = net(rain, observed, 3)
@@ -147,7 +118,7 @@ def test_members_of_a_batch_do_not_see_each_other() -> None:
     torch.testing.assert_close(net(*others, 3)[:1], alone, atol=1e-5, rtol=1e-5)
 
 
-def test_padding_is_domain_that_is_dry_and_not_observed() -> None:
+def test_padding_equals_dry_pixels_that_were_not_observed() -> None:
     net = network()
     rain, observed = fields(13, 11)
     edges = (0, 5, 0, 3)
@@ -188,7 +159,7 @@ def test_trajectory_cells_forecast_domains_of_any_size(height: int, width: int) 
 
 
 def test_the_forecaster_starts_from_the_states_of_the_context() -> None:
-    """The network against its parts, scan by scan, in a domain that needs no padding."""
+    """The network equals its parts, computed scan by scan in a domain without padding."""
     net = network()
     rain, observed = fields()
     states = []
@@ -220,15 +191,15 @@ def test_a_state_dict_of_six_convolutions_for_each_cell_loads() -> None:
     net = network()
     weights = net.state_dict()
     separate = {k: v for k, v in weights.items() if not k.startswith(("encoders", "forecasters"))}
-    for part in ("encoders", "forecasters"):
+    for layers in ("encoders", "forecasters"):
         for level, c in enumerate(SMALL.channels):
-            prefix = f"{part}.{level}."
+            prefix = f"{layers}.{level}."
             gates = dict(
                 zip(("W_hz", "W_hr"), weights[f"{prefix}W_h_gates.weight"].chunk(2), strict=True)
             )
             gates["W_hh"] = weights[f"{prefix}W_h_candidate.weight"]
             biases = weights[f"{prefix}bias"].chunk(3)
-            # the top of the forecaster had weights for an input that it never got
+            # earlier versions had weights for an input that the top layer never got
             inputs = weights.get(f"{prefix}W_x.weight", torch.ones(3 * c, c, 3, 3)).chunk(3)
             for i, gate in enumerate("zrh"):
                 separate[f"{prefix}W_x{gate}.weight"] = inputs[i]
@@ -241,7 +212,7 @@ def test_a_state_dict_of_six_convolutions_for_each_cell_loads() -> None:
 
 
 class ConvolutionLayouts(TorchFunctionMode):
-    """Looks at the inputs, weights and outputs of all convolutions."""
+    """Checks the memory layout of all convolutions; counts them by the shape of their weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -259,19 +230,23 @@ class ConvolutionLayouts(TorchFunctionMode):
 
 @pytest.mark.parametrize("config", [SMALL, ENSEMBLE])
 def test_convolutions_see_channels_last_only(config: NetworkConfig) -> None:
-    """Features, states and weights; else each convolution would reorder them anew."""
+    """Features, states and weights: otherwise each convolution would reorder them."""
     net = network(config)
     rain, observed = fields(32, 16)
     noise = noise_for(net, rain, 2) if config.noise_channels else None
     with ConvolutionLayouts() as layouts:
         net(rain, observed, 3, noise)
-    assert layouts.counts[12, 4, 3, 3] == 2  # the finest layers' inputs: once for all steps
-    assert layouts.counts[8, 4, 3, 3] == 4 + 3 + 1  # their gates: each step; head.up is alike
-    assert layouts.counts[24, 8, 3, 3] == 1 + 1  # the encoder's top alone has an input; ups[1]
+    assert layouts.counts[12, 4, 3, 3] == 2  # inputs of the finest layers: once for all steps
+    # their gates: once for each step; head.up has this shape too
+    assert layouts.counts[8, 4, 3, 3] == 4 + 3 + 1
+    # input of the encoder's top layer (the forecaster's has none), and ups[1]
+    assert layouts.counts[24, 8, 3, 3] == 1 + 1
 
 
 @pytest.mark.parametrize("config", [SMALL, ENSEMBLE, TRAJECTORIES])
-def test_checkpointed_activations_change_nothing(config: NetworkConfig) -> None:
+def test_checkpointed_activations_give_the_same_forecast_and_gradients(
+    config: NetworkConfig,
+) -> None:
     rain, observed = fields(13, 16)
     results = []
     for recompute in (False, True):
@@ -285,8 +260,8 @@ def test_checkpointed_activations_change_nothing(config: NetworkConfig) -> None:
 
 
 def test_checkpointed_activations_take_less_memory() -> None:
-    def kept(recompute: bool) -> int:
-        """Bytes that the backward pass waits for, each storage once."""
+    def kept_bytes(recompute: bool) -> int:
+        """Bytes that are kept for the backward pass, each storage counted once."""
         storages = {}
 
         def keep(x: Tensor) -> Tensor:
@@ -301,80 +276,10 @@ def test_checkpointed_activations_take_less_memory() -> None:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
             forecast = net(*fields(32, 32), 12)
         assert forecast.requires_grad
-        own = {p.untyped_storage().data_ptr() for p in net.parameters()}
-        return sum(x.untyped_storage().nbytes() for k, x in storages.items() if k not in own)
+        parameters = {p.untyped_storage().data_ptr() for p in net.parameters()}
+        return sum(x.untyped_storage().nbytes() for k, x in storages.items() if k not in parameters)
 
-    assert kept(True) < 0.5 * kept(False)
-
-
-def test_members_follow_their_noise() -> None:
-    net = network(ENSEMBLE)
-    rain, observed = fields(13, 11)
-    noise = noise_for(net, rain, 4)
-    forecast = net(rain, observed, 3, noise)
-    assert forecast.shape == (2, 4, 3, 1, 13, 11)
-    first = forecast[:, :1]
-    assert ((forecast[:, 1:] - first).abs().amax(dim=(2, 3, 4, 5)) > 1e-4).all()
-    alone = net(rain[1:], observed[1:], 3, [layer[1:, 2:3] for layer in noise])
-    torch.testing.assert_close(alone[0, 0], forecast[1, 2], atol=1e-5, rtol=1e-5)
-
-
-def test_noise_of_each_layer_counts() -> None:
-    net = network(ENSEMBLE)
-    rain, observed = fields()
-    noise = noise_for(net, rain, 1)
-    before = net(rain, observed, 3, noise)
-    for level in range(3):
-        other = [2 * layer if i == level else layer for i, layer in enumerate(noise)]
-        assert (net(rain, observed, 3, other) - before).abs().max() > 1e-4, level
-
-
-def test_without_noise_members_are_the_forecast_of_one() -> None:
-    net, single = network(ENSEMBLE), network(SMALL)
-    weights = net.state_dict()
-    single.load_state_dict({k: v for k, v in weights.items() if not k.startswith("noise_maps")})
-    rain, observed = fields(13, 11)
-    silent = [torch.zeros_like(layer) for layer in noise_for(net, rain, 2)]
-    expected = single(rain, observed, 3)[:, None].expand(-1, 2, -1, -1, -1, -1)
-    torch.testing.assert_close(net(rain, observed, 3, silent), expected, atol=1e-5, rtol=1e-5)
-
-
-def test_the_context_is_encoded_once_for_all_members() -> None:
-    net = network(ENSEMBLE)
-    batches = []
-    net.downs[0].register_forward_hook(lambda module, inputs, output: batches.append(len(output)))
-    rain, observed = fields()
-    net(rain, observed, 2, noise_for(net, rain, 5))
-    assert batches == [2 * 4]  # two samples of four scans
-
-
-def test_untrained_members_are_persistence() -> None:
-    net = network(ENSEMBLE, trained=False)
-    rain, observed = fields(13, 16)
-    forecast = net(rain, observed, 5, noise_for(net, rain, 3))
-    expected = latest(rain, observed)[:, None].expand(-1, 3, 5, -1, -1, -1)
-    assert torch.equal(forecast, expected)
-
-
-def test_noise_has_the_shapes_of_the_padded_layers() -> None:
-    config = NetworkConfig(channels=(4, 6, 8), strides=(2, 3, 1), noise_channels=2)
-    assert network(config).noise_shapes(13, 11) == [(2, 9, 6), (2, 3, 2), (2, 3, 2)]
-
-
-def test_noise_that_does_not_fit_is_refused() -> None:
-    rain, observed = fields()
-    net = network(ENSEMBLE)
-    noise = noise_for(net, rain, 2)
-    with pytest.raises(ValueError, match=r"noise_channels 3 and needs noise.*\(3, 8, 8\)"):
-        net(rain, observed, 2)
-    with pytest.raises(ValueError, match=r"noise has the shapes .*, expected \[\(2, 2, 3, 8, 8\)"):
-        net(rain, observed, 2, noise[:-1])
-    with pytest.raises(ValueError, match="noise has the shapes"):
-        net(rain, observed, 2, [noise[0], noise[1][:, :1], noise[2]])
-    with pytest.raises(ValueError, match="noise has the shapes"):
-        net(rain, observed, 2, [])
-    with pytest.raises(ValueError, match="without noise_channels"):
-        network()(rain, observed, 2, noise)
+    assert kept_bytes(True) < 0.5 * kept_bytes(False)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""Weights alone, and the packaged models that are found by name."""
+
 import hashlib
 import json
 
@@ -26,7 +28,8 @@ MOST_BYTES = 15_000_000
 def nowcaster():
     torch.manual_seed(1)
     network = EncoderForecaster(NetworkConfig(channels=(4, 6, 8)))
-    for weights in network.parameters():  # the head's are 0: it would forecast persistence
+    # the weights of an untrained head are 0, and the forecast would be persistence
+    for weights in network.parameters():
         torch.nn.init.normal_(weights, std=0.1)
     return Nowcaster(network, RainScaling(floor_mm_h=0.1)).eval()
 
@@ -48,7 +51,7 @@ def rain():
     return context
 
 
-def test_weights_give_the_network_back(nowcaster, folder):
+def test_a_network_is_rebuilt_from_its_weights(nowcaster, folder):
     loaded, provenance = load_nowcaster(folder / "small.safetensors")
     assert provenance == PROVENANCE
     assert loaded.network.config == nowcaster.network.config
@@ -59,12 +62,12 @@ def test_weights_give_the_network_back(nowcaster, folder):
     torch.testing.assert_close(loaded(rain(), 4), expected, rtol=0, atol=0, equal_nan=True)
 
 
-def test_half_precision_halves_the_file_and_forecasts_in_single(nowcaster, folder):
+def test_half_precision_halves_the_file_and_the_forecast_is_in_float32(nowcaster, folder):
     half = folder / "half.safetensors"
     write_weights(half, nowcaster, PROVENANCE, torch.float16)
-    whole = (folder / "small.safetensors").stat().st_size
+    single_bytes = (folder / "small.safetensors").stat().st_size
     tensors = 4 * sum(weights.numel() for weights in nowcaster.network.parameters())
-    assert whole - half.stat().st_size == pytest.approx(tensors / 2, abs=16)
+    assert single_bytes - half.stat().st_size == pytest.approx(tensors / 2, abs=16)
     loaded, _ = load_nowcaster(half)
     assert {weights.dtype for weights in loaded.network.parameters()} == {torch.float32}
     torch.testing.assert_close(
@@ -73,9 +76,9 @@ def test_half_precision_halves_the_file_and_forecasts_in_single(nowcaster, folde
 
 
 def test_the_same_network_gives_the_same_bytes(nowcaster, folder):
-    again = folder / "again.safetensors"
-    write_weights(again, nowcaster, PROVENANCE, torch.float32)
-    assert again.read_bytes() == (folder / "small.safetensors").read_bytes()
+    second = folder / "second.safetensors"
+    write_weights(second, nowcaster, PROVENANCE, torch.float32)
+    assert second.read_bytes() == (folder / "small.safetensors").read_bytes()
 
 
 def test_the_description_is_json_in_the_header(folder):
@@ -90,14 +93,14 @@ def test_a_name_finds_its_file(folder):
     assert find_model("small", folder) == folder / "small.safetensors"
 
 
-def test_digests_are_those_that_sha256sum_reads(folder):
+def test_digests_have_the_format_of_sha256sum(folder):
     lines = (folder / DIGESTS).read_text().splitlines()
     content = (folder / "another.safetensors").read_bytes()
     assert lines[0] == f"{hashlib.sha256(content).hexdigest()}  another.safetensors"
     assert len(lines) == 2
 
 
-def test_a_file_wins_over_a_name(folder, tmp_path, monkeypatch):
+def test_a_file_comes_before_a_packaged_name(folder, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(Unknown, match=r"\./small: neither a file"):
@@ -107,13 +110,13 @@ def test_a_file_wins_over_a_name(folder, tmp_path, monkeypatch):
     assert find_model("./small", folder).read_bytes() == b"a checkpoint"
 
 
-def test_a_folder_of_that_name_is_no_model(folder, tmp_path, monkeypatch):
+def test_a_folder_of_that_name_is_not_a_model(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small").mkdir()
     assert find_model("small", folder) == folder / "small.safetensors"
 
 
-def test_an_unknown_name_lists_those_there_are(folder):
+def test_the_error_of_an_unknown_name_lists_the_packaged_names(folder):
     with pytest.raises(Unknown, match=r"smal: neither a file .*\(another, small\)"):
         find_model("smal", folder)
 
@@ -129,8 +132,8 @@ def test_a_wrong_digest_is_refused(folder):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    found = hashlib.sha256(content).hexdigest()
-    with pytest.raises(CheckpointError, match=rf"has SHA-256 {found}, SHA256SUMS says .*damaged"):
+    digest = hashlib.sha256(content).hexdigest()
+    with pytest.raises(CheckpointError, match=rf"has SHA-256 {digest}, SHA256SUMS says .*damaged"):
         find_model("small", folder)
     record_digest(path)
     assert find_model("small", folder) == path
@@ -150,7 +153,7 @@ def test_a_file_cut_short_is_refused(folder, keep):
         load_nowcaster(path)
 
 
-def test_other_peoples_weights_are_refused(tmp_path):
+def test_weights_of_other_projects_are_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(CheckpointError, match="has no weights of Squall"):
@@ -165,7 +168,7 @@ def test_other_peoples_weights_are_refused(tmp_path):
         load_nowcaster(tmp_path / "absent.safetensors")
 
 
-def test_what_is_packaged_is_whole_small_and_named():
+def test_the_packaged_models_load_are_small_and_have_their_names():
     files = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
     assert files == list(packaged_models())
     for name in files:

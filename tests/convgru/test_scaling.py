@@ -28,7 +28,7 @@ def test_dry_comes_back_exactly_dry() -> None:
     assert torch.equal(SCALING.denormalise(normalised), torch.zeros(4))
 
 
-def test_drizzle_of_less_than_a_tenth_is_dry() -> None:
+def test_a_forecast_below_a_tenth_of_a_millimetre_is_dry() -> None:
     normalised, _ = SCALING.normalise(torch.tensor([0.081, 0.099, 0.102]))
     assert (normalised > 0).all()
     assert (SCALING.denormalise(normalised) > 0).tolist() == [False, False, True]
@@ -47,17 +47,17 @@ def test_decibels_lie_evenly_between_floor_and_ceiling() -> None:
     torch.testing.assert_close(normalised, torch.tensor([0.0, 0.5, 1.0, 1.0, 1.0]))
 
 
-def test_what_a_network_makes_up_is_clamped() -> None:
+def test_values_outside_the_scale_are_clamped() -> None:
     rate = SCALING.denormalise(torch.tensor([-5.0, -1e-6, 1.0, 1.5, 1e9]))
     torch.testing.assert_close(rate, torch.tensor([0.0, 0.0, 205.0, 205.0, 205.0]))
     assert torch.equal(rate[:2], torch.zeros(2))
 
 
-def test_a_network_that_fails_does_not_say_dry() -> None:
+def test_nan_of_a_network_that_fails_stays_nan() -> None:
     assert SCALING.denormalise(torch.tensor([math.nan])).isnan().all()
 
 
-def test_no_forecast_is_not_observed() -> None:
+def test_no_forecast_becomes_nan() -> None:
     assert SCALING.denormalise(torch.tensor([-math.inf])).isnan().all()
 
 
@@ -74,5 +74,5 @@ def test_the_mask_has_the_type_of_the_rain(dtype: torch.dtype) -> None:
     assert normalised.dtype == observed.dtype == dtype
 
 
-def test_half_precision_comes_back_in_full() -> None:
+def test_half_precision_becomes_float32() -> None:
     assert SCALING.denormalise(torch.tensor([0.5], dtype=torch.bfloat16)).dtype == torch.float32

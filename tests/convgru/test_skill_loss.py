@@ -1,4 +1,4 @@
-"""The skill loss: its terms by hand, what it adds up to, what never enters it."""
+"""The skill loss: its terms worked out by hand, sums over parts, pixels that are left out."""
 
 import pytest
 import torch
@@ -23,77 +23,79 @@ def config(**weights: float) -> SkillLossConfig:
 
 def test_a_hard_sigmoid_gives_the_csi():
     predicted, target, rate, observed = fields()
-    asked = config(csi=1, thresholds_mm_h=(2.0,), softness_db=1e-4)
-    found = loss_sums(predicted, target, rate, observed, asked).value()
+    hard = config(csi=1, thresholds_mm_h=(2.0,), softness_db=1e-4)
+    value = loss_sums(predicted, target, rate, observed, hard).value()
     expected = []
     for lead in range(3):
-        warned, event = SCALING.denormalise(predicted)[:, lead] >= 2, rate[:, lead] >= 2
-        either = (warned | event).sum()
-        expected.append((either - (warned & event).sum()) / (either + 2 * FEW_PIXELS))
-    assert found.item() == pytest.approx(torch.stack(expected).mean().item(), abs=1e-3)
+        forecast_event = SCALING.denormalise(predicted)[:, lead] >= 2
+        event = rate[:, lead] >= 2
+        either = (forecast_event | event).sum()
+        hits = (forecast_event & event).sum()
+        expected.append((either - hits) / (either + 2 * FEW_PIXELS))
+    assert value.item() == pytest.approx(torch.stack(expected).mean().item(), abs=1e-3)
 
 
 def test_errors_by_hand():
     target = torch.tensor([0.0, 0.5]).view(1, 1, 1, 1, 2)
     predicted = torch.tensor([0.1, 0.3]).view(1, 1, 1, 1, 2)
     rate, everywhere = SCALING.denormalise(target), torch.ones(1, 1, 1, 1, 2)
-    found = loss_sums(predicted, target, rate, everywhere, config(l1=1, intensity=4)).value()
-    tens = SCALING.span_db / 10
-    assert found.item() == pytest.approx(tens * (0.1 * 1 + 0.2 * 3) / (1 + 3), rel=1e-5)
-    found = loss_sums(predicted, target, rate, everywhere, config(mae=1)).value()
+    value = loss_sums(predicted, target, rate, everywhere, config(l1=1, intensity=4)).value()
+    tens_of_db = SCALING.span_db / 10
+    assert value.item() == pytest.approx(tens_of_db * (0.1 * 1 + 0.2 * 3) / (1 + 3), rel=1e-5)
+    value = loss_sums(predicted, target, rate, everywhere, config(mae=1)).value()
     error = (SCALING.denormalise(predicted) - rate).abs().sum() / (rate.sum() + LITTLE_MM_H)
-    assert found.item() == pytest.approx(error.item(), rel=1e-5)
+    assert value.item() == pytest.approx(error.item(), rel=1e-5)
 
 
-def test_a_smooth_forecast_pays_for_its_spectrum_and_a_rough_one_does_not():
+def test_the_spectral_term_is_large_for_a_smooth_forecast_and_small_for_a_displaced_one():
     _, target, rate, observed = fields()
     smooth = torch.nn.functional.avg_pool2d(target.flatten(0, 1), 5, 1, 2).view_as(target)
     shifted = target.roll(7, dims=-1)
-    price = [
+    spectral_losses = [
         loss_sums(x, target, rate, observed, config(spectrum=1)).value() for x in (smooth, shifted)
     ]
-    assert price[0] > 3 * price[1] > 0
+    assert spectral_losses[0] > 3 * spectral_losses[1] > 0
     assert loss_sums(target, target, rate, observed, config(spectrum=1)).value() == 0
 
 
-def test_sums_of_parts_have_the_value_and_the_gradient_of_the_whole():
-    whole = SkillLossConfig()
+def test_sums_of_parts_have_value_and_gradient_of_the_whole():
+    skill = SkillLossConfig()
     predicted, target, rate, observed = fields(batch=4)
-    found = loss_sums(predicted, target, rate, observed, whole)
-    found.value().backward()
+    whole = loss_sums(predicted, target, rate, observed, skill)
+    whole.value().backward()
     expected, predicted.grad = predicted.grad, None
     parts = [
-        loss_sums(*(x[i : i + 1] for x in (predicted, target, rate, observed)), whole)
+        loss_sums(*(x[i : i + 1] for x in (predicted, target, rate, observed)), skill)
         for i in range(4)
     ]
-    # ranks take the means of their sums
+    # in training each rank uses the means of all ranks' sums
     means = LossSums(*(torch.stack([part[k] for part in parts]).mean(dim=0) for k in range(2)))
-    assert means.value().item() == pytest.approx(found.value().item(), rel=1e-5)
+    assert means.value().item() == pytest.approx(whole.value().item(), rel=1e-5)
     means.value().backward()
     assert torch.allclose(predicted.grad, expected, atol=1e-7, rtol=1e-3)
 
 
-def test_what_is_not_observed_or_not_reached_enters_nothing():
+def test_pixels_without_observation_or_forecast_are_left_out():
     predicted, target, rate, observed = fields()
     observed = observed.clone()
     observed[..., :5, :] = 0
     with torch.no_grad():
         predicted[..., :, :4] = -torch.inf
-    found = loss_sums(predicted, target, rate, observed, SkillLossConfig())
+    sums = loss_sums(predicted, target, rate, observed, SkillLossConfig())
     spoilt = [x.detach().clone() for x in (predicted, target, rate)]
     for x in spoilt:
         x[..., :5, :] = torch.nan
     spoilt[1][..., :, :4] = torch.nan
     spoilt[0].requires_grad_()
-    again = loss_sums(*spoilt, observed, SkillLossConfig())
-    assert torch.equal(found.totals, again.totals)
-    again.value().backward()
+    spoilt_sums = loss_sums(*spoilt, observed, SkillLossConfig())
+    assert torch.equal(sums.totals, spoilt_sums.totals)
+    spoilt_sums.value().backward()
     assert torch.isfinite(spoilt[0].grad).all()
     assert not spoilt[0].grad[..., :5, :].any()
     assert not spoilt[0].grad[..., :4].any()
 
 
-def test_a_failed_network_has_no_finite_loss():
+def test_the_loss_of_a_forecast_with_nan_is_nan():
     predicted, target, rate, observed = fields()
     broken = predicted.detach().clone()
     broken[0, 0, 0, 3, 3] = torch.nan

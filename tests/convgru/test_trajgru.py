@@ -1,4 +1,4 @@
-"""The trajectory GRU: equal to its formula written out plainly, a plain GRU where nothing flows."""
+"""The trajectory GRU equals its formula, and without flow a GRU with 1 × 1 convolutions."""
 
 import pytest
 import torch
@@ -27,9 +27,9 @@ def warped(h: Tensor, flow: Tensor) -> Tensor:
     height, width = h.shape[-2:]
     rows, columns = torch.arange(height), torch.arange(width)
     y, x = flow[:, 1] + rows[:, None], flow[:, 0] + columns  # (B, i, j)
-    of_row = (1 - (y[..., None] - rows).abs()).clamp(min=0)  # (B, i, j, m)
-    of_column = (1 - (x[..., None] - columns).abs()).clamp(min=0)  # (B, i, j, n)
-    return torch.einsum("bcmn,bijm,bijn->bcij", h, of_row, of_column)
+    row_weight = (1 - (y[..., None] - rows).abs()).clamp(min=0)  # (B, i, j, m)
+    column_weight = (1 - (x[..., None] - columns).abs()).clamp(min=0)  # (B, i, j, n)
+    return torch.einsum("bcmn,bijm,bijn->bcij", h, row_weight, column_weight)
 
 
 def reference(weights: dict[str, Tensor], x: Tensor, h: Tensor) -> Tensor:
@@ -61,10 +61,10 @@ def test_gradients_are_those_of_the_formula() -> None:
     cell, x, h = example()
     direction = torch.randn_like(h)
     weights = dict(cell.named_parameters())
-    wanted = [x.requires_grad_(), h.requires_grad_(), *weights.values()]
-    found = torch.autograd.grad((cell(x, h) * direction).sum(), wanted)
-    expected = torch.autograd.grad((reference(weights, x, h) * direction).sum(), wanted)
-    for name, a, b in zip(["x", "h", *weights], found, expected, strict=True):
+    inputs = [x.requires_grad_(), h.requires_grad_(), *weights.values()]
+    gradients = torch.autograd.grad((cell(x, h) * direction).sum(), inputs)
+    expected = torch.autograd.grad((reference(weights, x, h) * direction).sum(), inputs)
+    for name, a, b in zip(["x", "h", *weights], gradients, expected, strict=True):
         assert b.abs().max() > 0, name
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
@@ -74,7 +74,8 @@ def test_without_flow_it_is_a_gru_with_1x1_convolutions_of_its_state() -> None:
     with torch.no_grad():
         cell.W_uv.weight.zero_()
         cell.W_uv.bias.zero_()
-    weight = cell.W_links.weight.unflatten(1, (HIDDEN, LINKS)).sum(dim=2)  # links see the same
+    # without flow all links gather the same state
+    weight = cell.W_links.weight.unflatten(1, (HIDDEN, LINKS)).sum(dim=2)
     s_z, s_r, s_h = conv2d(h, weight).chunk(3, dim=1)
     x_z, x_r, x_h = cell.W_x(x).chunk(3, dim=1)
     z, r = torch.sigmoid(x_z + s_z), torch.sigmoid(x_r + s_r)
@@ -85,36 +86,37 @@ def test_without_flow_it_is_a_gru_with_1x1_convolutions_of_its_state() -> None:
 def test_whole_pixels_of_flow_shift_the_field() -> None:
     h = torch.rand(1, 2, 5, 7)
     flows = torch.zeros(1, 2, 2, 5, 7)
-    flows[:, 1, 0], flows[:, 1, 1] = 2, -1  # the second link: from 2 to the right and 1 above
-    found = gather(h, flows)
-    torch.testing.assert_close(found[:, :, 0], h)
-    torch.testing.assert_close(found[:, :, 1], pad(h, (0, 2, 1, 0))[:, :, :5, 2:])
+    # the second link gathers from 2 pixels to the right and 1 above
+    flows[:, 1, 0], flows[:, 1, 1] = 2, -1
+    gathered = gather(h, flows)
+    torch.testing.assert_close(gathered[:, :, 0], h)
+    torch.testing.assert_close(gathered[:, :, 1], pad(h, (0, 2, 1, 0))[:, :, :5, 2:])
 
 
-def test_bfloat16_flows_hit_their_pixel_in_a_wide_domain() -> None:
+def test_bfloat16_flows_are_exact_in_a_wide_domain() -> None:
     h = torch.arange(1000.0).expand(1, 1, 2, -1)
     flows = torch.zeros(1, 1, 2, 2, 1000, dtype=torch.bfloat16)
     flows[:, :, 0] = 0.5
     with torch.autocast("cpu", torch.bfloat16):
-        found = gather(h, flows)
-    torch.testing.assert_close(found[0, 0, 0, :, :-1], h[0, 0, :, :-1] + 0.5, atol=0.01, rtol=0)
+        gathered = gather(h, flows)
+    torch.testing.assert_close(gathered[0, 0, 0, :, :-1], h[0, 0, :, :-1] + 0.5, atol=0.01, rtol=0)
 
 
-def test_a_cell_without_input_is_one_with_an_input_of_zeros() -> None:
+def test_a_cell_without_input_equals_a_cell_with_zeros_as_input() -> None:
     cell, x, h = example()
     top = TrajGRUCell(0, HIDDEN, links=LINKS)
     weights = cell.state_dict()
     weights["bias"] = weights["W_x.bias"]
     top.load_state_dict({k: v for k, v in weights.items() if not k.startswith("W_x")})
-    found = top.step(top.project_no_input(h), h)
-    torch.testing.assert_close(found, cell(torch.zeros_like(x), h), atol=1e-6, rtol=0)
-    found.sum().backward()
+    state = top.step(top.project_no_input(h), h)
+    torch.testing.assert_close(state, cell(torch.zeros_like(x), h), atol=1e-6, rtol=0)
+    state.sum().backward()
     for name, parameter in top.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_inputs_may_be_projected_at_once() -> None:
+def test_all_inputs_can_be_projected_at_once() -> None:
     cell, x, h = example()
     projected = cell.project_input(x)
     for i in range(2):
@@ -129,10 +131,10 @@ def test_the_state_keeps_its_type_under_autocast(dtype: torch.dtype) -> None:
     cell, x, h = example()
     exact = cell(x, h)
     with torch.autocast("cpu", torch.bfloat16):
-        found = cell(x, h.to(dtype))
-        found.float().square().sum().backward()
-    assert found.dtype == dtype
-    torch.testing.assert_close(found.float(), exact, atol=0.1, rtol=0.1)
+        state = cell(x, h.to(dtype))
+        state.float().square().sum().backward()
+    assert state.dtype == dtype
+    torch.testing.assert_close(state.float(), exact, atol=0.1, rtol=0.1)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in cell.parameters())
 
 

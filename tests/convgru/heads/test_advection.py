@@ -1,4 +1,4 @@
-"""The advection head: what it is with zero weights, its bands, ranks and gradients."""
+"""The advection head: extrapolation with zero weights, smoothing, growth and decay, training."""
 
 import pytest
 import torch
@@ -43,17 +43,18 @@ def test_zero_weights_are_exactly_the_extrapolation(side):
     net = network()
     net.load_state_dict({name: torch.zeros_like(value) for name, value in net.state_dict().items()})
     expected = extrapolate(context, 5)
-    found = forecast(net, context, 5)
-    assert torch.equal(torch.isnan(found), torch.isnan(expected))
-    apart = (found - expected).nan_to_num().abs()
-    assert (apart <= 1e-4 + 1e-4 * expected.nan_to_num()).float().mean() > 0.999  # at 0.1 mm/h
-    assert apart.max() < 0.11
+    rate = forecast(net, context, 5)
+    assert torch.equal(torch.isnan(rate), torch.isnan(expected))
+    difference = (rate - expected).nan_to_num().abs()
+    close = difference <= 1e-4 + 1e-4 * expected.nan_to_num()
+    assert close.float().mean() > 0.999  # the others are at 0.1 mm/h, between dry and wet
+    assert difference.max() < 0.11
 
 
-def test_untrained_it_smooths_what_does_not_last_and_keeps_the_distribution():
+def test_an_untrained_head_smooths_short_lived_rain_and_keeps_the_distribution():
     context = moving_texture(0, 0, 4)
     torch.manual_seed(1)
-    spoilt = context * torch.exp(0.8 * torch.randn_like(context))  # noise that no scan repeats
+    spoilt = context * torch.exp(0.8 * torch.randn_like(context))  # noise that is new in each scan
     untrained = forecast(network(), spoilt, 3)[0, -1, 0]
     inner = (slice(16, -16), slice(16, -16))
 
@@ -68,53 +69,54 @@ def test_untrained_it_smooths_what_does_not_last_and_keeps_the_distribution():
     assert untrained.mean() == pytest.approx(spoilt[0, -1, 0].mean().item(), rel=0.1)
 
 
-def test_a_trained_network_moves_rain_about_and_keeps_how_much_there_is():
+def test_a_trained_network_redistributes_rain_and_keeps_its_amount():
     torch.manual_seed(0)
     context = torch.exp(torch.randn(1, 4, 1, 96, 96))
     net = network()
-    plain = forecast(net, context, 3)
+    untrained = forecast(net, context, 3)
     with torch.no_grad():
         net.head.maps.weight.normal_(std=0.3)
         net.head.maps.bias.fill_(-0.5)
-    found = forecast(net, context, 3)
-    assert not torch.allclose(found, plain)
-    assert found.nanmean().item() == pytest.approx(plain.nanmean().item(), rel=0.1)
+    trained = forecast(net, context, 3)
+    assert not torch.allclose(trained, untrained)
+    assert trained.nanmean().item() == pytest.approx(untrained.nanmean().item(), rel=0.1)
     net.train()
-    assert forecast(net, context, 3).nanmean() < 0.7 * plain.nanmean()
+    assert forecast(net, context, 3).nanmean() < 0.7 * untrained.nanmean()
 
 
-def test_the_network_may_change_little_of_what_is_remembered():
-    """Of rain that does not change, next to nothing is open; of what is new each time, all."""
+def test_the_network_changes_long_lived_rain_little():
+    """The forgotten share is nearly 0 for steady rain and 1 for rain that is new in each scan."""
     torch.manual_seed(0)
     steady = moving_texture(0, 0, 4)
     restless = torch.exp(torch.randn(1, 4, 1, 160, 160))
     changes = []
     for context in (steady, restless):
         net = network()
-        plain = forecast(net, context, 1)
+        untrained = forecast(net, context, 1)
         with torch.no_grad():
             net.head.maps.weight.normal_(std=0.3)
-        there = SCALING.normalise(forecast(net, context, 1))[0] - SCALING.normalise(plain)[0]
-        changes.append(there[..., 20:-20, 20:-20].abs().mean())
+        trained = forecast(net, context, 1)
+        change = SCALING.normalise(trained)[0] - SCALING.normalise(untrained)[0]
+        changes.append(change[..., 20:-20, 20:-20].abs().mean())
     assert 0 < changes[0] < 0.1 * changes[1]
 
 
 @pytest.mark.parametrize("scans", [1, 2])
 def test_short_contexts_have_a_forecast(scans):
     net = network()
-    found = forecast(net, moving_texture(1, 1, scans), 3)
-    assert found.shape == (1, 3, 1, 160, 160)
-    assert torch.isfinite(found[..., 20:-20, 20:-20]).all()
+    untrained = forecast(net, moving_texture(1, 1, scans), 3)
+    assert untrained.shape == (1, 3, 1, 160, 160)
+    assert torch.isfinite(untrained[..., 20:-20, 20:-20]).all()
     with torch.no_grad():
         net.head.maps.weight.normal_(std=0.3)
-    assert not torch.equal(forecast(net, moving_texture(1, 1, scans), 3), found)  # it has its say
+    assert not torch.equal(forecast(net, moving_texture(1, 1, scans), 3), untrained)
 
 
 def test_training_reaches_maps_correction_and_encoder():
     net = network().train()
     context = moving_texture(1, 2, 8)
     rain, observed = SCALING.normalise(context)
-    for _ in range(2):  # behind zero weights there is no gradient in the first step
+    for _ in range(2):  # zero weights stop the gradient of the encoder in the first step
         out = net(rain[:, :4], observed[:, :4], 4)
         reached = ~torch.isneginf(out)
         (out - rain[:, 4:])[reached].abs().mean().backward()
@@ -126,28 +128,29 @@ def test_training_reaches_maps_correction_and_encoder():
         assert net.get_parameter(name).grad.abs().sum() > 0, name
 
 
-def test_an_ensemble_has_members_on_one_motion():
+def test_members_differ_and_end_nearly_at_the_same_edge():
     net = network(noise_channels=2)
     with torch.no_grad():
         net.head.maps.weight.normal_(std=0.1)
     noise = [torch.randn(1, 3, *shape) for shape in net.noise_shapes(60, 44)]
-    found = forecast(net, moving_texture(1, 1, 4)[..., :60, :44], 2, noise)
-    assert found.shape == (1, 3, 2, 1, 60, 44)
-    assert (torch.isnan(found).all(dim=1) == torch.isnan(found).any(dim=1)).float().mean() > 0.95
-    assert found.nan_to_num().std(dim=1).max() > 0
+    members = forecast(net, moving_texture(1, 1, 4)[..., :60, :44], 2, noise)
+    assert members.shape == (1, 3, 2, 1, 60, 44)
+    is_missing = torch.isnan(members)
+    assert (is_missing.all(dim=1) == is_missing.any(dim=1)).float().mean() > 0.95
+    assert members.nan_to_num().std(dim=1).max() > 0
 
 
-def test_what_one_member_cannot_forecast_counts_for_none():
-    """Each member has its own correction of the motion, and so its own reach."""
+def test_a_pixel_that_one_member_cannot_forecast_is_left_out_for_all_members():
+    """Each member has its own correction of the motion, and so its own edge."""
     torch.manual_seed(0)
     members, target = torch.rand(1, 3, 2, 1, 4, 4), torch.rand(1, 2, 1, 4, 4)
     members[:, 1, :, :, :, 0] = -torch.inf
     everywhere = torch.ones_like(target)
-    found = loss_sums(members, target, target, everywhere, CrpsConfig())
+    sums = loss_sums(members, target, target, everywhere, CrpsConfig())
     within = (x[..., 1:] for x in (members, target, target, everywhere))
     expected = loss_sums(*within, CrpsConfig())
-    assert found.divisors.item() == expected.divisors.item() == 2 * 4 * 3
-    assert found.totals.item() == pytest.approx(expected.totals.item())
+    assert sums.divisors.item() == expected.divisors.item() == 2 * 4 * 3
+    assert sums.totals.item() == pytest.approx(expected.totals.item())
 
 
 @pytest.mark.parametrize(
@@ -175,5 +178,5 @@ def test_it_trains_and_is_rebuilt_from_checkpoint_and_weights(tmp_path, changes,
     for name in ("model.ckpt", "model.safetensors"):
         rebuilt, _ = load_nowcaster(tmp_path / name)
         assert rebuilt.network.config.head == "advection"
-        found = rebuilt(batch.context, 5, noise)
-        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+        again = rebuilt(batch.context, 5, noise)
+        torch.testing.assert_close(again, expected, rtol=0, atol=0, equal_nan=True)
