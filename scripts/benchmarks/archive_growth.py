@@ -1,4 +1,4 @@
-"""What one operational append costs as an archive grows, and what appends leave on disk."""
+"""Cost of one operational append in archives of growing length, and bytes left on disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ APPENDS = 25
 
 
 class Radar:
-    """Scans with some rain, of which no two neighbours are alike."""
+    """Scans with some rain; two consecutive scans always differ."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
@@ -42,7 +42,7 @@ class Radar:
         self._codes = np.where(wet, rng.integers(1, 255, wet.shape), 0).astype(np.uint8)
 
     def scan(self, index: int) -> StoredScan:
-        """The scan of a time step, from a file named as operational ones are."""
+        """The scan of a time step, from a file with an operational name."""
         when = START + index * STEP
         source = f"/data/radar/{when:%Y/%m/%d}/composite_{when:%Y%m%d%H%M}.nc"
         codes = self._codes[index % len(self._codes)]
@@ -54,7 +54,7 @@ def writer(path: Path) -> ArchiveWriter:
 
 
 def bulk(path: Path, radar: Radar, count: int) -> float:
-    """Write an archive in large commits; seconds."""
+    """Write an archive in large commits; returns seconds."""
     began = time.perf_counter()
     into = writer(path)
     for first in range(0, count, 10_000):
@@ -64,7 +64,7 @@ def bulk(path: Path, radar: Radar, count: int) -> float:
 
 
 def append(path: Path, radar: Radar, index: int) -> float:
-    """One pass as of a scheduled job with one new file: open, look, write, commit; seconds."""
+    """One scheduled pass with one new file: open, look, write, commit; returns seconds."""
     began = time.perf_counter()
     into = writer(path)
     archive = into.archive()
@@ -77,7 +77,7 @@ def append(path: Path, radar: Radar, index: int) -> float:
 
 
 def opened(path: Path) -> float:
-    """Open for training: which scans there are, and the rain of all blocks; seconds."""
+    """Open for training: read the status and the rain of all blocks; returns seconds."""
     began = time.perf_counter()
     archive = Archive.open(path)
     archive.block_statistics("rain_rate", archive.status == 1)
@@ -85,7 +85,7 @@ def opened(path: Path) -> float:
 
 
 def growth(folder: Path, radar: Radar, steps: list[int]) -> list[dict[str, Any]]:
-    """Cost of one append by the archive's length; appends take turns, so that noise does, too."""
+    """Cost of one append for each archive length; the lengths take turns, so noise hits all alike."""
     paths = {count: folder / f"growth-{count}" for count in steps}
     seconds = {count: bulk(path, radar, count) for count, path in paths.items()}
     appends: dict[int, list[float]] = {count: [] for count in steps}
@@ -107,7 +107,7 @@ def growth(folder: Path, radar: Radar, steps: list[int]) -> list[dict[str, Any]]
 
 
 def on_disk(folder: Path, radar: Radar, count: int) -> list[dict[str, Any]]:
-    """Bytes on disk of the same scans, appended one by one and written at once."""
+    """Bytes on disk of the same scans: appended one by one, and written at once."""
     logging.getLogger("squall").setLevel(logging.INFO)
     singly, at_once = folder / "singly", folder / "at-once"
     for index in tracked(range(count), "single appends", count):

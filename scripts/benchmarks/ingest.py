@@ -1,4 +1,4 @@
-"""Ingestion against what a user writes first, against the bare libraries, and its memory.
+"""Speed of ingestion beside `open_mfdataset` and beside the bare libraries, and its memory.
 
 Every contender reads the same files, copies of a network's archive shifted in time, on the same
 cores, one after the other. Starting Dask's processes is part of Squall's time.
@@ -48,7 +48,7 @@ def configuration(network: str) -> RadarNetworkConfig:
 
 
 def copies(network: str, folder: Path, count: int) -> list[str]:
-    """Files of a network, repeated every eight hours until there are enough."""
+    """Files of a network, repeated every eight hours up to the number wanted."""
     (pattern,) = configuration(network).source
     originals = [file.address for file in find_files([str(ROOT / pattern)])]
     if not originals:
@@ -66,7 +66,7 @@ def copies(network: str, folder: Path, count: int) -> list[str]:
                 unit = pd.Timedelta(1, file["time"].units.split()[0])
                 file["time"][0] = file["time"][0] + shift // unit
             made.append(str(path))
-    for path_ in made:  # every contender finds the files in memory
+    for path_ in made:  # so that all contenders read files from the page cache
         Path(path_).read_bytes()
     return made
 
@@ -75,7 +75,7 @@ def copies(network: str, folder: Path, count: int) -> list[str]:
 
 
 def naive(files: list[str], out: Path, variable: str) -> None:
-    """What a user writes first."""
+    """The obvious code of a user: `open_mfdataset` and `to_zarr`."""
     warnings.simplefilter("ignore")
     with xr.open_mfdataset(files, combine="nested", concat_dim="time") as dataset:
         field = dataset[[variable]].astype("float32")
@@ -108,7 +108,7 @@ def floor(files: list[str], archive: Archive, variable: str) -> float:
     (stored,) = archive.codes.compressors
     codec = numcodecs.Zstd(stored.level, checksum=stored.checksum)
     cores = os.cpu_count() or 1
-    context = multiprocessing.get_context("fork")  # the blocks are there without being sent
+    context = multiprocessing.get_context("fork")  # forked processes share the blocks
     with context.Pool(cores) as pool:
         pool.map(partial(read_bare, variable=variable), files[:cores])
         began = time.perf_counter()
@@ -130,7 +130,7 @@ def compress_bare(index: int, codec: Any) -> int:
 
 
 def speed(network: str, folder: Path, count: int, rounds: int) -> dict[str, Any]:
-    """Scans per second; the contenders take turns, and the best of each counts."""
+    """Scans per second; the contenders take turns, and the best round of each counts."""
     variable = configuration(network).variable
     files = copies(network, folder / f"files-{network}", count)
     best: dict[str, float] = {}
@@ -157,7 +157,7 @@ def speed(network: str, folder: Path, count: int, rounds: int) -> dict[str, Any]
 
 
 def in_a_process(run: Callable[[], None]) -> float:
-    """Seconds of a call in a process of its own, which has imported everything."""
+    """Seconds of a call in a new process, imports not included."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_timed, args=(run, theirs))
@@ -178,7 +178,7 @@ def _timed(run: Callable[[], None], answer: Any) -> None:
 
 
 def memory(folder: Path) -> list[dict[str, Any]]:
-    """Peak memory of the whole family of processes, for few and for many scans."""
+    """Peak memory of a process with its children, for few and for many scans."""
     most = max(MEMORY_SCANS)
     radar = SyntheticConfig(hours=most * 5 / 60, size=512, missing_fraction=0.0)
     files = [str(path) for path in synth(SynthConfig(out=folder / "synthetic", radar=radar))]
@@ -196,7 +196,7 @@ def memory(folder: Path) -> list[dict[str, Any]]:
 
 
 def peak_memory(command: list[str]) -> int:
-    """Most resident memory of a command and its children together, sampled 20 times a second."""
+    """Peak resident memory of a command with its children, sampled 20 times a second."""
     process = subprocess.Popen(command)
     family = psutil.Process(process.pid)
     peak = 0

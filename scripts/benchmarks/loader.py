@@ -1,4 +1,4 @@
-"""The training loader against those that people use, and the ways to read a chunk.
+"""Speed of the training loader beside other loaders, and ways to read a chunk.
 
 Measured are batches of eight windows of 24 × 256 × 256 pixels from real KNMI and FMI scans, which
 are repeated in time to ``--gib`` of codes and lie in the page cache. Contenders with the same
@@ -48,7 +48,7 @@ LOADER = Path(__file__).with_name("loader_contender.py")
 
 
 class Contender:
-    """A loader in its process, waiting for its turn; the best turns are kept."""
+    """A loader in its process, waiting for its turn; the best turn counts."""
 
     def __init__(self, label: str, python: str, name: str, options: dict[str, Any]) -> None:
         self.label, self.workers = label, options["workers"]
@@ -102,7 +102,7 @@ class Contender:
         return psutil.Process(self.process.pid)
 
     def _used(self) -> tuple[float, float]:
-        """CPU seconds and bytes read so far, of the process and its workers."""
+        """CPU seconds and bytes read so far by the process and its workers."""
         family = [self._root(), *self._root().children(recursive=True)]
         times = [process.cpu_times() for process in family]
         return (
@@ -114,7 +114,7 @@ class Contender:
 def compare(
     stores: dict[str, Any], workers: int, arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Rows of all loaders with so many workers; ratios are to mlcast, or else the plain one."""
+    """Rows of all loaders with a number of workers; ratios are to mlcast, or to the plain loader."""
     options = stores | {"workers": workers}
     mlcast = arguments.mlcast_python
     contenders = []
@@ -136,7 +136,7 @@ def compare(
 
 
 def floor(reference: float) -> dict[str, Any]:
-    """Copies of one window's codes out of a larger array."""
+    """Speed of copying the codes of one window from a larger array."""
     box = np.random.default_rng(0).integers(0, 256, [2 * side for side in WINDOW], dtype=np.uint8)
     window = np.empty(WINDOW, dtype=np.uint8)
     best = float("inf")

@@ -1,4 +1,4 @@
-"""One loader of the benchmark in a process of its own, since each wants its own environment.
+"""One loader of the benchmark in its own process, because each loader needs its own environment.
 
 Started by ``loader.py`` as ``PYTHON loader_contender.py NAME OPTIONS`` (JSON). Prints
 how long the first batch took, then for every line with a number on standard input iterates for so
@@ -20,11 +20,11 @@ import xarray as xr
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 CONTEXT, LEAD_TIMES, CROP, BATCH = 12, 12, 256, 8
-ENDLESS = 96_000  # samples of an epoch: more than is measured
+ENDLESS = 96_000  # samples of an epoch: more than the benchmark reads
 
 
 class PlainWindows(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """What a user writes first: `isel` of a random window, normalised with NumPy."""
+    """The obvious code of a user: `isel` of a random window, normalised with NumPy."""
 
     def __init__(self, store: str, samples: int) -> None:
         self._store, self._samples = store, samples
@@ -36,7 +36,7 @@ class PlainWindows(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return self._samples
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        if self._field is None:  # in the worker: an open store does not outlive a fork
+        if self._field is None:  # opened in the worker: an open store does not work after a fork
             self._field = xr.open_zarr(self._store)["rainfall_rate"]
         rng = np.random.default_rng(index)
         sides = (CONTEXT + LEAD_TIMES, CROP, CROP)
@@ -62,7 +62,7 @@ def plain(options: dict[str, Any]) -> Iterator[Any]:
 
 
 def mlcast(options: dict[str, Any]) -> Iterator[Any]:
-    """mlcast's random windows, with the mask and the augmentation that its training has."""
+    """mlcast's random windows, with the mask and augmentation of its training."""
     from mlcast.data.source_data_datasets import (  # type: ignore[import-not-found]
         SourceDataRandomSamplingDataset,
     )
@@ -85,7 +85,7 @@ def mlcast(options: dict[str, Any]) -> Iterator[Any]:
 
 
 def squall(options: dict[str, Any]) -> Iterator[Any]:
-    """Squall's training loader; with ``decoded`` its batches turned and decoded on this CPU."""
+    """Squall's training loader; with ``decoded`` this CPU turns and decodes the batches."""
     from squall.datasets.training.config import DataConfig
     from squall.datasets.training.datamodule import RainDataModule
 
@@ -107,7 +107,7 @@ def squall(options: dict[str, Any]) -> Iterator[Any]:
 
 
 def _shares(options: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """Each store with its part of the samples, by its number of scans."""
+    """The stores with their shares of the samples, proportional to their numbers of scans."""
     whole = sum(options["scans"])
     for store, scans in zip(options["stores"], options["scans"], strict=True):
         yield store, ENDLESS * scans // whole
@@ -139,7 +139,9 @@ def main() -> None:
     next(batches)
     print(json.dumps({"start [s]": time.perf_counter() - began}), flush=True)
     for line in sys.stdin:
-        for _ in range(2 * options["workers"]):  # made while others were measured
+        for _ in range(
+            2 * options["workers"]
+        ):  # batches that were read during the turns of other loaders
             next(batches)
         began, count = time.perf_counter(), 0
         while time.perf_counter() - began < float(line):

@@ -1,4 +1,4 @@
-"""The stores that the loader's benchmark reads: real scans, repeated in time to some GB.
+"""Stores for the loader's benchmark: real scans, repeated in time up to some GB.
 
 Owns making them, in the archive's layout and in those that it is compared with.
 """
@@ -30,12 +30,12 @@ COMMIT_SCANS = 20 * TIME_CHUNK
 
 
 def archives(folder: Path, gib: float) -> list[str]:
-    """Addresses of one archive a network, ``gib`` of codes together, made where not yet there."""
+    """Addresses of one archive for each network, ``gib`` of codes in total; missing ones are made."""
     return [str(_repeated(network, folder, gib / len(NETWORKS))) for network in NETWORKS]
 
 
 def _repeated(network: str, folder: Path, gib: float) -> Path:
-    """The network's real scans over and over, without a gap in time."""
+    """The network's real scans, repeated without a gap in time."""
     path = folder / f"{network}-{gib:g}"
     if path.exists():
         return path
@@ -65,7 +65,7 @@ def _repeated(network: str, folder: Path, gib: float) -> Path:
 
 
 def plain_copy(archive: Archive, scans: int) -> Path:
-    """The first scans' codes as a plain Zarr array with the archive's chunks and codec."""
+    """The codes of the first scans as a plain Zarr array with the archive's chunks and codec."""
     path = Path(f"{archive.address}-plain.zarr")
     if path.exists():
         return path
@@ -85,7 +85,7 @@ def plain_copy(archive: Archive, scans: int) -> Path:
 
 
 def float_store(address: str) -> str:
-    """The archive as a store of the MLCast convention: float32, one chunk a scan."""
+    """The archive as a store of the MLCast convention: float32, one chunk for each scan."""
     path = f"{address}-mlcast.zarr"
     if not Path(path).exists():
         export(ExportConfig(archive=address, out=path, license="CC-BY-4.0"))

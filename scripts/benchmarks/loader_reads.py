@@ -23,8 +23,8 @@ from zarr.core.buffer import default_buffer_prototype
 
 from squall.datasets.archive.archive import Archive
 
-SCANS = 1920  # of each archive that are copied and read, at most
-PLACES = {1: 40, 2: 8}  # blocks to read, by chunks of a side
+SCANS = 1920  # most scans of an archive to copy and read
+PLACES = {1: 40, 2: 8}  # number of blocks to read, by their side in chunks
 ROUNDS = 5
 
 Chunk = tuple[int, int, int]
@@ -32,7 +32,7 @@ Box = tuple[slice, slice, slice]
 
 
 def reads(archives: list[Archive]) -> list[dict[str, Any]]:
-    """One row a way to read: ms per chunk, by archive and by chunks read at a time."""
+    """One row for each way to read: ms per chunk, by archive and by chunks read at a time."""
     best: dict[str, dict[str, float]] = {}
     for archive in archives:
         plain = plain_copy(archive, min(SCANS, archive.codes.shape[0]))
@@ -47,7 +47,7 @@ def reads(archives: list[Archive]) -> list[dict[str, Any]]:
 
 
 def _places(archive: Archive, side: int) -> list[Chunk]:
-    """First chunks of blocks that lie wholly in the scans copied."""
+    """First chunks of blocks that lie completely in the copied scans."""
     rng = np.random.default_rng(0)
     scans = min(SCANS, archive.codes.shape[0])
     whole = [
@@ -136,7 +136,7 @@ def _box(block: list[Chunk], sizes: tuple[int, ...]) -> Box:
 
 
 def _stored(codes: zarr.Array[Any], block: list[Chunk]) -> list[Any]:
-    """Compressed bytes of chunks, asked for together."""
+    """Compressed bytes of several chunks, requested together."""
     store, metadata = codes.store_path, codes.metadata
 
     async def all_of() -> list[Any]:

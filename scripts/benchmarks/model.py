@@ -1,4 +1,4 @@
-"""Inference and training step of the network against the same from plain six-convolution cells."""
+"""Inference and training step of the network beside one of plain six-convolution cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MATRIX_SIDE = 8192
 
 
 class PlainCell(nn.Module):
-    """The formula as it stands: six convolutions at each step."""
+    """The cell as in its formula: six convolutions at each step."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -41,14 +41,16 @@ class PlainCell(nn.Module):
 
 
 class PlainNetwork(EncoderForecaster):
-    """The same network written plainly: one scan after the other through all layers, zeros as the
-    input of the forecaster's top, no care for memory layout."""
+    """The same network in simple code: scans pass all layers in sequence, the top layer of the
+    forecaster gets zeros, and the memory layout is torch's default."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
         self.encoders = nn.ModuleList(PlainCell(c) for c in config.channels)
         self.forecasters = nn.ModuleList(PlainCell(c) for c in config.channels)
-        nn.init.normal_(self.head.out.weight, std=0.1)  # an untrained head hides all differences
+        nn.init.normal_(
+            self.head.out.weight, std=0.1
+        )  # the output of an untrained head is zero and would hide differences
         self.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
     def forward(
@@ -77,7 +79,7 @@ class PlainNetwork(EncoderForecaster):
 
 
 class Contestant:
-    """One way to run the network, timed over rounds that take turns with the others'."""
+    """One way to run the network; rounds of all ways take turns."""
 
     def __init__(self, name: str, network: nn.Module, device: torch.device, *, bf16: bool) -> None:
         self.name, self.network, self.device, self.bf16 = name, network, device, bf16
@@ -98,7 +100,7 @@ class Contestant:
         self.optimiser.zero_grad()
 
     def time(self, what: str, run: Callable[[Tensor, Tensor], object], *fields: Tensor) -> None:
-        """Run once; the best of all times so far counts."""
+        """Run once and keep the best time."""
         on_gpu = self.device.type == "cuda"
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
@@ -143,7 +145,7 @@ def flops(network: EncoderForecaster, rain: Tensor, observed: Tensor) -> dict[st
 
 
 def matrix_product_tflops(device: torch.device) -> float:
-    """What the card reaches in a large bfloat16 matrix product, TFLOP/s."""
+    """Speed of the GPU in a large bfloat16 matrix product, TFLOP/s."""
     a, b = torch.randn(2, MATRIX_SIDE, MATRIX_SIDE, device=device, dtype=torch.bfloat16)
     best = float("inf")
     for _ in range(20):
@@ -157,10 +159,10 @@ def matrix_product_tflops(device: torch.device) -> float:
 
 
 def measure(contestants: list[Contestant], rain: Tensor, observed: Tensor, rounds: int) -> None:
-    """Check that all agree, then time them, taking turns."""
+    """Check that all contestants agree, then time them by turns."""
 
     def forecast(contestant: Contestant) -> Tensor:
-        # a GPU convolves float32 with the 10 bits of TF32 unless it is told not to
+        # by default a GPU convolves float32 with the 10 bits of TF32
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return contestant.infer(rain, observed)
 
@@ -169,7 +171,7 @@ def measure(contestants: list[Contestant], rain: Tensor, observed: Tensor, round
         found = forecast(other)
         tolerance = 0.05 if other.bf16 else 1e-4
         torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=tolerance)
-        other.train(rain, observed)  # compiles what is to be compiled
+        other.train(rain, observed)  # compiled networks compile here
     contestants[0].train(rain, observed)
     for _ in range(rounds):
         for each in contestants:

@@ -58,7 +58,7 @@ def _synthetic(folder: Path) -> Path:
 
 
 def _train(archive: Path, out: Path, processes: int) -> tuple[float, float]:
-    """Samples per second and share of the time waiting for data, of the second epoch."""
+    """Samples per second and share of time waiting for data in the second epoch."""
     _squall(
         *("train", ROOT / "configs" / "experiments" / "small.yaml"),
         *("--archive", archive, "--out", out, "trainer.accelerator=cpu"),

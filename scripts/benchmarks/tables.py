@@ -1,4 +1,4 @@
-"""Printing and keeping the numbers of the benchmarks."""
+"""Prints the numbers of a benchmark as a table and writes them as JSON."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def _text(value: Any) -> str:
 
 
 def keep(arguments: Namespace, results: Mapping[str, Any]) -> None:
-    """Write the numbers with what they were measured on, if the user wants them."""
+    """Write the numbers and the machine that they were measured on, with ``--json``."""
     if arguments.json is not None:
         machine = {"cores": os.cpu_count(), "machine": platform.machine()}
         about = {"squall_version": __version__, "written": now_utc(), **machine}
