@@ -85,7 +85,7 @@ def opened(path: Path) -> float:
 
 
 def growth(folder: Path, radar: Radar, steps: list[int]) -> list[dict[str, Any]]:
-    """Cost of one append for each archive length; the lengths take turns, so noise hits all alike."""
+    """Cost of one append for each archive length; the lengths take turns."""
     paths = {count: folder / f"growth-{count}" for count in steps}
     seconds = {count: bulk(path, radar, count) for count, path in paths.items()}
     appends: dict[int, list[float]] = {count: [] for count in steps}

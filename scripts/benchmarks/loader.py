@@ -114,7 +114,7 @@ class Contender:
 def compare(
     stores: dict[str, Any], workers: int, arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Rows of all loaders with a number of workers; ratios are to mlcast, or to the plain loader."""
+    """Rows of all loaders with a number of workers; ratios are to mlcast or to the plain one."""
     options = stores | {"workers": workers}
     mlcast = arguments.mlcast_python
     contenders = []

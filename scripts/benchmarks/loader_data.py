@@ -30,7 +30,7 @@ COMMIT_SCANS = 20 * TIME_CHUNK
 
 
 def archives(folder: Path, gib: float) -> list[str]:
-    """Addresses of one archive for each network, ``gib`` of codes in total; missing ones are made."""
+    """Addresses of one archive for each network, ``gib`` of codes in total; makes missing ones."""
     return [str(_repeated(network, folder, gib / len(NETWORKS))) for network in NETWORKS]
 
 
