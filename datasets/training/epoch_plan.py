@@ -1,8 +1,8 @@
 """The order of an epoch's samples, the same for any number of ranks and workers.
 
-Samples come in groups that are cut from one read of the archive. The order scatters a group over
-batches that one worker of one rank makes, so that each read is decoded once and every batch is a
-mixture of many places: a shuffle buffer that is a formula. Pure index arithmetic.
+The samples of a group are cut from one read of the archive. The order spreads a group over many
+batches of one worker of one rank. So each read is decoded once, and every batch mixes samples of
+many places. It does what a shuffle buffer does, with a formula. Pure index arithmetic.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 SPAN = 12
-"""Batches between two samples of a group. Batches go to workers in turn, so a group stays with one
-worker where the number of workers divides the span."""
+"""Batches between two samples of a group. Batches go to the workers in rotation, so a group stays
+with one worker if the number of workers divides the span."""
 
 Integers = npt.NDArray[np.int64]
 
 
 class EpochOrder(NamedTuple):
-    """The samples of an epoch in their order, a global batch after the other.
+    """The samples of an epoch in their order, one global batch after another.
 
     A sample's number is ``group * per_group + member``.
     """
@@ -28,16 +28,17 @@ class EpochOrder(NamedTuple):
     group: Integers
     member: Integers
     end: Integers
-    """the members up to here (exclusive) come later in the same lane: read them together"""
+    """the members from ``member`` to this one (exclusive) belong to one lane: read them together"""
 
 
 def epoch_order(samples: int, per_group: int, global_batch: int) -> EpochOrder:
-    """Every sample once.
+    """Return an order that has every sample once.
 
-    Place q is lane ``q % global_batch`` of batch ``q // global_batch``. The places of one lane in
-    every `SPAN`-th batch are a chain, which takes as many whole groups as fit in; what is left of
-    the chains shares the last groups. Lanes begin with different members, so that new reads spread
-    evenly over the batches. An epoch shorter than ``SPAN * per_group`` batches shares fewer reads.
+    Position q of the order is lane ``q % global_batch`` of batch ``q // global_batch``. A chain
+    has the positions of one lane in every `SPAN`-th batch. A chain takes as many whole groups as
+    fit into it; the remaining positions of all chains share the last groups. Lanes begin with
+    different members, so that new reads spread evenly over the batches. In an epoch shorter than
+    ``SPAN * per_group`` batches fewer samples share a read.
 
     Parameters
     ----------
@@ -60,6 +61,6 @@ def epoch_order(samples: int, per_group: int, global_batch: int) -> EpochOrder:
         link < whole, first_group[chain] * per_group + link, first_rest[chain] + link - whole
     )
     group, member = np.divmod(number, per_group)
-    # a chain is begun at `shift`, and the links before it come last
+    # a chain begins at link `shift`; the links before it come at its end
     to_come = np.where(link < shift, shift, np.where(link < whole, whole, length)) - link
     return EpochOrder(group, member, np.minimum(member + to_come, per_group))

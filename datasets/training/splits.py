@@ -1,6 +1,6 @@
-"""Which times train, validate and test: whole blocks of days, or named periods.
+"""Which times are for training, validation and test: whole blocks of days, or named periods.
 
-Pure arithmetic on the time axis; reads nothing.
+Pure arithmetic on the time axis; reads no file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Period(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    start: Annotated[str, BeforeValidator(str)]  # YAML makes a date of one without quotes
+    start: Annotated[str, BeforeValidator(str)]  # without quotes, YAML reads a date
     end: Annotated[str, BeforeValidator(str)]
 
     @model_validator(mode="after")
@@ -32,15 +32,16 @@ class Period(BaseModel):
         return self
 
     def contains(self, times: pd.DatetimeIndex) -> Bools:
-        """(time,) which times lie in the period."""
+        """(time,) whether each time is in the period."""
         return np.asarray((times >= parse_time(self.start)) & (times < parse_time(self.end)))
 
 
 class DayBlocks(BaseModel):
-    """Whole blocks of days dealt to the splits, evenly over the seasons.
+    """Whole blocks of days for each split, spread evenly over the seasons.
 
-    Block number k, counted from 1970, goes by the fractional part of k times the golden ratio: a
-    day's split depends on nothing else and stays the same while the archive grows.
+    Block number k, counted from 1970, has the fraction ``k * golden ratio mod 1``. It is a test
+    block if the fraction is below ``test``, a validation block if it is below ``test +
+    validation``, and a training block otherwise. So a day keeps its split while the archive grows.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,14 +59,15 @@ class DayBlocks(BaseModel):
         return self
 
     def regions(self, times: pd.DatetimeIndex) -> tuple[Bools, Bools]:
-        """(time,) which times validate and which test."""
+        """Return (time,) which times are for validation, and which for test."""
         block = (times - pd.Timestamp(0)) // pd.Timedelta(days=self.days)
-        place = np.asarray(block, dtype=np.float64) * GOLDEN_RATIO % 1
-        return (place >= self.test) & (place < self.test + self.validation), place < self.test
+        fraction = np.asarray(block, dtype=np.float64) * GOLDEN_RATIO % 1
+        test = fraction < self.test
+        return ~test & (fraction < self.test + self.validation), test
 
 
 class Regions(NamedTuple):
-    """(time,) parts of a time axis, disjoint."""
+    """(time,) disjoint parts of a time axis."""
 
     training: Bools
     validation: Bools
@@ -73,12 +75,12 @@ class Regions(NamedTuple):
 
 
 class SplitConfig(BaseModel):
-    """Which part of the time axis is for training, validation and nothing at all (test)."""
+    """Which parts of the time axis are for training, for validation and for test."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     days: DayBlocks | None = Field(
-        default=None, description="deal whole blocks of days, for archives of weeks and more"
+        default=None, description="split by whole blocks of days, for archives of weeks and more"
     )
     validation: tuple[Period, ...] = Field(default=(), description="periods to validate on")
     test: tuple[Period, ...] = Field(
@@ -88,16 +90,16 @@ class SplitConfig(BaseModel):
         default=0.2,
         ge=0,
         lt=1,
-        description="the last share of an archive's scans validates, where no period above lies "
-        "in the archive and no blocks of days are dealt; 0, and no period: trains without "
-        "validation on all that is not test",
+        description="share of an archive's scans, the last ones, that are for validation if the "
+        "archive has no period above and there are no blocks of days. 0 without a period: no "
+        "validation, and training on all times that are not for test",
     )
     guard_minutes: float = Field(
         default=30.0,
         ge=0,
         le=365 * 24 * 60,
         allow_inf_nan=False,
-        description="training keeps this distance from validation and test, for rain lasts [min]",
+        description="time between training and the other splits, because rain lasts [min]",
     )
 
     @model_validator(mode="after")
@@ -108,15 +110,18 @@ class SplitConfig(BaseModel):
 
     @property
     def validates(self) -> bool:
-        """Whether anything is to be validated on, in archives that have it."""
+        """Whether the split has validation times, in an archive that reaches them."""
         if self.days:
             return self.days.validation > 0
         return bool(self.validation) or self.validation_fraction > 0
 
     def regions(self, times: pd.DatetimeIndex, ok: Bools) -> Regions:
-        """Parts of a regular time axis for training, validation and test.
+        """Return the parts of a regular time axis for training, validation and test.
 
-        ``ok`` says which times hold a good scan; shares are counted in those.
+        Parameters
+        ----------
+        times : of the axis.
+        ok : (time,) which times have a good scan; `validation_fraction` counts these.
         """
         if self.days:
             validation, test = self.days.regions(times)
@@ -131,7 +136,7 @@ class SplitConfig(BaseModel):
         return Regions(~self._near(validation | test, times), validation, test)
 
     def _near(self, held_out: Bools, times: pd.DatetimeIndex) -> Bools:
-        """What is held out, and the guard on both sides."""
+        """(time,) which times are held out, or within the guard time of such a time."""
         if times.size < 2:
             return held_out
         guard = int(np.ceil(pd.Timedelta(minutes=self.guard_minutes) / (times[1] - times[0])))

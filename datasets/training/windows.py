@@ -1,7 +1,6 @@
-"""Which windows an archive holds, and which of them to take: pure index arithmetic.
+"""Finds the windows of an archive and draws crops that prefer rain: pure index arithmetic.
 
-Owns contiguity, importance sampling by rain and crop positions. Reads no frames: the archive's
-block statistics say where it rains.
+Reads no codes: the archive's block statistics say where it rains.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ Floats = npt.NDArray[np.float64]
 
 
 def window_starts(usable: Bools, length: int) -> Integers:
-    """Indices where ``length`` consecutive time steps are all usable."""
+    """Return the indices where ``length`` consecutive usable time steps start."""
     if usable.size < length:
         return np.zeros(0, dtype=np.int64)
-    broken = np.concatenate([[0], np.cumsum(~usable)])
-    return np.flatnonzero(broken[length:] == broken[:-length])
+    unusable_before = np.concatenate([[0], np.cumsum(~usable)])
+    return np.flatnonzero(unusable_before[length:] == unusable_before[:-length])
 
 
 def window_span(length: int, speed: int) -> int:
-    """Time steps from a window's first scan to its last, where it takes every ``speed``-th."""
+    """Return the time steps that a window covers if it takes every ``speed``-th scan."""
     return (length - 1) * speed + 1
 
 
 class Crop(NamedTuple):
-    """Where a sample lies: the time index of its first scan and its upper left pixel."""
+    """Position of a sample: the time index of its first scan, and its upper left pixel."""
 
     scan: int
     row: int
@@ -41,15 +40,16 @@ class Crop(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RainBlocks:
-    """Where and when it rains, block by block, of an archive's good scans.
+    """Rain of an archive's good scans, for blocks of pixels.
 
     Parameters
     ----------
     scans : (scan,) time index of each good scan, ascending.
-    score : (scan, block_y, block_x), ``1 - exp(-R / 1 mm h-1)`` of the block's mean rain rate,
-        times its observed share: 0..1.
+    score : (scan, block_y, block_x), from 0 to 1: the observed share of the block times
+        ``1 - exp(-R / 1 mm h-1)`` with its mean rain rate R.
     observed : (scan, block_y, block_x), share of observed pixels.
-    shape, block : pixels of the domain (H, W), of a block's side.
+    shape : pixels of the domain, (H, W).
+    block : pixels of a block's side.
     """
 
     scans: Integers
@@ -68,33 +68,38 @@ class RainBlocks:
         shape: tuple[int, int],
         block: int,
     ) -> RainBlocks:
-        """From block statistics as an archive keeps them, each (scan, block_y, block_x)."""
+        """Make them from an archive's block statistics, each (scan, block_y, block_x)."""
         score = observed_share * -np.expm1(-rain_mm_h)
-        half = np.float16  # years of blocks are held in memory
+        half = np.float16  # the blocks of years must fit in memory
         return cls(scans, score.astype(half), observed_share.astype(half), shape, block)
 
 
 class RainSampler:
-    """Draws windows and crops that prefer rain, several that lie close together at a time.
+    """Draws crops that prefer rain, several of one cell at a time.
 
-    A window has a probability proportional to ``1 + strength * score``, and a crop inside it the
-    same times its observed share; the score is the mean over the window's (the crop's) blocks,
-    scaled to mean 1, as in the importance sampling of Ravuri et al. (2021,
-    doi:10.1038/s41586-021-03854-z), here from the archive's block statistics.
+    A window is drawn with a probability proportional to ``1 + strength * score``. A crop of the
+    window is drawn with a probability proportional to ``(1 + strength * score) * observed share``.
+    The score is the mean over the blocks of the window (of the crop), scaled so that its mean over
+    all windows (all crops of the window) is 1. This is the importance sampling of Ravuri et al.
+    (2021, doi:10.1038/s41586-021-03854-z), from the archive's block statistics.
 
-    Crops come from one cell at a time: the windows that start in one chunk of time and lie, by
-    their upper left block, in one tile. They share the archive's chunks, so that these are read
-    and decoded once for all of them. The cell is drawn with the sum of its crops' probabilities,
-    and so every single crop has the probability above.
+    A cell has all crops whose windows start in one chunk of time and whose upper left blocks are
+    in one tile. These crops share chunks of the archive, which are read and decoded once for all
+    of them. A cell's probability is the sum of those of its crops, so the probability of a single
+    crop is as above.
 
     Parameters
     ----------
     blocks : the archive's rain.
-    starts : numbers of the good scans that windows to draw from start with, ascending.
+    starts : for each window, the number of its first scan among the good scans, ascending.
     length : scans of a window.
     crop : side of the crop, pixels; at most that of the domain.
-    strength : 0 draws evenly; 10 makes rain ten times as likely as its share.
-    cell : scans and pixels of a cell, those of the archive's chunks.
+    strength : 0 draws all windows with the same probability, larger values prefer rain.
+    cell : scans and pixels of a cell's side, those of the archive's chunks.
+
+    Attributes
+    ----------
+    rains : whether any window has rain.
     """
 
     def __init__(
@@ -109,7 +114,7 @@ class RainSampler:
     ) -> None:
         self._blocks, self._starts, self._length = blocks, starts, length
         self._crop, self._strength = crop, strength
-        self._tile = max(1, cell[1] // blocks.block)  # blocks of a tile's side
+        self._tile = max(1, cell[1] // blocks.block)  # side of a tile, in blocks
         per_scan = blocks.score.mean(axis=(1, 2), dtype=np.float64)
         sums = np.concatenate([[0.0], np.cumsum(per_scan)])
         score = sums[starts + length] - sums[starts]
@@ -120,9 +125,9 @@ class RainSampler:
         self._cumulated = np.cumsum(self._window_weights)
 
     def draw(self, rng: np.random.Generator, count: int = 1) -> list[Crop]:
-        """So many crops of one cell; the same generator state gives the same crops."""
-        drawn = np.searchsorted(self._cumulated, rng.random() * self._cumulated[-1], side="right")
-        chunk = int(np.searchsorted(self._chunk_ends, min(drawn, self._starts.size - 1), "right"))
+        """Draw ``count`` crops of one cell; the same generator state gives the same crops."""
+        window = np.searchsorted(self._cumulated, rng.random() * self._cumulated[-1], side="right")
+        chunk = int(np.searchsorted(self._chunk_ends, min(window, self._starts.size - 1), "right"))
         first = self._chunk_ends[chunk - 1] if chunk else 0
         windows = slice(first, self._chunk_ends[chunk])
         weights = self._crop_weights(windows)
@@ -144,7 +149,7 @@ class RainSampler:
         ]
 
     def _crop_weights(self, windows: slice) -> Floats:
-        """(window, block_y, block_x): probabilities of crops by their upper left block."""
+        """(window, block_y, block_x): the probability that a crop starts in this block."""
         starts = self._starts[windows]
         scans = slice(starts[0], starts[-1] + self._length)
         block, (height, width) = self._blocks.block, self._blocks.shape
@@ -156,7 +161,7 @@ class RainSampler:
             values = np.concatenate([np.zeros_like(values[:1]), values])
             offsets = starts - starts[0]
             boxes = _box_sums(values[offsets + self._length] - values[offsets], side)
-            return boxes[:, : offsets_y.size, : offsets_x.size]  # where a whole crop fits in
+            return boxes[:, : offsets_y.size, : offsets_x.size]  # where a whole crop fits
 
         rain = sums(self._blocks.score)
         weights = _weights(rain.reshape(starts.size, -1), self._strength).reshape(rain.shape)
@@ -166,26 +171,27 @@ class RainSampler:
 
 
 def _offsets(last: int, block: int) -> Integers:
-    """How many pixels from 0 to ``last`` each block holds; the last block is cut off."""
+    """Return how many of the pixels 0 to ``last`` are in each block; the last block is cut off."""
     first = np.arange(0, last + 1, block)
     return np.minimum(first + block, last + 1) - first
 
 
 def _choose(rng: np.random.Generator, weights: Floats, count: int) -> Integers:
+    """Draw ``count`` indices with probabilities proportional to ``weights``."""
     cumulated = np.cumsum(weights)
-    found = np.searchsorted(cumulated, rng.random(count) * cumulated[-1], side="right")
-    return np.minimum(found, weights.size - 1)
+    indices = np.searchsorted(cumulated, rng.random(count) * cumulated[-1], side="right")
+    return np.minimum(indices, weights.size - 1)
 
 
 def _weights(score: Floats, strength: float) -> Floats:
-    """Along the last dimension: proportional to 1 + strength * score scaled to mean 1."""
+    """Return 1 + strength * score / mean score, scaled to sum 1 along the last dimension."""
     mean = score.mean(axis=-1, keepdims=True)
     weights = 1 + strength * np.divide(score, mean, out=np.zeros_like(score), where=mean > 1e-12)
     return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
 def _box_sums(blocks: Floats, side: int) -> Floats:
-    """Sums over all boxes of ``side`` × ``side`` blocks of (…, y, x), by their upper left block."""
+    """(…, y, x): the sum over the box of ``side`` × ``side`` blocks that starts at each block."""
     side_y, side_x = min(side, blocks.shape[-2]), min(side, blocks.shape[-1])
     sums = np.pad(blocks.cumsum(axis=-2).cumsum(axis=-1), ((0, 0), (1, 0), (1, 0)))
     total = sums[..., side_y:, side_x:] - sums[..., :-side_y, side_x:]

@@ -1,4 +1,4 @@
-"""What a training run would be: configuration and data validated, nothing trained or written."""
+"""Checks configuration and data of a training run; trains and writes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from squall.pipeline.train.trainer import device_count, precision
 
 
 def check_training(experiment: ExperimentConfig) -> str:
-    """Validate configuration and data, and say what a run would take.
+    """Validate configuration and data, and describe the run and its memory.
 
     Raises
     ------
@@ -63,14 +63,14 @@ def check_training(experiment: ExperimentConfig) -> str:
     memory = step_memory(experiment, network)
     lines.append(
         f"memory      about {_size(memory.total)} on each device, {precision(trainer)}: "
-        f"activations {_size(memory.activations)}, batch {_size(memory.batch)}, weights and what "
-        f"belongs to them {_size(memory.total - memory.batch - memory.activations)}"
+        f"activations {_size(memory.activations)}, batch {_size(memory.batch)}, weights with "
+        f"optimiser {_size(memory.total - memory.batch - memory.activations)}"
     )
     return "\n".join(lines)
 
 
 def step_memory(experiment: ExperimentConfig, network: EncoderForecaster) -> MemoryEstimate:
-    """What one training step of an experiment with its network needs on each device."""
+    """Estimate the memory of a training step of the experiment on each device."""
     config, trainer = experiment.data, experiment.trainer
     return training_memory(
         network,

@@ -1,4 +1,4 @@
-"""When a run writes its checkpoints, and how: whole or not at all."""
+"""When a run writes its checkpoints, and how: completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from squall.pipeline.provenance import atomic_path
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Remembers what it wrote, the best score above all, in a run folder that was moved, too."""
+    """Remembers the checkpoints that it wrote and the best score, also if the run folder moved."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         assert self.dirpath is not None
         folder = Path(self.dirpath)
 
-        def here(path: str) -> str:
+        def in_folder(path: str) -> str:
             return str(folder / Path(path).name) if path else path
 
-        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        best = {in_folder(path): score for path, score in state_dict["best_k_models"].items()}
         moved: dict[str, Any] = {"dirpath": self.dirpath, "best_k_models": best}
         for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            moved[name] = here(state_dict[name])
+            moved[name] = in_folder(state_dict[name])
         super().load_state_dict(state_dict | moved)
 
 
 class LastCheckpoint(RunCheckpoint):
-    """Writes last.ckpt so that a run goes on from it exactly where it was.
+    """Writes last.ckpt, from which a run goes on exactly where it was.
 
-    Not after an epoch's last step, whose validation is still to come; nor after the validation of
-    a run that stops within an epoch, which `Watch` has saved before it.
+    It is not written after the last step of an epoch, because the validation follows. It is not
+    written after the validation of a run that stops within an epoch, because `Watch` has saved
+    that run before.
     """
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
@@ -51,10 +52,10 @@ class LastCheckpoint(RunCheckpoint):
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are there whole or not at all, whatever file system they lie on."""
+    """Writes checkpoints completely or not at all, on any file system."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        with atomic_path(Path(path)) as part:
-            torch.save(checkpoint, part)
+        with atomic_path(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)

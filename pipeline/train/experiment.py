@@ -1,4 +1,4 @@
-"""What a training run depends on: the configuration of an experiment."""
+"""The configuration of an experiment: everything that a training run depends on."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from squall.pipeline.train.trackers import TrackersConfig
 
 
 class TrainerConfig(BaseModel):
-    """How long, on what, when to save and when to stop."""
+    """Duration, devices, precision, and when to save and to stop."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_epochs: int = Field(default=30, gt=0)
     max_minutes: float | None = Field(
-        default=None, gt=0, description="stop after so long, whatever the epoch [min]"
+        default=None, gt=0, description="time limit of the run, also within an epoch [min]"
     )
     patience: int = Field(
         default=8, gt=0, description="epochs without a better validation loss before stopping"
@@ -39,8 +39,8 @@ class TrainerConfig(BaseModel):
         default=0.999,
         gt=0,
         lt=1,
-        description="of the moving average of the weights, which validates and is saved; it is "
-        "shorter in the first steps; null: none",
+        description="decay of the moving average of the weights, which validates and is saved; the "
+        "decay is smaller in the first steps; null: no average",
     )
     save_every_steps: int = Field(
         default=500, gt=0, description="optimiser steps between two writes of last.ckpt"
@@ -51,7 +51,7 @@ class TrainerConfig(BaseModel):
     )
     num_nodes: int = Field(default=1, gt=0)
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
-        default="auto", description="auto: bf16 on a GPU that has it, 32 bits elsewhere"
+        default="auto", description="auto: bf16 on a GPU that supports it, otherwise 32 bits"
     )
     compile: bool = Field(
         default=False, description="torch.compile the network; takes minutes before the first step"
@@ -82,12 +82,12 @@ class ExperimentConfig(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentConfig:
         if self.name in METHODS:
-            raise ValueError(f"name '{self.name}' is that of a method to compare with")
+            raise ValueError(f"name '{self.name}' belongs to a forecast method")
         stride = self.network.total_stride
         if self.data.crop % stride:
             raise ValueError(
-                f"data.crop {self.data.crop} must be a multiple of {stride}, the network's strides "
-                "multiplied"
+                f"data.crop {self.data.crop} must be a multiple of {stride}, the product of the "
+                "network's strides"
             )
         ensemble = self.network.noise_channels > 0
         if isinstance(self.loss, CrpsConfig) != ensemble:

@@ -1,6 +1,6 @@
-"""One small picture of a forecast beside what came, for the tracker of a training run.
+"""Draws a small picture of a forecast and the observation, for the trackers of a training run.
 
-Public: `forecast_picture`. Returns pixels and touches no file; colours are those of the maps.
+Returns pixels and writes no file. The colours are those of the maps.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ def forecast_picture(
     last_mm_h: NDArray,
     step_minutes: float | None = None,
 ) -> NDArray[np.uint8]:
-    """Draw up to six lead times: observed, forecast, and the forecast's error.
+    """Draw observation, forecast and error for up to six lead times.
 
-    The error is in dB, 10 log10(forecast / observed), where either is at least the first level of
-    the colour table, to which rates below are raised.
+    The error is ``10 log10(forecast / observed)`` in dB. Rates below the first level of the colour
+    table are raised to that level before.
 
     Parameters
     ----------
     observed_mm_h, forecast_mm_h : (L, H, W) rain rate, mm/h. NaN = not observed, not forecast.
-    last_mm_h : (H, W) or (1, H, W), the last scan that the forecast knows.
-    step_minutes : from one lead time to the next; without it leads are numbered.
+    last_mm_h : (H, W) or (1, H, W), the last scan of the context.
+    step_minutes : from one lead time to the next. None: the titles are numbers of lead times.
 
     Returns
     -------
     (rows, columns, 3) RGB.
     """
     leads, height, width = observed_mm_h.shape
-    shown = range(leads - 1, -1, -math.ceil(leads / COLUMNS))[::-1]
-    # panels of the grid's shape, but never so narrow that nothing can be seen
+    columns = range(leads - 1, -1, -math.ceil(leads / COLUMNS))[::-1]
+    # panels have the shape of the grid, but are not too narrow to see anything
     side_x, side_y = (PANEL_IN * max(0.4, side / max(height, width)) for side in (width, height))
     left, top, gap = 0.75, 0.3, 0.06
-    size_in = (left + (len(shown) + 1) * (side_x + gap) + 0.7, top + 3 * (side_y + gap) + 0.1)
+    size_in = (left + (len(columns) + 1) * (side_x + gap) + 0.7, top + 3 * (side_y + gap) + 0.1)
     figure = Figure(size_in, dpi=DPI, facecolor="white")
 
     def panel(row: int, column: int, pixels: NDArray[np.uint8]) -> Axes:
@@ -67,7 +67,7 @@ def forecast_picture(
     first = panel(0, 0, RAIN_SCALE.rgba(np.reshape(last_mm_h, (height, width))))
     first.set_title("last scan", size=8, pad=3)
     first.set_ylabel("observed", size=8)
-    for column, lead in enumerate(shown, start=1):
+    for column, lead in enumerate(columns, start=1):
         rows = (observed_mm_h[lead], forecast_mm_h[lead])
         top_panel = panel(0, column, RAIN_SCALE.rgba(rows[0]))
         number = lead + 1
@@ -99,7 +99,7 @@ def _add_bar(
     unit: str,
     extend: Literal["both", "max"],
 ) -> Colorbar:
-    """A colour bar with its left, bottom and height in inches."""
+    """Add a colour bar; ``place_in`` is its left, bottom and height in inches."""
     width, height = figure.get_size_inches()
     x, y, tall = place_in
     axes = figure.add_axes((x / width, y / height, 0.1 / width, tall / height))
@@ -111,7 +111,7 @@ def _add_bar(
 
 
 def _error_rgba(observed_mm_h: NDArray, forecast_mm_h: NDArray) -> NDArray[np.uint8]:
-    """Too wet is green-blue, too dry brown, agreement white; not observed as on the maps."""
+    """Too much rain is green-blue, too little brown; not observed has the colour of the maps."""
     floor = RAIN_SCALE.levels_mm_h[0]
     error_db = 10 * np.log10(np.maximum(forecast_mm_h, floor) / np.maximum(observed_mm_h, floor))
     colours = _error_colours().with_extremes(bad=RAIN_SCALE.no_radar)

@@ -15,10 +15,10 @@ log = logging.getLogger("squall.train")
 
 
 class EpochLines(pl.Callback):
-    """One plain line an epoch, on terminals and in log files alike.
+    """Writes one plain line for each epoch, on terminals and in log files.
 
-    Logs ``samples_per_s``, of all ranks together, and ``data_wait``, the share of the training
-    time in which this process waited for its next batch (a GPU may still be at work then).
+    Also logs ``samples_per_s`` of all ranks together, and ``data_wait``: the share of the training
+    time in which this process waited for its next batch. A GPU may be working meanwhile.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,8 @@ class EpochLines(pl.Callback):
         self._ended_at = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.on_train_epoch_start(trainer, pl_module)  # which a run that goes on has had before
+        # Lightning does not call this at the start of a run that is resumed within an epoch
+        self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._samples, self._waited_s, self._took_s = 0, 0.0, 0.0
@@ -61,13 +62,13 @@ class EpochLines(pl.Callback):
         }
         pl_module.log_dict(speed, sync_dist=True)
         values = trainer.callback_metrics
-        shown = ("train_loss", "val_loss", "val_csi", "val_csi_persistence")
+        names = ("train_loss", "val_loss", "val_csi", "val_csi_persistence")
         if trainer.is_global_zero:
             log.info(
                 "epoch %d of %d: %s; %.3g samples/s, %.1f %% of the time waiting for data",
                 trainer.current_epoch + 1,
                 trainer.max_epochs,
-                ", ".join(f"{name} {float(values[name]):.4f}" for name in shown if name in values),
+                ", ".join(f"{name} {float(values[name]):.4f}" for name in names if name in values),
                 speed["samples_per_s"],
                 100 * speed["data_wait"],
             )

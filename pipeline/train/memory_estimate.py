@@ -1,4 +1,4 @@
-"""What one training step needs of a device's memory, found without doing the step.
+"""Estimates the device memory of a training step without executing the step.
 
 Public: `MemoryEstimate`, `training_memory`.
 """
@@ -19,7 +19,7 @@ Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes on one device; what their names do not say stands at `training_memory`."""
+    """Bytes on one device, see `training_memory`."""
 
     weights: int
     gradients: int
@@ -44,25 +44,27 @@ def training_memory(
     bf16: bool,
     averaged: bool,
 ) -> MemoryEstimate:
-    """Add up what a training step with AdamW keeps at once.
+    """Add up the memory that a training step with AdamW uses at the same time.
 
-    The forward pass runs on tensors that have a shape and no data, and what autograd keeps for
-    the backward pass is counted, each storage once: exactly that of the same pass on the CPU,
-    with activation checkpointing and mixed precision as they are. A GPU's mixed precision differs
-    in a few operations. Not in it: the gradients of activations during the backward pass (one or
-    two layers' at a time), what checkpointing computes again (one step's), cuDNN's workspaces,
-    memory lost to fragmentation, and the CUDA context (some 0.5 GB).
+    The forward pass runs on tensors without data. The activations are the storages that autograd
+    keeps for the backward pass, each counted once. They are exactly those of the same pass on the
+    CPU, with activation checkpointing and mixed precision. A GPU's mixed precision differs in a
+    few operations.
+
+    Not included: the gradients of activations in the backward pass (one or two layers at a time),
+    activations that checkpointing recomputes (one step), cuDNN's workspaces, fragmentation, and
+    the CUDA context (about 0.5 GB).
 
     Parameters
     ----------
-    network : is not changed; on any device.
-    loss : from a copy of the network, the context (B, T, 1, H, W) and the target (B, L, 1, H, W),
-        both rain rate in mm/h, the loss whose gradient is taken. It must not look at values.
+    network : on any device. It is not changed.
+    loss : function of a copy of the network, the context (B, T, 1, H, W) and the target
+        (B, L, 1, H, W), both rain rate in mm/h. It must not read values of tensors.
     batch_size : samples on the device, B.
     context, lead_times : scans, T and L.
     crop : H and W [px].
-    bf16 : whether the forward pass is in mixed precision.
-    averaged : whether a moving average of the weights is kept.
+    bf16 : whether the forward pass uses mixed precision.
+    averaged : whether the run has a moving average of the weights.
     """
     weights = _bytes([*network.parameters(), *network.buffers()])
     trained = _bytes(p for p in network.parameters() if p.requires_grad)
@@ -86,7 +88,7 @@ def training_memory(
         for counted_already in (*like.parameters(), *like.buffers(), *rain):
             kept.pop(counted_already.untyped_storage(), None)
         activations = sum(saved.untyped_storage().nbytes() for saved in kept.values())
-        del result  # it holds what was counted until here, so that no storage took another's place
+        del result  # until here it keeps the storages alive, so that none is reused
     return MemoryEstimate(
         weights=weights,
         gradients=trained,
@@ -98,7 +100,7 @@ def training_memory(
 
 
 def _without_data(tensor: Tensor) -> Tensor:
-    """A tensor alike on the CPU, inside `tensors_without_data`."""
+    """Return a tensor of the same shape and type on the CPU, inside `tensors_without_data`."""
     like = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
     return nn.Parameter(like, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else like
 

@@ -1,4 +1,4 @@
-"""Going on with a run: what its last checkpoint says, and whether a configuration fits it."""
+"""Resumes a run: reads its last checkpoint and checks that the configuration fits it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Position:
 
     Attributes
     ----------
-    within_epoch : whether samples of the epoch were still to come.
-    provenance : as stored with the checkpoint.
+    within_epoch : whether the epoch has more samples after this position.
+    provenance : of the checkpoint, see `provenance_of`.
     """
 
     path: Path
@@ -27,28 +27,28 @@ class Position:
 
     @classmethod
     def of(cls, path: Path, experiment: ExperimentConfig) -> Position:
-        """Read a checkpoint; it must be one of this network.
+        """Read a checkpoint of the experiment's network.
 
         Raises
         ------
         DataError
-            If it cannot be read.
+            If the checkpoint cannot be read.
         ConfigError
-            If it is of another network, or of a run with or without a moving average.
+            If it has another network, or only one of run and experiment has a moving average.
         """
         try:
             nowcaster, checkpoint = read_checkpoint(path)
         except CheckpointError as error:
-            way_out = "Begin anew in another folder"  # a run without validation has no best
+            advice = "Begin anew in another folder"  # a run without validation has no best.ckpt
             if path.with_name("best.ckpt").is_file():
-                way_out = f"To go on from the best epoch so far, copy best.ckpt to {path.name}"
-            raise DataError(f"{error}. {way_out}") from error
+                advice = f"To go on from the best epoch so far, copy best.ckpt to {path.name}"
+            raise DataError(f"{error}. {advice}") from error
         stored = nowcaster.network.config.model_dump()
         changed = [k for k, v in experiment.network.model_dump().items() if stored[k] != v]
         if changed:
-            found = ", ".join(f"{k} {stored[k]}" for k in changed)
+            settings = ", ".join(f"{k} {stored[k]}" for k in changed)
             raise ConfigError(
-                f"{path}: is of another network ({found}); resume with the run's own config.yaml"
+                f"{path}: has another network ({settings}); resume with the run's own config.yaml"
             )
         averaged = "averaging_state" in checkpoint
         if averaged != (experiment.trainer.ema_decay is not None):
@@ -62,7 +62,7 @@ class Position:
 
 
 def with_snapshots_of(position: Position, experiment: ExperimentConfig) -> ExperimentConfig:
-    """The experiment on the snapshots that the run was trained on, where it names no others."""
+    """Return the experiment with the run's snapshots for archives that name none."""
     snapshots = {a["path"]: a["snapshot"] for a in position.provenance["archives"]}
     shares = tuple(
         share.model_copy(
@@ -75,34 +75,42 @@ def with_snapshots_of(position: Position, experiment: ExperimentConfig) -> Exper
 
 
 def check_order(position: Position, order: dict[str, Any]) -> None:
-    """Refuse to go on within an epoch whose samples are others now.
+    """Check that an epoch that has begun goes on with the same samples.
+
+    Parameters
+    ----------
+    order : what decides the samples and their order now, see `provenance_of`.
 
     Raises
     ------
     ConfigError
-        If anything that decides samples and their order has changed within an epoch.
+        If the run stopped within an epoch and ``order`` has changed.
     """
-    before = position.provenance["order"]
-    changed = [key for key in order if order[key] != before.get(key)]
+    earlier = position.provenance["order"]
+    changed = [key for key in order if order[key] != earlier.get(key)]
     if position.within_epoch and changed:
-        found = "; ".join(f"{key} was {before.get(key)}, is {order[key]}" for key in changed)
+        changes = "; ".join(f"{key} was {earlier.get(key)}, is {order[key]}" for key in changed)
         raise ConfigError(
-            f"{position.path}: stopped within an epoch, whose samples would now be others ({found})"
-            "; resume with the run's own config.yaml and, on another number of devices, the "
-            "data.batch_size that makes up for it"
+            f"{position.path}: the run stopped within an epoch, and its samples have changed "
+            f"({changes}); resume with the run's own config.yaml; on another number of devices "
+            "change data.batch_size so that the batch on all devices stays the same"
         )
 
 
-def archives_of_run(position: Position, now: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The archives with all times that the run was ever trained or validated on.
+def archives_of_run(position: Position, archives: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add to the archives all earlier times on which the run was trained or validated.
+
+    Parameters
+    ----------
+    archives : as `provenance_of` describes them now.
 
     Raises
     ------
     ConfigError
-        If the run in the folder has other archives.
+        If the run in the folder was trained on other archives.
     """
     earlier = {archive["name"]: archive for archive in position.provenance["archives"]}
-    names = [archive["name"] for archive in now]
+    names = [archive["name"] for archive in archives]
     if set(earlier) != set(names):
         raise ConfigError(
             f"{position.path}: was trained on {', '.join(earlier)}, not on {', '.join(names)}; "
@@ -116,5 +124,5 @@ def archives_of_run(position: Position, now: list[dict[str, Any]]) -> list[dict[
             + [p for p in earlier[archive["name"]][kind] if p not in archive[kind]]
             for kind in kinds
         }
-        for archive in now
+        for archive in archives
     ]

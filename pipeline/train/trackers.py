@@ -1,7 +1,8 @@
-"""Where a training run's numbers and pictures go: files in the run folder, MLflow, W&B.
+"""Sends numbers and pictures of a training run to files in the run folder, MLflow and W&B.
 
-Public: `TrackersConfig`, `trackers`, `log_picture`. Nothing here touches the network unless the
-configuration names a remote address or W&B's mode `online`.
+Uses the network only if the configuration names a remote address or W&B's mode `online`. To add a
+tracker, write a configuration class and a function that makes its Lightning logger, and call the
+function in `trackers`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class WandbConfig(BaseModel):
 
 
 class TrackersConfig(BaseModel):
-    """What keeps losses, scores and pictures; metrics.csv is always written."""
+    """The trackers of losses, scores and pictures; metrics.csv is always written."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,16 +68,16 @@ class TrackersConfig(BaseModel):
 
 
 def trackers(config: TrackersConfig, out: Path, run_name: str) -> list[Logger]:
-    """Lightning's loggers for a run folder; the file loggers come first.
+    """Return Lightning's loggers for a run folder, the file loggers first.
 
-    A resumed run goes on in the MLflow and W&B runs that it began: their identifiers are in
+    A resumed run continues its own MLflow and W&B runs. Their identifiers are in
     ``tracker_runs.json``.
 
     Parameters
     ----------
     out : run folder; ``log/version_N/metrics.csv``, ``tensorboard/``, ``mlflow.db`` with
         ``mlflow-artifacts/``, and ``wandb/`` are written there.
-    run_name : name of the run where runs of many are listed.
+    run_name : name of the run in the lists of MLflow and W&B.
 
     Raises
     ------
@@ -88,7 +89,7 @@ def trackers(config: TrackersConfig, out: Path, run_name: str) -> list[Logger]:
         loggers.append(
             TensorBoardLogger(out, name="tensorboard", version="", default_hp_metric=False)
         )
-    if getattr(rank_zero_only, "rank", 0) == 0:  # these begin their runs here
+    if getattr(rank_zero_only, "rank", 0) == 0:  # the loggers begin their runs at once
         if config.mlflow is not None:
             loggers.append(_mlflow(config.mlflow, out, run_name))
         if config.wandb is not None:
@@ -100,7 +101,7 @@ def trackers(config: TrackersConfig, out: Path, run_name: str) -> list[Logger]:
 def log_picture(
     loggers: Sequence[Logger], name: str, picture: NDArray[np.uint8], step: int
 ) -> None:
-    """Hand an RGB picture, (H, W, 3), to the trackers that show pictures."""
+    """Give an RGB picture, (H, W, 3), to the trackers that show pictures."""
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_image(name, picture, step, dataformats="HWC")
@@ -112,9 +113,9 @@ def log_picture(
 
 
 def _mlflow(config: MlflowConfig, out: Path, run_name: str) -> MLFlowLogger:
-    # read when the package is imported: it reports its use to its makers unless told not to
+    # MLflow reports its use to its makers; it reads this variable when it is imported
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # a server that does not answer is found out before the run, not after minutes
+    # so that a server that does not answer is an error in seconds, not minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     try:
@@ -122,7 +123,7 @@ def _mlflow(config: MlflowConfig, out: Path, run_name: str) -> MLFlowLogger:
     except ImportError as error:
         raise _not_installed("mlflow", error) from error
     uri = config.tracking_uri or f"{SQLITE}{out.resolve() / 'mlflow.db'}"
-    artifacts = None  # a server knows where it keeps them
+    artifacts = None  # a server has its own place for them
     if uri.startswith(SQLITE):
         folder = Path(uri.removeprefix(SQLITE)).resolve().parent
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +137,7 @@ def _mlflow(config: MlflowConfig, out: Path, run_name: str) -> MLFlowLogger:
             run_id=_run_begun(out, "mlflow"),
         )
         run = logger.run_id
-    except ImportError as error:  # the database's
+    except ImportError as error:  # a package for the database is missing
         raise _not_installed("mlflow", error) from error
     except MlflowException as error:
         raise ConfigError(
@@ -167,7 +168,7 @@ def _wandb(config: WandbConfig, out: Path, run_name: str) -> WandbLogger:
         offline=config.mode == "offline",
     )
     try:
-        logger.experiment  # noqa: B018 - begins the run, and shows now whether that works
+        logger.experiment  # noqa: B018 - begins the run, so that an error comes now
     except wandb.Error as error:
         raise ConfigError(
             f"trackers.wandb: project '{config.project}' cannot be used: {error}; log in with "
@@ -186,14 +187,14 @@ def _not_installed(package: str, error: ImportError) -> ConfigError:
 
 def _runs(out: Path) -> dict[str, str]:
     try:
-        found = json.loads((out / RUNS_FILE).read_text(encoding="utf-8"))
+        runs = json.loads((out / RUNS_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise ConfigError(
-            f"{out / RUNS_FILE}: is no JSON ({error}); remove it to begin new runs in the trackers"
+            f"{out / RUNS_FILE}: is not JSON ({error}); remove it to begin new runs in the trackers"
         ) from error
-    return dict(found)
+    return dict(runs)
 
 
 def _run_begun(out: Path, tracker: str) -> str | None:
@@ -203,5 +204,5 @@ def _run_begun(out: Path, tracker: str) -> str | None:
 def _keep_run(out: Path, tracker: str, run: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     runs = _runs(out) | {tracker: run}
-    with atomic_path(out / RUNS_FILE) as part:
-        part.write_text(json.dumps(runs), encoding="utf-8")
+    with atomic_path(out / RUNS_FILE) as temporary:
+        temporary.write_text(json.dumps(runs), encoding="utf-8")

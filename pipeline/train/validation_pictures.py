@@ -14,11 +14,11 @@ from squall.pipeline.train.trackers import log_picture
 
 
 class ValidationPictures(pl.Callback):
-    """Hands the trackers a forecast of the first validation sample in each validation.
+    """Gives the trackers a picture of the first validation sample's forecast in each validation.
 
     Parameters
     ----------
-    data : knows the step of the sample's archive.
+    data : has the time step of the sample's archive.
     """
 
     def __init__(self, data: RainDataModule) -> None:

@@ -30,11 +30,11 @@ from squall.pipeline.train.internals import skip_sigterm_broadcast
 log = logging.getLogger("squall.train")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-NAMED_WINDOWS = 8  # of a batch, in an error
+NAMED_WINDOWS = 8  # most windows that an error names
 
 
 class _OnHost:
-    """A step's sums on their way from the device; the step's places."""
+    """The sums of a step while they are copied from the device, with the step's places."""
 
     def __init__(self, values: Tensor, places: Places) -> None:
         self.places = places
@@ -47,28 +47,33 @@ class _OnHost:
             self.copied.record()
 
     def read(self) -> list[float]:
-        """The sums; waits for the device where it has not come so far."""
+        """Return the sums; waits until the device has computed them."""
         if self.copied:
             self.copied.synchronize()
         return list(self._values.tolist())
 
 
 class Stopped(Exception):
-    """Leaves the trainer after an orderly stop, everything saved."""
+    """Ends the trainer after the run has been saved."""
 
 
 class Watch(pl.Callback):
-    """Ends a run in good order, on all ranks with the same step.
+    """Ends a run in good order, on all ranks after the same step.
 
-    SIGTERM and Ctrl-C let the step end, save and stop; before the first step, or with a second
-    Ctrl-C, they stop at once. When the time is up, the run saves, validates and ends. A loss that
-    is not finite stops without saving, and names the windows.
+    After SIGTERM or Ctrl-C the run finishes the step, saves and stops. Before the first step, and
+    after a second Ctrl-C, it stops at once without saving. When the time is up, the run saves,
+    validates and ends. If a loss is not finite, the run stops without saving, and the error names
+    the windows.
 
     Parameters
     ----------
-    data : names windows.
-    last : the checkpoint to write on a stop.
-    config : how long to train, and after which steps others save.
+    data : describes windows.
+    last : path of the checkpoint to write when the run stops.
+    config : how long to train, and after which steps a checkpoint is written.
+
+    Attributes
+    ----------
+    interruption : the exception to raise after the run has stopped; None without a signal.
     """
 
     def __init__(self, data: RainDataModule, last: Path, config: TrainerConfig) -> None:
@@ -80,15 +85,15 @@ class Watch(pl.Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGTERM and Ctrl-C; in the main thread, where alone signals can be taken."""
+        """Handle SIGTERM and Ctrl-C, if this is the main thread; others cannot handle signals."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._asked) for number in _SIGNALS}
+        previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -97,8 +102,8 @@ class Watch(pl.Callback):
         if self._config.max_minutes:
             self._until = time.monotonic() + 60 * self._config.max_minutes
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:  # Lightning has put handlers of its own before them
-                signal.signal(number, self._asked)
+            for number in _SIGNALS:  # Lightning has replaced the handlers
+                signal.signal(number, self._on_signal)
         skip_sigterm_broadcast(trainer)
 
     def on_train_batch_start(
@@ -116,21 +121,21 @@ class Watch(pl.Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(pl_module, NowcastModule)
-        now = _OnHost(pl_module.step_sums, batch.places)
-        # a GPU is asked about the step before, which it has done, and need not be waited for,
-        # unless others will look at or save what this step made
+        latest = _OnHost(pl_module.step_sums, batch.places)
+        # On a GPU the sums of a step are read after the next step, so that nothing waits for the
+        # device. They are read at once if a checkpoint or a validation follows this step.
         saves = trainer.is_last_batch or trainer.global_step % self._config.save_every_steps == 0
-        later = now.copied is not None and not saves
-        asked = [*self._unchecked, *([] if later else [now])]
-        self._unchecked = [now] if later else []
+        read_later = latest.copied is not None and not saves
+        steps = [*self._unchecked, *([] if read_later else [latest])]
+        self._unchecked = [latest] if read_later else []
         interrupted = time_is_up = False
-        for step in asked:
+        for step in steps:
             loss, told_to_stop, timed_out = step.read()
             if not math.isfinite(loss):
                 raise DataError(self._not_finite(trainer, step.places, loss))
             interrupted |= told_to_stop > 0
             time_is_up |= timed_out > 0
-        # the last step of an epoch is not done before its validation is
+        # a step has all its batches, and the last step of an epoch is complete after validation
         whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch
         if (interrupted or time_is_up) and whole:
             trainer.save_checkpoint(self._last)
@@ -140,26 +145,27 @@ class Watch(pl.Callback):
                 raise Stopped
             trainer.should_stop = True
 
-    def _asked(self, number: int, frame: FrameType | None) -> None:
-        # schedulers may send SIGTERM twice, people press Ctrl-C again when they mean it
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # schedulers may send SIGTERM twice; a second Ctrl-C is meant
         again = self.interruption is not None and number == signal.SIGINT
         if self.interruption is None:
             self.interruption = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
         if self._module is None or again:
             raise self.interruption
-        if number == signal.SIGINT and sys.stderr.isatty():  # logging may be what was interrupted
-            os.write(2, b"\nstops after this step; Ctrl-C again stops at once and unsaved\n")
+        if number == signal.SIGINT and sys.stderr.isatty():
+            # not through logging, which the signal may have interrupted
+            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once, without saving\n")
         self._module.interrupted = True
 
     def _not_finite(self, trainer: pl.Trainer, places: Places, loss: float) -> str:
         table = places.table().to(trainer.strategy.root_device)
         tables = trainer.strategy.all_gather(table)
         windows = self._data.describe(Places.from_table(tables.reshape(-1, table.shape[1])))
-        shown = "; ".join(windows[:NAMED_WINDOWS])
+        named = "; ".join(windows[:NAMED_WINDOWS])
         more = f" and {len(windows) - NAMED_WINDOWS} more" if len(windows) > NAMED_WINDOWS else ""
-        kept = f"{self._last} is as it was" if self._last.exists() else "nothing was saved yet"
+        saved = f"{self._last} is unchanged" if self._last.exists() else "nothing was saved yet"
         return (
-            f"the loss of step {trainer.global_step} is {loss}; its windows: {shown}{more}. "
-            f"{kept}; look at these windows, resume with a lower trainer.gradient_clip, or begin "
+            f"the loss of step {trainer.global_step} is {loss}; its windows: {named}{more}. "
+            f"{saved}; look at these windows, resume with a lower trainer.gradient_clip, or begin "
             "anew with a lower optimiser.learning_rate"
         )

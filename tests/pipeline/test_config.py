@@ -53,7 +53,7 @@ def test_overrides_are_merged_before_validation(tmp_path):
             "must be before end",
         ),
         ("seed: 1", "'name' is missing"),
-        ("name: persistence", "is that of a method to compare with"),
+        ("name: persistence", "belongs to a forecast method"),
         ("- a\n- b", "expected 'key: value' lines, found a list"),
         ("name: [", "is no YAML"),
         ("", "'name' is missing"),

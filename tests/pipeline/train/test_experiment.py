@@ -38,7 +38,10 @@ def test_there_are_three_sizes():
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"name": "persistence"}, "name 'persistence' is that of a method to compare with"),
+        (
+            {"name": "persistence"},
+            "name 'persistence' belongs to a forecast method",
+        ),
         ({"name": "a", "data": {"crop": 100}}, "data.crop 100 must be a multiple of 8"),
         ({"name": "a", "loss": {"kind": "crps"}}, "an ensemble needs loss.kind crps and"),
         ({"name": "a", "network": {"noise_channels": 2}}, "loss.kind balanced with"),

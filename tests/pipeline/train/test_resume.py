@@ -305,6 +305,6 @@ def test_a_run_goes_on_from_its_best_epoch_as_the_error_says(
 
 def test_a_checkpoint_of_another_network_is_refused_and_kept(chain, make_experiment):
     before = (chain.run / "config.yaml").read_bytes()
-    with pytest.raises(ConfigError, match=r"another network \(channels \(4, 6, 8\)\)"):
+    with pytest.raises(ConfigError, match=r"has another network \(channels \(4, 6, 8\)\)"):
         train(make_experiment(chain.archive, network__channels=[4, 4, 4]), chain.run, resume=True)
     assert (chain.run / "config.yaml").read_bytes() == before

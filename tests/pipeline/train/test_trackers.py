@@ -168,7 +168,7 @@ def test_other_ranks_begin_no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_broken_file_of_runs_is_named(tmp_path: Path) -> None:
     (tmp_path / "tracker_runs.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"tracker_runs\.json: is no JSON .*; remove it"):
+    with pytest.raises(ConfigError, match=r"tracker_runs\.json: is not JSON .*; remove it"):
         trackers(TrackersConfig(mlflow=MlflowConfig()), tmp_path, "small")
 
 
