@@ -3,5 +3,5 @@ from .radar import SyntheticScan as SyntheticScan
 from .radar import coverage as coverage
 from .radar import synthetic_grid as synthetic_grid
 from .radar import synthetic_scans as synthetic_scans
+from .rain import rain_rates as rain_rates
 from .weather import Weather as Weather
-from .weather import rain_rates as rain_rates

@@ -1,7 +1,7 @@
 """Synthetic radar: rain that looks, moves and changes like real rain, for training and tests.
 
 Owns the time axis, the grid, the coverage, and the episodes of different weather. The rain itself
-is `squall.datasets.synthetic.weather`.
+is `squall.datasets.synthetic.rain`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import pyproj
 
 from squall.datasets.grid import Grid
 from squall.datasets.synthetic.config import SyntheticConfig
-from squall.datasets.synthetic.weather import Weather, rain_rates
+from squall.datasets.synthetic.rain import rain_rates
+from squall.datasets.synthetic.weather import Weather
 
 # The periodic field is larger than the domain, so that rain that leaves does not come back.
 MARGIN_PX = 32

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.grid import Grid
-from squall.datasets.synthetic import weather as synthetic_weather
+from squall.datasets.synthetic import processes
 from squall.datasets.synthetic.config import SyntheticConfig
 from squall.datasets.synthetic.radar import SyntheticScan, coverage, synthetic_grid, synthetic_scans
 
@@ -182,13 +182,13 @@ def test_larger_scales_have_more_power(films: list[np.ndarray]) -> None:
 @pytest.mark.parametrize("seed", [1, 5, 6])
 def test_rain_moves_with_the_flow(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     flows: list[np.ndarray] = []
-    step = synthetic_weather._Flow.step
+    step = processes.Flow.step
 
-    def recorded(self: synthetic_weather._Flow) -> np.ndarray:
+    def recorded(self: processes.Flow) -> np.ndarray:
         flows.append(step(self))
         return flows[-1]
 
-    monkeypatch.setattr(synthetic_weather._Flow, "step", recorded)
+    monkeypatch.setattr(processes.Flow, "step", recorded)
     film = rain_of(scans_of(size=SIZE, hours=1.5, seed=seed))
     margin = (flows[0].shape[-1] - SIZE) // 2
     errors_px = []

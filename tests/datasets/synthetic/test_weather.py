@@ -5,8 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from squall.datasets.synthetic import weather as synthetic_weather
-from squall.datasets.synthetic.weather import Weather, rain_rates
+from squall.datasets.synthetic import processes
+from squall.datasets.synthetic.rain import rain_rates
+from squall.datasets.synthetic.weather import Weather
 
 SIZE = 96
 STILL = np.zeros((2, SIZE, SIZE))
@@ -16,7 +17,7 @@ STILL = np.zeros((2, SIZE, SIZE))
 
 
 def test_small_scales_have_a_shorter_life() -> None:
-    cascade = synthetic_weather._Cascade(Weather(), 64, 5.0, np.random.default_rng(0))
+    cascade = processes.Cascade(Weather(), 64, 5.0, np.random.default_rng(0))
     first = cascade._levels.copy()
     still = np.zeros((2, 64, 64))
     for _ in range(6):
@@ -34,7 +35,7 @@ def test_bands_are_longer_than_wide() -> None:
     along, across = [], []
     for seed in range(6):
         weather = Weather(aspect=4.0, orientation=0.0)
-        cascade = synthetic_weather._Cascade(weather, SIZE, 5.0, np.random.default_rng(seed))
+        cascade = processes.Cascade(weather, SIZE, 5.0, np.random.default_rng(seed))
         field = cascade.step(STILL)
         along.append(np.mean(field * np.roll(field, 6, axis=1)))
         across.append(np.mean(field * np.roll(field, 6, axis=0)))
@@ -50,7 +51,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_growth_persists_for_a_while() -> None:
     """An area that grew keeps growing, but not for hours; with the cascade alone it would decay."""
-    growth = synthetic_weather._Growth(Weather(growth=1.0), SIZE, 5.0, np.random.default_rng(2))
+    growth = processes.Growth(Weather(growth=1.0), SIZE, 5.0, np.random.default_rng(2))
     totals = [growth.step(STILL).copy() for _ in range(400)]
     changes = [after - before for before, after in pairwise(totals)]
     soon = np.mean([correlation(*pair) for pair in zip(changes, changes[3:], strict=False)])
@@ -61,7 +62,7 @@ def test_growth_persists_for_a_while() -> None:
 
 
 def test_growth_moves_with_the_flow() -> None:
-    growth = synthetic_weather._Growth(
+    growth = processes.Growth(
         Weather(growth=1.0, growth_min=1e6), SIZE, 5.0, np.random.default_rng(0)
     )
     east = np.stack([np.zeros((SIZE, SIZE)), np.full((SIZE, SIZE), 3.0)])
@@ -77,7 +78,7 @@ def test_growth_moves_with_the_flow() -> None:
 
 def test_cells_are_born_and_die() -> None:
     weather = Weather(cells=10.0)
-    cells = synthetic_weather._Cells(weather, SIZE, 5.0, np.random.default_rng(1))
+    cells = processes.Cells(weather, SIZE, 5.0, np.random.default_rng(1))
     field = np.zeros((SIZE, SIZE))
     numbers, lifetimes = [], set()
     for _ in range(48):
@@ -94,7 +95,7 @@ def test_cells_are_born_and_die() -> None:
 
 
 def test_a_cell_grows_and_decays_and_moves_with_the_wind() -> None:
-    cells = synthetic_weather._Cells(Weather(cells=1e-9), SIZE, 5.0, np.random.default_rng(0))
+    cells = processes.Cells(Weather(cells=1e-9), SIZE, 5.0, np.random.default_rng(0))
     field, wind = np.zeros((SIZE, SIZE)), np.stack([np.full((SIZE, SIZE), v) for v in (2.0, -3.0)])
     cells.step(STILL, field)
     values = {"row": 20, "column": 60, "life_min": 50, "peak": 2, "radius_px": 3, "aspect": 1}
@@ -114,7 +115,7 @@ def test_a_cell_grows_and_decays_and_moves_with_the_wind() -> None:
 
 
 def test_most_cells_are_born_where_it_rains() -> None:
-    cells = synthetic_weather._Cells(Weather(cells=60.0), SIZE, 5.0, np.random.default_rng(0))
+    cells = processes.Cells(Weather(cells=60.0), SIZE, 5.0, np.random.default_rng(0))
     field = np.where(np.arange(SIZE) < SIZE // 2, -1.5, 1.5) * np.ones((SIZE, 1))
     for _ in range(6):
         cells.step(STILL, field)
@@ -156,7 +157,7 @@ def test_growth_and_cells_change_the_rain() -> None:
 
 @pytest.mark.parametrize("motion", [(0, 0), (3, -2), (-4, 1)])
 def test_the_flow_moves_the_field(motion: tuple[int, int]) -> None:
-    cascade = synthetic_weather._Cascade(Weather(), SIZE, 5.0, np.random.default_rng(0))
+    cascade = processes.Cascade(Weather(), SIZE, 5.0, np.random.default_rng(0))
     flow = np.broadcast_to(np.array(motion, dtype=float)[:, None, None], (2, SIZE, SIZE))
     fields = np.fft.rfft2(np.stack([cascade.step(flow) for _ in range(6)]))
     for before, after in pairwise(fields):
@@ -169,7 +170,7 @@ def test_the_flow_moves_the_field(motion: tuple[int, int]) -> None:
 def test_the_flow_has_realistic_speeds() -> None:
     means = []
     for seed in range(20):
-        flow = synthetic_weather._Flow(Weather(), 64, 5.0, np.random.default_rng(seed))
+        flow = processes.Flow(Weather(), 64, 5.0, np.random.default_rng(seed))
         means.append([flow.step().mean(axis=(1, 2)) for _ in range(12)])
     speed_m_s = np.hypot(*np.moveaxis(np.array(means), -1, 0)) * 1000 / 300
     assert 8 < speed_m_s.mean() < 15
@@ -183,7 +184,7 @@ def test_the_flow_has_realistic_speeds() -> None:
 
 
 def test_the_flow_has_no_divergence() -> None:
-    flow = synthetic_weather._Flow(Weather(), 64, 5.0, np.random.default_rng(3))
+    flow = processes.Flow(Weather(), 64, 5.0, np.random.default_rng(3))
     for _ in range(5):
         rows, columns = flow.step()
         divergence = np.gradient(rows, axis=0) + np.gradient(columns, axis=1)
