@@ -1,4 +1,4 @@
-"""What synthetic radar to make: length, domain, time step, weather."""
+"""Which synthetic radar to make: length, domain, time step, weather."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from squall.datasets.times import Time
 
 
 class SyntheticConfig(BaseModel):
-    """What synthetic radar to make."""
+    """Which synthetic radar to make."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,13 +24,13 @@ class SyntheticConfig(BaseModel):
     size: int = Field(default=256, ge=32, description="side of the square domain [px of 1 km]")
     step_minutes: int = Field(default=5, gt=0, description="time between scans [min]")
     start: Time = Field(default=pd.Timestamp("2024-06-01"), description="first valid time, UTC")
-    missing_fraction: float = Field(default=0.006, ge=0, lt=1, description="share of scans lost")
+    missing_fraction: float = Field(default=0.006, ge=0, lt=1, description="share of missing scans")
     episode_hours: float | None = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
         description="length of an episode [h]; each episode has random weather of its own, with "
-        "growth, decay and cells, and its last scan is left out (default: one weather for the "
+        "growth, decay and cells, and its last scan is missing (default: one weather for the "
         "whole archive, without these)",
     )
 
@@ -38,20 +38,20 @@ class SyntheticConfig(BaseModel):
     def _episodes_of_scans(self) -> SyntheticConfig:
         if self.episode_hours and self.episode_steps < 2:
             raise ValueError(
-                f"episode_hours {self.episode_hours:g} has no two scans, one every "
-                f"{self.step_minutes} minutes; give more"
+                f"episode_hours {self.episode_hours:g} is shorter than two scans, one every "
+                f"{self.step_minutes} minutes; give a longer time"
             )
         return self
 
     @property
     def times(self) -> pd.DatetimeIndex:
-        """Valid times of all scans, the missing ones too, UTC."""
+        """Valid times of all scans, also of the missing ones, UTC."""
         count = max(1, round(self.hours * 60 / self.step_minutes))
         return pd.date_range(self.start, periods=count, freq=f"{self.step_minutes}min")
 
     @property
     def episode_steps(self) -> int:
-        """Time steps from an episode's start to the next one's."""
+        """Number of time steps of an episode."""
         if self.episode_hours is None:
             return len(self.times)
         return round(self.episode_hours * 60 / self.step_minutes)
