@@ -79,8 +79,8 @@ def check(
     workers = threads or max(4, os.cpu_count() or 1)
     workers = max(1, min(workers, MOST_BYTES // slab_bytes))
     with ThreadPoolExecutor(workers) as pool:
-        for done, found in enumerate(pool.map(lambda piece: piece(), work.pieces), 1):
-            damage += found
+        for done, further in enumerate(pool.map(lambda piece: piece(), work.pieces), 1):
+            damage += further
             if progress is not None:
                 progress(done, len(work.pieces))
     return CheckReport(
@@ -123,7 +123,7 @@ def _cannot_be_opened(address: str, repository: icechunk.Repository, error: Exce
 
 @dataclass
 class _Work:
-    """Pieces of a check that may run at the same time, and what was found while listing them."""
+    """Pieces of a check that may run at the same time, and the damage found while listing them."""
 
     pieces: list[Callable[[], list[Damage]]] = field(default_factory=list)
     damage: list[Damage] = field(default_factory=list)

@@ -1,6 +1,6 @@
 """What an error of Icechunk means: the only module that reads the texts of its messages.
 
-Icechunk raises `icechunk.IcechunkError` for nearly everything, so the cause can only be told from
+Icechunk raises `icechunk.IcechunkError` for nearly everything, so the cause is only known from
 the text, which is no stable interface. `tests/datasets/archive/test_icechunk_errors.py` provokes
 each error with the installed release: after an upgrade it shows which text has changed.
 """

@@ -30,9 +30,9 @@ LOG = "set_aside"  # the group's stored name
 
 
 def manifest_splitting(grid: Grid) -> icechunk.ManifestSplittingConfig:
-    """Manifests for a bounded span of time each, so that an append to a long archive costs no more.
+    """Split manifests so that each covers a bounded span of time.
 
-    An append rewrites the manifest of its span only.
+    An append rewrites one manifest of each array, so its cost does not grow with the archive.
     """
     height, width = grid.shape
     tiles = -(-height // TILE) * -(-width // TILE)

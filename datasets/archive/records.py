@@ -60,5 +60,6 @@ def check_format(address: str, attributes: Mapping[str, Any]) -> None:
     if attributes.get("squall_format") != FORMAT:
         raise DataError(
             f"{address}: holds no Squall archive of format {FORMAT} "
-            f"(found {attributes.get('squall_format')!r}); ingest it anew"
+            f"(found {attributes.get('squall_format')!r}); ingest its files again "
+            "into a new archive"
         )

@@ -19,6 +19,7 @@ from squall.datasets.addresses import is_remote, unreachable
 from squall.datasets.archive.icechunk_errors import (
     is_created_meanwhile,
     is_folder_not_empty,
+    message_of,
     unwritable,
 )
 from squall.datasets.errors import BusyError, ConfigError, DataError
@@ -160,7 +161,9 @@ def open_repository(address: str) -> icechunk.Repository:
     try:
         return icechunk.Repository.open(storage_of(address))
     except icechunk.IcechunkError as error:
-        raise DataError(f"{address}: cannot be opened as an archive: {error}") from error
+        raise DataError(
+            f"{address}: cannot be opened as an archive: {message_of(error)}"
+        ) from error
 
 
 @contextmanager

@@ -123,8 +123,8 @@ class ScanStore(Protocol):
         if rest != pd.Timedelta(0):
             minutes = self.step.total_seconds() / 60
             raise DataError(
-                f"{self.address}: {time:%Y-%m-%d %H:%M:%S} is not on the archive's step: there is "
-                f"one scan every {minutes:g} min, as at {self.start:%H:%M:%S}"
+                f"{self.address}: {time:%Y-%m-%d %H:%M:%S} is not on the archive's step: scans "
+                f"are {minutes:g} min apart, one of them at {self.start:%H:%M:%S}"
             )
         return int(index)
 

@@ -24,7 +24,7 @@ from squall.datasets.errors import DataError
 from squall.datasets.radar.units import ZRRelation, rain_rate
 from squall.datasets.runs import Bools
 
-READ_BYTES = 2**26  # decoded floats held at once
+READ_BYTES = 2**26  # of decoded floats in memory at once
 _CHUNK_KEY = re.compile(r"(?:c[./])?(\d+)[./]0[./]0")
 
 

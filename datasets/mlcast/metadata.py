@@ -27,7 +27,7 @@ from squall.datasets.times import now
 SPECIFICATION = "0.3.0"  # source_data/radar_precipitation
 VALIDATOR = "0.4.0"  # the mlcast-dataset-validator that checks it
 VARIABLE = "rainfall_rate"
-NOT_CARRIED = ("name", "title", "configuration", "license")
+NOT_COPIED = ("name", "title", "configuration", "license")
 COARSEST_M = 1010.0
 SMALLEST_PX = 256
 SHORTEST_YEARS = 3
@@ -45,18 +45,18 @@ def global_attributes(
     license: str,
     times: pd.DatetimeIndex,
     missing: pd.DatetimeIndex,
-    given: Mapping[str, str | None],
+    from_options: Mapping[str, str | None],
 ) -> dict[str, str]:
     """Global attributes; those of the archive are copied, also its ``mlcast_…`` attributes.
 
     Parameters
     ----------
     times, missing : those of the scans, and those that the archive has no scan for.
-    given : attributes that people give by options; None is left out.
+    from_options : attributes that people give by options; None is left out.
     """
-    carried = {k: str(v) for k, v in archive.attributes.items() if k not in NOT_CARRIED}
+    copied = {k: str(v) for k, v in archive.attributes.items() if k not in NOT_COPIED}
     written_at = f"{now():%Y-%m-%dT%H:%M:%SZ}"
-    described = {
+    attributes = {
         "Conventions": "CF-1.11",
         "title": archive.title,
         NAME_ATTRIBUTE: archive.name,
@@ -71,8 +71,8 @@ def global_attributes(
         "mlcast_dataset_validator_version": VALIDATOR,
     }
     if missing.size:  # the checker takes a gap for a change of step, even if missing_times lists it
-        described[CONSISTENT_START] = f"{times[0]:%Y-%m-%dT%H:%M:%S}"
-    return carried | described | {k: value for k, value in given.items() if value is not None}
+        attributes[CONSISTENT_START] = f"{times[0]:%Y-%m-%dT%H:%M:%S}"
+    return copied | attributes | {k: v for k, v in from_options.items() if v is not None}
 
 
 def store_metadata(

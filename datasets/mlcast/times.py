@@ -147,8 +147,8 @@ def _step_s(dataset: xr.Dataset, times: Seconds, since: int | None) -> int:
         return int(parse_duration(dataset.attrs[RESOLUTION_ATTRIBUTE]).total_seconds())
     except (KeyError, ValueError) as error:
         raise DataError(
-            f"one time alone does not tell the step; the attribute {RESOLUTION_ATTRIBUTE}, such as "
-            "PT5M, would"
+            "the step of a single time is not known; add an attribute "
+            f"{RESOLUTION_ATTRIBUTE}, such as PT5M"
         ) from error
 
 

@@ -73,12 +73,12 @@ def export(config: ExportConfig) -> ExportResult:
     times = archive.times[indices]
     first, last = int(indices[0]), int(indices[-1])
     missing = archive.times[first + np.flatnonzero(~is_exported[first : last + 1])]
-    given = {
+    from_options = {
         "mlcast_created_by": config.creator,
         "mlcast_created_with": config.created_with,
         "mlcast_dataset_identifier": config.identifier,
     }
-    attributes = global_attributes(archive, license, times, missing, given)
+    attributes = global_attributes(archive, license, times, missing, from_options)
     metadata = store_metadata(archive.grid, times, missing, attributes)
     write_store(
         config.out,

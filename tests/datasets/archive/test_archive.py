@@ -117,7 +117,7 @@ def test_a_repository_of_something_else(store: Store) -> None:
     session = repository.writable_session("main")
     zarr.create_group(session.store, attributes={"of": "sea ice"})
     session.commit("not ours")
-    with pytest.raises(DataError, match=r"no Squall archive of format 2 .*ingest it anew"):
+    with pytest.raises(DataError, match=r"no Squall archive of format 2 .*ingest its files again"):
         store.open()
 
 

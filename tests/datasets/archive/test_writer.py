@@ -299,7 +299,9 @@ def test_an_older_format_is_neither_read_nor_written(
     session = open_repository(str(store.path)).writable_session("main")
     zarr.open_group(session.store, mode="r+").attrs["squall_format"] = 1
     snapshot = session.commit("as an older release wrote it")
-    message = r"radar.icechunk: holds no Squall archive of format 2 \(found 1\); ingest it anew"
+    message = (
+        r"radar.icechunk: holds no Squall archive of format 2 \(found 1\); ingest its files again"
+    )
     writer = ArchiveWriter(store.path, STEP, {"name": "radar"})
     with pytest.raises(DataError, match=message):
         store.open()

@@ -151,7 +151,7 @@ def test_an_error_names_the_scan_whose_values_cannot_be_rain(write_store, rate):
         ({"units": "K"}, "no variable .* has units of rain"),
         ({"units": "furlong"}, "the variables are crs, rainfall_rate"),
         ({"coordinate_units": ""}, "coordinate 'y' has units ''|coordinate 'x' has units ''"),
-        ({"times": TIMES[:1]}, "one time alone does not tell the step"),
+        ({"times": TIMES[:1]}, "the step of a single time is not known"),
         ({"attrs": {"consistent_timestep_start": "soon"}}, "is no time: 'soon'"),
         ({"dims": ("time", "x", "y")}, "expected the order time, y, x"),
     ],
