@@ -24,11 +24,11 @@ def with_intervals(blocks: Sequence[ScoreSums], *, level: float = 0.9) -> xr.Dat
     its mean over the lead times of `where_observed`.
 
     The interval is a percentile bootstrap (Efron and Tibshirani 1993,
-    https://doi.org/10.1201/9780429246593). In each of 1000 draws, as many blocks as there are are
-    drawn with replacement, pooled and scored. The bounds are quantiles of the scores of the draws.
-    A block must be longer than the time for which rain stays alike: neighbouring cases are nearly
-    copies of each other, so single cases as blocks give intervals that are far too narrow. All
-    methods and lead times use the same draws, and so does a second call.
+    https://doi.org/10.1201/9780429246593). Each of 1000 draws takes N of the N blocks with
+    replacement, pools them and scores them. The bounds are quantiles of the scores of the draws.
+    A block must be longer than the time over which rain is correlated. Consecutive cases are nearly
+    copies of each other, so blocks of one case give intervals that are far too narrow. All methods
+    and lead times use the same draws, and so does a second call.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is known of one score: names, unit, dims, direction, formula, explanation."""
+"""`Score`: the names, unit, dims, direction, formula and explanation of one score."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _PRINTED_UNITS = {"1": "", "mm h-1": "mm/h", "mm2 h-2": "mm²/h²"}
 
 @dataclass(frozen=True)
 class Score:
-    """One score, or one quantity that describes what was scored.
+    """One score, or one quantity that describes the scored data.
 
     Parameters
     ----------
     name : of the variable in ``scores.nc``, and in the column ``score`` of ``scores.csv``.
-    label : what people read.
-    long_name, unit : attributes of the variable; the unit in CF notation.
-    dims : of the score.
-    direction : which value is the better one: the higher, the lower, or the one nearer to
-        `ideal`. None for a quantity that is not good or bad; it has no interval.
+    label : name in tables and figures.
+    long_name, unit : attributes of the variable. The unit is in CF notation.
+    dims : names of axes.
+    direction : which of two values is better: the higher one, the lower one, or the one nearer to
+        `ideal`. None for a quantity that is neither good nor bad; it has no interval.
     of_sums : the score from the data of a `ScoreSums`. It may be infinite or NaN where the score
         is undefined. None for a quantity that does not follow from the sums.
     meaning : the explanation in the report. Empty = not explained there.
-    short_label : in place of the label where a column of the printed table is narrow.
+    short_label : used instead of the label in narrow columns of the printed table.
     spec : format of a value.
     ideal : value of a perfect forecast, for the direction ``nearer``.
     in_ratios : whether 0.5 is as far from an ideal of 1 as 2 is.

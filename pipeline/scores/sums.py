@@ -200,7 +200,7 @@ def _fill_spectra(
 
 
 def _contingency(events: Sequence[np.ndarray], n_pixels: int) -> np.ndarray:
-    """Hits, misses, false alarms, correct negatives as (4, method); events are observed first."""
+    """Hits, misses, false alarms, correct negatives, (4, method); the observed events are first."""
     observed, *forecasts = events
     n_observed = np.count_nonzero(observed)
     hits = np.array([np.count_nonzero(f & observed) for f in forecasts])
@@ -212,7 +212,7 @@ def _contingency(events: Sequence[np.ndarray], n_pixels: int) -> np.ndarray:
 def _counting_pixels(
     forecasts: Mapping[str, np.ndarray], observed: np.ndarray, valid: np.ndarray | None
 ) -> np.ndarray:
-    """Where every field is known and `valid`, (lead_time, y, x)."""
+    """(lead_time, y, x) whether all fields are known and `valid`."""
     if not forecasts:
         raise ValueError("no forecast to score, expected at least one method.")
     if observed.ndim != 3:

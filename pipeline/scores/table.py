@@ -2,7 +2,7 @@
 
 To add a score, add a `Score` to `SCORES`. It then appears in ``scores.nc`` and ``scores.csv`` with
 its interval, in the printed table, and in the tables, figures and explanations of the report. If
-the formula needs a sum that `squall.pipeline.scores.sums` does not take yet, add it there.
+the formula needs a new sum, add it in `squall.pipeline.scores.sums`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from squall.pipeline.scores.score import Score
 def names_with_intervals() -> list[str]:
     """Names of the scores that have an interval."""
     return [score.name for score in SCORES.values() if score.has_interval]
+
+
+def _by_name(*scores: Score) -> dict[str, Score]:
+    return {score.name: score for score in scores}
 
 
 def _heidke(sums: xr.Dataset) -> xr.DataArray:
@@ -54,7 +58,8 @@ def _correlation(sums: xr.Dataset) -> xr.DataArray:
     return covariance / xr.ufuncs.sqrt(variances[0] * variances[1])
 
 
-_TABLE = (
+# By name, in the order of tables and files.
+SCORES: dict[str, Score] = _by_name(
     Score(
         name="csi",
         label="CSI",
@@ -280,6 +285,3 @@ _TABLE = (
         spec=".2f",
     ),
 )
-
-# By name, in the order of the tables.
-SCORES: dict[str, Score] = {score.name: score for score in _TABLE}

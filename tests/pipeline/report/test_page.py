@@ -1,4 +1,4 @@
-"""The report page: whole, self-contained, escaped, and with the right numbers in bold."""
+"""The report page needs no other file, escapes all texts, and has the right values in bold."""
 
 import base64
 import io
@@ -22,7 +22,7 @@ VOID = {"meta", "img", "link", "br"}
 
 
 class Page(HTMLParser):
-    """Tags with attributes, text by tag, and what is not closed in order."""
+    """A parsed page: tags with attributes, text by tag, and the tags that are still open."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -60,12 +60,12 @@ def case() -> ForecastCase:
 
 
 def report(*sections: Section, **changes: object) -> str:
-    given: dict = {
+    arguments: dict = {
         "facts": {"Pixels": "observed & known"},
         "provenance": {"Squall": "1.2.3"},
         "configuration": '{"archive": "<a>"}',
     }
-    return html_report("Verification", sections, **{**given, **changes})
+    return html_report("Verification", sections, **{**arguments, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +73,11 @@ def full() -> str:
     scores = example_scores()
     scores["csi"][:, 0] = np.array([[0.61], [0.55], [0.40]])
     pooled = Section("All", scores, {"Cases": "9 (2 left out)"})
-    one = Section(NASTY, example_scores(("a " + NASTY, "b")), {"K": NASTY}, [case()])
-    return report(pooled, one, cautions=[f"1 case failed: {NASTY}"])
+    nasty = Section(NASTY, example_scores(("a " + NASTY, "b")), {"K": NASTY}, [case()])
+    return report(pooled, nasty, cautions=[f"1 case failed: {NASTY}"])
 
 
-def test_page_is_whole_and_needs_nothing_else(full: str) -> None:
+def test_page_is_complete_and_needs_no_other_file(full: str) -> None:
     page = Page(full)
     assert not page.open
     assert full.startswith("<!doctype html>")
@@ -93,7 +93,7 @@ def test_page_is_whole_and_needs_nothing_else(full: str) -> None:
     assert {str(link)[1:] for link in links} <= anchors
 
 
-def test_every_text_given_is_escaped(full: str) -> None:
+def test_all_texts_are_escaped(full: str) -> None:
     page = Page(full)
     assert NASTY in page.all_text("h2")
     assert NASTY in page.all_text("dd")
@@ -130,7 +130,7 @@ def test_pictures_are_embedded_and_keep_rare_colours(full: str) -> None:
         for source in sources
     ]
     assert min(image.width for image in images) > 300
-    # One pixel of the heaviest rain must not become the nearest of the frequent colours.
+    # The colour of one pixel of heavy rain must not be replaced by a frequent colour.
     heaviest = RAIN_SCALE.rgba(np.array([120.0]))[0, :3].astype(int)
     near = np.abs(np.asarray(images[-1]).astype(int) - heaviest).sum(-1) < 30
     legend = near[int(0.85 * len(near)) :].sum()
@@ -144,11 +144,11 @@ def test_every_score_shown_is_explained(full: str) -> None:
 
 
 def test_without_intervals_and_optional_scores() -> None:
-    scores = example_scores(("one",), (1.0,), intervals=False)
+    scores = example_scores(("model",), (1.0,), intervals=False)
     core = ["csi", "frequency_bias", "base_rate", "mae", "rmse", "n_pixels", "n_cases"]
     page = report(Section("Only", scores[core], {}))
     assert "<small>" not in page
     assert "bootstrap" not in page
     assert "B-MAE" not in page
-    assert "<strong>" not in page  # one method is not the best of anything
+    assert "<strong>" not in page  # a single method is never the best
     assert Page(page).all_text("caption") == ["CSI", "Frequency bias", "All rain rates"]

@@ -30,14 +30,14 @@ def test_figures_and_panels() -> None:
 def test_lines_and_bands_are_the_scores() -> None:
     scores = example_scores()
     ax = score_figures(scores)["fss_16_km"].axes[4]
-    here = scores.sel(scale=16, threshold=5)
+    at_threshold = scores.sel(scale=16, threshold=5)
     for line, method in zip(ax.lines, METHODS, strict=True):
         assert line.get_label() == method
         assert np.asarray(line.get_xdata()).tolist() == [5, 15, 30, 60]
-        assert np.array_equal(line.get_ydata(), here["fss"].sel({"method": method}))
+        assert np.array_equal(line.get_ydata(), at_threshold["fss"].sel({"method": method}))
     band = ax.collections[1].get_paths()[0].vertices
-    assert band[:, 1].min() == pytest.approx(float(here["fss_low"][1].min()))
-    assert band[:, 1].max() == pytest.approx(float(here["fss_high"][1].max()))
+    assert band[:, 1].min() == pytest.approx(float(at_threshold["fss_low"][1].min()))
+    assert band[:, 1].max() == pytest.approx(float(at_threshold["fss_high"][1].max()))
 
 
 def test_spectra_are_drawn_against_wavelength() -> None:
@@ -49,7 +49,7 @@ def test_spectra_are_drawn_against_wavelength() -> None:
     assert ax.get_xlim() == (32.0, 4.0)
 
 
-def test_bias_is_drawn_in_ratios_even_where_it_is_zero() -> None:
+def test_frequency_bias_has_a_logarithmic_axis_even_if_it_is_zero() -> None:
     scores = example_scores(intervals=False)
     scores["frequency_bias"][:, -1] = 0
     axes = score_figures(scores)["frequency_bias"].axes
@@ -59,12 +59,12 @@ def test_bias_is_drawn_in_ratios_even_where_it_is_zero() -> None:
     assert low < float(scores["frequency_bias"][:, :-1].min()) < 1 < high
 
 
-def test_nothing_is_drawn_where_nothing_was_observed() -> None:
+def test_lead_times_without_observed_events_are_not_drawn() -> None:
     scores = example_scores()
     scores["base_rate"][:, -1, 1:] = 0
     line = score_figures(scores)["csi"].axes[-1].lines[0]
     assert np.isfinite(np.asarray(line.get_ydata())).tolist() == [True, False, False, False]
-    assert line.get_marker() == "o"  # a single value draws no line
+    assert line.get_marker() == "o"  # a single value draws no line, so it needs a marker
 
 
 def test_only_the_core_scores() -> None:
@@ -85,13 +85,13 @@ def test_undefined_scores_can_be_drawn(tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").stat().st_size > 0
 
 
-def test_a_method_looks_the_same_wherever_it_is() -> None:
+def test_a_method_has_the_same_style_among_other_methods() -> None:
     alone = method_styles(["persistence", "squall-base", "mine.ckpt"])
     among = method_styles(["squall-base", "s-prog", "mine.ckpt", "steps", "persistence"])
     for method in alone:
         assert alone[method] == among[method]
-    looks = [(str(style["color"]), str(style["linestyle"])) for style in among.values()]
-    assert len(set(looks)) == len(looks)
+    styles = [(str(style["color"]), str(style["linestyle"])) for style in among.values()]
+    assert len(set(styles)) == len(styles)
     assert len({str(style) for style in method_styles(map(str, range(12))).values()}) == 12
 
 

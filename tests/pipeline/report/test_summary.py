@@ -1,4 +1,4 @@
-"""Means, the best of several methods, and which lead times and scales stand for all."""
+"""Means over lead times, the best method, and the lead times and scales that are shown."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tests.pipeline.scores.score_examples import example_scores
 def test_means_leave_out_lead_times_without_an_observed_event() -> None:
     scores = example_scores()
     scores["base_rate"][:, -1, 2:] = 0
-    # Nothing observed: CSI is 0 with a false alarm and undefined without; neither may count.
+    # Without observed events, CSI is 0 after a false alarm and undefined otherwise. Neither counts.
     scores["csi"][:, -1] = np.array([[0.4, 0.2, 0, 0], [0.2, 0, np.nan, 0], [0.4, 0.4, 0, 0]])
     means = lead_means(scores)
     assert means["csi"][:, -1].values == pytest.approx([0.3, 0.1, 0.4])
@@ -27,10 +27,10 @@ def test_means_leave_out_lead_times_without_an_observed_event() -> None:
         ("csi", [0.3, 0.5, 0.4], [False, True, False]),
         ("mae", [0.3, 0.5, 0.4], [True, False, False]),
         ("mean_error", [-0.3, 0.1, 0.4], [False, True, False]),
-        ("frequency_bias", [0.5, 1.7, 0.0], [False, True, False]),  # 0.5 is as far as 2
-        ("csi", [0.5001, 0.5, 0.4], [True, True, False]),  # written alike
-        ("csi", [0.0001, 0.0, np.nan], [False, False, False]),  # all of them
-        ("csi", [0.5, np.nan, np.nan], [False, False, False]),  # nothing to compare with
+        ("frequency_bias", [0.5, 1.7, 0.0], [False, True, False]),  # 0.5 is as bad as 2
+        ("csi", [0.5001, 0.5, 0.4], [True, True, False]),  # same text
+        ("csi", [0.0001, 0.0, np.nan], [False, False, False]),  # all have the same text
+        ("csi", [0.5, np.nan, np.nan], [False, False, False]),  # no other value
         ("csi", [np.nan, np.nan, np.nan], [False, False, False]),
     ],
 )

@@ -1,4 +1,4 @@
-"""The long table and the printed table of known scores."""
+"""The CSV table and the printed table."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def test_table_shows_means_over_lead_times_and_marks_the_best() -> None:
     scores["csi"][:, 3] = np.array([[0.2, 0.4, 0.6, 0.8], [0.1] * 4, [0.50004] * 4])
     text = score_table(scores)
     assert text.startswith("Mean over 4 lead times (5 to 60 min) of the scores of 7 pooled cases;")
-    # 0.500 and 0.50004 are written alike, so that both are best.
+    # 0.500 and 0.50004 have the same text, so both are the best.
     assert [row(text, "CSI", method)[3] for method in METHODS] == ["0.500*", "0.100", "0.500*"]
     fss = float(scores["fss"].sel({"method": "s-prog", "threshold": 5, "scale": 16}).mean())
     assert row(text, "FSS, 16 km", "s-prog")[4].rstrip("*") == f"{fss:.3f}"

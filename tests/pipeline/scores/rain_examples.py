@@ -1,4 +1,4 @@
-"""Fields of rain for tests of scores, and the sums of one forecast of them."""
+"""Random rain for tests of scores, and the sums and scores of a single forecast."""
 
 from typing import Any
 

@@ -1,5 +1,4 @@
-"""Scores of made-up forecasts, shaped as `pipeline.scores.skill` gives them, for what shows
-scores."""
+"""Invented scores, in the form of `scores_from_sums`, for tests of tables and figures."""
 
 import numpy as np
 import xarray as xr
@@ -26,7 +25,7 @@ def example_scores(
     *,
     intervals: bool = True,
 ) -> xr.Dataset:
-    """Values from 0.2 to 0.9 that differ everywhere; 20 % of the pixels at every threshold."""
+    """Random values from 0.2 to 0.9; the base rate is 20 % at every threshold."""
     wavelengths = np.array([4.0, 8.0, 16.0, 32.0])
     coords = {
         "method": list(methods),

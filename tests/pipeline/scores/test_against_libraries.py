@@ -1,4 +1,4 @@
-"""Scores against those of pysteps and of the library `scores`, on the same fields."""
+"""Scores equal those of pysteps and of the library `scores` on the same fields."""
 
 import operator
 
@@ -28,9 +28,9 @@ def scores_of(forecast: np.ndarray, observed: np.ndarray) -> xr.Dataset:
 def fields() -> tuple[np.ndarray, np.ndarray]:
     """Forecast and observation, dry along the border.
 
-    The libraries take only windows that lie in the field, or fill them up with zeros outside, and
-    divide by their whole area. With a dry border as wide as the widest window no window with an
-    event reaches out, so all say the same.
+    At an edge, one library leaves out windows that reach outside, and the other fills them up with
+    zeros. The border is as wide as the widest window, so no window with an event reaches outside
+    and all three agree.
     """
     border = ((0, 0), (max(WINDOWS),) * 2, (max(WINDOWS),) * 2)
     return np.pad(random_rain(0), border), np.pad(random_rain(1), border)
@@ -73,8 +73,8 @@ def test_agrees_with_the_scores_library(fields: tuple[np.ndarray, np.ndarray]) -
                 preserve_dims="lead_time",
                 threshold_operator=np.greater_equal,
             )
-            mine = ours["fss"].sel(threshold=threshold, scale=scale)
-            np.testing.assert_allclose(mine, theirs, rtol=1e-6)
+            fss = ours["fss"].sel(threshold=threshold, scale=scale)
+            np.testing.assert_allclose(fss, theirs, rtol=1e-6)
 
 
 def test_agrees_with_pysteps(fields: tuple[np.ndarray, np.ndarray]) -> None:
@@ -82,15 +82,15 @@ def test_agrees_with_pysteps(fields: tuple[np.ndarray, np.ndarray]) -> None:
     forecast, observed = fields
     ours = scores_of(forecast, observed)
     for lead, (fcst, obs) in enumerate(zip(forecast, observed, strict=True)):
-        here = ours.isel(lead_time=lead)
+        at_lead = ours.isel(lead_time=lead)
         theirs = verification.det_cont_fct(
             fcst.astype(float), obs.astype(float), list(PYSTEPS_NAMES.values())
         )
         for name, their_name in PYSTEPS_NAMES.items():
-            assert float(here[name]) == pytest.approx(theirs[their_name], rel=1e-6), name
+            assert float(at_lead[name]) == pytest.approx(theirs[their_name], rel=1e-6), name
         for threshold in THRESHOLDS:
             table = verification.det_cat_fct(fcst, obs, threshold)
-            at = here.sel(threshold=threshold)
+            at_threshold = at_lead.sel(threshold=threshold)
             for name, their_name in {
                 "csi": "CSI",
                 "pod": "POD",
@@ -98,10 +98,10 @@ def test_agrees_with_pysteps(fields: tuple[np.ndarray, np.ndarray]) -> None:
                 "frequency_bias": "BIAS",
                 "hss": "HSS",
             }.items():
-                assert float(at[name]) == pytest.approx(table[their_name], rel=1e-6), name
+                assert float(at_threshold[name]) == pytest.approx(table[their_name], rel=1e-6), name
             for window in WINDOWS:
                 fss = verification.fss(fcst, obs, threshold, window)
-                assert float(at["fss"].sel(scale=window)) == pytest.approx(fss, rel=1e-6)
+                assert float(at_threshold["fss"].sel(scale=window)) == pytest.approx(fss, rel=1e-6)
 
 
 def test_missing_pixels_are_left_out_of_the_continuous_scores_as_in_pysteps() -> None:
@@ -109,7 +109,7 @@ def test_missing_pixels_are_left_out_of_the_continuous_scores_as_in_pysteps() ->
     forecast, observed = random_rain(0, (1, 20, 17)), random_rain(1, (1, 20, 17))
     forecast[0, :3], observed[0, :, 5] = np.nan, np.nan
     ours = scores_of(forecast, observed).squeeze()
-    # pysteps takes the variance of a field over pixels that the other one misses, too.
+    # pysteps computes the variance of a field also from pixels that the other field misses.
     missing = np.isnan(forecast) | np.isnan(observed)
     forecast[missing], observed[missing] = np.nan, np.nan
     theirs = verification.det_cont_fct(

@@ -30,12 +30,12 @@ def test_fss_sums_equal_those_of_a_plain_loop(forecast: np.ndarray, observed: np
     data = sums_of(forecast, observed, scales_km=[1, 3, 7, 15]).data.isel(threshold=0)
     for lead in range(2):
         for scale in (1, 3, 7, 15):
-            here = data.isel(lead_time=lead).sel(scale=scale)
+            at_scale = data.isel(lead_time=lead).sel(scale=scale)
             names = ("fss_difference2", "fss_forecast2", "fss_observed2")
             expected = fss_sums_by_loop(forecast[lead], observed[lead], scale // 2)
-            # Shares are float32, so a small difference of two is exact to their size only.
+            # Shares are float32: the error of a difference is relative to the shares.
             tolerance = 1e-7 * (expected[1] + expected[2])
-            sums = [float(here[name]) for name in names]
+            sums = [float(at_scale[name]) for name in names]
             assert sums == pytest.approx(expected, rel=1e-7, abs=tolerance)
 
 

@@ -50,10 +50,10 @@ def test_scores_are_those_of_all_blocks_pooled() -> None:
     xr.testing.assert_identical(result[list(pooled)], pooled)
 
 
-def test_every_interval_has_its_axes_and_units_and_holds_some_of_the_draws() -> None:
+def test_every_interval_has_axes_and_units_and_a_width() -> None:
     result = with_intervals([block(seed) for seed in range(6)])
-    ends = ("low", "high", "mean_low", "mean_high")
-    extra = {f"{name}_{end}" for name in WITH_INTERVALS for end in ends}
+    bounds = ("low", "high", "mean_low", "mean_high")
+    extra = {f"{name}_{end}" for name in WITH_INTERVALS for end in bounds}
     assert set(result.data_vars) == set(SCORES) - {"seconds"} | extra
     for name in WITH_INTERVALS:
         low, high = result[f"{name}_low"], result[f"{name}_high"]
@@ -61,19 +61,20 @@ def test_every_interval_has_its_axes_and_units_and_holds_some_of_the_draws() -> 
         assert low.attrs["units"] == high.attrs["units"] == SCORES[name].unit
         assert low.attrs["long_name"] == f"{SCORES[name].long_name}, low end of the 90 % interval"
         assert not (low > high).any()
-        of_a = {"method": "a"}
-        assert (low.sel(of_a) < high.sel(of_a)).all(), name
+        method_a = {"method": "a"}
+        assert (low.sel(method_a) < high.sel(method_a)).all(), name
         low, high = result[f"{name}_mean_low"], result[f"{name}_mean_high"]
         assert low.dims == tuple(dim for dim in result[name].dims if dim != "lead_time")
         assert low.attrs["long_name"].startswith(
             f"{SCORES[name].long_name}, mean over lead times, low"
         )
-        assert (low.sel(of_a) < high.sel(of_a)).all(), name
+        assert (low.sel(method_a) < high.sel(method_a)).all(), name
 
 
 def test_hand_worked_interval_of_two_blocks() -> None:
-    # Two blocks are drawn as AA, AB, BB with probability 1/4, 1/2, 1/4: the 5 % and 95 % quantiles
-    # are those of AA and BB, the 30 % and 70 % ones that of AB, which is the pooled score.
+    # Draws of two blocks are AA, AB and BB with probabilities 1/4, 1/2 and 1/4. The 5 % and 95 %
+    # quantiles are the scores of AA and BB. The 30 % and 70 % quantiles are the score of AB, which
+    # is the pooled score.
     blocks = [hits_and_misses(1, 3), hits_and_misses(3, 1)]
     result = with_intervals(blocks)
     assert result["csi"].values.ravel() == pytest.approx(1 / 2)
@@ -86,7 +87,7 @@ def test_hand_worked_interval_of_two_blocks() -> None:
 
 
 def test_hand_worked_interval_of_a_mean_over_lead_times() -> None:
-    # When one lead time has 1/4, the other has 3/4: any draw's mean is 1/2, as the pooled one.
+    # A block with 1/4 at one lead time has 3/4 at the other: every draw and the pool have mean 1/2.
     blocks = [hits_and_misses(1, 3, later_hits=3), hits_and_misses(3, 1, later_hits=1)]
     result = with_intervals(blocks)
     assert result["csi_low"].values.ravel() == pytest.approx(1 / 4)
@@ -100,10 +101,10 @@ def test_hand_worked_interval_of_a_mean_over_lead_times() -> None:
 def test_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
     biases = np.random.default_rng(5).normal(size=60)
     result = with_intervals([block(i, bias=float(b)) for i, b in enumerate(biases)])
-    of_b = result.sel({"method": "b"}).isel(lead_time=0)
-    width = float(of_b["mean_error_high"] - of_b["mean_error_low"])
+    method_b = result.sel({"method": "b"}).isel(lead_time=0)
+    width = float(method_b["mean_error_high"] - method_b["mean_error_low"])
     assert width == pytest.approx(2 * 1.645 * biases.std() / np.sqrt(60), rel=0.1)
-    assert float(of_b["mean_error"]) == pytest.approx(biases.mean(), abs=1e-5)
+    assert float(method_b["mean_error"]) == pytest.approx(biases.mean(), abs=1e-5)
 
 
 def test_equal_blocks_have_no_spread() -> None:
@@ -125,7 +126,7 @@ def test_one_block_has_no_interval() -> None:
     assert np.isfinite(result["csi"]).all()
 
 
-def test_a_block_without_pixels_is_no_second_block() -> None:
+def test_a_block_without_pixels_does_not_count_as_a_block() -> None:
     missing = np.full((2, 12, 15), np.nan, np.float32)
     empty = score_sums_by_method(
         {"a": missing, "b": missing},

@@ -16,17 +16,17 @@ from tests.pipeline.scores.rain_examples import (
     sums_of,
 )
 
-# Everything but the time that a forecast takes.
+# All scores except the time that a forecast takes.
 SCORES_OF_SUMS = {name for name, score in SCORES.items() if score.of_sums is not None}
 
 
-# Observed and forecast, threshold 1 mm/h; the middle is not observed and so counts nowhere:
+# Observed and forecast, threshold 1 mm/h. The middle is not observed, so it does not count:
 #
 #   5 0 0     5 5 0     hit        (0, 0)
 #   0 - 0     0 5 0     false alarm (0, 1), error +5
 #   0 0 5     0 0 0     miss       (2, 2), error -5;  5 correct negatives
 #
-# Shares of events in the 3 x 3 neighbourhoods, among 3 known pixels at a corner, 5 at a side:
+# Shares of events in the 3 x 3 neighbourhoods; a corner has 3 known pixels, a side has 5:
 #
 #   Po  1/3 1/5  0      Pf  2/3 2/5 1/3     |Pf-Po|  1/3 1/5 1/3
 #       1/5  -  1/5         2/5  -  1/5              1/5  -   0
@@ -39,7 +39,7 @@ def test_hand_worked_grid_with_a_missing_pixel() -> None:
     sums = sums_of(HAND_FORECAST, HAND_OBSERVED).data.squeeze()
     counts = {name: int(sums[name]) for name in ("hits", "misses", "false_alarms", "n_pixels")}
     assert counts == {"hits": 1, "misses": 1, "false_alarms": 1, "n_pixels": 8}
-    assert int(sums["correct_negatives"]) == 5  # not 6: a missing pixel is no correct negative
+    assert int(sums["correct_negatives"]) == 5  # not 6: a missing pixel is not a correct negative
     assert sums["fss_observed2"].values == pytest.approx([2, 2 / 9 + 4 / 25])
     assert sums["fss_forecast2"].values == pytest.approx([2, 5 / 9 + 9 / 25])
     assert sums["fss_difference2"].values == pytest.approx([2, 3 / 9 + 3 / 25])
@@ -55,7 +55,7 @@ def test_hand_worked_grid_with_a_missing_pixel() -> None:
         "mae": 10 / 8,
         "rmse": np.sqrt(50 / 8),
         "mean_error": 0.0,
-        "b_mae": (1 * 5 + 5 * 5) / 8,  # the miss is of 5 mm/h, which weighs 5
+        "b_mae": (1 * 5 + 5 * 5) / 8,  # the miss has 5 mm/h observed, so it weighs 5
         "b_mse": (1 * 25 + 5 * 25) / 8,
         "correlation": (25 / 8 - 1.25**2) / (50 / 8 - 1.25**2),
         "n_pixels": 8,
@@ -66,7 +66,7 @@ def test_hand_worked_grid_with_a_missing_pixel() -> None:
     assert result["fss"].values == pytest.approx(fss)
 
 
-def test_missing_in_the_forecast_and_not_valid_count_as_not_observed() -> None:
+def test_pixels_missing_in_the_forecast_or_not_valid_do_not_count() -> None:
     expected = sums_of(HAND_FORECAST, HAND_OBSERVED).data
     forecast, observed = np.array(HAND_FORECAST, float), np.array(HAND_OBSERVED, float)
     observed[0, 1, 1] = 0
@@ -88,7 +88,7 @@ def test_result_names_units_and_axes() -> None:
     assert result["fss"].dims == ("threshold", "scale", "lead_time")
     assert result["mae"].dims == ("lead_time",)
     assert result["power"].dims == result["power_observed"].dims == ("lead_time", "wavelength")
-    assert result["scale"].values.tolist() == [2.0, 22.0]  # 10 pixels have no middle: 11
+    assert result["scale"].values.tolist() == [2.0, 22.0]  # an even width of 10 pixels becomes 11
     assert result["lead_time"].values[0] == np.timedelta64(5, "m")
 
 
@@ -129,7 +129,7 @@ def test_heidke_of_more_pixels_than_int64_can_multiply() -> None:
 
 
 def test_correlation_of_an_even_field_is_undefined() -> None:
-    even = np.full((3, 20, 17), 0.7)  # whose variance, from sums, is not exactly 0
+    even = np.full((3, 20, 17), 0.7)  # rounding makes its variance differ from 0
     assert np.isnan(scores_of(even, random_rain(0))["correlation"]).all()
     assert np.isnan(scores_of(random_rain(0), even)["correlation"]).all()
 
@@ -153,7 +153,7 @@ def test_a_rate_at_the_threshold_is_an_event(rate: float) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(rain_fields, rain_fields)
-def test_scores_keep_their_bounds(forecast: np.ndarray, observed: np.ndarray) -> None:
+def test_scores_stay_within_their_bounds(forecast: np.ndarray, observed: np.ndarray) -> None:
     sums = sums_of(forecast, observed)
     data, result = sums.data, scores_from_sums(sums)
     table = data["hits"] + data["misses"] + data["false_alarms"] + data["correct_negatives"]

@@ -1,4 +1,4 @@
-"""Spectra and the log-spectral distance, against spectra known by hand."""
+"""Spectra and the log-spectral distance equal hand-worked ones."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ SETTINGS = rain_examples.settings_for(1, scales_km=[1])
 
 
 def one_pixel(rate: float) -> np.ndarray:
-    """Rain in one pixel of 16 x 16: as much power in every mode, (dBR + 15)² / 256."""
+    """Rain in one pixel of 16 x 16. Every mode has the power (dBR + 15)² / 256."""
     rain = np.zeros((1, 16, 16), np.float32)
     rain[0, 7, 3] = rate
     return rain
@@ -55,8 +55,8 @@ def test_power_of_all_modes_is_the_variance() -> None:
 
 
 def test_wavelength_bins_take_the_mean_of_their_wavenumbers() -> None:
-    # 32 pixels of 2 km: wavelengths 64, 32, 21.3, 16, 12.8, ... km; 22.6 has 21.3, 11.3 has 12.8,
-    # 10.7 and nothing else, as 9.1 lies nearer 8 on the logarithmic axis.
+    # 32 pixels of 2 km have wavelengths 64, 32, 21.3, 16, 12.8, 10.7, 9.1, ... km. The bin of 22.6
+    # has 21.3; the bin of 11.3 has 12.8 and 10.7. On the logarithmic axis 9.1 is nearer to 8.
     power = np.arange(1.0, 16)
     binned = dict(zip(WAVELENGTHS_KM.tolist(), by_wavelength(power, 32, 2.0), strict=True))
     assert binned[64.0] == 1
@@ -69,13 +69,13 @@ def test_wavelength_bins_take_the_mean_of_their_wavenumbers() -> None:
 
 
 def test_hand_worked_distance() -> None:
-    result = scores_of(one_pixel(10), one_pixel(1))  # 25 and 15 dB over the floor
+    result = scores_of(one_pixel(10), one_pixel(1))  # 25 and 15 dB above the floor
     assert float(result["log_spectral_distance"]) == pytest.approx(20 * np.log10(25 / 15))
     np.testing.assert_allclose(result["power"], 25**2 / 256)
     np.testing.assert_allclose(result["power_observed"], 15**2 / 256)
 
 
-def test_pixels_that_do_not_count_are_at_the_floor_in_both() -> None:
+def test_pixels_that_do_not_count_are_at_the_floor_in_both_fields() -> None:
     forecast, observed = one_pixel(10), one_pixel(1)
     forecast[0, 12:] = 40.0  # not observed there
     observed[0, 12:] = np.nan
@@ -91,7 +91,9 @@ def test_means_are_over_cases_with_rain() -> None:
     result = scores_from_sums(sums[0] + sums[1] + sums[2] + sums[3]).squeeze("lead_time")
     assert float(result["log_spectral_distance"]) == pytest.approx(20 * np.log10(25 / 15))
     np.testing.assert_allclose(result["power_observed"], 15**2 / 256)
-    np.testing.assert_allclose(result["power"], (25**2 + 0) / 2 / 256)  # two cases rained
+    np.testing.assert_allclose(
+        result["power"], (25**2 + 0) / 2 / 256
+    )  # two cases have observed rain
 
 
 def test_a_blurred_forecast_has_lost_its_small_scales() -> None:
@@ -111,7 +113,7 @@ def test_a_blurred_forecast_has_lost_its_small_scales() -> None:
     assert float(ratio.sel(wavelength=64)) > 0.3
 
 
-def test_power_of_rounding_is_no_power() -> None:
+def test_power_of_rounding_errors_is_ignored() -> None:
     assert log_spectral_distance(np.array([1e-30, 1.0]), np.array([1e-20, 1.0])) == 0
 
 

@@ -23,33 +23,37 @@ from tests.pipeline.scores.rain_examples import (
 )
 
 
-def test_cases_split_in_two_and_added_give_the_same() -> None:
+def test_sums_of_cases_in_two_halves_add_up() -> None:
     cases = [(random_rain(2 * i), random_rain(2 * i + 1)) for i in range(6)]
     for forecast, observed in cases:
         observed[:, :4], forecast[1, 5:9] = NAN, NAN
-    parts = [sums_of(*case) for case in cases]
-    one_by_one = parts[0] + parts[1] + parts[2] + parts[3] + parts[4] + parts[5]
-    in_halves = (parts[4] + parts[1] + parts[0]) + (parts[5] + parts[3] + parts[2])
-    left, right = (scores_from_sums(sums) for sums in (one_by_one, in_halves))
+    case_sums = [sums_of(*case) for case in cases]
+    in_order = (
+        case_sums[0] + case_sums[1] + case_sums[2] + case_sums[3] + case_sums[4] + case_sums[5]
+    )
+    in_halves = (case_sums[4] + case_sums[1] + case_sums[0]) + (
+        case_sums[5] + case_sums[3] + case_sums[2]
+    )
+    left, right = (scores_from_sums(sums) for sums in (in_order, in_halves))
     xr.testing.assert_allclose(left, right, rtol=1e-12, atol=0)
     assert (left["n_cases"] == 6).all()
     for name in ("hits", "misses", "false_alarms", "correct_negatives", "n_pixels"):
-        np.testing.assert_array_equal(one_by_one.data[name], in_halves.data[name])
+        np.testing.assert_array_equal(in_order.data[name], in_halves.data[name])
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_any_split_of_cases_gives_the_same_scores(data: st.DataObject) -> None:
     cases = data.draw(st.lists(st.tuples(rain_fields, rain_fields), min_size=2, max_size=5))
-    parts = [sums_of(*case) for case in cases]
-    together = scores_from_sums(reduce(add, parts))
-    shuffled = data.draw(st.permutations(parts))
-    cut = data.draw(st.integers(1, len(parts) - 1))
+    case_sums = [sums_of(*case) for case in cases]
+    all_scores = scores_from_sums(reduce(add, case_sums))
+    shuffled = data.draw(st.permutations(case_sums))
+    cut = data.draw(st.integers(1, len(case_sums) - 1))
     split = reduce(add, shuffled[:cut]) + reduce(add, shuffled[cut:])
-    xr.testing.assert_allclose(scores_from_sums(split), together, rtol=1e-9, atol=1e-12)
+    xr.testing.assert_allclose(scores_from_sums(split), all_scores, rtol=1e-9, atol=1e-12)
 
 
-def test_sums_come_back_from_a_file_as_they_were(tmp_path: Path) -> None:
+def test_a_file_stores_sums_without_loss(tmp_path: Path) -> None:
     sums = score_sums_by_method(
         {"a": random_rain(0), "models/b.ckpt": random_rain(1)}, random_rain(2), **settings_for(3)
     )
@@ -61,7 +65,7 @@ def test_sums_come_back_from_a_file_as_they_were(tmp_path: Path) -> None:
     xr.testing.assert_identical((loaded + sums).data, (sums + sums).data)
 
 
-def test_methods_share_their_pixels() -> None:
+def test_all_methods_are_summed_over_the_same_pixels() -> None:
     first, second, observed = random_rain(0), random_rain(1), random_rain(2)
     second[:, :, :5] = NAN
     both = score_sums_by_method({"a": first, "b": second}, observed, **settings_for(3)).data
@@ -110,7 +114,7 @@ def test_no_forecast_is_refused() -> None:
         ({"scales_km": [1]}, "different scale cannot be added: [1.0, 3.0] and [1.0]"),
     ],
 )
-def test_sums_with_other_axes_are_not_added(changes: dict[str, Any], message: str) -> None:
+def test_sums_with_different_axes_are_not_added(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         sums_of(FIELD, FIELD) + sums_of(FIELD, FIELD, **changes)
 

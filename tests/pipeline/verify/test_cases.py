@@ -1,3 +1,5 @@
+"""The choice of reference times."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +11,7 @@ from squall.datasets.errors import ConfigError
 from squall.pipeline.verify.cases import choose_cases, rainiest, training_times
 from squall.pipeline.verify.config import ReferencePeriod
 
-EVER = (ReferencePeriod(),)
+ALL_TIMES = (ReferencePeriod(),)
 NOON = pd.Timestamp("2024-06-01T12:00")
 
 
@@ -23,7 +25,7 @@ def archive(statuses):
     )
 
 
-def chosen(statuses, *, periods=EVER, every=None, excluded=(), context=2, lead_times=2):
+def chosen(statuses, *, periods=ALL_TIMES, every=None, excluded=(), context=2, lead_times=2):
     mask = np.zeros(len(statuses), dtype=bool)
     mask[list(excluded)] = True
     return choose_cases(
@@ -41,18 +43,18 @@ def at(index):
 
 
 def test_scans_before_and_any_scan_after_are_needed():
-    # index 0 has too few before; 7 has nothing after
+    # index 0 has too few scans before it; index 7 has no scan after it
     assert chosen([OK] * 8).indices == (1, 2, 3, 4, 5, 6)
     assert chosen([OK] * 8).gaps == 1
-    # without scan 3: 3 itself, and 4 that starts from it
+    # without scan 3, indices 3 and 4 are left out: 4 needs scan 3 as context
     with_gap = chosen([OK, OK, OK, MISSING, OK, OK, OK, OK])
     assert with_gap.indices == (1, 2, 5, 6)
     assert with_gap.gaps == 2
-    # two missing in a row: 2 has nothing to compare with
+    # if scans 3 and 4 are missing, index 2 has no observation
     assert chosen([OK, OK, OK, MISSING, MISSING, OK, OK, OK]).indices == (1, 6)
 
 
-def test_windows_that_touch_what_a_model_saw_are_left_out():
+def test_windows_with_training_times_are_left_out():
     cases = chosen([OK] * 10, excluded=[4])
     # windows reach from one scan before to two after
     assert cases.indices == (1, 6, 7, 8)
@@ -85,6 +87,6 @@ def test_the_rainiest_cases_lie_an_hour_apart():
     rain[[10, 11, 30]] = [[[5]], [[4]], [[3]]]
     rain[5] = np.nan
     radar.block_statistics = lambda name: rain
-    # 9 has 5 + 4 after it; 10 is too near; 29 and 28 have 3, the earlier comes first
+    # 9 has 5 + 4 after it; 10 is too near to it; 28 and 29 both have 3, the earlier is taken
     assert rainiest(radar, range(1, 38), 2, 2) == [9, 28]
     assert rainiest(radar, range(1, 38), 2, 0) == []

@@ -1,3 +1,5 @@
+"""The verify stage on a small archive: its scores, its choice of cases, and its files."""
+
 import shutil
 
 import numpy as np
@@ -16,7 +18,7 @@ from squall.pipeline.verify import output as verify_output
 from squall.pipeline.verify.config import VerifyConfig
 from squall.pipeline.verify.run import verify
 
-TEST = "2024-06-01T04:00"  # what comes after is neither trained nor validated on
+TEST = "2024-06-01T04:00"  # later times are in neither the training nor the validation periods
 
 
 def config(chain, out, **changes):
@@ -41,7 +43,7 @@ def result(chain, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quick_report(result, monkeypatch):
-    """No pictures after the first run, and a report of nothing but its words."""
+    """No pictures after the first run, and a report that has its texts only."""
 
     def words(title, sections, *, cautions=(), **rest):
         return "\n".join([title, *(section.title for section in sections), *cautions, str(rest)])
@@ -68,7 +70,7 @@ def test_files_are_written_and_agree(result):
 
 
 def test_persistence_is_scored_as_by_hand(result, chain):
-    """Contingency table of all cases counted here, pixel by pixel known to all methods."""
+    """The test counts the contingency table of all cases itself."""
     archive = Archive.open(chain.archive)
     hits = events = 0
     for index in range(archive.times.size):
@@ -80,12 +82,12 @@ def test_persistence_is_scored_as_by_hand(result, chain):
         known = ~np.isnan(last) & ~np.isnan(observed)
         hits += ((last >= 0.5) & (observed >= 0.5) & known).sum()
         events += (((last >= 0.5) | (observed >= 0.5)) & known).sum()
-    found = result.scores.csi.sel({"method": "persistence", "threshold": 0.5}).isel(lead_time=0)
-    assert float(found) == pytest.approx(hits / events)
+    csi = result.scores.csi.sel({"method": "persistence", "threshold": 0.5}).isel(lead_time=0)
+    assert float(csi) == pytest.approx(hits / events)
 
 
-def test_windows_that_touch_training_are_left_out(result, chain, tmp_path):
-    # trained until 03:00, validated until 04:00; the context takes three scans
+def test_windows_with_training_times_are_left_out(result, chain, tmp_path):
+    # trained until 03:00, validated until 04:00; the context has three scans
     assert result.scores.attrs["first_reference_time"] == "2024-06-01 04:10:00"
     assert result.left_out > 0
     everything = verify(config(chain, tmp_path, include_training=True))
@@ -97,10 +99,10 @@ def test_windows_that_touch_training_are_left_out(result, chain, tmp_path):
 
 
 def test_every_and_periods_choose_the_cases(chain, tmp_path):
-    made = verify(
+    verified = verify(
         config(chain, tmp_path, start="2024-06-01T04:15", end="2024-06-01T04:45", every_minutes=15)
     )
-    assert made.cases == 3
+    assert verified.cases == 3
     periods = ("2024-06-01T04:10/2024-06-01T04:20", "2024-06-01T04:40/2024-06-01T04:40")
     assert verify(config(chain, tmp_path, periods=periods)).cases == 3
 
@@ -123,7 +125,7 @@ def test_wrong_requests_are_refused(chain, tmp_path, changes, message):
         verify(config(chain, tmp_path, **changes))
 
 
-def test_what_excludes_each_other_is_refused(chain, tmp_path):
+def test_options_that_exclude_each_other_are_refused(chain, tmp_path):
     with pytest.raises(ValidationError, match="either periods or start"):
         config(chain, tmp_path, periods=("2024-06-01/2024-06-02",), end="2024-06-01")
     with pytest.raises(ValidationError, match="either lead_times or minutes"):
@@ -132,15 +134,15 @@ def test_what_excludes_each_other_is_refused(chain, tmp_path):
         config(chain, tmp_path, scales_km=(4.0, 1.0))
 
 
-def test_minutes_and_lead_times_say_how_far(chain, tmp_path):
+def test_minutes_or_lead_times_give_the_length_of_forecasts(chain, tmp_path):
     for changes in ({"minutes": 12.0}, {"lead_times": 2}):
-        made = verify(config(chain, tmp_path, **changes))
-        assert (made.scores.lead_time / np.timedelta64(1, "m")).values.tolist() == [5, 10]
+        verified = verify(config(chain, tmp_path, **changes))
+        assert (verified.scores.lead_time / np.timedelta64(1, "m")).values.tolist() == [5, 10]
 
 
-def test_only_reachable_pixels_count_and_the_same_for_all(result, chain, tmp_path):
-    """Pixels counted here from the extrapolation of each case and what all methods know."""
-    made = verify(config(chain, tmp_path))
+def test_only_reachable_pixels_count_for_all_methods(result, chain, tmp_path):
+    """The test counts the pixels that are observed, extrapolated and known to all methods."""
+    verified = verify(config(chain, tmp_path))
     archive = Archive.open(chain.archive)
     extrapolation, model = (find_method(m, archive) for m in ("extrapolation", chain.model))
     expected = np.zeros(4, dtype=int)
@@ -152,20 +154,20 @@ def test_only_reachable_pixels_count_and_the_same_for_all(result, chain, tmp_pat
         known &= ~np.isnan(model.nowcast(context[-3:], 4))
         expected += known.sum(axis=(1, 2))
     for method in ("tiny", "persistence"):
-        found = made.scores.n_pixels.sel({"method": method}).values
-        np.testing.assert_array_equal(found, expected)
+        n_pixels = verified.scores.n_pixels.sel({"method": method}).values
+        np.testing.assert_array_equal(n_pixels, expected)
     assert (expected <= result.scores.n_pixels.isel(method=0).values).all()
     assert expected[-1] < int(result.scores.n_pixels.isel(method=0, lead_time=-1))
 
 
-def test_runs_of_one_name_show_their_folder(chain, tmp_path):
+def test_models_of_the_same_name_have_their_folder_in_the_label(chain, tmp_path):
     other = tmp_path / "other" / "best.ckpt"
     other.parent.mkdir()
     shutil.copy(chain.model, other)
-    made = verify(config(chain, tmp_path / "out", models=(chain.model, other)))
+    verified = verify(config(chain, tmp_path / "out", models=(chain.model, other)))
     names = ["tiny (run/best)", "tiny (other/best)", "persistence"]
-    assert made.scores["method"].values.tolist() == names
-    first, second = (made.scores.csi.sel({"method": name}) for name in names[:2])
+    assert verified.scores["method"].values.tolist() == names
+    first, second = (verified.scores.csi.sel({"method": name}) for name in names[:2])
     np.testing.assert_array_equal(first, second)
 
 
@@ -182,13 +184,13 @@ def test_all_dry_is_scored_without_events(chain, tmp_path, monkeypatch):
     monkeypatch.setattr(
         NetworkMethod, "nowcast", lambda self, context, n: np.zeros((n, 64, 64), "f4")
     )
-    made = verify(config(chain, tmp_path))
-    assert np.isnan(made.scores.csi).all()
-    assert float(made.scores.mae.max()) == 0
+    verified = verify(config(chain, tmp_path))
+    assert np.isnan(verified.scores.csi).all()
+    assert float(verified.scores.mae.max()) == 0
 
 
-def test_a_case_that_one_method_cannot_forecast_counts_for_none(chain, tmp_path, monkeypatch):
-    made = Extrapolation.nowcast
+def test_a_case_that_one_method_fails_on_is_left_out_for_all(chain, tmp_path, monkeypatch):
+    original = Extrapolation.nowcast
     calls = []
 
     def sometimes(self, context, lead_times):
@@ -197,7 +199,7 @@ def test_a_case_that_one_method_cannot_forecast_counts_for_none(chain, tmp_path,
             raise FloatingPointError("no rain to work with")
         if len(calls) == 3:
             return np.full((lead_times, *context.shape[1:]), np.nan, dtype=np.float32)
-        return made(self, context, lead_times)
+        return original(self, context, lead_times)
 
     monkeypatch.setattr(Extrapolation, "nowcast", sometimes)
     result = verify(config(chain, tmp_path, models=("extrapolation",), lead_times=4, start=TEST))
@@ -217,12 +219,12 @@ def test_a_case_that_one_method_cannot_forecast_counts_for_none(chain, tmp_path,
         verify(config(chain, tmp_path / "b", models=("extrapolation",), lead_times=4, start=TEST))
 
 
-def test_two_archives_are_scored_apart_and_pooled(result, chain, synthetic_config, tmp_path):
+def test_two_archives_are_scored_separately_and_pooled(result, chain, synthetic_config, tmp_path):
     other = tmp_path / "other.icechunk"
     source = synthetic_config.model_copy(update={"name": "other", "title": "The other"})
     files = (f"{chain.files}/**/*.nc",)
     ingest(IngestConfig(source=source, archive=other, files=files, workers=0))
-    made = verify(
+    verified = verify(
         config(
             chain,
             tmp_path / "out",
@@ -231,15 +233,15 @@ def test_two_archives_are_scored_apart_and_pooled(result, chain, synthetic_confi
             pixels="observed",
         )
     )
-    # trained on the first, so that three more cases are unseen on the second
-    apart = made.by_archive
-    assert made.cases == sum(scores.attrs["cases"] for scores in apart.values())
-    xr.testing.assert_equal(apart["synthetic"].csi, result.scores.csi)
-    pooled, counts = made.scores, [scores.n_pixels for scores in apart.values()]
+    # the model was trained on the first archive, so the second has three more cases
+    by_archive = verified.by_archive
+    assert verified.cases == sum(scores.attrs["cases"] for scores in by_archive.values())
+    xr.testing.assert_equal(by_archive["synthetic"].csi, result.scores.csi)
+    pooled, counts = verified.scores, [scores.n_pixels for scores in by_archive.values()]
     np.testing.assert_array_equal(pooled.n_pixels, counts[0] + counts[1])
-    mean = sum(scores.mae * scores.n_pixels for scores in apart.values()) / pooled.n_pixels
+    mean = sum(scores.mae * scores.n_pixels for scores in by_archive.values()) / pooled.n_pixels
     np.testing.assert_allclose(pooled.mae, mean)
     assert (tmp_path / "out" / "other" / "scores.csv").exists()
-    assert "The other" in made.report.read_text()
+    assert "The other" in verified.report.read_text()
     with pytest.raises(ConfigError, match="verify them separately"):
         verify(config(chain, tmp_path, archives=(chain.archive, chain.archive)))
