@@ -47,7 +47,7 @@ ALBERS = {
     "semi_minor_axis": 6356752.31414,
 }
 
-# How each network packs its numbers: what configs/archives/NAME.yaml has to make sense of.
+# How each network packs its numbers, which configs/archives/NAME.yaml must be able to read.
 NETWORKS: dict[str, dict[str, Any]] = {
     "bom_brisbane": {
         "variable": "precipitation",
@@ -102,7 +102,7 @@ def networks() -> Mapping[str, dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def write_radar() -> Callable[..., str]:
-    """Function that writes numbers, packed as given, into a CF file and returns its path."""
+    """Function that writes packed numbers into a CF file and returns its path."""
     return _write_radar
 
 
@@ -129,7 +129,7 @@ def _write_radar(
     format: str = "NETCDF4",
     unlimited: bool = False,
 ) -> str:
-    """Write one file; ``time_name=None`` for none, an ``interval`` for starts or bounds."""
+    """Write a file; no time if ``time_name`` is None, starts or bounds if ``interval`` is given."""
     numbers = np.asarray(numbers)
     if numbers.ndim < len(dims):
         numbers = numbers.reshape((1,) * (len(dims) - numbers.ndim) + numbers.shape)

@@ -1,4 +1,4 @@
-"""Real files of four networks, read by this package and by plain netCDF4 with own arithmetic."""
+"""Real files of four networks: the reader against netCDF4 with arithmetic of its own."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real archives at 
 
 @dataclass(frozen=True)
 class Source:
-    """How a network's numbers become mm/h, written down once more and by hand."""
+    """How the numbers of a network are converted to mm/h, written independently of the package."""
 
     variable: str
     fill: int
@@ -70,7 +70,7 @@ def config_of(network: str) -> RadarNetworkConfig:
 
 
 def packed_of(network: str, name: str) -> np.ndarray:
-    """(y, x) numbers as they lie in the file, north up and eastward."""
+    """(y, x) numbers as stored in the file, turned north up and eastward."""
     with netCDF4.Dataset(DATA / network / name) as file:
         file.set_auto_maskandscale(False)
         packed = np.squeeze(file[SOURCES[network].variable][:])
@@ -92,18 +92,18 @@ def test_the_rain_rate_agrees_with_plain_arithmetic(network: str, name: str, tim
     report = read(network, name)
     (scan,) = report.scans
     assert scan.time == pd.Timestamp(time)
-    found = RAIN_CODE.decode(scan.codes)
+    rate = RAIN_CODE.decode(scan.codes)
     expected = SOURCES[network].rain_mm_h(packed_of(network, name))
-    assert found.shape == expected.shape == SOURCES[network].shape
+    assert rate.shape == expected.shape == SOURCES[network].shape
 
-    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
-    # rates right at the edge may fall either way in single precision
+    np.testing.assert_array_equal(np.isnan(rate), np.isnan(expected))
+    # in single precision, a rate at the limit may be dry or wet
     dry, wet = expected < 0.08 * (1 - 1e-6), expected > 0.08 * (1 + 1e-6)
-    assert (found[dry] == 0).all()
+    assert (rate[dry] == 0).all()
     within = wet & (expected <= 205)
     assert within.any()
-    assert np.abs(found[within] / expected[within] - 1).max() < 0.016
-    assert (found[expected > 205] == np.float32(205)).all()
+    assert np.abs(rate[within] / expected[within] - 1).max() < 0.016
+    assert (rate[expected > 205] == np.float32(205)).all()
 
 
 def test_a_brisbane_file_has_fill_and_negative_values() -> None:
@@ -136,8 +136,8 @@ def test_the_radar_is_in_the_middle_of_its_grid(
 
     grid = read(*next(file for file in FILES if file[0] == network)[:2]).grid
     assert grid is not None
-    there = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
-    x, y = there.transform(longitude, latitude)
+    to_grid = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
+    x, y = to_grid.transform(longitude, latitude)
     assert np.hypot(grid.x.mean() - x, grid.y.mean() - y) < away_m
 
 

@@ -271,13 +271,13 @@ def _units(header: _Header, config: RadarNetworkConfig) -> tuple[str, pd.Timedel
 
 
 def _time(header: _Header) -> pd.Timestamp:
-    parts = [header[key] for key in ("year", "month", "day", "hour", "minute", "second")]
+    fields = [header[key] for key in ("year", "month", "day", "hour", "minute", "second")]
     if header["forecastTime"]:
         raise DataError(f"is a forecast, {header['stepRange']} ahead of its reference time")
     try:
-        return pd.Timestamp(datetime(*parts))
+        return pd.Timestamp(datetime(*fields))
     except (ValueError, OverflowError):
-        raise DataError(f"has no time: {parts} are no date and time") from None
+        raise DataError(f"has no time: {fields} are no date and time") from None
 
 
 @lru_cache(maxsize=64)

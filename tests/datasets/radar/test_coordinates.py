@@ -90,9 +90,9 @@ def test_a_projection_in_kilometres_or_feet_becomes_the_same_in_metres(text: str
     factor = crs.axis_info[0].unit_conversion_factor
     metres = in_metres(crs)
     assert [a.unit_conversion_factor for a in metres.axis_info] == [1.0, 1.0]
-    there = pyproj.Transformer.from_crs(DEGREES, crs, always_xy=True).transform(12.0, 53.0)
-    here = pyproj.Transformer.from_crs(DEGREES, metres, always_xy=True).transform(12.0, 53.0)
-    np.testing.assert_allclose(here, np.array(there) * factor, rtol=0, atol=0.01)
+    in_units = pyproj.Transformer.from_crs(DEGREES, crs, always_xy=True).transform(12.0, 53.0)
+    in_m = pyproj.Transformer.from_crs(DEGREES, metres, always_xy=True).transform(12.0, 53.0)
+    np.testing.assert_allclose(in_m, np.array(in_units) * factor, rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize("crs", [METRES, DEGREES])
@@ -108,29 +108,29 @@ def dataset(mapping: str | None, attributes: dict[str, Any], units: str = "m") -
     return xr.Dataset({"rain": rain, "crs": ((), 0, attributes)}, coords=coords)
 
 
-def found_crs(data: xr.Dataset) -> pyproj.CRS:
+def crs_of_rain(data: xr.Dataset) -> pyproj.CRS:
     return crs_of(data, data["rain"], data["x"], data["y"])
 
 
 @pytest.mark.parametrize("mapping", ["crs", "crs: x y", " crs : x y"])
 def test_the_grid_mapping_that_the_variable_names(mapping: str) -> None:
-    assert found_crs(dataset(mapping, {"crs_wkt": METRES.to_wkt()})).equals(METRES)
+    assert crs_of_rain(dataset(mapping, {"crs_wkt": METRES.to_wkt()})).equals(METRES)
 
 
 def test_the_grid_mapping_that_xarray_moved_into_the_encoding() -> None:
     data = dataset(None, {"spatial_ref": METRES.to_wkt()})
     data["rain"].encoding["grid_mapping"] = "crs"
-    assert found_crs(data).equals(METRES)
+    assert crs_of_rain(data).equals(METRES)
 
 
 def test_a_mapping_in_kilometres_is_brought_to_metres() -> None:
     crs = pyproj.CRS.from_proj4(KNMI_KM)
-    parameters = proj_parameters(found_crs(dataset("crs", {"crs_wkt": crs.to_wkt()})))
+    parameters = proj_parameters(crs_of_rain(dataset("crs", {"crs_wkt": crs.to_wkt()})))
     assert (parameters["units"], parameters["a"]) == ("m", 6378140)
 
 
 def test_longitude_and_latitude_without_a_mapping_are_wgs_84() -> None:
-    assert found_crs(dataset(None, {}, units="degrees_east")).to_epsg() == 4326
+    assert crs_of_rain(dataset(None, {}, units="degrees_east")).to_epsg() == 4326
 
 
 @pytest.mark.parametrize(
@@ -147,4 +147,4 @@ def test_an_unusable_projection_is_rejected(
     mapping: str | None, attributes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        found_crs(dataset(mapping, attributes))
+        crs_of_rain(dataset(mapping, attributes))

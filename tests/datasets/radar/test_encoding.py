@@ -1,4 +1,4 @@
-"""Stored numbers to codes: the table against plain arithmetic, for every number there can be."""
+"""Stored numbers to codes: the look-up table against plain arithmetic, for all numbers."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,8 +25,8 @@ def config(**changes: Any) -> RadarNetworkConfig:
     return RadarNetworkConfig(**{"name": "radar", "step": "5min", "variable": "rain", **changes})
 
 
-def every(dtype: str) -> np.ndarray:
-    """Every number of an integer type, as a map of many rows."""
+def all_numbers(dtype: str) -> np.ndarray:
+    """All numbers of an integer type, as a map of many rows."""
     info = np.iinfo(dtype)
     return np.arange(info.min, info.max + 1).astype(dtype).reshape(16, -1)
 
@@ -37,7 +37,7 @@ def rates(
     interval: pd.Timedelta | None,
     settings: RadarNetworkConfig,
 ) -> np.ndarray:
-    """mm/h by the definitions, each written down once more; NaN = not observed."""
+    """Rain rate in mm/h, computed anew from the definitions; NaN = not observed."""
     numbers = stored.astype(np.float64)
     values = numbers * packing.scale + packing.offset
     units = settings.units or packing.units
@@ -53,14 +53,14 @@ def rates(
     for value in settings.dry_values:
         dry |= np.isclose(values, value, rtol=1e-6)
     rate = np.where(dry, 0.0, rate)
-    lost = np.isin(numbers, packing.missing)
+    missing = np.isin(numbers, packing.missing)
     for value in settings.missing_values:
-        lost |= np.isclose(values, value, rtol=1e-6)
+        missing |= np.isclose(values, value, rtol=1e-6)
     if packing.lowest is not None:
-        lost |= numbers < packing.lowest
+        missing |= numbers < packing.lowest
     if packing.highest is not None:
-        lost |= numbers > packing.highest
-    return np.where(lost, np.nan, rate)
+        missing |= numbers > packing.highest
+    return np.where(missing, np.nan, rate)
 
 
 def impossible(rate: np.ndarray) -> np.ndarray:
@@ -97,17 +97,17 @@ intervals = st.sampled_from([pd.Timedelta("5min"), pd.Timedelta("1h")])
 def test_the_table_agrees_with_plain_arithmetic_for_every_number(
     dtype: str, packing: Packing, settings: RadarNetworkConfig, interval: pd.Timedelta
 ) -> None:
-    stored = every(dtype)
+    stored = all_numbers(dtype)
     rate = rates(stored, packing, interval, settings)
-    fine = ~impossible(rate)
-    stored, rate = stored[fine][None], rate[fine][None]
+    possible = ~impossible(rate)
+    stored, rate = stored[possible][None], rate[possible][None]
     codes, masked = encode_scan(stored, packing, interval, settings)
     assert masked == 0
-    # what lies on the edge of two codes may fall either way in the last digit
+    # a rate on the edge of two codes may get either of them, by rounding
     np.testing.assert_array_equal(np.isnan(rate), codes == RAIN_CODE.NOT_OBSERVED)
-    off = np.abs(codes.astype(int) - codes_of(rate)) * (codes != RAIN_CODE.NOT_OBSERVED)
-    assert off.max(initial=0) <= 1
-    assert (off > 0).sum() <= 3
+    difference = np.abs(codes.astype(int) - codes_of(rate)) * (codes != RAIN_CODE.NOT_OBSERVED)
+    assert difference.max(initial=0) <= 1
+    assert (difference > 0).sum() <= 3
 
 
 @given(st.sampled_from(TYPES), packings, configs, intervals, st.data())
@@ -119,7 +119,7 @@ def test_the_table_and_the_arithmetic_give_the_same_codes(
     interval: pd.Timedelta,
     data: st.DataObject,
 ) -> None:
-    """The same numbers as int32 take the exact way: the same codes, or the same refusal."""
+    """Numbers as int32 are computed without a table: the codes or the error must be the same."""
     info = np.iinfo(dtype)
     numbers = data.draw(st.lists(st.integers(info.min, info.max), min_size=1, max_size=12))
     outcomes = []
@@ -134,14 +134,14 @@ def test_the_table_and_the_arithmetic_give_the_same_codes(
 
 @pytest.mark.parametrize("dtype", TYPES)
 def test_integers_are_encoded_within_1_6_percent(dtype: str) -> None:
-    stored = every(dtype)
+    stored = all_numbers(dtype)
     stored = stored[stored >= 0]
     scale = 200 / stored.max()
     codes, _ = encode_scan(stored[None], Packing("mm h-1", scale), None, config())
-    rate, found = stored * scale, RAIN_CODE.decode(codes)[0]
+    rate, decoded = stored * scale, RAIN_CODE.decode(codes)[0]
     wet = rate >= 0.08
-    assert np.abs(found[wet] / rate[wet] - 1).max() < 0.016
-    assert (found[~wet] == 0).all()
+    assert np.abs(decoded[wet] / rate[wet] - 1).max() < 0.016
+    assert (decoded[~wet] == 0).all()
 
 
 @given(st.floats(0.0801, 204.9), st.sampled_from(["f4", "f8", ">f4", ">f8"]))
@@ -164,18 +164,18 @@ def test_byte_order_and_memory_layout_do_not_matter(dtype: str) -> None:
         assert codes.flags.c_contiguous
     turned, _ = encode_scan(numbers.T, packing, None, config())
     np.testing.assert_array_equal(turned, expected.T)
-    numbers.setflags(write=False)  # as a reader may hand it over
+    numbers.setflags(write=False)  # as readers may return it
     np.testing.assert_array_equal(encode_scan(numbers, packing, None, config())[0], expected)
 
 
 def test_an_impossible_number_is_rejected_only_if_the_scan_holds_it() -> None:
     packing = Packing("mm h-1", 0.5)
-    good = np.array([[0, 1, 400]], np.int16)
-    codes, _ = encode_scan(good, packing, None, config())
-    np.testing.assert_array_equal(codes, codes_of(good * 0.5))
-    # a hole in the range: refused ones lie between, and none of them occurs
-    holed = replace(packing, dry=(-5.0,))
-    codes, _ = encode_scan(np.array([[-5, 3]], np.int16), holed, None, config())
+    numbers_possible = np.array([[0, 1, 400]], np.int16)
+    codes, _ = encode_scan(numbers_possible, packing, None, config())
+    np.testing.assert_array_equal(codes, codes_of(numbers_possible * 0.5))
+    # -4 to -1 are impossible, but the scan does not hold them
+    with_gap = replace(packing, dry=(-5.0,))
+    codes, _ = encode_scan(np.array([[-5, 3]], np.int16), with_gap, None, config())
     np.testing.assert_array_equal(codes, codes_of(np.array([[0.0, 1.5]])))
     with pytest.raises(QualityError, match="value -2 mm h-1 is negative") as caught:
         encode_scan(np.array([[-4, 3]], np.int16), packing, None, config())
@@ -236,11 +236,11 @@ def test_netcdf_fill_values_and_nan_are_not_observed(dtype: str) -> None:
 
 def test_an_accumulation_is_divided_by_its_interval() -> None:
     stored = np.array([[3]], np.uint8)
-    found = [
+    decoded = [
         RAIN_CODE.decode(encode_scan(stored, Packing("mm"), pd.Timedelta(t), config())[0]).item()
         for t in ("5min", "10min", "1h")
     ]
-    np.testing.assert_allclose(found, [36, 18, 3], rtol=0.016)
+    np.testing.assert_allclose(decoded, [36, 18, 3], rtol=0.016)
     with pytest.raises(DataError, match="needs its interval"):
         encode_scan(stored, Packing("mm"), None, config())
 

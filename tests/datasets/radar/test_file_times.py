@@ -1,4 +1,4 @@
-"""Times by a file's name, and on the archive's step."""
+"""Times in file names, and times on the regular step."""
 
 from pathlib import Path
 
@@ -35,8 +35,8 @@ from tests.datasets.radar.radar_files import (
     ],
 )
 def test_times_in_names(name: str, pattern: str | None, expected: str | None) -> None:
-    found = time_from_name(f"/data/2020/01/{name}", config(time_in_name=pattern))
-    assert found == (None if expected is None else pd.Timestamp(expected))
+    time = time_from_name(f"/data/2020/01/{name}", config(time_in_name=pattern))
+    assert time == (None if expected is None else pd.Timestamp(expected))
 
 
 @pytest.mark.parametrize("off_s", [-30, -1, 0, 29, 30])
@@ -99,14 +99,14 @@ ERAS = {
         ("new_20240630_2355.nc", "2024-06-30T23:55"),
         ("new_20240701_0010.nc", "2024-07-01T00:10"),
         ("new_20240701_0005.nc", None),  # off the step of its era
-        ("old_202406010000.nc", None),  # of a time when files had another name already
+        ("old_202406010000.nc", None),  # at this time files have the names of the next era
         ("new_20240531_2355.nc", None),
         ("new_19700101_0000.nc", None),
     ],
 )
 def test_each_era_has_its_own_pattern_of_names(name: str, expected: str | None) -> None:
-    found = time_from_name(f"s3://bucket/2024/{name}", config(**ERAS))
-    assert found == (None if expected is None else pd.Timestamp(expected))
+    time = time_from_name(f"s3://bucket/2024/{name}", config(**ERAS))
+    assert time == (None if expected is None else pd.Timestamp(expected))
 
 
 def test_a_scan_midway_between_two_steps_is_rejected() -> None:

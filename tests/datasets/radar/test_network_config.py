@@ -1,4 +1,4 @@
-"""What an network configuration may say, and each thing that it may not."""
+"""The network configuration: valid and invalid keys, eras and the reading key."""
 
 import pickle
 from datetime import date
@@ -88,47 +88,47 @@ def in_eras(*eras: dict[str, Any], **changes: Any) -> RadarNetworkConfig:
 
 
 def test_an_era_has_the_keys_of_the_network_and_its_own() -> None:
-    whole = in_eras(
+    network = in_eras(
         {"since": "2024-06-04", "variable": "rate", "units": "mm h-1"},
         {"since": "2024-09-01", "variable": "rr"},
         units="dBZ", missing_values=[-1], z_r={"a": 300, "b": 1.4},
     )  # fmt: skip
-    before, first, second = whole.all_eras
-    assert before is whole
+    before, first, second = network.all_eras
+    assert before is network
     assert (first.variable, first.units) == ("rate", "mm h-1")
-    # what an era does not say is as at the beginning, not as in the era before
+    # keys that an era does not have are those of the network, not of the era before
     assert (second.variable, second.units) == ("rr", "dBZ")
     for era in (first, second):
         assert era.missing_values == (-1,)
         assert era.z_r == ZRRelation(300, 1.4)
-        assert era.step == whole.step
+        assert era.step == network.step
         assert era.all_eras == (era,)
 
 
 def test_a_key_of_an_era_is_replaced_as_a_whole() -> None:
-    whole = in_eras(
+    network = in_eras(
         {"since": "2024-06-04", "quality": {"highest_mm_h": 100}},
         quality={"least_observed_share": 0.5},
     )
-    (_, era) = whole.all_eras
+    (_, era) = network.all_eras
     assert era.quality.highest_mm_h == 100
     assert era.quality.least_observed_share == 0
 
 
 def test_at_returns_the_era_in_force() -> None:
-    whole = in_eras({"since": "2024-06-04", "units": "mm h-1"}, {"since": "2024-07-01T12:00"})
-    _, first, second = whole.all_eras
+    network = in_eras({"since": "2024-06-04", "units": "mm h-1"}, {"since": "2024-07-01T12:00"})
+    _, first, second = network.all_eras
     second_since = pd.Timestamp("2024-07-01T12:00")
     for time, era in [
-        (None, whole),
-        (pd.Timestamp("1990-01-01"), whole),
-        (SINCE - pd.Timedelta("1ns"), whole),
+        (None, network),
+        (pd.Timestamp("1990-01-01"), network),
+        (SINCE - pd.Timedelta("1ns"), network),
         (SINCE, first),
         (second_since - pd.Timedelta("5min"), first),
         (second_since, second),
         (pd.Timestamp("2200-01-01"), second),
     ]:
-        assert whole.at(time) is era
+        assert network.at(time) is era
     assert config().at(SINCE).variable == "rain"
 
 
@@ -143,7 +143,7 @@ def test_since_is_utc(since: Any) -> None:
 
 @pytest.mark.parametrize("value", [20240604, 2024, 2024.5, True, "NaT", "yesterday's", [1]])
 def test_a_number_is_not_a_date(value: Any) -> None:
-    """YAML makes an integer of 20240604, which pandas takes for nanoseconds of 1970."""
+    """YAML reads 20240604 as an integer, which pandas would read as nanoseconds since 1970."""
     for given in ({"begins": value}, {"eras": [{"since": value}], "time_in_name": "%Y%m%d"}):
         with pytest.raises(ValidationError, match="is no time; write it like 2024-06-04"):
             config(**given)
@@ -180,19 +180,19 @@ def test_invalid_eras_are_rejected(
 
 
 def test_the_step_of_an_era_may_be_a_multiple_of_the_networks_step() -> None:
-    whole = in_eras({"since": "2024-06-04", "step": "15min"})
-    assert whole.at(SINCE).step == pd.Timedelta("15min")
+    network = in_eras({"since": "2024-06-04", "step": "15min"})
+    assert network.at(SINCE).step == pd.Timedelta("15min")
 
 
 def test_a_configuration_with_eras_can_be_pickled() -> None:
-    whole = in_eras({"since": "2024-06-04", "units": "mm"})
-    assert whole.at(SINCE).units == "mm"
-    again = pickle.loads(pickle.dumps(whole))
+    network = in_eras({"since": "2024-06-04", "units": "mm"})
+    assert network.at(SINCE).units == "mm"
+    again = pickle.loads(pickle.dumps(network))
     assert again.at(SINCE).units == "mm"
-    assert again.reading_key == whole.reading_key
+    assert again.reading_key == network.reading_key
 
 
-# --- what decides what a file gives ------------------------------------------------------------
+# --- keys that affect reading ------------------------------------------------------------------
 
 READING: dict[str, Any] = {
     "step": "10min", "format": "odim", "variable": "rr", "units": "mm h-1",
@@ -219,7 +219,7 @@ def test_the_reading_key_does_not_change_with_other_keys(key: str) -> None:
 
 
 def test_each_key_is_listed_as_affecting_reading_or_not() -> None:
-    elsewhere = {"time_marks", "eras"}  # which need others beside them; below
+    elsewhere = {"time_marks", "eras"}  # they need other keys; tested below
     assert set(RadarNetworkConfig.model_fields) == READING.keys() | NOT_READING.keys() | elsewhere
 
 

@@ -1,4 +1,4 @@
-"""The rules by which scans are kept, each at its limit."""
+"""Quality rules, each tested at its limit."""
 
 import pickle
 from pathlib import Path

@@ -72,8 +72,8 @@ def test_a_file_cut_off_anywhere_is_rejected(
     assert "\n" not in reason
 
 
-def garbled(path: Path) -> None:
-    """Zeros in the middle of the compressed numbers."""
+def write_damaged(path: Path) -> None:
+    """Write a file with zeros in the middle of the compressed numbers."""
     with netCDF4.Dataset(path, "w") as file:
         file.createDimension("y", 200)
         file.createDimension("x", 200)
@@ -115,7 +115,7 @@ def test_a_file_that_is_not_netcdf_is_rejected(
 
 
 def test_damaged_numbers_are_rejected(tmp_path: Path) -> None:
-    garbled(tmp_path / NAME)
+    write_damaged(tmp_path / NAME)
     settings = config(crs="EPSG:3067", **NAMED)
     assert "data are damaged" in rejection_of(str(tmp_path / NAME), settings)
 
@@ -252,8 +252,8 @@ def test_a_file_is_read_in_parts(tmp_path: Path, write_radar: Write, format: str
         assert scan.time == expected.time
         np.testing.assert_array_equal(scan.codes, expected.codes)
         assert scan.measures.checksum == expected.measures.checksum
-    one = read_file(path, config(), max_px=1)  # a scan at least, whatever the bound
-    assert len(one.scans) == 1
+    report = read_file(path, config(), max_px=1)  # one scan is always read
+    assert len(report.scans) == 1
 
 
 def test_a_report_without_codes_is_small(tmp_path: Path, write_radar: Write) -> None:
@@ -297,7 +297,7 @@ def test_a_rejected_scan_names_its_rule(
 def test_a_missing_clutter_mask_is_a_configuration_error(
     tmp_path: Path, write_radar: Write
 ) -> None:
-    """The configuration is wrong, not each of the files."""
+    """The configuration is wrong, and the file is not."""
     path = write_radar(tmp_path / "a.nc", RATE)
     with pytest.raises(ConfigError, match=r"absent.nc: is no clutter mask"):
         read_file(path, config(quality={"clutter_mask": tmp_path / "absent.nc"}))
@@ -321,7 +321,7 @@ def test_each_file_is_read_by_the_configuration_of_its_era(
 def test_a_file_without_a_time_in_its_name_is_rejected_within_an_era(
     tmp_path: Path, write_radar: Write, name: str
 ) -> None:
-    """Read as the first era has it, its rain would be sixty times too weak."""
+    """Read without the era's units, its rain would be sixty times too weak."""
     settings = config(**NAMED, eras=[{"since": "2024-06-01", "units": "mm min-1"}])
     (rejected,) = read_file(write_radar(tmp_path / name, RATE), settings).rejected
     assert rejected.rule == "name and time"

@@ -1,4 +1,4 @@
-"""Nearest pixels against a search among all of them."""
+"""Nearest-pixel regridding against a search among all pixels."""
 
 import numpy as np
 import pyproj
@@ -20,36 +20,38 @@ def grid(x: float, y: float, shape: tuple[int, int], spacing: float, crs: str) -
     return Grid(x + np.arange(width) * spacing, y - np.arange(height) * spacing, crs)
 
 
-def searched(codes: np.ndarray, source: Grid, target: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """The code of the source pixel whose centre is nearest (per axis), and where it is clear."""
+def nearest_by_search(
+    codes: np.ndarray, source: Grid, target: Grid
+) -> tuple[np.ndarray, np.ndarray]:
+    """The code of the nearest source pixel (by axis), and where it is not midway between two."""
     height, width = source.pixel_size
-    found = np.full(target.shape, RAIN_CODE.NOT_OBSERVED, np.uint8)
-    clear = np.ones(target.shape, bool)
+    regridded = np.full(target.shape, RAIN_CODE.NOT_OBSERVED, np.uint8)
+    is_clear = np.ones(target.shape, bool)
     to_source = pyproj.Transformer.from_crs(target.crs, source.crs, always_xy=True)
     for row, y in enumerate(target.y):
         for column, x in enumerate(target.x):
-            there_x, there_y = to_source.transform(x, y)
-            off_x, off_y = np.abs(source.x - there_x) / width, np.abs(source.y - there_y) / height
-            clear[row, column] = min(abs(off_x.min() - 0.5), abs(off_y.min() - 0.5)) > 1e-6
+            source_x, source_y = to_source.transform(x, y)
+            off_x, off_y = np.abs(source.x - source_x) / width, np.abs(source.y - source_y) / height
+            is_clear[row, column] = min(abs(off_x.min() - 0.5), abs(off_y.min() - 0.5)) > 1e-6
             if off_x.min() <= 0.5 and off_y.min() <= 0.5:
-                found[row, column] = codes[off_y.argmin(), off_x.argmin()]
-    return found, clear
+                regridded[row, column] = codes[off_y.argmin(), off_x.argmin()]
+    return regridded, is_clear
 
 
 def assert_nearest(source: Grid, target: Grid) -> None:
     codes = (np.arange(np.prod(source.shape)) % 251).astype(np.uint8).reshape(source.shape)
-    found = nearest(codes, source, target)
-    expected, clear = searched(codes, source, target)
-    assert found.dtype == np.uint8
-    assert found.shape == target.shape
-    np.testing.assert_array_equal(found[clear], expected[clear])
-    assert (found != RAIN_CODE.NOT_OBSERVED).any()
+    regridded = nearest(codes, source, target)
+    expected, is_clear = nearest_by_search(codes, source, target)
+    assert regridded.dtype == np.uint8
+    assert regridded.shape == target.shape
+    np.testing.assert_array_equal(regridded[is_clear], expected[is_clear])
+    assert (regridded != RAIN_CODE.NOT_OBSERVED).any()
 
 
 def test_regridding_to_the_same_grid_changes_nothing() -> None:
-    here = grid(0, 0, (7, 9), 1000, LAEA)
+    same_grid = grid(0, 0, (7, 9), 1000, LAEA)
     codes = np.arange(63, dtype=np.uint8).reshape(7, 9)
-    np.testing.assert_array_equal(nearest(codes, here, here), codes)
+    np.testing.assert_array_equal(nearest(codes, same_grid, same_grid), codes)
 
 
 @given(
@@ -61,8 +63,8 @@ def test_regridding_to_the_same_grid_changes_nothing() -> None:
 def test_any_shift_and_spacing(x: float, y: float, spacing: float) -> None:
     source, target = grid(0, 0, (7, 9), 1000, LAEA), grid(x, y, (6, 5), spacing, LAEA)
     codes = (np.arange(63) + 1).astype(np.uint8).reshape(7, 9)
-    expected, clear = searched(codes, source, target)
-    np.testing.assert_array_equal(nearest(codes, source, target)[clear], expected[clear])
+    expected, is_clear = nearest_by_search(codes, source, target)
+    np.testing.assert_array_equal(nearest(codes, source, target)[is_clear], expected[is_clear])
 
 
 @pytest.mark.parametrize("factor", [2, 3])
@@ -110,8 +112,8 @@ def test_pixels_outside_the_source_are_not_observed() -> None:
 
 
 def test_the_other_side_of_the_earth_is_not_observed() -> None:
-    """Where a projection has no place for a point, PROJ gives infinity."""
+    """PROJ returns infinity for a point outside the projection."""
     source = grid(200_000, 7_000_000, (10, 10), 10_000, UTM)
     target = grid(-180.0, 80.0, (9, 18), 20.0, WGS84)
-    found = nearest(np.zeros((10, 10), np.uint8), source, target)
-    assert (found == RAIN_CODE.NOT_OBSERVED).all()
+    regridded = nearest(np.zeros((10, 10), np.uint8), source, target)
+    assert (regridded == RAIN_CODE.NOT_OBSERVED).all()

@@ -34,7 +34,7 @@ def rate_of(value: float, units: str, **changes: Any) -> float:
         ("kg m-2 min-1", 0.1, 6.0),
         ("kg m-2 s-1", 0.001, 3.6),
         ("in h-1", 2.0, 50.8),
-        # what fell in ten minutes falls six times in an hour
+        # the interval is 10 min, so an accumulation is multiplied by 6
         ("mm", 2.0, 12.0),
         ("cm", 0.1, 6.0),
         ("m", 0.001, 6.0),
@@ -93,9 +93,11 @@ def test_a_unit_that_is_not_of_rain_is_rejected_with_advice(units: str) -> None:
 @given(st.sampled_from(sorted(UNITS)), st.sampled_from(["5min", "6min", "1h", "24h"]))
 def test_only_accumulations_depend_on_the_interval(units: str, interval: str) -> None:
     longer = pd.Timedelta(interval) * 2
-    here = rate_of(5e-4, units, interval=pd.Timedelta(interval))
-    there = rate_of(5e-4, units, interval=longer)
-    assert here == pytest.approx(there * (2 if UNITS[units][0] == "accumulation" else 1))
+    rate = rate_of(5e-4, units, interval=pd.Timedelta(interval))
+    rate_of_double_interval = rate_of(5e-4, units, interval=longer)
+    assert rate == pytest.approx(
+        rate_of_double_interval * (2 if UNITS[units][0] == "accumulation" else 1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,8 +131,8 @@ def test_a_rate_needs_no_interval() -> None:
     ],
 )
 def test_marshall_palmer(dbz: float, rate_mm_h: float) -> None:
-    found = rain_rate_from_dbz(np.array([dbz]), MARSHALL_PALMER)[0]
-    assert found == pytest.approx(rate_mm_h, rel=1e-4, nan_ok=True)
+    rate = rain_rate_from_dbz(np.array([dbz]), MARSHALL_PALMER)[0]
+    assert rate == pytest.approx(rate_mm_h, rel=1e-4, nan_ok=True)
     assert rate_of(dbz, "dBZ") == pytest.approx(rate_mm_h, rel=1e-4, nan_ok=True)
 
 

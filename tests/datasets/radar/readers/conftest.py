@@ -109,8 +109,8 @@ def _write_odim(
             described = dataset.create_group("what")
             _put(described, span)
             _put(data.create_group("what") if level == "data" else described, packing)
-            kept = {"compression": "gzip"} if pack is None else dict(pack)
-            data.create_dataset("data", data=pixels, **kept)
+            storage = {"compression": "gzip"} if pack is None else dict(pack)
+            data.create_dataset("data", data=pixels, **storage)
     return str(path)
 
 
@@ -166,15 +166,15 @@ def _write_knmi(
         geo = file.create_group("geographic")
         _put(geo, placed | dict(geographic or {}))
         _put(geo.create_group("map_projection"), {"projection_proj4_params": projection})
-        one = file.create_group("image1")
-        _put(one, {"image_geo_parameter": parameter, **(image or {})})
-        one.create_dataset("image_data", data=pixels, compression="gzip")
+        image_group = file.create_group("image1")
+        _put(image_group, {"image_geo_parameter": parameter, **(image or {})})
+        image_group.create_dataset("image_data", data=pixels, compression="gzip")
         calibration = {
             "calibration_formulas": formula,
             "calibration_missing_data": lost,
             "calibration_out_of_image": outside,
         }
-        _put(one.create_group("calibration"), calibration)
+        _put(image_group.create_group("calibration"), calibration)
     return str(path)
 
 
@@ -246,7 +246,7 @@ def _unpacked(product: Any, scan: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def survives() -> Callable[..., None]:
-    """Function that lets a reader try any bytes: a product or an exception, nothing else."""
+    """Function that runs a reader on any bytes: it must yield a product or raise."""
     return _survives
 
 
@@ -258,7 +258,7 @@ def _survives(reader: Reader, settings: RadarNetworkConfig, name: str, content: 
             with reader(str(path), settings) as product:
                 shape = product.read_stored(0).shape
         except Exception:
-            return  # the caller makes it a rejection
+            return  # read_file turns the exception into a rejection
         assert isinstance(product, Product)
         assert shape == product.grid.shape
 

@@ -22,7 +22,7 @@ from tests.datasets.radar.radar_files import NAME, NAMED, NOON, RATE, Write, con
 ROOT = Path(__file__).parents[4]
 MAX_MB = 200
 
-# reads files in a process of its own: what it took, and whether it lived
+# reads files in a child process, and prints for each the scans, reasons and memory
 READ = """
     import faulthandler, json, resource, sys
     from squall.datasets.radar.network_config import RadarNetworkConfig
@@ -31,17 +31,17 @@ READ = """
     faulthandler.enable()
     config = RadarNetworkConfig(name="radar", step="5min", variable="rain", crs="EPSG:3067",
                            time_in_name="%Y%m%d_%H%M", accumulation="5min")
-    read_file(sys.argv[1], config)  # what the libraries take for themselves
+    read_file(sys.argv[1], config)  # so that the memory of the libraries is not counted
     for path in sys.argv[2:]:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         report = read_file(path, config)
-        took = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        print(json.dumps([len(report.scans), [r.reason for r in report.rejected], took / 1024]),
+        used_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(json.dumps([len(report.scans), [r.reason for r in report.rejected], used_kb / 1024]),
               flush=True)
 """
 
 
-def read_apart(*paths: str) -> list[tuple[int, list[str], float]]:
+def read_in_child(*paths: str) -> list[tuple[int, list[str], float]]:
     """Scans, reasons and megabytes of each file but the first."""
     child = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(READ), *paths],
@@ -56,10 +56,10 @@ def read_apart(*paths: str) -> list[tuple[int, list[str], float]]:
     return [tuple(json.loads(line)) for line in child.stdout.splitlines()]
 
 
-def absurd(
+def write_absurd(
     path: Path, sizes: dict[str, int | None], variables: dict[str, tuple[tuple[str, ...], Any]]
 ) -> None:
-    """A file of chunks that were never written, but for a map of 2 × 3 pixels where it fits."""
+    """Write a file with unwritten chunks, except for coordinates of 2 × 3 pixels if possible."""
     with netCDF4.Dataset(path, "w") as file:
         for dim, size in sizes.items():
             file.createDimension(dim, size)
@@ -75,11 +75,11 @@ def absurd(
             file["time"].standard_name = "time"
 
 
-def whole(name: str, *chunks: int) -> dict[str, tuple[tuple[str, ...], Any]]:
+def own_dimension(name: str, *chunks: int) -> dict[str, tuple[tuple[str, ...], Any]]:
     return {name: ((name,), chunks or None)}
 
 
-SMALL = whole("y") | whole("x")
+SMALL = own_dimension("y") | own_dimension("x")
 MAP = {"y": 2, "x": 3}
 HOSTILE: dict[str, tuple[dict[str, int | None], dict[str, Any], str]] = {
     "a million by a million": (
@@ -94,12 +94,12 @@ HOSTILE: dict[str, tuple[dict[str, int | None], dict[str, Any], str]] = {
     ),
     "a coordinate of a thousand million": (
         {"y": 10**9, "x": 3},
-        whole("x") | {"y": (("y",), (1000,)), "rain": (("y", "x"), (1000, 3))},
+        own_dimension("x") | {"y": (("y",), (1000,)), "rain": (("y", "x"), (1000, 3))},
         "'y' has 1000000000 values, too many",
     ),
     "a thousand million times": (
         {"time": 10**9, **MAP},
-        SMALL | whole("time", 1000) | {"rain": (("time", "y", "x"), (1, 2, 3))},
+        SMALL | own_dimension("time", 1000) | {"rain": (("time", "y", "x"), (1, 2, 3))},
         "'time' has 1000000000 values, too many",
     ),
     "more scans than numbers of 64 bits": (
@@ -114,17 +114,20 @@ HOSTILE: dict[str, tuple[dict[str, int | None], dict[str, Any], str]] = {
     ),
     "one chunk of all times": (
         {"time": None, **MAP},
-        SMALL | whole("time", 5 * 10**7) | {"rain": (("time", "y", "x"), (1, 2, 3))},
+        SMALL | own_dimension("time", 5 * 10**7) | {"rain": (("time", "y", "x"), (1, 2, 3))},
         r"'time' is stored in chunks of \[50000000\], too large",
     ),
     "one chunk of all scans": (
         {"time": None, **MAP},
-        SMALL | whole("time") | {"rain": (("time", "y", "x"), (10**8, 2, 3))},
+        SMALL | own_dimension("time") | {"rain": (("time", "y", "x"), (10**8, 2, 3))},
         "'rain' is stored in chunks of .*, too large",
     ),
-    "a coordinate that nobody asked for": (
+    "an unused coordinate of a thousand million": (
         {"station": 10**9, "time": None, **MAP},
-        SMALL | whole("time") | whole("station", 1000) | {"rain": (("time", "y", "x"), (1, 2, 3))},
+        SMALL
+        | own_dimension("time")
+        | own_dimension("station", 1000)
+        | {"rain": (("time", "y", "x"), (1, 2, 3))},
         "'station' has 1000000000 values, too many",
     ),
 }
@@ -137,14 +140,14 @@ def test_absurd_dimensions_are_rejected_before_memory_is_allocated(
 
     paths = [write_radar(tmp_path / "good.nc", RATE)]
     for what, (sizes, variables, _) in HOSTILE.items():
-        absurd(tmp_path / f"{what}.nc", sizes, variables)
+        write_absurd(tmp_path / f"{what}.nc", sizes, variables)
         paths.append(str(tmp_path / f"{what}.nc"))
-    for (what, (*_, message)), (scans, reasons, took_mb) in zip(
-        HOSTILE.items(), read_apart(*paths), strict=True
+    for (what, (*_, message)), (scans, reasons, used_mb) in zip(
+        HOSTILE.items(), read_in_child(*paths), strict=True
     ):
         assert scans == 0, what
         assert re.search(message, reasons[0]), (what, reasons)
-        assert took_mb < MAX_MB, (what, took_mb)
+        assert used_mb < MAX_MB, (what, used_mb)
 
 
 def test_bounds_of_a_hundred_million_values(tmp_path: Path, write_radar: Write) -> None:
@@ -160,10 +163,10 @@ def test_bounds_of_a_hundred_million_values(tmp_path: Path, write_radar: Write) 
             for place in (0, -1) if size else (0, 1):  # where xarray looks
                 bounds[0, place] = NOON.timestamp() - 300 * (place == 0)
         paths.append(path)
-    for scans, reasons, took_mb in read_apart(good, *paths):
+    for scans, reasons, used_mb in read_in_child(good, *paths):
         assert scans == 0
         assert "too many" in reasons[0] or "too large" in reasons[0]
-        assert took_mb < MAX_MB
+        assert used_mb < MAX_MB
 
 
 # --- classic headers written by hand -----------------------------------------------------------
@@ -195,7 +198,7 @@ def classic(
         (classic({"t": 0, "y": 2, "x": 3}, {"rain": ([0, 1, 2], 5)}, 2**31), "it has .* of at l"),
         (classic({"y": 2, "x": 3}, {"rain": ([0, 7], 5)}), "broken in its netCDF header"),
         (classic({"y": 2, "x": 3}, {"rain": ([0, 1], 99)}), "broken in its netCDF header"),
-        # a name, a list and an attribute longer than any memory
+        # a name, a list and an attribute that are longer than the memory
         (b"CDF\x02" + struct.pack(">4I", 0, 10, 1, 2**31 - 8), "broken in its netCDF header"),
         (b"CDF\x05" + struct.pack(">QIQQ", 0, 10, 1, 2**45), "broken in its netCDF header"),
         (b"CDF\x05" + struct.pack(">QIQQ", 0, 10, 1, 2**64 - 8), "broken in its netCDF header"),
@@ -256,7 +259,7 @@ def test_a_variable_name_is_not_a_path(tmp_path: Path, write_radar: Write, varia
 def test_a_coordinate_along_another_dimension(
     tmp_path: Path, write_radar: Write, axis: str
 ) -> None:
-    """Its name fits and its length does not: the grid would have another shape than the scan."""
+    """Its name fits but its length does not: grid and scan would have different shapes."""
     path = write_radar(tmp_path / "a.nc", RATE)
     with netCDF4.Dataset(path, "a") as file:
         file.renameVariable(axis, "plain")
@@ -277,7 +280,7 @@ def test_a_coordinate_is_preferred_among_two_time_variables(
         later.setncatts({"standard_name": "time", "units": "seconds since 1970-01-01"})
         later[...] = 0.0
     (scan,) = read_file(path, config()).scans
-    assert scan.time == NOON  # a coordinate counts before another variable of the same name
+    assert scan.time == NOON  # a coordinate is preferred to a variable with the same standard name
     assert scan.codes is not None
     assert scan.codes.max() < 254
 
@@ -287,11 +290,11 @@ def test_a_coordinate_is_preferred_among_two_time_variables(
 
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory: pytest.TempPathFactory, write_radar: Write) -> dict[str, bytes]:
-    """Whole files of each format, with all that a reader looks at."""
+    """Intact files of each format, with all attributes that the reader uses."""
     folder = tmp_path_factory.mktemp("whole")
     numbers = (np.random.default_rng(0).random((2, 6, 5)) * 100).astype(np.int16)
     times = ("2024-06-01T11:55", "2024-06-01T12:00")
-    found = {}
+    contents = {}
     for format in ("NETCDF4", "NETCDF3_CLASSIC", "NETCDF3_64BIT_DATA"):
         path = write_radar(
             folder / f"{format}.nc",
@@ -305,8 +308,8 @@ def contents(tmp_path_factory: pytest.TempPathFactory, write_radar: Write) -> di
             fill=np.int16(-1),
             attributes={"scale_factor": 0.01, "valid_range": np.array([0, 99], np.int16)},
         )
-        found[format] = Path(path).read_bytes()
-    return found
+        contents[format] = Path(path).read_bytes()
+    return contents
 
 
 @pytest.mark.parametrize("format", ["NETCDF3_CLASSIC", "NETCDF3_64BIT_DATA"])
@@ -333,7 +336,7 @@ def test_any_damage_to_a_classic_file_gives_scans_or_a_reason(
 def test_any_damage_to_a_netcdf_4_file_gives_scans_or_a_reason(
     tmp_path: Path, contents: dict[str, bytes], write_radar: Write, seed: int
 ) -> None:
-    """In a process of its own: the HDF5 library is C, and may end the process that calls it."""
+    """Run in a child process: the HDF5 library is written in C, and may crash."""
     rng = np.random.default_rng(seed)
     paths = [write_radar(tmp_path / "good.nc", RATE)]
     for i in range(150):
@@ -349,7 +352,7 @@ def test_any_damage_to_a_netcdf_4_file_gives_scans_or_a_reason(
             data[place:place] = rng.bytes(int(rng.integers(1, 50)))
         (tmp_path / f"{i}_20240601_1200.nc").write_bytes(data)
         paths.append(str(tmp_path / f"{i}_20240601_1200.nc"))
-    found = read_apart(*paths)
-    assert len(found) == 150
-    assert any(reasons for _, reasons, _ in found)
-    assert any(scans for scans, _, _ in found)
+    results = read_in_child(*paths)
+    assert len(results) == 150
+    assert any(reasons for _, reasons, _ in results)
+    assert any(scans for scans, _, _ in results)

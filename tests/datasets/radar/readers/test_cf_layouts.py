@@ -1,4 +1,4 @@
-"""What files have in common is worked out once: no file may ever take another's layout."""
+"""Layouts are kept and reused: a file must never be read with the layout of a different file."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ def described(**changes: Any) -> dict[str, Any]:
     return {"attributes": BASE["attributes"] | changes}
 
 
-# name -> settings of a file that differs from the base in that one thing
+# property -> arguments of a file that differs from BASE only in it
 OTHERS: dict[str, dict[str, Any]] = {
     "scale_factor": described(scale_factor=0.02),
     "scale_factor in the 12th digit": described(scale_factor=0.01 + 1e-14),
@@ -66,13 +66,13 @@ PROJECTION = {"standard_parallel": 61.0, "false_easting": 10.0, "semi_major_axis
 
 
 @pytest.fixture(autouse=True)
-def nothing_known() -> Iterator[None]:
+def no_kept_layouts() -> Iterator[None]:
     cf_layout._layouts.clear()
     yield
     cf_layout._layouts.clear()
 
 
-def same(a: FileReport, b: FileReport) -> bool:
+def same_scans(a: FileReport, b: FileReport) -> bool:
     assert a.grid is not None
     assert b.grid is not None
     return (
@@ -83,15 +83,15 @@ def same(a: FileReport, b: FileReport) -> bool:
     )
 
 
-def alone(path: str) -> FileReport:
-    """What a file gives to a process that knows no other."""
+def read_alone(path: str) -> FileReport:
+    """Read a file without layouts kept from other files."""
     cf_layout._layouts.clear()
     report = read_file(path, config(accumulation="5min"))
     assert report.rejected == []
     return report
 
 
-def mixed(*paths: str) -> list[FileReport]:
+def read_together(*paths: str) -> list[FileReport]:
     cf_layout._layouts.clear()
     return [read_file(path, config(accumulation="5min")) for path in paths]
 
@@ -102,13 +102,13 @@ def test_files_that_differ_in_one_property_have_different_layouts(
 ) -> None:
     first = write_radar(tmp_path / "a.nc", **BASE)
     other = write_radar(tmp_path / "b.nc", **(BASE | OTHERS[what]))
-    expected = [alone(first), alone(other)]
+    expected = [read_alone(first), read_alone(other)]
     for order in ([0, 1, 0], [1, 0, 1]):
-        found = mixed(*[(first, other)[i] for i in order])
+        reports = read_together(*[(first, other)[i] for i in order])
         assert len(cf_layout._layouts) == 2
-        for i, report in zip(order, found, strict=True):
+        for i, report in zip(order, reports, strict=True):
             assert report.rejected == []
-            assert same(report, expected[i]), (what, order, i)
+            assert same_scans(report, expected[i]), (what, order, i)
 
 
 @pytest.mark.parametrize("attribute", PROJECTION)
@@ -120,32 +120,34 @@ def test_files_with_different_projections_have_different_layouts(
     first = write_radar(tmp_path / "a.nc", RATE)
     changed = POLAR | {attribute: PROJECTION[attribute]}
     other = write_radar(tmp_path / "b.nc", RATE, grid_mapping=changed)
-    expected = [alone(first), alone(other)]
-    assert not same(*expected)
+    expected = [read_alone(first), read_alone(other)]
+    assert not same_scans(*expected)
     for order in ([0, 1], [1, 0]):
-        for i, report in zip(order, mixed(*[(first, other)[i] for i in order]), strict=True):
-            assert same(report, expected[i])
+        for i, report in zip(
+            order, read_together(*[(first, other)[i] for i in order]), strict=True
+        ):
+            assert same_scans(report, expected[i])
 
 
 def test_arrays_in_attributes_are_compared_exactly(tmp_path: Path, write_radar: Write) -> None:
-    """NumPy's text of an array has eight digits, or as many as somebody has set."""
+    """NumPy prints arrays with eight digits, or with the number set by ``printoptions``."""
     close = [np.array([0.0, 50.0]), np.array([0.0, 50.0 + 1e-9])]
     paths = [
         write_radar(tmp_path / f"{i}.nc", RATE, attributes={"valid_range": limits})
         for i, limits in enumerate(close)
     ]
     with np.printoptions(precision=1):
-        mixed(*paths)
+        read_together(*paths)
     assert len(cf_layout._layouts) == 2
 
 
 def test_similar_files_share_a_layout(
     tmp_path: Path, write_radar: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worked_out: list[str] = []
+    found_layouts: list[str] = []
     original: Callable[..., Any] = cf_layout._find_layout
     monkeypatch.setattr(
-        cf_layout, "_find_layout", lambda *a: worked_out.append(a[0]) or original(*a)
+        cf_layout, "_find_layout", lambda *a: found_layouts.append(a[0]) or original(*a)
     )
     units = ["seconds since 1970-01-01", "minutes since 2024-06-01", "hours since 2024-06-01 06:00"]
     numbers = [NOON.timestamp(), 720.0, 6.0]
@@ -154,7 +156,7 @@ def test_similar_files_share_a_layout(
         with netCDF4.Dataset(path, "a") as file:
             file["time"][:] = number
         np.testing.assert_allclose(scan_of(path), np.where(RATE + i < 0.08, 0, RATE + i), rtol=0.02)
-    assert len(worked_out) == 1
+    assert len(found_layouts) == 1
 
 
 def test_files_with_different_numbers_of_scans_share_a_layout(
@@ -205,7 +207,7 @@ def test_the_number_of_kept_layouts_is_limited(tmp_path: Path, write_radar: Writ
 
 
 def test_a_coordinate_of_texts(tmp_path: Path, write_radar: Write) -> None:
-    """Its bytes are addresses in memory: they change from file to file, and mean nothing."""
+    """The bytes of texts are memory addresses, which differ between files."""
     for name in ("a.nc", "b.nc", "c.nc"):
         path = write_radar(tmp_path / name, RATE, dims=("band", "time", "y", "x"))
         with netCDF4.Dataset(path, "a") as file:

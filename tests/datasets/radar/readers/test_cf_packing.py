@@ -97,7 +97,7 @@ def test_unwritten_floats_are_not_observed(tmp_path: Path, write_radar: Write) -
 def packed(
     path: Path, write_radar: Write, numbers: Any, attributes: dict[str, Any], **storage: Any
 ) -> str:
-    """A file whose variable is stored as the settings of netCDF4's ``createVariable`` say."""
+    """Write a file whose variable is stored with the given arguments of ``createVariable``."""
     write_radar(path, RATE)
     with netCDF4.Dataset(path, "a") as file:
         file.renameVariable("rain", "other")
@@ -178,7 +178,7 @@ def test_a_valid_range_of_scaled_floats_has_no_slack(tmp_path: Path, write_radar
 def test_unwritten_numbers_are_not_observed(
     tmp_path: Path, write_radar: Write, dtype: str, unsigned: bool
 ) -> None:
-    """A `uint16` left unwritten, and packed in hundredths, would be 655 mm/h."""
+    """An unwritten `uint16` that is packed in hundredths would be 655 mm/h."""
     number = netCDF4.default_fillvals[np.dtype(dtype).str[1:]]
     numbers = np.array([[0, 100, 200], [number, 1000, 5000]], dtype)
     attributes = {"scale_factor": 0.01} | ({"_Unsigned": "true"} if unsigned else {})

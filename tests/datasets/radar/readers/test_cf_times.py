@@ -1,4 +1,4 @@
-"""When the scans of a CF netCDF file are: times, bounds, starts, several in a file."""
+"""Times of CF netCDF files: valid times, bounds, starts, several scans in a file."""
 
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def test_the_time_in_a_name_may_mark_the_start(tmp_path: Path, write_radar: Writ
     marks = {"time_in_name": "%Y%m%d%H%M", "time_marks": "start", "accumulation": "10min"}
     path = write_radar(tmp_path / "202406011150.nc", RATE, time_name=None)
     assert_rate(scan_of(path, config(**marks)), RATE)
-    # and the same name on a broken file means the same scan
+    # a broken file with this name is rejected at the same time
     Path(path).write_bytes(b"")
     assert read_file(path, config(**marks)).rejected[0].time == NOON
 
@@ -81,7 +81,7 @@ def test_the_interval_from_bounds_or_a_start(
         scalar_time="time" not in dims,
     )
     assert_rate(scan_of(path), RATE * 4)
-    # what the file says wins over the configuration
+    # the file takes precedence over the configuration
     assert_rate(scan_of(path, config(accumulation="5min")), RATE * 4)
 
 

@@ -1,4 +1,4 @@
-"""How long a classic netCDF file has to be, by its header."""
+"""The size that a classic netCDF file must have by its header."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tests.datasets.radar.radar_files import (
 def test_the_expected_size_of_a_classic_file(
     tmp_path: Path, write_radar: Write, format: str, dims: tuple[str, ...], dtype: str
 ) -> None:
-    # 5 x 7 bytes are no multiple of 4, and time is a record dimension beside the rain's or alone
+    # 5 × 7 bytes are not a multiple of 4; time is a record variable beside the rain, or is absent
     numbers = np.zeros((3, 5, 7)[3 - len(dims) :], dtype=dtype)
     times = [NOON.isoformat()] * (3 if "time" in dims else 1)
     for unlimited in (False, True):

@@ -1,4 +1,4 @@
-"""KNMI composites: what the reader finds, and what it refuses with a reason."""
+"""KNMI composites: what the reader returns, and what it rejects with a reason."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_rain_of_five_minutes(write_knmi, configured, unpacked, pixels, tmp_path
             product.read_stored(1)
     assert np.isnan(values[0, :2]).all()
     np.testing.assert_allclose(values[0, 2:6], [0.02, 0.03, 0.04, 0.05])
-    assert values[2, 100] == 0.0  # PV 0 is dry all by itself
+    assert values[2, 100] == 0.0  # PV 0 means 0 mm
     # the corners that KNMI writes into its files lie at (0, -3650) and (700, -4415) km
     assert product.grid.x[[0, -1]] == pytest.approx([500, 699_500], abs=5)
     assert product.grid.y[[0, -1]] == pytest.approx([-3_650_500, -4_414_500], abs=5)
@@ -96,8 +96,8 @@ def test_the_configuration_replaces_missing_attributes(
     write_knmi, configured, pixels, tmp_path
 ) -> None:
     path = write_knmi(tmp_path / "a.h5", pixels, start=None)
-    told = configured("knmi", accumulation="5min", time_marks="start")
-    with open_knmi(path, told) as product:
+    settings = configured("knmi", accumulation="5min", time_marks="start")
+    with open_knmi(path, settings) as product:
         assert product.times == (NOON + pd.Timedelta("5min"),)
         assert product.intervals == (pd.Timedelta("5min"),)
     path = write_knmi(tmp_path / "b.h5", pixels, parameter="RAIN")
@@ -126,13 +126,13 @@ def test_an_image_without_calibration_uses_that_of_the_first_image(
 
 
 def test_lengths_of_a_projection_in_kilometres_become_metres() -> None:
-    described = "+proj=stere +lat_0=90 +lat_ts=60.0 +a=6378.14 +b=6356.75 +x_0=0 y_0=2.5 +units=km"
-    assert proj_in_metres(described).split() == [
+    in_km = "+proj=stere +lat_0=90 +lat_ts=60.0 +a=6378.14 +b=6356.75 +x_0=0 y_0=2.5 +units=km"
+    assert proj_in_metres(in_km).split() == [
         "+proj=stere", "+lat_0=90", "+lat_ts=60.0", "+a=6378140", "+b=6356750", "+x_0=0",
         "y_0=2500",
     ]  # fmt: skip
-    already = "+proj=stere +lat_0=90 +a=6378137 +b=6356752 +units=km"
-    assert proj_in_metres(already) == already
+    in_m = "+proj=stere +lat_0=90 +a=6378137 +b=6356752 +units=km"
+    assert proj_in_metres(in_m) == in_m
     assert proj_in_metres("+proj=stere +ellps=WGS84") == "+proj=stere +ellps=WGS84"
 
 

@@ -1,4 +1,4 @@
-"""MRMS files: what the reader finds, and what it refuses with a reason."""
+"""MRMS files: what the reader returns, and what it rejects with a reason."""
 
 import gzip
 import sys
@@ -47,8 +47,8 @@ def test_rain_rates(
     assert np.isnan(values[0]).all()
     assert np.isnan(values[1, 0])
     assert np.isnan(values).sum() == 41
-    seen = ~np.isnan(values)
-    np.testing.assert_allclose(values[seen], rates[seen], atol=1e-9)
+    is_observed = ~np.isnan(values)
+    np.testing.assert_allclose(values[is_observed], rates[is_observed], atol=1e-9)
     np.testing.assert_allclose(product.grid.x[[0, -1]], [-129.995, -129.605])
     np.testing.assert_allclose(product.grid.y[[0, -1]], [54.995, 54.705])
     assert product.grid.crs.is_geographic
@@ -125,8 +125,8 @@ def test_other_parameters_need_units(mrms_message, configured, rates, tmp_path) 
         open_mrms(path, configured("mrms")),
     ):
         pass
-    told = configured("mrms", units="mm", accumulation="1h")
-    with open_mrms(path, told) as product:
+    settings = configured("mrms", units="mm", accumulation="1h")
+    with open_mrms(path, settings) as product:
         assert (product.packing.units, product.intervals) == ("mm", (pd.Timedelta("1h"),))
 
 

@@ -87,8 +87,8 @@ def test_an_accumulation_without_start_or_end(
     path = write_odim(tmp_path / "a.h5", pixels, quantity="ACRR", spans=(span,))
     with open_odim(path, configured("odim", variable="ACRR")) as product:
         assert (product.times, product.intervals) == ((NOON,), (None,))
-    told = configured("odim", variable="ACRR", accumulation="5min", time_marks="start")
-    with open_odim(path, told) as product:
+    settings = configured("odim", variable="ACRR", accumulation="5min", time_marks="start")
+    with open_odim(path, settings) as product:
         assert (product.times, product.intervals) == ((NOON + FIVE,), (FIVE,))
 
 
