@@ -1,1 +1,5 @@
-"""Trained weights as safetensors, digests in SHA256SUMS; see `squall.convgru.pretrained`."""
+"""Packaged weights: safetensors files, and their SHA-256 digests in SHA256SUMS.
+
+Holds no code: `squall.convgru.pretrained` finds and checks a file. `squall export CKPT NAME.safetensors`
+writes one; start reading at `docs/model_card.md`.
+"""
