@@ -1,11 +1,9 @@
-"""How rain looks and what is written around it: one map, or an overview of several.
+"""Drawing rain: one map with its caption, or an overview of several maps.
 
-Public: `RainScale`, `RAIN_SCALE`, `BADGE_COLOURS`, `Caption`, `Panel`, `draw_map`, `draw_overview`,
-`image_of`.
+Public: `BADGE_COLOURS`, `Caption`, `Panel`, `draw_map`, `draw_overview`.
 
-Functions return figures or pictures and touch no files; `pipeline.maps.run` saves them. What
-lies under
-the rain is `squall.pipeline.maps.basemap`'s.
+The functions return figures and write no files. `basemap.py` draws what is under the rain; the
+rain colours are in `squall.pipeline.pictures`.
 """
 
 from collections.abc import Sequence
@@ -35,7 +33,7 @@ BADGE_COLOURS = {"observed": "#2f6b4f", "forecast": "#1f3f75"}
 
 @dataclass(frozen=True)
 class Caption:
-    """What is written around one map: `origin` says who made it, `footer` whose data these are."""
+    """Text around one map: `origin` says what produced the rain, `footer` whose data it is."""
 
     kind: Kind
     title: str
@@ -46,21 +44,21 @@ class Caption:
 
     @property
     def lead(self) -> str:
-        """The time from the reference time to the valid time, such as "+35 min"."""
+        """Valid time minus reference time, such as "+35 min"."""
         return f"{(self.valid - self.reference).total_seconds() / 60:+g} min"
 
     @property
     def since(self) -> str:
-        """The lead and the reference time, with its date only where the day differs."""
-        short = self.valid.date() == self.reference.date()
-        start = f"{self.reference:{'%H:%M' if short else '%d %b %H:%M'}} UTC"
+        """The lead time and the reference time, with its date if it is another day."""
+        same_day = self.valid.date() == self.reference.date()
+        start = f"{self.reference:{'%H:%M' if same_day else '%d %b %H:%M'}} UTC"
         if self.kind == "forecast" or self.valid > self.reference:
             return f"{self.lead} from {start}"
         return "latest scan" if self.lead == "+0 min" else f"{self.lead[1:]} before {start}"
 
 
 class Panel(NamedTuple):
-    """One map of an overview: rain is (y, x) in mm/h, or None where there is no scan."""
+    """One map of an overview; the rain is (y, x), mm/h, or None if there is no scan."""
 
     row: int
     column: int
@@ -76,7 +74,7 @@ def draw_map(
     scale: RainScale = RAIN_SCALE,
     dpi: int = 110,
 ) -> Figure:
-    """Draw one scan or lead time. The size depends on the basemap only, so that maps animate.
+    """Draw one scan or lead time. All maps of one basemap have the same size.
 
     Parameters
     ----------
@@ -112,7 +110,7 @@ def draw_overview(
     scale: RainScale = RAIN_SCALE,
     dpi: int = 110,
 ) -> Figure:
-    """Draw scans and lead times with one colour bar; the last panel's caption heads the whole."""
+    """Draw scans and lead times with one colour bar, under the title of the last panel."""
     rows, columns = 1 + max(p.row for p in panels), 1 + max(p.column for p in panels)
     panel_width, panel_height = _size_within(basemap, 3.3, 3.7)
     step_x, step_y = max(panel_width, 2.5) + 0.15, panel_height + 0.42
@@ -149,7 +147,7 @@ def _size_within(basemap: Basemap, width_in: float, height_in: float) -> tuple[f
 def _add_rain(
     axes: GeoAxes, rain: xr.DataArray | NDArray, basemap: Basemap, scale: RainScale
 ) -> None:
-    """Rain pixel by pixel in the grid's own CRS; hatched where there is no radar."""
+    """Draw each pixel in the grid's own CRS; pixels without radar are hatched."""
     values = np.asarray(rain, dtype=np.float32)
     missing = np.isnan(values)
     axes.imshow(
@@ -177,7 +175,7 @@ def _hatch(scale: RainScale) -> dict[str, Any]:
 
 
 def _add_colour_bar(figure: Figure, x: float, y: float, height: float, scale: RainScale) -> None:
-    """Colour bar with a swatch for no radar under it; position and height in inches."""
+    """Add the colour bar, with a swatch for "no radar" under it; all lengths in inches."""
     width_in, height_in = figure.get_size_inches()
     bar = figure.add_axes(
         (x / width_in, (y + 0.5) / height_in, 0.17 / width_in, (height - 0.5) / height_in)
@@ -185,13 +183,13 @@ def _add_colour_bar(figure: Figure, x: float, y: float, height: float, scale: Ra
     colours = ListedColormap(scale.colours[:-1]).with_extremes(over=scale.colours[-1])
     norm = BoundaryNorm(scale.levels_mm_h, len(scale.colours) - 1)
     mappable = ScalarMappable(norm, colours)
-    drawn = figure.colorbar(
+    colour_bar = figure.colorbar(
         mappable, cax=bar, extend="max", spacing="uniform", ticks=scale.levels_mm_h
     )
-    drawn.ax.set_yticklabels([f"{level:g}" for level in scale.levels_mm_h])
-    drawn.ax.tick_params(length=0, labelsize=9, pad=3)
-    drawn.outline.set(lw=0.5, edgecolor=MAP_STYLE.quiet_text)
-    drawn.set_label(f"Rain rate [{scale.unit}]", size=10)
+    colour_bar.ax.set_yticklabels([f"{level:g}" for level in scale.levels_mm_h])
+    colour_bar.ax.tick_params(length=0, labelsize=9, pad=3)
+    colour_bar.outline.set(lw=0.5, edgecolor=MAP_STYLE.quiet_text)
+    colour_bar.set_label(f"Rain rate [{scale.unit}]", size=10)
     swatch = (x / width_in, y / height_in), 0.17 / width_in, 0.2 / height_in
     look = {"fc": scale.no_radar, "ec": MAP_STYLE.quiet_text, "lw": 0.5, **_hatch(scale)}
     figure.add_artist(Rectangle(*swatch, transform=figure.transFigure, **look))
@@ -205,17 +203,17 @@ def _note(axes: GeoAxes, text: str) -> None:
 
 
 def _write(figure: Figure, x: float, y: float, text: str, room_in: float, **look: Any) -> None:
-    """Write at a position in inches; text too long for its room is set smaller, then cut."""
+    """Write at a position in inches; text wider than ``room_in`` is made smaller, then cut."""
     width, height = figure.get_size_inches()
     look = {"color": MAP_STYLE.text, "va": "center", **look}
-    drawn = figure.text(x / width, y / height, text, **look)
-    room, smallest = room_in * figure.dpi, 0.8 * float(drawn.get_fontsize())
-    while len(text) > 4 and (wide := drawn.get_window_extent().width) > room:
-        if (size := float(drawn.get_fontsize())) > smallest:
-            drawn.set_fontsize(max(smallest, 0.93 * size))
+    written = figure.text(x / width, y / height, text, **look)
+    room, smallest = room_in * figure.dpi, 0.8 * float(written.get_fontsize())
+    while len(text) > 4 and (width_px := written.get_window_extent().width) > room:
+        if (size := float(written.get_fontsize())) > smallest:
+            written.set_fontsize(max(smallest, 0.93 * size))
         else:
-            text = text[: min(len(text) - 1, int(len(text) * room / wide))]
-            drawn.set_text(text.rstrip() + "…")
+            text = text[: min(len(text) - 1, int(len(text) * room / width_px))]
+            written.set_text(text.rstrip() + "…")
 
 
 def _write_footer(figure: Figure, left: float, caption: Caption) -> None:

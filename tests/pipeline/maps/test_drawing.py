@@ -4,27 +4,22 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb, to_rgba_array
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 
 from squall.pipeline.maps.basemap import Basemap, basemap_for_grid
 from squall.pipeline.maps.drawing import Caption, Panel, draw_map, draw_overview
 from squall.pipeline.maps.projection import grid_extent
 from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE
-
-START = pd.Timestamp("2010-08-26 06:00")
-KNMI_CRS = "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=0 +a=6378137 +b=6356752 +units=m +type=crs"
-MELBOURNE_CRS = "+proj=aea +lat_1=-18 +lat_2=-36 +lat_0=-37.852 +lon_0=144.752 +type=crs"
-# CRS, x and y of the first pixel, pixel size
-GRIDS = {
-    "knmi": (KNMI_CRS, 100_000.0, -3_900_000.0, 8000.0),
-    "melbourne": (MELBOURNE_CRS, -126_000.0, 126_000.0, 4000.0),
-    "geographic": ("EPSG:4326", 3.0, 54.0, 0.06),
-}
-
+from tests.pipeline.maps.map_examples import (
+    GRIDS,
+    START,
+    caption,
+    drawn_text,
+    pixels,
+    rgb,
+)
 
 pytestmark = pytest.mark.usefixtures("gshhg_only")
 
@@ -44,29 +39,10 @@ def showers() -> np.ndarray:
     return rain
 
 
-def caption(kind: str = "forecast", lead_min: float = 35) -> Caption:
-    valid = START + pd.Timedelta(minutes=lead_min)
-    return Caption(kind, "Test radar", valid, START, "Forecast by test-model", ("a", "b"))
-
-
-def pixels(figure: Figure) -> np.ndarray:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
-
-
 def pixel_at(figure: Figure, x: float, y: float) -> tuple[int, int]:
     """Row and column of the picture where CRS coordinates end up."""
     column, from_below = figure.axes[0].transData.transform((x, y))
     return int(figure.bbox.height - from_below), int(column)
-
-
-def drawn_text(figure: Figure) -> str:
-    return "\n".join(t.get_text() for t in [*figure.texts, *figure.axes[0].texts])
-
-
-def rgb(colour: str) -> tuple[int, ...]:
-    return tuple(round(part * 255) for part in to_rgb(colour))
 
 
 # Colours

@@ -1,0 +1,98 @@
+"""The maps of one forecast: what each shows, its caption, and which of them the overview shows.
+
+Public: `Frame`, `frames_of`, `overview_panels`.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from squall.pipeline.maps.drawing import Caption, Panel
+from squall.pipeline.maps.forecast_file import timestamp
+
+
+class Frame(NamedTuple):
+    """One map to draw; `name` ends its file name and is empty for an observed scan."""
+
+    rain_rate_mm_h: NDArray
+    caption: Caption
+    name: str = ""
+
+
+def frames_of(forecast: xr.Dataset, shapes_credit: str) -> tuple[list[Frame], list[Frame]]:
+    """Make a frame for each scan of the context and for each lead time.
+
+    Parameters
+    ----------
+    shapes_credit : sources of the coastlines and borders.
+    """
+    reference = timestamp(forecast["forecast_reference_time"])
+    attributes = forecast.attrs
+    title = str(attributes.get("archive_title") or attributes.get("title") or "Rain radar")
+    footer = _footer(attributes, shapes_credit)
+    scans = []
+    for rain, time in zip(
+        forecast["observed_rain_rate"].values, forecast["context_time"].values, strict=True
+    ):
+        caption = Caption(
+            "observed", title, timestamp(time), reference, "Observed by radar", footer
+        )
+        scans.append(Frame(rain, caption))
+    origin = f"Forecast by {attributes.get('model') or 'unnamed model'}"
+    minutes = forecast["lead_time"].values / np.timedelta64(1, "m")
+    width = 6.2 if (minutes % 1).any() else 3.0  # leading zeros: file names sort by lead time
+    leads = []
+    for rain, lead_min in zip(forecast["rain_rate"].values, minutes, strict=True):
+        valid = reference + pd.Timedelta(minutes=lead_min)
+        caption = Caption("forecast", title, valid, reference, origin, footer)
+        leads.append(Frame(rain, caption, f"plus{lead_min:0{width}f}min"))
+    return scans, leads
+
+
+def _footer(attributes: dict[str, Any], shapes_credit: str) -> tuple[str, str]:
+    """Two lines below a map: whose data it shows, and what computed it."""
+    rights = [attributes.get(key) for key in ("institution", "licence", "license")]
+    source = ", ".join(str(text) for text in rights if text)
+    provenance = {
+        "Squall": attributes.get("squall_version"),
+        "model": attributes.get("model"),
+        "checkpoint": str(attributes.get("checkpoint_sha256", ""))[:12],
+        "archive snapshot": attributes.get("archive_snapshot"),
+    }
+    return (
+        f"Radar data: {source or 'source not named in the forecast'}",
+        " · ".join(
+            [
+                *(f"{label} {value}" for label, value in provenance.items() if value),
+                f"coastlines: {shapes_credit}",
+            ]
+        ),
+    )
+
+
+def overview_panels(
+    scans: list[Frame], leads: list[Frame], observed: dict[pd.Timestamp, NDArray]
+) -> list[Panel]:
+    """Arrange at most four lead times and the observed scans.
+
+    If a lead time was observed, the observed scans are above the lead times. Otherwise the last
+    scans of the context are to the left of them.
+    """
+    count = min(4, len(leads))
+    chosen = [leads[round(len(leads) * (i + 1) / count) - 1] for i in range(count)]
+    if any(lead.caption.valid in observed for lead in leads):
+        captions = [replace(lead.caption, kind="observed") for lead in chosen]
+        above = [Panel(0, i, observed.get(c.valid), c) for i, c in enumerate(captions)]
+        below = [Panel(1, i, lead.rain_rate_mm_h, lead.caption) for i, lead in enumerate(chosen)]
+        return above + below
+    context = scans[-4:]
+    left, right = (len(context) + 1) // 2, (count + 1) // 2
+    return [
+        Panel(i // columns, first + i % columns, frame.rain_rate_mm_h, frame.caption)
+        for frames, columns, first in ((context, left, 0), (chosen, right, left))
+        for i, frame in enumerate(frames)
+    ]
