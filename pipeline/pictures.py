@@ -1,6 +1,9 @@
-"""Colours and styles that all pictures of Squall share, and a figure as pixels.
+"""Colours and styles of all pictures, and a figure as an image.
 
-Needs matplotlib and Pillow alone: neither training nor `squall status` loads cartopy for a colour.
+Public: `RAIN_SCALE`, `COVERAGE_SCALE`, `MAP_STYLE`, `BADGE_COLOURS`, and `image_of`.
+
+This module needs only matplotlib and Pillow, so that training and `squall status` need not import
+cartopy to use a colour.
 """
 
 from dataclasses import dataclass
@@ -15,11 +18,11 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class RainScale:
-    """The one table of rain colours: `colours[i]` is for `levels_mm_h[i]` up to the next level.
+    """Rain colours of all maps: `colours[i]` is for rates from `levels_mm_h[i]` to the next level.
 
-    Below the first level is dry and transparent; from the last level on is the last colour. Light
-    rain darkens from pale to deep blue, heavy rain brightens from purple to yellow; all colours
-    stay apart for colour-blind readers (tests/pipeline/maps/test_maps.py).
+    Rates below the first level are transparent; the last colour has no upper limit. Light rain goes
+    from pale to deep blue, heavy rain from purple to yellow. Colour-blind readers can distinguish
+    all colours (tests/pipeline/maps/test_drawing.py).
     """
 
     levels_mm_h: tuple[float, ...] = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
@@ -32,19 +35,55 @@ class RainScale:
     unit: str = "mm h⁻¹"
 
     def rgba(self, rain_rate_mm_h: NDArray) -> NDArray[np.uint8]:
-        """Colours of shape (..., 4); NaN has the colour of no radar."""
+        """Colours, (..., 4) uint8, of rain rates; NaN has the colour of no radar."""
         table = np.vstack([np.zeros(4), to_rgba_array(self.colours), to_rgba_array(self.no_radar)])
-        steps = np.digitize(rain_rate_mm_h, self.levels_mm_h)
-        steps[np.isnan(rain_rate_mm_h)] = len(table) - 1
-        return np.round(table * 255).astype(np.uint8)[steps]
+        rows = np.digitize(rain_rate_mm_h, self.levels_mm_h)
+        rows[np.isnan(rain_rate_mm_h)] = len(table) - 1
+        return np.round(table * 255).astype(np.uint8)[rows]
 
 
 RAIN_SCALE = RainScale()
+BADGE_COLOURS = {"observed": "#2f6b4f", "forecast": "#1f3f75"}  # of the word on each map
+
+
+@dataclass(frozen=True)
+class CoverageScale:
+    """Colours of `squall status --plot`: a cell is a day or hour, its share is that of good scans.
+
+    ``colours[i]`` is for shares from ``levels[i]`` to the next level; a cell without a good scan has
+    the colour ``empty``. Colour-blind readers, and readers of a print in grey, can distinguish the
+    colours and the mark of rejected scans (tests/pipeline/status/test_calendar_plot.py).
+    """
+
+    levels: tuple[float, ...] = (0.0, 0.5, 0.8, 0.95, 1.0)
+    colours: tuple[str, ...] = ("#fbe08a", "#98d0a8", "#5cb2bd", "#3187bb", "#1d4a86")
+    labels: tuple[str, ...] = ("< 50 %", "≥ 50 %", "≥ 80 %", "≥ 95 %", "all")
+    empty: str = "#ffffff"
+    edge: str = "#8a939b"
+    rejected: str = "#d1420a"
+    # The mark's side, in cells, is marks[i] if the share of rejected scans is above shares[i].
+    marks: tuple[float, ...] = (0.45, 0.7, 1.0)
+    shares: tuple[float, ...] = (0.0, 0.05, 0.25)
+
+    def fill(self, share: NDArray[np.float64]) -> list[str]:
+        """Colour of each share, 0 to 1."""
+        indices = np.digitize(share, self.levels) - 1
+        return [
+            self.empty if value == 0 else self.colours[index]
+            for value, index in zip(share, indices, strict=True)
+        ]
+
+    def mark(self, rejected: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Side of the mark of rejected scans, in cells, for each rejected share above 0."""
+        return np.asarray(self.marks)[np.searchsorted(self.shares, rejected) - 1]
+
+
+COVERAGE_SCALE = CoverageScale()
 
 
 @dataclass(frozen=True)
 class MapStyle:
-    """Colours, widths and thresholds of everything that is not rain."""
+    """Colours, line widths [pt] and thresholds of everything on a map except rain."""
 
     land: str = "#f5f3ee"
     water: str = "#e3e8ea"
@@ -59,14 +98,15 @@ class MapStyle:
     shore_pt: float = 0.35
     border_pt: float = 0.8
     grid_pt: float = 0.35
-    grid_lines: int = 6
-    smallest_shape: float = 2e-5  # lakes and islands below this part of the map's area clutter
+    grid_lines: int = 6  # largest number of meridians, and of parallels
+    smallest_shape: float = 2e-5  # smaller lakes and islands, as fractions of the map, are left out
 
 
 MAP_STYLE = MapStyle()
 
 
 def image_of(figure: Figure) -> Image.Image:
+    """Draw a figure and return its pixels, RGB."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

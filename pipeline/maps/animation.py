@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.colors import to_rgba_array
 from PIL import Image
 
-from squall.pipeline.maps.drawing import BADGE_COLOURS
-from squall.pipeline.pictures import MAP_STYLE, RainScale
+from squall.pipeline.pictures import BADGE_COLOURS, MAP_STYLE, RainScale
 from squall.pipeline.provenance import atomic_path
 
 _LAST_FRAME_MS = 2500

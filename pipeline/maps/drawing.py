@@ -1,6 +1,6 @@
 """Drawing rain: one map with its caption, or an overview of several maps.
 
-Public: `BADGE_COLOURS`, `Caption`, `Panel`, `draw_map`, `draw_overview`.
+Public: `Caption`, `Panel`, `draw_map`, `draw_overview`.
 
 The functions return figures and write no files. `basemap.py` draws what is under the rain; the
 rain colours are in `squall.pipeline.pictures`.
@@ -24,11 +24,9 @@ from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 
 from squall.pipeline.maps.basemap import Basemap, add_map_axes
-from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE, RainScale
+from squall.pipeline.pictures import BADGE_COLOURS, MAP_STYLE, RAIN_SCALE, RainScale
 
 Kind = Literal["observed", "forecast"]
-
-BADGE_COLOURS = {"observed": "#2f6b4f", "forecast": "#1f3f75"}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The calendar picture: cells where they belong, colours that tell, one day to thirty years."""
+"""The calendar picture: the cells, their colours and labels, from one day to thirty years."""
 
 from itertools import pairwise
 
@@ -9,7 +9,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex, to_rgb
 
 from squall.datasets.archive.records import MISSING, OK, REJECTED
-from squall.pipeline.status.calendar_plot import COVERAGE_SCALE, DAYS_OF_HOURS, draw_coverage
+from squall.pipeline.pictures import COVERAGE_SCALE
+from squall.pipeline.status.calendar_panels import DAYS_OF_HOURS
+from squall.pipeline.status.calendar_plot import draw_coverage
 
 FIVE = pd.Timedelta("5min")
 
@@ -34,7 +36,7 @@ def texts(figure):
     ]
 
 
-def test_days_lie_in_their_week_and_have_the_colour_of_their_share():
+def test_a_day_is_in_its_week_and_has_the_colour_of_its_share():
     # Wednesday 2024-05-29 to Friday 2024-06-28, one panel
     flags = np.full(31 * 288, OK, dtype=np.uint8)
     flags[288 : 2 * 288] = MISSING  # Thursday
@@ -50,11 +52,11 @@ def test_days_lie_in_their_week_and_have_the_colour_of_their_share():
     assert marked == {(1, 0)}
     assert (0, 1) not in colours  # before the first scan
     assert (2, 1) in colours
-    shown = texts(figure)
-    assert "Radar: coverage" in shown
-    assert any("2024-05-29 00:00 to 2024-06-28 23:55 UTC" in text for text in shown)
-    assert any("94.5 % of 8,928 present, 1 rejected" in text for text in shown)
-    assert "Scans present in the day (UTC):" in shown
+    written = texts(figure)
+    assert "Radar: coverage" in written
+    assert any("2024-05-29 00:00 to 2024-06-28 23:55 UTC" in text for text in written)
+    assert any("94.5 % of 8,928 present, 1 rejected" in text for text in written)
+    assert "Scans present in the day (UTC):" in written
 
 
 def test_a_short_archive_shows_hours():
@@ -64,7 +66,7 @@ def test_a_short_archive_shows_hours():
     figure = draw_coverage(flags, pd.Timestamp("2024-06-01 00:30"), FIVE, "Radar")
     colours, marked = cells(figure)
     assert set(colours) == {(0, 0), (1, 0), (2, 0)}
-    assert colours[0, 0] == COVERAGE_SCALE.colours[-1]  # half an hour was all there could be
+    assert colours[0, 0] == COVERAGE_SCALE.colours[-1]  # all scans of this half hour are present
     assert colours[1, 0] == COVERAGE_SCALE.colours[1]
     assert colours[2, 0] == COVERAGE_SCALE.colours[0]
     assert not marked
@@ -92,8 +94,8 @@ def test_everything_written_fits_on_the_figure(days, panels):
         assert box.x1 <= width + 1
         assert box.y0 >= 0
         assert box.y1 <= height
-    drawn = sum(len(cells(figure, i)[0]) for i in range(panels))
-    assert drawn == (days * 24 if days < DAYS_OF_HOURS else days)
+    cell_count = sum(len(cells(figure, i)[0]) for i in range(panels))
+    assert cell_count == (days * 24 if days < DAYS_OF_HOURS else days)
 
 
 def test_labels_of_a_panel_do_not_overlap():
@@ -109,7 +111,7 @@ def test_marks_grow_with_the_share_of_rejected_scans():
     assert sizes.tolist() == [0.45, 0.45, 0.7, 0.7, 1.0, 1.0]
 
 
-def test_only_all_scans_have_the_colour_of_all():
+def test_only_a_full_day_has_the_colour_of_a_full_day():
     fills = COVERAGE_SCALE.fill(np.array([0.0, 1e-6, 0.5, 0.8, 0.95, 287 / 288, 1.0]))
     assert fills == [COVERAGE_SCALE.empty, *COVERAGE_SCALE.colours[:4], *COVERAGE_SCALE.colours[3:]]
 
@@ -141,11 +143,11 @@ def lab(rgb):
 
 
 @pytest.mark.parametrize("kind", [None, *DEFICIENCY])
-def test_colours_stay_apart_for_colour_blind_readers(kind):
+def test_colour_blind_readers_can_distinguish_the_colours(kind):
     matrix = np.eye(3) if kind is None else np.array(DEFICIENCY[kind])
     scale = COVERAGE_SCALE
-    seen = [lab(matrix @ linear(c)) for c in (scale.empty, *scale.colours)]
-    lightness = [colour[0] for colour in seen]
+    perceived = [lab(matrix @ linear(c)) for c in (scale.empty, *scale.colours)]
+    lightness = [colour[0] for colour in perceived]
     assert all(a - b > 6 for a, b in pairwise(lightness))
     mark = lab(matrix @ linear(scale.rejected))
-    assert min(np.linalg.norm(mark - colour) for colour in seen) > 20
+    assert min(np.linalg.norm(mark - colour) for colour in perceived) > 20
