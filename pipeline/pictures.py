@@ -50,9 +50,9 @@ BADGE_COLOURS = {"observed": "#2f6b4f", "forecast": "#1f3f75"}  # of the word on
 class CoverageScale:
     """Colours of `squall status --plot`: a cell is a day or hour, its share is that of good scans.
 
-    ``colours[i]`` is for shares from ``levels[i]`` to the next level; a cell without a good scan has
-    the colour ``empty``. Colour-blind readers, and readers of a print in grey, can distinguish the
-    colours and the mark of rejected scans (tests/pipeline/status/test_calendar_plot.py).
+    ``colours[i]`` is for shares from ``levels[i]`` to the next level; a cell without a good scan
+    has the colour ``empty``. Colour-blind readers, and readers of a print in grey, can distinguish
+    the colours and the mark of rejected scans (tests/pipeline/status/test_calendar_plot.py).
     """
 
     levels: tuple[float, ...] = (0.0, 0.5, 0.8, 0.95, 1.0)

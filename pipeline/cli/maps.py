@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Draw the maps; returns the exit code."""
     config = configured(MapsConfig, arguments)
-    from squall.pipeline.maps.run import maps
     from squall.pipeline.maps.observed import observed_at_valid_times
+    from squall.pipeline.maps.run import maps
 
     observed = None
     if arguments.archive is not None:

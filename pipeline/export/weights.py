@@ -1,4 +1,7 @@
-"""A checkpoint as a file of weights that can be published: small, and free of this machine."""
+"""Publishing a trained network: a small file of weights without any path of this machine.
+
+Public: `export_weights`, `WeightsResult`, `published_provenance`.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,19 @@ from squall.pipeline.provenance import atomic_path
 
 log = logging.getLogger("squall.export")
 
-HALF_STEP_DB = 0.067  # half a step of an archive's one-byte code: less cannot be stored
+HALF_STEP_DB = 0.067  # half a step of the archive's code: smaller differences are not stored
 WET_MM_H = 0.1
 
 
 @dataclass(frozen=True)
 class WeightsResult:
-    """The file written, and what half precision would change or changed."""
+    """The file of weights.
+
+    Parameters
+    ----------
+    half : whether the weights are stored in half precision, else in single.
+    difference_db : largest change of a forecast by half precision [dB].
+    """
 
     out: Path
     sha256: str
@@ -52,16 +61,16 @@ class WeightsResult:
 
 
 def export_weights(config: WeightsConfig) -> WeightsResult:
-    """Write ``NAME.safetensors`` and its digest into ``SHA256SUMS`` beside it.
+    """Write ``NAME.safetensors``, and its digest into ``SHA256SUMS`` in the same folder.
 
-    The weights are stored in half precision if a forecast of synthetic rain made with them
-    differs nowhere by `HALF_STEP_DB` from one made with the checkpoint, else in single.
-    The model's name becomes the file's. Paths of this machine do not go along.
+    The weights are stored in half precision if this changes a forecast of synthetic rain by less
+    than `HALF_STEP_DB` at every pixel, otherwise in single precision. The network gets the name of
+    the file. Paths of this machine are not published.
 
     Raises
     ------
     DataError
-        If the checkpoint cannot be used, or has no advection head to weaken.
+        If the checkpoint cannot be used, or a strength is given and it has no advection head.
     """
     try:
         nowcaster, provenance = load_nowcaster(config.checkpoint)
@@ -82,14 +91,16 @@ def export_weights(config: WeightsConfig) -> WeightsResult:
         "checkpoint_sha256": sha256_of(config.checkpoint),
         "strength": config.strength * provenance.get("strength", 1.0),
     }
-    with atomic_path(config.out) as part:
-        write_weights(part, nowcaster, published, torch.float16 if half else torch.float32)
+    with atomic_path(config.out) as temporary_path:
+        write_weights(
+            temporary_path, nowcaster, published, torch.float16 if half else torch.float32
+        )
     parameters = sum(weights.numel() for weights in nowcaster.network.parameters())
     return WeightsResult(config.out, record_digest(config.out), parameters, half, difference)
 
 
 def published_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint's provenance without paths, trackers, and what only resuming needs."""
+    """A checkpoint's provenance without paths, trackers and the state for resuming."""
     kept = {key: value for key, value in provenance.items() if key != "order"}
     kept["archives"] = [
         {key: value for key, value in archive.items() if key != "path"}
@@ -103,16 +114,18 @@ def published_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
 
 
 def _difference_db(nowcaster: Nowcaster, context: int, lead_times: int) -> float:
-    """The largest change that half precision makes to a forecast, dB above `WET_MM_H`."""
+    """Largest change of a forecast by half precision [dB]; `WET_MM_H` is the lowest rate."""
     scans = islice(synthetic_scans(SyntheticConfig(missing_fraction=0.0)), context)
     rain = torch.from_numpy(np.stack([scan.rain_rate_mm_h for scan in scans]))[None, :, None]
-    halved = copy.deepcopy(nowcaster)
-    halved.network.half().float()
-    exact, rounded = (_decibels(each, rain, lead_times) for each in (nowcaster, halved))
-    return float((exact - rounded).abs().nan_to_num(0.0).max())
+    rounded = copy.deepcopy(nowcaster)
+    rounded.network.half().float()
+    single_db = _decibels(nowcaster, rain, lead_times)
+    half_db = _decibels(rounded, rain, lead_times)
+    return float((single_db - half_db).abs().nan_to_num(0.0).max())
 
 
 def _decibels(nowcaster: Nowcaster, rain: Tensor, lead_times: int) -> Tensor:
+    """Forecast [dB] of a rain rate (1, T, 1, H, W) [mm/h]."""
     height, width = rain.shape[-2:]
     noise = draw_noise(nowcaster.network, [0], 1, (height, width), rain.device)
     return 10 * torch.log10(nowcaster(rain, lead_times, noise).clamp(min=WET_MM_H))

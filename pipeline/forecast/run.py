@@ -1,6 +1,6 @@
 """The forecast stage: one nowcast from an archive and a forecast method, written as CF netCDF.
 
-Public: `ForecastConfig`, `forecast`, `reference_index`. The file's layout is in `dataset.py`.
+Public: `forecast`, `reference_index`. The file's layout is in `dataset.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What an archive holds, for people and for scripts: counts, gaps, coverage, what was set aside."""
+"""What an archive holds, as text and JSON: counts, gaps, coverage, rejected files.
+
+Public: `status`, `ArchiveStatus`; `known_period`, `gaps_of`, `coverage` for the calendar picture.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ from squall.datasets.runs import runs
 SHOWN_GAPS = 10
 SHOWN_DAYS = 5
 SHOWN_FILES = 10
-COUNTED_SNAPSHOTS = 500  # each is one read, slow on object storage
+COUNTED_SNAPSHOTS = 500  # counting reads each snapshot, which is slow on object storage
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Consecutive time steps without a good scan; the first and last of them, UTC."""
+    """Consecutive time steps without a good scan, from `first` to `last`, UTC."""
 
     first: str
     last: str
@@ -36,12 +39,12 @@ class Gap:
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
-    """Scans by day or by hour, from the first to the last that the archive knows of.
+    """Number of scans in each day or hour, from the first to the last scan.
 
     Parameters
     ----------
-    starts : (period,) datetime64[s] beginnings, UTC, without a break.
-    expected, present, rejected : (period,) time steps, good scans, rejected scans.
+    starts : (period,) datetime64[s], UTC, the first moment of each day or hour, without gaps.
+    expected, present, rejected : (period,) number of time steps, good scans, rejected scans.
     """
 
     starts: npt.NDArray[np.datetime64]
@@ -52,10 +55,13 @@ class Coverage:
 
 @dataclass(frozen=True)
 class ArchiveStatus:
-    """Contents of an archive at its newest snapshot; times are UTC, sizes bytes.
+    """Contents of an archive at its newest snapshot; times are UTC, sizes are in bytes.
 
-    ``rejections`` are files and scans that could not be used; ``redundant`` counts, by rule, those
-    that another file stands for. ``snapshots`` is None where there are too many to count.
+    Parameters
+    ----------
+    rejections : files and scans that cannot be used.
+    redundant : number of files that are not needed, because another file has their scans; by rule.
+    snapshots : None if there are more than `COUNTED_SNAPSHOTS`.
     """
 
     address: str
@@ -83,15 +89,20 @@ class ArchiveStatus:
     tags: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """All fields as plain JSON values."""
         days = self.days
         dates = np.datetime_as_string(days.starts, unit="D").tolist()
         counts = zip(dates, days.expected, days.present, days.rejected, strict=True)
         return {field.name: getattr(self, field.name) for field in fields(self)} | {
             "gaps": [dict(vars(gap)) for gap in self.gaps],
             "days": [
-                {"date": day, "expected": int(e), "present": int(p), "rejected": int(r)}
-                for day, e, p, r in counts
+                {
+                    "date": date,
+                    "expected": int(expected),
+                    "present": int(present),
+                    "rejected": int(rejected),
+                }
+                for date, expected, present, rejected in counts
             ],
             "rejections": [
                 {
@@ -108,7 +119,7 @@ class ArchiveStatus:
         period = f"{self.first} to {self.last} UTC" if self.first else "no scan yet"
         expected = self.present + self.missing + self.rejected
         share = f", {_percent(self.present, expected)} of {expected}" if expected else ""
-        held = f"more than {COUNTED_SNAPSHOTS}" if self.snapshots is None else f"{self.snapshots}"
+        snapshots = f"more than {COUNTED_SNAPSHOTS}" if self.snapshots is None else self.snapshots
         tags = ", ".join(self.tags) or "none"
         lines = [
             f"{self.title} ({self.name})",
@@ -121,7 +132,7 @@ class ArchiveStatus:
             f"{self.rejected} rejected{share}",
             f"  size       {_size(self.size_bytes)} on disk, "
             f"{_size(self.size_uncompressed_bytes)} uncompressed",
-            f"  snapshots  {held}, tags: {tags}",
+            f"  snapshots  {snapshots}, tags: {tags}",
             *_entry("gaps", self._gap_lines()),
             *_entry("worst days", self._day_lines()),
             *_entry("rejected", self._rejection_lines()),
@@ -160,7 +171,7 @@ class ArchiveStatus:
 
 
 def status(address: Path | str) -> ArchiveStatus:
-    """Look at an archive; ``missing`` counts the gaps between the first and the last scan.
+    """Summarise an archive; ``missing`` counts time steps between the first and the last scan.
 
     Raises
     ------
@@ -208,7 +219,7 @@ def status(address: Path | str) -> ArchiveStatus:
 
 
 def _snapshots(address: str) -> tuple[int | None, dict[str, str]]:
-    """Number of snapshots, None above `COUNTED_SNAPSHOTS`, and the tags; plain Zarr has neither."""
+    """Number of snapshots, or None above `COUNTED_SNAPSHOTS`, and tags; a plain Zarr has none."""
     if not repository_exists(address):
         return 0, {}
     count = len(history(address, limit=COUNTED_SNAPSHOTS + 1))
@@ -216,23 +227,28 @@ def _snapshots(address: str) -> tuple[int | None, dict[str, str]]:
 
 
 def known_period(archive: ScanStore) -> tuple[npt.NDArray[np.uint8], pd.Timestamp]:
-    """Status (time,) from the first to the last scan, good or rejected, and the first's time."""
-    held = np.flatnonzero(archive.status != MISSING)
-    if not held.size:
+    """Status (time,) from the first to the last good or rejected scan; time of the first."""
+    known = np.flatnonzero(archive.status != MISSING)
+    if not known.size:
         return archive.status[:0], archive.start
-    return archive.status[held[0] : held[-1] + 1], archive.start + int(held[0]) * archive.step
+    return archive.status[known[0] : known[-1] + 1], archive.start + int(known[0]) * archive.step
 
 
 def gaps_of(flags: npt.NDArray[np.uint8], start: pd.Timestamp, step: pd.Timedelta) -> list[Gap]:
-    """Stretches without a good scan, the longest first."""
-    found = np.array(runs(flags != OK), dtype=np.int64).reshape(-1, 2)
-    if not found.size:
+    """Gaps without a good scan, the longest first.
+
+    Parameters
+    ----------
+    flags : (time,) status, one for each ``step`` from ``start``.
+    """
+    gaps = np.array(runs(flags != OK), dtype=np.int64).reshape(-1, 2)
+    if not gaps.size:
         return []
-    lengths = found[:, 1] - found[:, 0]
+    lengths = gaps[:, 1] - gaps[:, 0]
     order = np.argsort(-lengths, kind="stable")
     firsts, lasts = (
         np.char.replace(np.datetime_as_string(_seconds(rows, start, step), unit="m"), "T", " ")
-        for rows in (found[order, 0], found[order, 1] - 1)
+        for rows in (gaps[order, 0], gaps[order, 1] - 1)
     )
     triples = zip(firsts.tolist(), lasts.tolist(), lengths[order].tolist(), strict=True)
     return [Gap(*triple) for triple in triples]
@@ -241,11 +257,11 @@ def gaps_of(flags: npt.NDArray[np.uint8], start: pd.Timestamp, step: pd.Timedelt
 def coverage(
     flags: npt.NDArray[np.uint8], start: pd.Timestamp, step: pd.Timedelta, unit: str
 ) -> Coverage:
-    """Count scans by day (``D``) or hour (``h``) of their valid time.
+    """Count the scans of each day (``D``) or hour (``h``) of valid time.
 
     Parameters
     ----------
-    flags : (time,) status, one every ``step`` from ``start`` on.
+    flags : (time,) status, one for each ``step`` from ``start``.
     """
     if not flags.size:
         nothing = np.zeros(0, dtype=np.int64)
@@ -256,7 +272,7 @@ def coverage(
     starts = (periods[0] + np.arange(length)).astype("datetime64[s]")
     counts = (
         np.bincount(index[chosen], minlength=length)
-        for chosen in (slice(None), flags == OK, flags == REJECTED)
+        for chosen in (slice(None), flags == OK, flags == REJECTED)  # in the order of Coverage
     )
     return Coverage(starts, *counts)
 
@@ -264,6 +280,7 @@ def coverage(
 def _seconds(
     rows: npt.NDArray[np.int64], start: pd.Timestamp, step: pd.Timedelta
 ) -> npt.NDArray[np.datetime64]:
+    """Times of time steps, datetime64[s]; fast for millions of them."""
     seconds = int(start.timestamp()) + rows * int(step.total_seconds())
     return seconds.astype("datetime64[s]")
 
@@ -277,11 +294,12 @@ def _counts(by_rule: dict[str, int]) -> str:
 
 
 def _entry(label: str, lines: list[str]) -> list[str]:
+    """Lines with a label before the first; nothing if there are no lines."""
     return [f"  {label if i == 0 else '':<10} {line}" for i, line in enumerate(lines)]
 
 
 def _percent(part: float, whole: float) -> str:
-    """Rounded down, so that 100 % means all."""
+    """Percentage, rounded down, so that 100 % means every scan."""
     return f"{int(1000 * part / whole) / 10:g} %"
 
 

@@ -1,3 +1,5 @@
+"""Publishing weights: the file, its precision, its provenance, and errors."""
+
 import json
 
 import pytest
@@ -44,7 +46,7 @@ def provenance(make_experiment):
 
 
 def checkpoint(path, provenance, std, head="direct"):
-    """A checkpoint with random weights, the head's too."""
+    """A checkpoint with random weights, in the head as well."""
     torch.manual_seed(1)
     network = EncoderForecaster(NetworkConfig(channels=(4, 6, 8), head=head))
     for weights in network.parameters():
@@ -77,7 +79,7 @@ def test_strength_scales_what_the_network_adds(provenance, tmp_path):
         assert not heads["0"][name].any()
 
 
-def test_strength_of_weights_that_were_weakened_already(provenance, tmp_path):
+def test_strengths_of_two_exports_multiply(provenance, tmp_path):
     trained = checkpoint(tmp_path / "best.ckpt", provenance, std=0.1, head="advection")
     once, twice = tmp_path / "once.safetensors", tmp_path / "twice.safetensors"
     assert main(["export", str(trained), str(once), "--strength", "0.5"]) == 0
@@ -104,7 +106,7 @@ def trained(provenance, tmp_path):
     return checkpoint(tmp_path / "best.ckpt", provenance, std=0.1)
 
 
-def test_a_checkpoint_becomes_a_model_found_by_name(trained, tmp_path):
+def test_an_exported_checkpoint_is_found_by_name(trained, tmp_path):
     out = tmp_path / "weights" / "squall-trial.safetensors"
     result = export_weights(WeightsConfig(checkpoint=trained, out=out))
     assert packaged_models(out.parent) == ("squall-trial",)
@@ -116,7 +118,7 @@ def test_a_checkpoint_becomes_a_model_found_by_name(trained, tmp_path):
     assert provenance["steps_s"] == [300]
 
 
-def test_a_new_file_takes_the_earlier_ones_place(trained, provenance, tmp_path):
+def test_a_new_export_replaces_an_earlier_one(trained, provenance, tmp_path):
     out = tmp_path / "weights" / "a.safetensors"
     export_weights(WeightsConfig(checkpoint=trained, out=out))
     export_weights(WeightsConfig(checkpoint=trained, out=out.with_name("b.safetensors")))
@@ -128,7 +130,7 @@ def test_a_new_file_takes_the_earlier_ones_place(trained, provenance, tmp_path):
     assert find_model("a", out.parent) == out
 
 
-def test_half_precision_where_the_forecast_cannot_tell(trained, tmp_path):
+def test_half_precision_if_the_forecast_hardly_changes(trained, tmp_path):
     out = tmp_path / "a.safetensors"
     result = export_weights(WeightsConfig(checkpoint=trained, out=out))
     assert result.half
@@ -138,11 +140,13 @@ def test_half_precision_where_the_forecast_cannot_tell(trained, tmp_path):
     after, _ = load_nowcaster(out)
     torch.manual_seed(3)
     rain = torch.rand(1, 3, 1, 64, 64) * 10
-    first, second = (10 * torch.log10(each(rain, 2).clamp(min=0.1)) for each in (before, after))
+    first, second = (
+        10 * torch.log10(nowcaster(rain, 2).clamp(min=0.1)) for nowcaster in (before, after)
+    )
     assert float((first - second).abs().max()) < HALF_STEP_DB
 
 
-def test_single_precision_where_it_can(provenance, tmp_path):
+def test_single_precision_if_half_changes_the_forecast(provenance, tmp_path):
     rough = checkpoint(tmp_path / "rough.ckpt", provenance, std=1.0)
     out = tmp_path / "a.safetensors"
     result = export_weights(WeightsConfig(checkpoint=rough, out=out))
@@ -153,7 +157,7 @@ def test_single_precision_where_it_can(provenance, tmp_path):
         assert torch.equal(weights, after.network.state_dict()[name])
 
 
-def test_nothing_of_this_machine_is_published(provenance):
+def test_no_path_of_this_machine_is_published(provenance):
     published = published_provenance(provenance)
     assert "/home" in json.dumps(provenance)
     assert "/home" not in json.dumps(published)
@@ -168,7 +172,7 @@ def test_nothing_of_this_machine_is_published(provenance):
     assert "path" in provenance["archives"][0]
 
 
-def test_the_command_writes_and_says_what(trained, tmp_path, capsys):
+def test_the_command_prints_what_it_wrote(trained, tmp_path, capsys):
     out = tmp_path / "squall-trial.safetensors"
     assert main(["export", str(trained), str(out)]) == 0
     printed = capsys.readouterr().out
@@ -195,7 +199,7 @@ def test_mistakes_are_named(trained, arguments, code, message, monkeypatch, caps
     assert not (trained.parent / "SHA256SUMS").exists()
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path):
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path):
     (tmp_path / "a.ckpt").write_bytes(b"no checkpoint")
     with pytest.raises(DataError, match="cannot be read as a checkpoint"):
         export_weights(WeightsConfig(checkpoint=tmp_path / "a.ckpt", out="a.safetensors"))

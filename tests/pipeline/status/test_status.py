@@ -1,4 +1,4 @@
-"""What `squall status` and `squall archive` tell of an archive, and their exit codes."""
+"""What `squall status` and `squall archive` print about an archive, and their exit codes."""
 
 import json
 import time
@@ -43,25 +43,25 @@ def archive(tmp_path, grid, rain_codes, scans_of):
     return address
 
 
-def said(capsys, caplog):
-    """What a command printed, on either stream or as a line of the log."""
+def output_of(capsys, caplog):
+    """What a command wrote to stdout, stderr and the log."""
     printed = capsys.readouterr()
     return printed.out + printed.err + caplog.text
 
 
 def test_counts_gaps_and_days(archive):
-    found = status(archive)
-    assert (found.present, found.missing, found.rejected) == (15, 3, 2)
-    assert (found.first, found.last) == ("2024-06-01 23:30", "2024-06-02 01:05")
-    assert [vars(gap) for gap in found.gaps] == [
+    summary = status(archive)
+    assert (summary.present, summary.missing, summary.rejected) == (15, 3, 2)
+    assert (summary.first, summary.last) == ("2024-06-01 23:30", "2024-06-02 01:05")
+    assert [vars(gap) for gap in summary.gaps] == [
         {"first": "2024-06-02 00:20", "last": "2024-06-02 00:30", "scans": 3},
         {"first": "2024-06-01 23:45", "last": "2024-06-01 23:50", "scans": 2},
     ]
-    assert found.rejected_by_rule == {"unreadable": 2, "range": 1}
-    assert found.redundant == {"duplicate": 1}
-    assert [r.file for r in found.rejections] == ["b11.nc", "b12.nc", "notes.nc"]
-    assert found.snapshots == 3
-    values = json.loads(json.dumps(found.as_dict()))
+    assert summary.rejected_by_rule == {"unreadable": 2, "range": 1}
+    assert summary.redundant == {"duplicate": 1}
+    assert [r.file for r in summary.rejections] == ["b11.nc", "b12.nc", "notes.nc"]
+    assert summary.snapshots == 3
+    values = json.loads(json.dumps(summary.as_dict()))
     assert values["days"] == [
         {"date": "2024-06-01", "expected": 6, "present": 4, "rejected": 0},
         {"date": "2024-06-02", "expected": 14, "present": 11, "rejected": 2},
@@ -79,10 +79,10 @@ def test_counts_gaps_and_days(archive):
     }
 
 
-def test_the_text_tells_the_same(archive):
+def test_the_text_has_the_same_numbers(archive):
     tag(archive, "run-7")
     text = str(status(archive))
-    for part in (
+    for line in (
         "scans      15 present, 3 missing, 2 rejected, 75 % of 20",
         "snapshots  3, tags: run-7",
         "gaps       2024-06-02 00:20 to 2024-06-02 00:30  3 scans",
@@ -90,21 +90,21 @@ def test_the_text_tells_the_same(archive):
         "rejected   2 unreadable, 1 range\n             b11.nc: is cut off",
         "not needed 1 duplicate",
     ):
-        assert part in text
+        assert line in text
 
 
-def test_long_lists_are_cut_in_the_text_only(tmp_path, grid, rain_codes, scans_of):
+def test_long_lists_are_shortened_in_the_text_only(tmp_path, grid, rain_codes, scans_of):
     scans = scans_of(rain_codes(30), START)[::2]
     broken = [Rejection(f"b{i}.nc", f"{i:032x}", "is cut off", file_mark=i + 1) for i in range(15)]
     writer = ArchiveWriter(tmp_path / "a", STEP, {"name": "rain"})
     writer.commit(grid, scans, broken, "one")
-    found = status(tmp_path / "a")
-    text = str(found)
+    summary = status(tmp_path / "a")
+    text = str(summary)
     assert "14, the longest:" in text
     assert text.count("  1 scan\n") == 10
     assert "… and 5 more (--json lists all)" in text
-    assert len(found.as_dict()["gaps"]) == 14
-    assert len(found.as_dict()["rejections"]) == 15
+    assert len(summary.as_dict()["gaps"]) == 14
+    assert len(summary.as_dict()["rejections"]) == 15
 
 
 def test_an_archive_with_rejected_scans_alone(tmp_path, grid):
@@ -113,40 +113,40 @@ def test_an_archive_with_rejected_scans_alone(tmp_path, grid):
         for i in range(2)
     ]
     ArchiveWriter(tmp_path / "a", STEP, {"name": "rain"}).commit(grid, [], broken, "one")
-    found = status(tmp_path / "a")
-    # a time axis begins with a scan: the times of files that cannot be used may be wrong
-    assert (found.first, found.present, found.rejected) == (None, 0, 0)
-    assert "no scan yet" in str(found)
-    assert len(found.rejections) == 2
+    summary = status(tmp_path / "a")
+    # the time axis begins with a good scan: times of unusable files may be wrong
+    assert (summary.first, summary.present, summary.rejected) == (None, 0, 0)
+    assert "no scan yet" in str(summary)
+    assert len(summary.rejections) == 2
     assert main(["status", str(tmp_path / "a"), "--plot", str(tmp_path / "a.png")]) == 0
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.width > 800
 
 
-def test_an_archive_that_knows_no_time_at_all(tmp_path, grid):
+def test_an_archive_without_any_time(tmp_path, grid):
     broken = [Rejection("b.nc", "0" * 32, "is no netCDF file", file_mark=1)]
     ArchiveWriter(tmp_path / "a", STEP, {"name": "rain"}).commit(grid, [], broken, "one")
-    found = status(tmp_path / "a")
-    assert (found.present, found.missing, found.gaps) == (0, 0, [])
-    assert json.loads(json.dumps(found.as_dict()))["days"] == []
-    assert "0 rejected\n" in str(found)
+    summary = status(tmp_path / "a")
+    assert (summary.present, summary.missing, summary.gaps) == (0, 0, [])
+    assert json.loads(json.dumps(summary.as_dict()))["days"] == []
+    assert "0 rejected\n" in str(summary)
     assert main(["status", str(tmp_path / "a"), "--plot", str(tmp_path / "a.png")]) == 0
 
 
-def test_an_interrupted_first_ingestion_is_said(tmp_path, capsys, caplog):
+def test_the_error_after_an_interrupted_first_ingestion(tmp_path, capsys, caplog):
     icechunk.Repository.create(storage_of(str(tmp_path / "empty")))
     assert main(["status", str(tmp_path / "empty")]) == 1
-    assert "nothing has been ingested yet; run `squall ingest`" in said(capsys, caplog)
+    assert "nothing has been ingested yet; run `squall ingest`" in output_of(capsys, caplog)
 
 
-def test_snapshots_are_counted_up_to_a_bound(archive, monkeypatch):
+def test_snapshots_are_counted_up_to_a_limit(archive, monkeypatch):
     monkeypatch.setattr(status_module, "COUNTED_SNAPSHOTS", 2)
-    found = status(archive)
-    assert found.snapshots is None
-    assert "more than 2, tags" in str(found)
+    summary = status(archive)
+    assert summary.snapshots is None
+    assert "more than 2, tags" in str(summary)
 
 
-def test_half_a_million_time_steps_take_no_time():
+def test_half_a_million_time_steps_are_fast():
     rng = np.random.default_rng(0)
     flags = rng.choice([MISSING, OK, REJECTED], 500_000, p=[0.3, 0.6, 0.1]).astype(np.uint8)
     began = time.process_time()
@@ -162,22 +162,22 @@ def test_half_a_million_time_steps_take_no_time():
 
 
 @pytest.mark.parametrize("unit", ["D", "h"])
-def test_coverage_agrees_with_counting_one_by_one(unit):
+def test_coverage_agrees_with_pandas(unit):
     rng = np.random.default_rng(1)
     flags = rng.integers(0, 3, 500).astype(np.uint8)
     times = pd.date_range(START, periods=500, freq="7min")
     expected = pd.Series(flags == OK, index=times).resample(unit).sum()
-    found = coverage(flags, START, pd.Timedelta("7min"), unit)
-    np.testing.assert_array_equal(found.present, expected.to_numpy())
-    np.testing.assert_array_equal(found.starts, expected.index.to_numpy())
+    counts = coverage(flags, START, pd.Timedelta("7min"), unit)
+    np.testing.assert_array_equal(counts.present, expected.to_numpy())
+    np.testing.assert_array_equal(counts.starts, expected.index.to_numpy())
 
 
-def test_the_commands_that_look_after_an_archive(archive, capsys, caplog):
+def test_the_archive_commands(archive, capsys, caplog):
     def run(*arguments, code=0):
-        """What is printed, or said in an error."""
+        """Run a command; return its output."""
         caplog.clear()
         assert main(["archive", *arguments]) == code
-        return said(capsys, caplog)
+        return output_of(capsys, caplog)
 
     newest = Archive.open(archive).snapshot
     assert run("tag", archive, "run-7").strip().endswith(f"tag run-7 protects {newest}")
@@ -218,6 +218,6 @@ def test_help_shows_an_example(action, capsys):
     assert f"squall archive {action}" in capsys.readouterr().out.split("example")[1]
 
 
-def test_a_picture_of_no_known_kind_is_refused(archive, tmp_path, capsys, caplog):
+def test_a_picture_with_another_suffix_is_refused(archive, tmp_path, capsys, caplog):
     assert main(["status", archive, "--plot", str(tmp_path / "a.doc")]) == 2
-    assert "the name of a picture ends in .png" in said(capsys, caplog)
+    assert "the name of a picture ends in .png" in output_of(capsys, caplog)
