@@ -63,8 +63,8 @@ def check_training(experiment: ExperimentConfig) -> str:
     memory = step_memory(experiment, network)
     lines.append(
         f"memory      about {_size(memory.total)} on each device, {precision(trainer)}: "
-        f"activations {_size(memory.activations)}, batch {_size(memory.batch)}, weights with "
-        f"optimiser {_size(memory.total - memory.batch - memory.activations)}"
+        f"activations {_size(memory.activations)}, batch {_size(memory.batch)}, weights, "
+        f"gradients and optimiser {_size(memory.total - memory.batch - memory.activations)}"
     )
     return "\n".join(lines)
 

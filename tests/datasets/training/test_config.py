@@ -48,7 +48,7 @@ def test_an_archive_is_an_address_or_says_more() -> None:
         {"archives": [{"weight": 1}]},
     ],
 )
-def test_what_cannot_be_configured(changes: dict[str, Any]) -> None:
+def test_wrong_values_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(changes))):
         DataConfig(**changes)
 

@@ -16,7 +16,7 @@ from tests.datasets.training.data_modules import CROP, T_IN, T_OUT, config, modu
 
 
 def check(data: RainDataModule, codes: CodeBatch) -> RainBatch:
-    """Decode, and compare with what the archives hold at the places; lost scans are left out."""
+    """Decode a batch and compare it with the archives, except the dropped scans."""
     batch = data.on_after_batch_transfer(codes, 0)
     assert batch.context.dtype == batch.target.dtype == torch.float32
     size = codes.codes.shape[0]

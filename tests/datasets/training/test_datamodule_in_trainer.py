@@ -27,7 +27,7 @@ STEP = pd.Timedelta("5min")
 
 
 def as_rank(data: RainDataModule, rank: int, world: int, snapshots: Any = None) -> RainDataModule:
-    """Attach what is asked of a trainer."""
+    """Attach a trainer with this rank."""
     strategy = SimpleNamespace(broadcast=lambda mine: snapshots or mine)
     data.trainer = SimpleNamespace(global_rank=rank, world_size=world, strategy=strategy)  # type: ignore[assignment]
     return data
@@ -65,7 +65,7 @@ def test_ranks_read_what_rank_0_found(
     as_rank(first, 1, 2)
     for here, there in zip(first.val_dataloader(), later.val_dataloader(), strict=True):
         torch.testing.assert_close(here, there, rtol=0, atol=0)
-    # a snapshot of the configuration is read in the first place
+    # a snapshot that the configuration names is read at once
     named = module({"address": path, "snapshot": snapshots[0]})
     assert named.training.counts == first.training.counts
 
@@ -81,7 +81,7 @@ def test_a_reader_of_the_loader_travels_with_its_archives(rain_archive: Path) ->
 
 
 class Listener(pl.LightningModule):
-    """Keeps what Lightning hands to the steps."""
+    """Keeps the batches that Lightning gives to the steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ def test_lightning_gives_new_samples_each_epoch_and_the_same_to_validate(
     rain_archive: Path, tmp_path: Path
 ) -> None:
     settings: dict[str, Any] = {"samples_per_epoch": 10, "validation_samples": 6, "batch_size": 2}
-    # what is validated on in between, and before everything, is nothing that training sees
+    # validation within and before the epochs does not change the training samples
     plain = fit(module(rain_archive, **settings), tmp_path)
     often = fit(
         module(rain_archive, **settings), tmp_path, val_check_interval=2, num_sanity_val_steps=-1

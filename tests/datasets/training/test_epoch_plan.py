@@ -13,7 +13,7 @@ WORKERS = [0, *(count for count in range(1, SPAN + 1) if SPAN % count == 0)]
 def reads_of(
     samples: int, per_group: int, size: int, world: int = 1, workers: int = 0
 ) -> tuple[np.ndarray, int]:
-    """How often each batch finds a crop that its worker has not read ahead, and crops left over.
+    """How many crops of each batch its worker has not read ahead, and how many are never used.
 
     Batch k of a rank goes to its worker ``k % workers``; each rank takes ``size`` lanes.
     """
@@ -55,7 +55,7 @@ def test_a_batch_is_a_mixture_of_places(
         members = order.group == group
         if np.unique(batch[members]).size == per_group and np.unique(chain[members]).size == 1:
             scattered.add(group)
-    # all but what does not fill the places of one lane in every SPAN-th batch
+    # all groups except those that do not fit into a chain
     assert len(scattered) == (np.bincount(chain) // per_group).sum() if samples else not scattered
 
 
@@ -88,7 +88,7 @@ def test_a_group_is_read_once_but_for_the_first_span(
     # lanes that begin in the middle of their first groups read those again at the end
     again = SPAN * sum(lane % per_group > 0 for lane in range(whole))
     assert reads.sum() == groups + again
-    # and beyond the start, no batch waits longer than another
+    # after the start all batches need about the same number of reads
     assert reads[:SPAN].tolist() == [whole] * SPAN
     assert np.ptp(reads[SPAN:]) <= 1
 

@@ -1,4 +1,4 @@
-"""Which samples an epoch has: the same for any number of ranks, each once."""
+"""An epoch has each sample once, and the same samples for any number of ranks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +54,7 @@ def epoch(samples: SampleSource, number: int = 0, size: int = 4, **where: int) -
 
 
 def bare(samples: list[Sample]) -> list[Sample]:
-    """Without what is only said for reading: what comes later from the same cell."""
+    """Without the crops that are only read ahead."""
     return [sample._replace(ahead=()) for sample in samples]
 
 
@@ -71,22 +71,22 @@ def by_number(samples: list[Sample]) -> dict[int, Sample]:
 def test_ranks_share_the_samples_whatever_their_number(
     archive: Archive, size: int, world: int, samples: int, per_read: int, data: st.DataObject
 ) -> None:
-    made = source(archive, samples=samples, per_read=per_read, augment=True)
-    ranks = [list(made.batches(3, size, rank=rank, world=world)) for rank in range(world)]
-    count = made.count_batches(size, world)
+    drawn = source(archive, samples=samples, per_read=per_read, augment=True)
+    ranks = [list(drawn.batches(3, size, rank=rank, world=world)) for rank in range(world)]
+    count = drawn.count_batches(size, world)
     assert [len(batches) for batches in ranks] == [count] * world  # ranks wait for each other
     assert all(len(batch) == size for batches in ranks for batch in batches)
     together = [sample for batches in ranks for batch in batches for sample in batch]
     there = by_number(together)
     assert sorted(there) == list(range(samples))
-    assert there == by_number(epoch(made, 3, 1))
+    assert there == by_number(epoch(drawn, 3, 1))
     # padding comes last: no rank's batch but the last one has any
     assert all(s.number != PADDING for batches in ranks for b in batches[:-1] for s in b)
     assert len(together) - samples < size * world
     assert all(sample.epoch == 3 for sample in together)
-    # and a rank that goes on in the middle of an epoch has what it would have had
+    # a rank that resumes within an epoch gets the same batches
     rank, start = data.draw(st.integers(0, world - 1)), data.draw(st.integers(0, count))
-    again = made.batches(3, size, rank=rank, world=world, start=start)
+    again = drawn.batches(3, size, rank=rank, world=world, start=start)
     assert [bare(batch) for batch in again] == [bare(batch) for batch in ranks[rank][start:]]
 
 
@@ -94,10 +94,10 @@ def test_ranks_share_the_samples_whatever_their_number(
 def test_a_global_batch_is_the_same_on_one_rank_or_on_several(
     archive: Archive, samples: int
 ) -> None:
-    made = source(archive, samples=samples)
-    alone = [bare(batch) for batch in made.batches(2, 8)]
+    drawn = source(archive, samples=samples)
+    alone = [bare(batch) for batch in drawn.batches(2, 8)]
     for world in (2, 4, 8):
-        ranks = [made.batches(2, 8 // world, rank=rank, world=world) for rank in range(world)]
+        ranks = [drawn.batches(2, 8 // world, rank=rank, world=world) for rank in range(world)]
         together = [
             bare([sample for part in parts for sample in part])
             for parts in zip(*ranks, strict=True)
@@ -106,8 +106,8 @@ def test_a_global_batch_is_the_same_on_one_rank_or_on_several(
 
 
 def test_crops_ahead_are_those_of_the_next_numbers(archive: Archive) -> None:
-    made = source(archive, samples=800)
-    found = epoch(made)
+    drawn = source(archive, samples=800)
+    found = epoch(drawn)
     there = by_number(found)
     assert any(sample.ahead for sample in found)
     for sample in found:
@@ -131,7 +131,7 @@ def test_a_sample_depends_on_its_address_alone(archive: Archive) -> None:
     # not on how long the epoch is, nor on how it is batched
     longer = by_number(epoch(source(archive, **settings | {"samples": 333}), 7, 5))
     assert here == {number: longer[number] for number in range(100)}
-    # nor do places depend on how samples are changed after
+    # nor do crops depend on how samples are changed afterwards
     plain = by_number(epoch(source(archive, samples=100), 7))
     assert [s.crop for s in plain.values()] == [here[number].crop for number in plain]
 
@@ -171,12 +171,12 @@ def test_older_scans_are_lost_with_the_chance(archive: Archive) -> None:
 
 def test_windows_lie_in_the_region_and_reach_across_no_gap(archive: Archive) -> None:
     region = np.arange(80) >= 27
-    made = source(archive, samples=1000, regions=[region], crop=20)
-    # of 27 to 79, 30 to 33 never came and 50 was rejected
+    drawn = source(archive, samples=1000, regions=[region], crop=20)
+    # of the times 27 to 79, 30 to 33 are missing and 50 was rejected
     expected = window_starts(region & (archive.status == OK), LENGTH).tolist()
     assert expected == [*range(34, 46), *range(51, 76)]
-    assert made.counts == [len(expected)]
-    found = epoch(made)
+    assert drawn.counts == [len(expected)]
+    found = epoch(drawn)
     assert {sample.crop.scan for sample in found} == set(expected)
     for sample in found:
         assert 0 <= sample.crop.row <= 48 - 20
@@ -184,15 +184,15 @@ def test_windows_lie_in_the_region_and_reach_across_no_gap(archive: Archive) -> 
 
 
 def test_archives_share_the_samples_by_their_windows(archive: Archive, dry: Archive) -> None:
-    made = source(archive, dry, rain_preference=0, samples=6000)
-    assert made.counts == [26 + 12 + 25, 6]
-    of_second = np.mean([sample.archive for sample in epoch(made)])
+    drawn = source(archive, dry, rain_preference=0, samples=6000)
+    assert drawn.counts == [26 + 12 + 25, 6]
+    of_second = np.mean([sample.archive for sample in epoch(drawn)])
     assert of_second == pytest.approx(6 / 69, abs=0.03)
 
 
 def test_archives_share_the_samples_by_their_weights(archive: Archive, dry: Archive) -> None:
-    made = source(archive, dry, rain_preference=0, samples=6000, weights=[1, 3])
-    found = epoch(made)
+    drawn = source(archive, dry, rain_preference=0, samples=6000, weights=[1, 3])
+    found = epoch(drawn)
     assert np.mean([sample.archive for sample in found]) == pytest.approx(0.75, abs=0.05)
     for sample in found:
         height, width = (archive, dry)[sample.archive].grid.shape
@@ -205,9 +205,9 @@ def test_an_archive_without_a_validation_window_is_left_out(
     archive: Archive, dry: Archive, weights: list[float] | None
 ) -> None:
     regions = [np.zeros(80, dtype=bool), np.ones(10, dtype=bool)]
-    made = source(archive, dry, regions=regions, weights=weights, split="validation")
-    assert made.counts == [0, 6]
-    assert {sample.archive for sample in epoch(made)} == {1}
+    drawn = source(archive, dry, regions=regions, weights=weights, split="validation")
+    assert drawn.counts == [0, 6]
+    assert {sample.archive for sample in epoch(drawn)} == {1}
 
 
 # --- speed, grid spacing and intensity ---------------------------------------------------------
@@ -242,20 +242,20 @@ def test_windows_that_skip_scans_stay_in_their_region(
 def test_speeds_have_equal_chances_or_those_given(archive: Archive, dry: Archive) -> None:
     variants = [[(1, 1), (2, 1), (2, 1), (4, 1)], [(1, 1), (5, 1), (1, 2)]]
     settings: dict[str, Any] = {"rain_preference": 0, "weights": [3, 1], "crop": 20}
-    made = source(archive, dry, variants=variants, samples=8000, **settings)
+    drawn = source(archive, dry, variants=variants, samples=8000, **settings)
     # ten scans are too few for five that are five apart, 33 pixels for 40
-    assert made.variants == [(0, 1, 1), (0, 2, 1), (0, 4, 1), (1, 1, 1)]
-    assert made.counts == [26 + 12 + 25, 6]
-    found = [(s.archive, s.speed, s.coarsen) for s in epoch(made)]
-    for variant, share in zip(made.variants, (3 / 16, 6 / 16, 3 / 16, 4 / 16), strict=True):
+    assert drawn.variants == [(0, 1, 1), (0, 2, 1), (0, 4, 1), (1, 1, 1)]
+    assert drawn.counts == [26 + 12 + 25, 6]
+    found = [(s.archive, s.speed, s.coarsen) for s in epoch(drawn)]
+    for variant, share in zip(drawn.variants, (3 / 16, 6 / 16, 3 / 16, 4 / 16), strict=True):
         assert np.mean([tuple(variant) == of for of in found]) == pytest.approx(share, abs=0.04)
 
 
 def test_crops_of_one_read_are_seen_alike(archive: Archive) -> None:
     variants = [[(1, 1), (2, 1), (1, 2)]]
-    for sample in epoch(made := source(archive, variants=variants, crop=16, samples=800)):
+    for sample in epoch(drawn := source(archive, variants=variants, crop=16, samples=800)):
         for later in range(1, len(sample.ahead) + 1):
-            after = by_number(epoch(made))[sample.number + later] if sample.number < 8 else sample
+            after = by_number(epoch(drawn))[sample.number + later] if sample.number < 8 else sample
             assert (after.speed, after.coarsen) == (sample.speed, sample.coarsen)
 
 
@@ -306,7 +306,7 @@ def test_too_few_scans(archive: Archive, split: str) -> None:
 
 def test_a_weight_of_an_archive_without_a_training_window(archive: Archive, dry: Archive) -> None:
     settings: dict[str, Any] = {"length": 11, "rain_preference": 0}
-    assert source(archive, dry, **settings).counts[1] == 0  # its share is none
+    assert source(archive, dry, **settings).counts[1] == 0  # so its share is 0
     with pytest.raises(DataError, match="no training window in ") as caught:
         source(archive, dry, weights=[1, 1], **settings)
     assert dry.address in str(caught.value)
@@ -319,7 +319,7 @@ def test_no_rainy_window_to_prefer(archive: Archive, dry: Archive) -> None:
     assert dry.address in str(caught.value)
     assert archive.address not in str(caught.value)
     assert "data.rain_preference=0" in str(caught.value)
-    # nothing is preferred, or nothing trained on
+    # without a preference for rain, or in validation, a dry archive is no error
     assert {s.archive for s in epoch(source(dry, rain_preference=0))} == {0}
     assert len(epoch(source(dry, split="validation"))) == 40
 

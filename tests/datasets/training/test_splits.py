@@ -1,4 +1,4 @@
-"""Splits of the time axis: periods and blocks of days, and what keeps them apart."""
+"""Splits of the time axis: periods, blocks of days, and the guard time between splits."""
 
 from datetime import date
 from typing import Any
@@ -53,7 +53,7 @@ def test_a_period_takes_the_dates_that_yaml_makes() -> None:
         ("", "2024-06-01", "is no time"),
     ],
 )
-def test_what_is_no_period(start: str, end: str, message: str) -> None:
+def test_wrong_periods_are_refused(start: str, end: str, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Period(start=start, end=end)
 
@@ -63,7 +63,7 @@ def test_what_is_no_period(start: str, end: str, message: str) -> None:
 
 @st.composite
 def archives(draw: st.DrawFn) -> tuple[pd.DatetimeIndex, np.ndarray]:
-    """A time axis of up to some days, and which times hold a good scan: runs with gaps."""
+    """A time axis of some days, and which times have a good scan: runs with gaps."""
     step = draw(st.sampled_from(["5min", "10min"]))
     start = pd.Timestamp("2023-12-30") + draw(st.integers(0, 400)) * pd.Timedelta("37min")
     stretches = draw(st.lists(st.tuples(st.booleans(), st.integers(1, 300)), max_size=8))
@@ -99,7 +99,7 @@ def splits(draw: st.DrawFn) -> SplitConfig:
 def test_no_window_of_a_split_touches_one_of_another(
     archive: tuple[pd.DatetimeIndex, np.ndarray], split: SplitConfig, length: int, speed: int
 ) -> None:
-    """Nor does the time between the scans of a window that skips some."""
+    """Nor do the times between the scans of a window that skips scans."""
     axis, ok = archive
     regions = split.regions(axis, ok)
     held: dict[str, set[pd.Timestamp]] = {}
@@ -113,7 +113,7 @@ def test_no_window_of_a_split_touches_one_of_another(
     assert not held["training"] & held["validation"]
     assert not held["training"] & held["test"]
     assert not held["validation"] & held["test"]
-    # and training keeps its distance from whatever the others may ever use
+    # training keeps the guard time from all times of the other splits
     kept_out = axis[regions.validation | regions.test]
     guard = pd.Timedelta(minutes=split.guard_minutes)
     for time in sorted(held["training"])[:: max(1, len(held["training"]) // 50)]:
@@ -121,7 +121,7 @@ def test_no_window_of_a_split_touches_one_of_another(
 
 
 @given(archives(), splits())
-def test_nothing_is_lost_but_the_guard(
+def test_only_guard_times_are_in_no_split(
     archive: tuple[pd.DatetimeIndex, np.ndarray], split: SplitConfig
 ) -> None:
     axis, ok = archive
@@ -295,6 +295,6 @@ def test_archives_of_other_steps_share_their_days() -> None:
         ),
     ],
 )
-def test_what_is_no_split(changes: dict[str, Any], message: str) -> None:
+def test_wrong_splits_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         SplitConfig(**changes)

@@ -1,4 +1,4 @@
-"""Windows as they are cut: what the archive holds, however it was read."""
+"""Windows have the codes of the archive, however they were read."""
 
 import itertools
 import pickle
@@ -143,12 +143,12 @@ def test_any_order_gives_the_same_windows(archive: ScanStore) -> None:
     np.random.default_rng(0).shuffle(samples)  # type: ignore[arg-type]
     for sample in samples:
         check(cut(reader, sample), [sample], archive)
-    for sample in samples[:5]:  # once more, when nothing of them is held
+    for sample in samples[:5]:  # again, when none of them is read ahead
         check(cut(reader, sample), [sample], archive)
 
 
 def test_both_kinds_of_archives_give_the_same_codes(rain_archive: Path, exported: Path) -> None:
-    """Chunks differ, and with them the cells that are drawn; samples at the same place do not."""
+    """Chunks and cells differ; samples at the same place have the same codes."""
     here, there = Archive.open(rain_archive), open_archive(str(exported))
     assert here.codes.chunks != there.codes.chunks
     of_here, of_there = (WindowReader([a], LENGTH, CROP) for a in (here, there))
@@ -214,10 +214,10 @@ def test_a_scan_lost_to_one_sample_is_not_lost_to_the_next(rain_archive: Path) -
 
 def test_a_long_epoch_reads_each_group_about_once(rain_archive: Path, counted: Archive) -> None:
     codes: Any = counted.codes
-    made = source(Archive.open(rain_archive), samples=1600)
+    drawn = source(Archive.open(rain_archive), samples=1600)
     reader = WindowReader([counted], LENGTH, CROP)
     most = 0
-    for samples in made.batches(0, 2):
+    for samples in drawn.batches(0, 2):
         cut(reader, *samples)
         most = max(most, len(reader._windows_ahead))
     assert codes.reads < 1.2 * 1600 / 4
@@ -237,11 +237,11 @@ def test_what_an_epoch_left_is_forgotten_in_the_next(rain_archive: Path) -> None
 
 def test_epochs_do_not_grow_the_reader(rain_archive: Path) -> None:
     archive = Archive.open(rain_archive)
-    made, reader = source(archive, samples=240), WindowReader([archive], LENGTH, CROP)
+    drawn, reader = source(archive, samples=240), WindowReader([archive], LENGTH, CROP)
     peaks = []
     for epoch in range(4):
         held = []
-        for samples in made.batches(epoch, 4):
+        for samples in drawn.batches(epoch, 4):
             cut(reader, *samples)
             held.append(sum(cut.nbytes for cut in reader._windows_ahead.values()))
             assert all(
@@ -256,10 +256,10 @@ def test_epochs_do_not_grow_the_reader(rain_archive: Path) -> None:
 
 def test_windows_with_longer_steps_and_larger_pixels(rain_archive: Path) -> None:
     archive = Archive.open(rain_archive)
-    made = source(archive, variants=[[(1, 1), (3, 1), (2, 2), (1, 2)]], intensity=2.0)
+    drawn = source(archive, variants=[[(1, 1), (3, 1), (2, 2), (1, 2)]], intensity=2.0)
     reader = WindowReader([archive], LENGTH, CROP)
     seen = set()
-    for samples in made.batches(0, 6):
+    for samples in drawn.batches(0, 6):
         check(cut(reader, *samples), samples, archive)
         seen |= {(sample.speed, sample.coarsen) for sample in samples}
     assert seen == {(1, 1), (3, 1), (2, 2), (1, 2)}
@@ -305,7 +305,7 @@ class _Fixed:
 
 @pytest.mark.slow
 def test_worker_processes_give_the_same(archive: ScanStore) -> None:
-    """Also to one who is slow to take them, and who keeps them all."""
+    """Also if the main process receives batches slowly and keeps them all."""
     size = 6
     changes: dict[str, Any] = {"variants": [[(1, 1), (2, 2)]], "intensity": 3.0}
     batches = list(source(archive, drop_scan=0.2, **changes).batches(0, size))
@@ -320,7 +320,7 @@ def test_worker_processes_give_the_same(archive: ScanStore) -> None:
     )
     found = []
     for batch in loader:
-        time.sleep(0.05)  # workers have gone on meanwhile as far as they may
+        time.sleep(0.05)  # meanwhile the workers have prefetched as many batches as they may
         found.append(reader.receive(batch))
     assert len(found) == 20
     for received, samples in zip(found, batches, strict=True):
@@ -328,5 +328,5 @@ def test_worker_processes_give_the_same(archive: ScanStore) -> None:
 
 
 def _as_it_is(batch: Any) -> Any:
-    """A batch is made whole by the reader."""
+    """Collate nothing: `WindowReader.receive` completes the batch."""
     return batch

@@ -178,7 +178,7 @@ def chance_of_each_crop(
             np.s_[start : start + length, row : row + side, column : column + side]
             for row, column in product(rows, columns)
         ]
-        within = [  # places of the crop whose upper left pixel lies in the block
+        within = [  # positions of the crop whose upper left pixel is in the block
             list(
                 product(
                     range(row * BLOCK, min(row * BLOCK + BLOCK, shape[0] - crop + 1)),
@@ -246,7 +246,7 @@ def test_crops_have_the_documented_probabilities(
     generator = np.random.default_rng(0)
     groups = [source.draw(generator, per_read) for _ in range(8000)]
     for member in range(per_read):
-        # members of a group are no independent draws, but the same member of each group is
+        # members of a group are not independent draws; the same members of all groups are
         crops = [group[member] for group in groups]
         found = binned(Counter((c.scan, c.row, c.column) for c in crops))
         assert found.keys() <= expected.keys()
@@ -277,7 +277,7 @@ def test_rain_is_preferred_in_time_and_space() -> None:
     assert late > np.mean([place.scan >= 10 for place in even]) + 0.1
 
 
-def test_a_window_is_as_likely_as_its_rain_says() -> None:
+def test_the_probability_of_a_window_by_hand() -> None:
     # windows of one scan, the second with rain: scores 0 and 2 after scaling to mean 1,
     # weights 1 and 1 + 3 * 2 = 7
     rain = rain_of()
@@ -329,7 +329,7 @@ def test_rain_where_nothing_is_observed_counts_for_nothing() -> None:
 
 
 def test_years_of_rain_before_a_window_do_not_blur_it() -> None:
-    """Scores are differences of running sums, which must not lose a light shower behind years."""
+    """Scores are differences of running sums, which must keep a light shower after years."""
     scans = 300_000
     rain = np.full((scans, 1, 1), 3.0, dtype=np.float32)
     rain[-20:] = 0.0

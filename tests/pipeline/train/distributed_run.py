@@ -1,6 +1,6 @@
-"""One training run, started by test_train_distributed in processes of its own.
+"""One training run, which test_distributed.py starts in its own processes.
 
-Lightning starts this file again for every further rank. Each rank writes which samples it saw.
+Lightning starts this file again for every further rank. Each rank writes which samples it got.
 """
 
 import json

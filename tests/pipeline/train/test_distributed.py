@@ -1,4 +1,4 @@
-"""Several processes train as one does (gloo, on the CPU)."""
+"""Several processes train like one process (gloo, on the CPU)."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def run(experiment, folder):
 
 
 def seen(folder):
-    """For each epoch the samples of all ranks, and those of each batch of them together."""
+    """For each epoch and batch, the samples of all ranks together."""
     batches = {}
     for file in sorted(folder.glob("rank*.jsonl")):
         for number, line in enumerate(file.read_text().splitlines()):
@@ -56,7 +56,7 @@ def weights(folder):
 
 
 def moments(folder):
-    """Of each weight, what the optimiser keeps: a share of the gradient after one step."""
+    """The optimiser's state of each weight; after one step it is a multiple of the gradient."""
     saved = torch.load(folder / "run" / "last.ckpt", weights_only=True)
     return saved["optimizer_states"][0]["state"]
 

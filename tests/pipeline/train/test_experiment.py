@@ -1,4 +1,4 @@
-"""The experiments that come with the project, and what an experiment may not be."""
+"""The experiments of the project are valid; wrong experiments are refused."""
 
 from pathlib import Path
 
@@ -50,6 +50,6 @@ def test_there_are_three_sizes():
         ({"name": "a", "trainer": {"ema_decay": 1.0}}, "trainer.ema_decay"),
     ],
 )
-def test_what_is_no_experiment(values, named):
+def test_wrong_experiments_are_refused(values, named):
     with pytest.raises(ConfigError, match=named):
         validated(ExperimentConfig, values, "test")

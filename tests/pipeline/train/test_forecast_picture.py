@@ -1,4 +1,4 @@
-"""The tracker's picture: the maps' colours, in their place, within a moment."""
+"""The picture for the trackers: colours, panels, and the time to draw it."""
 
 import time
 

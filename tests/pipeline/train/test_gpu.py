@@ -1,4 +1,4 @@
-"""What only a GPU can show: mixed precision, pinned codes, the delayed look at the loss."""
+"""Training on a GPU: mixed precision, pinned codes, and the loss that is read a step later."""
 
 import pytest
 import torch

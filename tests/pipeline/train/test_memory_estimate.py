@@ -1,4 +1,4 @@
-"""The estimate of a training step's memory against steps that are done."""
+"""The estimated memory of a training step against that of real steps."""
 
 import gc
 from typing import Any
@@ -117,7 +117,7 @@ def test_checkpointing_and_mixed_precision_lower_them() -> None:
 
 
 def test_the_skill_loss_before_and_after_an_estimate() -> None:
-    """What it keeps from one call to the next is no tensor without data, nor in its way."""
+    """The constants that the loss caches must not be tensors without data."""
     network = EncoderForecaster(NetworkConfig(**SMALL | {"head": "advection"}))
 
     def loss(network: nn.Module, context: Tensor, target: Tensor) -> Tensor:

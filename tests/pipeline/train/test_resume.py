@@ -1,4 +1,4 @@
-"""A run that is stopped goes on where it was, and ends as one that was not."""
+"""A run that was stopped and resumed ends like a run that was never stopped."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def assert_same_run(run, whole):
 
 
 def signalled(monkeypatch, at, number=signal.SIGTERM):
-    """Let the process get a signal in the training step with this number, from 0."""
+    """Send the process a signal in the training step with this number, from 0."""
 
     class Signals(trainer_module.EpochLines):
         def on_train_batch_start(self, trainer, *_):
@@ -50,7 +50,7 @@ def signalled(monkeypatch, at, number=signal.SIGTERM):
 
 @pytest.fixture(scope="module")
 def ensemble(chain, make_experiment):
-    """Three epochs of an ensemble: its noise must not depend on when the run was stopped."""
+    """Three epochs of an ensemble, whose noise must not depend on when the run was stopped."""
     return make_experiment(
         chain.archive,
         trainer__max_epochs=3,
@@ -73,7 +73,7 @@ def test_sigterm_in_any_step_changes_nothing(ensemble, whole, monkeypatch, tmp_p
         signalled(patch, at)
         with pytest.raises(Terminated):
             train(ensemble, tmp_path / "run")
-    # the last step of an epoch has its validation first, and the stop comes a step later
+    # after the last step of an epoch comes the validation, and the run stops a step later
     done = at + 2 if at % BATCHES == BATCHES - 1 else at + 1
     assert checkpoint(tmp_path / "run")["global_step"] == done
     train(ensemble, tmp_path / "run", resume=True)
@@ -103,7 +103,7 @@ def test_gradients_that_add_up_are_not_cut_in_two(chain, make_experiment, monkey
 
 
 class Killed(BaseException):
-    """What leaves the trainer without a chance to save."""
+    """Ends the trainer without a chance to save."""
 
 
 def killed(monkeypatch, *, step, validating=False):

@@ -200,8 +200,8 @@ def test_the_shell_alone_that_is_told_to_end_tells_the_tasks(
     assert not (job.folder / "srun_killed_tasks").exists()
 
 
-def test_everybody_told_to_end_at_once(job: Job) -> None:
-    """The shell passes it on to tasks that know already."""
+def test_shell_and_tasks_get_the_signal_at_once(job: Job) -> None:
+    """The shell signals tasks that have had the signal."""
     job.start("trains")
     job.signal_tasks()
     assert job.process is not None
@@ -235,7 +235,7 @@ def test_a_real_error_keeps_its_code_and_is_not_requeued(job: Job, code: int) ->
 
 
 def test_the_error_of_one_task_is_one_though_others_were_told_to_end(job: Job) -> None:
-    """As srun tells them where a task has failed (--kill-on-bad-exit)."""
+    """srun signals the other tasks if one has failed (--kill-on-bad-exit)."""
     (job.folder / "behaviour.1").write_text("1")
     job.start("trains", tasks=1)
     job.until(lambda: len((job.folder / "tasks").read_text().split()) == 2)
@@ -282,7 +282,7 @@ def test_mistakes_are_named_before_anything_starts(
     assert not (job.folder / "srun.log").exists()
 
 
-def test_what_sbatch_is_asked_for() -> None:
+def test_the_options_for_sbatch() -> None:
     lines = SCRIPT.read_text().splitlines()
     asked = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")]
     assert {"--requeue", "--open-mode=append", "--signal=TERM@300"} <= set(asked)

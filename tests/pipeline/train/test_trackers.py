@@ -1,4 +1,4 @@
-"""Trackers keep numbers and pictures where they say, and go on with a run that was resumed."""
+"""Trackers keep numbers and pictures at the documented places; resumed runs continue theirs."""
 
 import builtins
 import json
@@ -43,12 +43,12 @@ def only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", local)
     for name in ("MLFLOW_DISABLE_TELEMETRY", "WANDB_ERROR_REPORTING", "WANDB_MODE"):
         monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)  # what the trackers set goes with the test
+        monkeypatch.delenv(name)  # restored after the test, also if the trackers set it
     monkeypatch.setenv("WANDB_SILENT", "true")
 
 
 def track(loggers: list[Logger], step: int) -> None:
-    """What a trainer does with loggers, in short."""
+    """Use loggers as a trainer does."""
     for logger in loggers:
         logger.log_metrics({"val_loss": 0.5 + step}, step)
     log_picture(loggers, "forecast", PICTURE, step)

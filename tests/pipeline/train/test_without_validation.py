@@ -1,4 +1,4 @@
-"""A run without validation: the last weights are the model, and it goes on like any other."""
+"""A run without validation: the last weights are the model, and the run can be resumed."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def train(experiment, out, resume=False):
 
 @pytest.fixture(scope="module")
 def experiment(chain, make_experiment):
-    """With the head and the loss that are trained this way."""
+    """An experiment with the head and the loss of the weights in the package."""
     return make_experiment(
         chain.archive, data__split=SPLIT, network__head="advection", loss={"kind": "skill"}
     )
