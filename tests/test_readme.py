@@ -1,15 +1,13 @@
-"""The README runs."""
+"""The README runs; `test_command_lines.py` has its command lines."""
 
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
-import pytest
 import yaml
 
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.pipeline.cli.main import parse
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -37,24 +35,6 @@ def test_the_archive_snippet_runs(tmp_path, monkeypatch, rain_archive):
 def test_the_archive_configuration_is_complete():
     (text,) = blocks("yaml")
     assert RadarNetworkConfig(**yaml.safe_load(text)).name == "mynetwork"
-
-
-def commands():
-    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
-    return [line.split("#")[0].split() for line in lines if line.startswith("squall ")]
-
-
-@pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_commands_are_ones_that_squall_takes(words, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    experiments = ("configs/experiments/small.yaml", "configs/experiments/base.yaml")
-    for name in ("mynetwork.yaml", *experiments, "forecast.nc"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "archives/mynetwork.icechunk").mkdir(parents=True)
-    (tmp_path / "runs/first").mkdir(parents=True)
-    (tmp_path / "runs/first/best.ckpt").touch()
-    assert parse(words[1:]).command == words[1]
 
 
 def test_named_files_exist():
