@@ -1,4 +1,8 @@
-"""Configurations from YAML and the command line into typed models, with errors people can use."""
+"""Configurations: YAML and command lines become typed models.
+
+Owns reading YAML, overrides like ``data.batch_size=8``, messages that name every mistake, and what
+a field says about its flag (`Option`). `squall.pipeline.cli.options` makes the flags.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +66,8 @@ def load_config(path: Path, model: type[Model], overrides: Sequence[str] = ()) -
     Raises
     ------
     ConfigError
-        If the file is missing, is no YAML mapping, or a value is unknown or wrong; the message
-        names the file, the key, what was found and what is expected.
+        If the file is missing or no YAML mapping, or if a key is unknown or a value is wrong. The
+        message names the file, the key, the value and what is expected.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -151,18 +155,18 @@ def _as_typed(key: str, flags: Mapping[str, str]) -> str:
 
 
 def _followed(model: type[BaseModel], place: Sequence[Any]) -> tuple[list[str], list[str]]:
-    """Where pydantic found a mistake, as it stands in YAML, and the keys known beside it."""
+    """Place of a mistake as keys of the YAML file, and the keys that are known at this place."""
     parts: list[str] = []
     kinds: list[Any] = [model]
     known: list[str] = []
     for part in place:
         tagged = [kind for kind in kinds if _tag(kind) == part]
-        if tagged:  # which model of a union is meant: not a key
+        if tagged:  # this part chooses a model of a union; it is no key
             kinds = tagged
             continue
         known = [name for kind in kinds for name in _fields(kind)]
         parts.append(str(part))
-        if not isinstance(part, int):  # the place in a list leads to what the list is of
+        if not isinstance(part, int):  # an index leads to the items of a list, the same types
             kinds = [member for kind in kinds for member in _members(_fields(kind).get(part))]
     return parts, known
 
@@ -175,12 +179,12 @@ def _fields(kind: Any) -> dict[str, Any]:
 
 
 def _members(annotation: Any) -> list[Any]:
-    """The types that an annotation is made of: those of a union, a list, ``Annotated``."""
+    """The types that an annotation consists of: those of a union, a list, ``Annotated``."""
     inner = get_args(annotation)
     return [member for part in inner for member in _members(part)] if inner else [annotation]
 
 
 def _tag(kind: Any) -> Any:
-    """What ``kind`` is in a model of a union."""
+    """Value of the field ``kind``, by which pydantic chooses a model of a union."""
     fields = getattr(kind, "model_fields", {})
     return fields["kind"].default if "kind" in fields else None

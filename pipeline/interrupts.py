@@ -1,4 +1,4 @@
-"""SIGTERM, as schedulers send it, ends a stage in the same way as Ctrl-C."""
+"""SIGTERM ends a stage in the same way as Ctrl-C; schedulers send it before they kill a job."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from types import FrameType
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as schedulers send it; what is open is closed as after Ctrl-C."""
+    """SIGTERM arrived; a stage closes its files as after Ctrl-C."""
 
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does, in the main thread."""
+    """Raise `Terminated` on SIGTERM inside the block; only the main thread can do this."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

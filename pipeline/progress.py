@@ -1,4 +1,4 @@
-"""How long work shows that it goes on: a bar on a terminal, plain lines elsewhere."""
+"""Progress of long work: a bar on a terminal, log lines elsewhere."""
 
 import logging
 import sys
@@ -12,13 +12,13 @@ log = logging.getLogger("squall")
 
 
 def shows_bars() -> bool:
-    """Whether there is a terminal to draw on, and the user has not asked for quiet."""
+    """Whether to draw bars: standard error is a terminal, and the user did not type --quiet."""
     return log.isEnabledFor(logging.INFO) and sys.stderr.isatty()
 
 
 def tracked(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
-    """Pass items through; show a bar, or log a line at each quarter."""
-    quarters = {-(-total * part // 4): f"{25 * part} %" for part in (1, 2, 3, 4)}
+    """Yield the items; meanwhile show a bar, or log a line at each quarter of ``total``."""
+    quarters = {-(-total * quarter // 4): f"{25 * quarter} %" for quarter in (1, 2, 3, 4)}
     bars = shows_bars()
     for count, item in enumerate(tqdm(items, desc=label, total=total, disable=not bars), start=1):
         yield item

@@ -1,4 +1,4 @@
-"""Where an output came from: version, digests, files written whole or not at all."""
+"""Where an output comes from: version and time. Also files that are complete or do not exist."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from squall import __version__
 
 @cache
 def code_version() -> str:
-    """Version, and the commit where the project runs from a git checkout."""
+    """Version of Squall, with the commit if the code is in a git checkout."""
     git = [
         "git",
         "-C",
@@ -24,24 +24,24 @@ def code_version() -> str:
         "--exclude=*",
     ]
     try:
-        found = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True)
+        described = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return __version__
-    return f"{__version__}+{found.stdout.strip()}"
+    return f"{__version__}+{described.stdout.strip()}"
 
 
 def now_utc() -> str:
-    """The present moment in ISO format, for history attributes."""
+    """The present moment, UTC, in ISO format, for history attributes."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that becomes ``path`` if the block ends well."""
+    """Give a temporary path in the same folder; rename it to ``path`` if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        yield part
-        part.replace(path)
+        yield temporary
+        temporary.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

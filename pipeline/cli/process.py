@@ -1,4 +1,4 @@
-"""What surrounds every command: log lines, SIGTERM, and the exit codes of errors."""
+"""What all commands share: log lines, and messages and exit codes of errors."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from squall.pipeline.interrupts import Terminated
 def explained(error: BaseException) -> tuple[str, int]:
     """Message and exit code of an error."""
     if isinstance(error, Terminated):
-        return "terminated; what was finished is kept", 143
+        return "terminated; finished work is kept", 143
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; what was finished is kept", 130
+        return "interrupted; finished work is kept", 130
     if isinstance(error, ConfigError):
         return str(error), 2
     if isinstance(error, BusyError):
@@ -23,7 +23,7 @@ def explained(error: BaseException) -> tuple[str, int]:
 
 
 def set_up_logging(*, quiet: bool, as_json: bool) -> None:
-    """Log to standard error: lines for people, or one JSON object a line."""
+    """Log to standard error: lines for people, or one JSON object per line."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     if as_json:
         from pythonjsonlogger.json import JsonFormatter

@@ -1,4 +1,4 @@
-"""`squall ingest` as schedulers and monitors meet it: exit codes, the report, logs."""
+"""`squall ingest` for schedulers and monitors: exit codes, the report, logs."""
 
 import json
 import logging
@@ -55,7 +55,7 @@ def test_the_configuration_alone_is_enough(here, capsys):
         ({"source": ()}, "no files given; add --files or 'source:' in the configuration"),
     ],
 )
-def test_what_is_missing_is_named(here, capsys, missing, said):
+def test_a_missing_archive_or_source_is_named(here, capsys, missing, said):
     configure(**{key: value if value is None else list(value) for key, value in missing.items()})
     assert squall() == 2
     assert said in capsys.readouterr().err
@@ -105,7 +105,7 @@ def test_the_report_of_a_run_that_failed(here):
     assert "archive of the step" in reported()["error"]
 
 
-def test_the_report_of_a_run_that_found_a_mistake_in_squall(here, monkeypatch):
+def test_the_report_of_a_run_that_fails_through_a_mistake_in_squall(here, monkeypatch):
     """A monitor must not take yesterday's report for today's."""
     assert squall("--report", "report.json") == 0
 
@@ -142,7 +142,7 @@ def test_since_and_until(here, capsys):
     assert said in capsys.readouterr().err
 
 
-def test_a_dry_run_lists_what_is_new_and_leaves_no_trace(here, capsys, caplog):
+def test_a_dry_run_lists_new_files_and_writes_nothing(here, capsys, caplog):
     caplog.set_level(logging.INFO, "squall")
     assert squall("--dry-run") == 0
     assert "8 files found, 8 to read (dry run, nothing was read)" in capsys.readouterr().out
@@ -156,7 +156,7 @@ def test_a_dry_run_lists_what_is_new_and_leaves_no_trace(here, capsys, caplog):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("files", ["radar/*.nc", "nowhere/*.nc"])
-def test_json_logs_are_one_object_a_line(here, workers, files):
+def test_json_logs_are_one_object_per_line(here, workers, files):
     path_of(here / "radar", FIRST + 2 * STEP).write_bytes(b"broken")
     arguments = ["ingest", "tiny.yaml", "--files", files, "--workers", str(workers)]
     done = subprocess.run(
@@ -167,7 +167,7 @@ def test_json_logs_are_one_object_a_line(here, workers, files):
     )
     assert done.returncode == 1
     lines = [json.loads(line) for line in done.stderr.splitlines()]
-    assert lines, "something went wrong, and has to be told"
+    assert lines, "the failure must be logged"
     assert all({"level", "logger", "message", "timestamp"} <= line.keys() for line in lines)
     if files == "radar/*.nc":
         (warning,) = [line for line in lines if line["level"] == "WARNING"]

@@ -139,7 +139,7 @@ def test_sigterm_stops_all_ranks_with_the_same_step(chain, make_experiment, tmp_
         os.killpg(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 143, errors
-    assert errors.count("terminated; what was finished is kept") == 1
+    assert errors.count("terminated; finished work is kept") == 1
     batches = [len(rank.read_text().splitlines()) for rank in ranks]
     assert batches[0] == batches[1] < 500
     saved = torch.load(tmp_path / "run" / "run" / "last.ckpt", weights_only=True)
