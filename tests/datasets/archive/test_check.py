@@ -126,7 +126,7 @@ def test_flipped_bytes_are_never_read_as_rain(archive):
     file = code_chunks(archive)[0]
     content = file.read_bytes()
     positions = np.random.default_rng(0).integers(0, len(content), 40)
-    found = 0
+    detected = 0
     for position in positions.tolist():
         file.write_bytes(
             content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :]
@@ -135,10 +135,10 @@ def test_flipped_bytes_are_never_read_as_rain(archive):
         if report.sound:
             np.testing.assert_array_equal(Archive.open(archive).codes[:], whole)
         else:
-            found += 1
+            detected += 1
             assert {damage.array for damage in report.damage} == {"rain_rate_code"}
             assert report.files
-    assert found > 30
+    assert detected > 30
 
 
 def test_changed_pixels_are_found_by_their_checksum(archive, grid, scans):

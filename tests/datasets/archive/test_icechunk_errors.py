@@ -93,8 +93,8 @@ def test_a_chunk_that_is_missing(
         bucket = s3_server.bucket("archives")
         repository = icechunk.Repository.create(storage_of(f"s3://{bucket}/a"))
         write_random(repository, 1)
-        found = s3_server.client.list_objects_v2(Bucket=bucket, Prefix="a/chunks/")["Contents"]
-        s3_server.client.delete_object(Bucket=bucket, Key=found[0]["Key"])
+        chunks = s3_server.client.list_objects_v2(Bucket=bucket, Prefix="a/chunks/")["Contents"]
+        s3_server.client.delete_object(Bucket=bucket, Key=chunks[0]["Key"])
     error = error_of(lambda: read_all(repository))
     assert is_object_missing(error)
     assert not is_permission_denied(error)

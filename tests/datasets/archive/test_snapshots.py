@@ -64,9 +64,9 @@ def test_history_is_newest_first_with_its_tags(grown):
     now = pd.Timestamp.now("UTC").tz_convert(None)
     assert all(now - pd.Timedelta("5min") < c.time <= now for c in commits)
     assert [c.snapshot for c in history(address, limit=2)] == snapshots[:3:-1]
-    shown = commits[-1].as_dict()
-    assert shown["tags"] == ["also-first", "first"]
-    assert shown["time"].endswith("Z")
+    as_dict = commits[-1].as_dict()
+    assert as_dict["tags"] == ["also-first", "first"]
+    assert as_dict["time"].endswith("Z")
     assert "scan 0  [also-first, first]" in str(commits[-1])
 
 
