@@ -170,9 +170,9 @@ def test_byte_order_and_memory_layout_do_not_matter(dtype: str) -> None:
 
 def test_an_impossible_number_is_rejected_only_if_the_scan_holds_it() -> None:
     packing = Packing("mm h-1", 0.5)
-    numbers_possible = np.array([[0, 1, 400]], np.int16)
-    codes, _ = encode_scan(numbers_possible, packing, None, config())
-    np.testing.assert_array_equal(codes, codes_of(numbers_possible * 0.5))
+    stored = np.array([[0, 1, 400]], np.int16)
+    codes, _ = encode_scan(stored, packing, None, config())
+    np.testing.assert_array_equal(codes, codes_of(stored * 0.5))
     # -4 to -1 are impossible, but the scan does not hold them
     with_gap = replace(packing, dry=(-5.0,))
     codes, _ = encode_scan(np.array([[-5, 3]], np.int16), with_gap, None, config())
