@@ -39,10 +39,10 @@ def coarse_motion(rain_BT1HW: Tensor) -> Tensor:
     Dense inverse search optical flow (Kroeger et al. 2016, arXiv:1603.03590) is computed between
     consecutive scans of logarithmic rain rate. The flows of all pairs are averaged under a
     Gaussian window, with the rain as weight. Then each scan is moved along this field to the time
-    of the last scan. The flow that remains between it and the last scan, divided by its age in
-    steps, is averaged in the same way and added: so the field is that at the rain's present place,
-    measured over up to three steps. Far from rain the field tends to its mean; without any rain
-    it is 0.
+    of the last scan. The remaining flow between it and the last scan, divided by its age in
+    steps, is averaged in the same way and added. So the motion is that at the present place of
+    the rain, measured over up to three steps. Far from rain the field tends to its mean; without
+    any rain it is 0.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def _mean_flow(
         if not (earlier.any() and later.any()):
             continue
         flow = optical_flow.calc(earlier, later, None)  # type: ignore[call-overload]
-        # the weight is high where both images have rain, in the later one somewhere near
+        # the weight is high where the earlier image has rain and the later one has rain nearby
         later_blurred = cv2.blur(later, (RAIN_BLUR_PX, RAIN_BLUR_PX))
         rain = np.sqrt(earlier.astype(np.float32) * later_blurred)[:height, :width]
         total += _cell_means(flow[:height, :width] * (rain / steps_apart)[..., None], rows, columns)

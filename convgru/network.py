@@ -1,9 +1,11 @@
 """The stacked encoder–forecaster of Shi et al. (2017), from context scans to lead times.
 
-Tensors end in their dims: B batch, T context steps, L lead steps, M members, C channels, H rows,
-W columns. Inside, steps lead and are folded into the batch, (T*B, C, H, W) in channels-last
-memory: convolutions take all steps at once, and one step is a slice that needs no copy.
-This module knows nothing of devices, ranks, files, rain rate or Lightning.
+Owns how cells, resampling convolutions and a head are joined. It knows nothing of devices, ranks,
+files, rain rate or Lightning.
+
+Dims: B batch, T context steps, L lead steps, M members, C channels, H rows, W columns. Inside the
+network, steps are joined with the batch, (T*B, C, H, W) in channels-last memory: a convolution
+takes all steps at once, and one step is a slice without a copy.
 """
 
 from collections.abc import Callable, Sequence
@@ -255,12 +257,14 @@ class EncoderForecaster(nn.Module):
 
 
 def _cell(config: NetworkConfig, inputs: int, hidden: int) -> RecurrentCell:
+    """The kind of cell that the configuration names; a new cell gets a case here."""
     if config.cell == "trajgru":
         return TrajGRUCell(inputs, hidden, config.kernel_size, links=config.links)
     return ConvGRUCell(inputs, hidden, config.kernel_size, padding=config.kernel_size // 2)
 
 
 def _head(config: NetworkConfig) -> Head:
+    """The head that the configuration names; a new head gets a case here."""
     features, multiple = config.channels[0], config.total_stride
     if config.head == "advection":
         return AdvectionHead(features, multiple=multiple)

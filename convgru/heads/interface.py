@@ -38,8 +38,8 @@ class Head(nn.Module, ABC):
 
         Parameters
         ----------
-        rain_BT1HW, observed_BT1HW : normalised dB and validity mask. Any H and W; rows and columns
-            that are added at the end are not observed.
+        rain_BT1HW, observed_BT1HW : normalised dB and validity mask. Any H and W; the last scan is
+            not known in rows and columns that are added at the end.
         """
 
     @abstractmethod

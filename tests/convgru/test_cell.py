@@ -1,5 +1,8 @@
 """The ConvGRU cell equals its formula, for any kernel and any state."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -118,6 +121,16 @@ def test_the_six_convolutions_load_inside_a_larger_module() -> None:
     assert not keys.missing_keys
     assert not keys.unexpected_keys
     assert torch.equal(larger["cell"](x, h), cell(x, h))
+
+
+def test_the_six_convolutions_load_into_a_copy_and_not_into_its_original() -> None:
+    cell, x, h = example()
+    original = ConvGRUCell(3, 5)
+    before = original(x, h)
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(original)))
+    copied.load_state_dict(six_convolutions())
+    assert torch.equal(copied(x, h), cell(x, h))
+    assert torch.equal(original(x, h), before)
 
 
 def test_loading_leaves_the_given_state_dict_as_it_is() -> None:
