@@ -1,4 +1,4 @@
-"""Basemaps: shapes in the right place, in any projection, without the network."""
+"""Basemaps: shapes in the right place, in any projection, and no use of the network."""
 
 import numpy as np
 import pyproj
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("gshhg_only")
 
 
 def is_land(basemap: Basemap, crs: str, lon: float, lat: float) -> bool:
-    """Whether the drawn shapes make a place land: in land, and not in a lake without island."""
+    """Whether a place is drawn as land: in land and not in a lake, or on an island."""
     xy = (lon, lat)
     if not pyproj.CRS(crs).is_geographic:
         xy = pyproj.Proj(crs)(lon, lat)
@@ -44,7 +44,7 @@ def test_grid_extent_is_half_a_pixel_beyond_the_centres() -> None:
     ("x", "message"),
     [([1.0], "x has 1 value"), ([0.0, 1.0, 3.0], "not evenly spaced"), ([2.0, 2.0], "evenly")],
 )
-def test_grid_extent_refuses_what_has_no_regular_pixels(x: list[float], message: str) -> None:
+def test_an_irregular_grid_has_no_extent(x: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
         grid_extent(np.array(x), np.array([0.0, 1.0]))
 
@@ -80,7 +80,7 @@ def test_grid_extent_refuses_what_has_no_regular_pixels(x: list[float], message:
     ],
     ids=["netherlands", "melbourne", "finland", "fiji", "arctic"],
 )
-def test_land_and_water_are_where_they_are(
+def test_land_and_water_are_in_the_right_place(
     crs: str, extent: Extent, places: dict[tuple[float, float], bool]
 ) -> None:
     basemap = basemap_for_grid(pyproj.CRS(crs).to_wkt(), extent)
@@ -132,7 +132,7 @@ def test_no_coast_is_drawn_along_180_degrees() -> None:
         assert not (on_seam[1:] & on_seam[:-1]).any()
 
 
-def test_open_ocean_is_an_ordinary_map() -> None:
+def test_a_map_of_open_ocean_can_be_drawn() -> None:
     basemap = basemap_for_grid("EPSG:4326", Extent(-32.0, -30.0, -32.0, -30.0))
     assert basemap.land is None
     figure = Figure(dpi=50)

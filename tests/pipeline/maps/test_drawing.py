@@ -1,4 +1,4 @@
-"""How rain is drawn: pixels in their place, honest colours, captions that fit."""
+"""How rain is drawn: the place and colour of each pixel, and captions that fit."""
 
 import itertools
 from dataclasses import replace
@@ -40,7 +40,7 @@ def showers() -> np.ndarray:
 
 
 def pixel_at(figure: Figure, x: float, y: float) -> tuple[int, int]:
-    """Row and column of the picture where CRS coordinates end up."""
+    """Row and column of the picture of CRS coordinates."""
     column, from_below = figure.axes[0].transData.transform((x, y))
     return int(figure.bbox.height - from_below), int(column)
 
@@ -48,7 +48,7 @@ def pixel_at(figure: Figure, x: float, y: float) -> tuple[int, int]:
 # Colours
 
 
-def test_each_level_begins_its_own_colour() -> None:
+def test_each_level_starts_a_colour() -> None:
     levels = np.array(RAIN_SCALE.levels_mm_h, np.float32)
     expected = np.round(to_rgba_array(RAIN_SCALE.colours) * 255)
     assert len(RAIN_SCALE.colours) == len(levels)
@@ -83,7 +83,7 @@ SIGHT = {
 
 
 @pytest.mark.parametrize("sight", SIGHT)
-def test_colours_stay_apart_for_every_sight(sight: str) -> None:
+def test_colour_blind_readers_can_distinguish_the_colours(sight: str) -> None:
     names = [*RAIN_SCALE.colours, RAIN_SCALE.no_radar, MAP_STYLE.land, MAP_STYLE.water]
     srgb = to_rgba_array(names)[:, :3]
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
@@ -110,7 +110,7 @@ def test_a_pixel_is_drawn_at_its_coordinates(grid: str) -> None:
     x, y, basemap = axes_of(grid)
     step = x[1] - x[0]
     rain = np.zeros((2, 64, 64), np.float32)
-    rain[:, 2, 2] = 30.0  # or else the first map says that it is dry
+    rain[:, 2, 2] = 30.0  # without it the first map has the note that it is dry
     rain[1, 40, 17] = 30.0
     without, figure = (draw_map(scan, basemap, caption(), dpi=110) for scan in rain)
     shown = pixels(figure)
@@ -135,7 +135,7 @@ def test_rain_is_never_warped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tuple(image.get_extent()) == tuple(basemap.extent)
 
 
-def test_a_map_says_what_it_shows() -> None:
+def test_a_map_has_title_times_and_origin() -> None:
     _, _, basemap = axes_of()
     figure = draw_map(showers(), basemap, caption())
     for text in (
@@ -162,7 +162,7 @@ def test_a_map_says_what_it_shows() -> None:
         ("observed", 10, "+10 min from 06:00 UTC"),
     ],
 )
-def test_captions_relate_the_time_to_the_reference(
+def test_captions_give_the_time_from_the_reference_time(
     kind: str, lead_min: float, expected: str
 ) -> None:
     assert caption(kind, lead_min).since == expected
@@ -196,7 +196,7 @@ def test_no_radar_is_hatched_and_dry_is_not() -> None:
     assert not hatched[:, : pixel_at(figure, x[-1], y[0])[1]].any()
 
 
-def test_a_missing_scan_is_said_to_be_missing() -> None:
+def test_a_missing_scan_has_a_note() -> None:
     _, _, basemap = axes_of()
     panel = Panel(0, 0, None, caption("observed"))
     figure = draw_overview([panel], basemap)

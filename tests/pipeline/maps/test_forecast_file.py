@@ -43,7 +43,7 @@ def in_dbz(forecast: xr.Dataset) -> xr.Dataset:
         (lambda f: f.assign_coords(x=np.arange(64.0) ** 2), "x is not evenly spaced"),
     ],
 )
-def test_what_is_not_a_forecast_is_refused(
+def test_a_file_that_is_not_a_forecast_is_refused(
     write: Callable[[xr.Dataset], MapsConfig],
     spoil: Callable[[xr.Dataset], xr.Dataset],
     message: str,
@@ -56,7 +56,7 @@ def test_what_is_not_a_forecast_is_refused(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"this is not netCDF" * 100])
-def test_files_that_cannot_be_read_are_named(tmp_path: Path, content: bytes | None) -> None:
+def test_the_error_for_an_unreadable_file_names_it(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "broken.nc"
     if content is not None:
         path.write_bytes(content)

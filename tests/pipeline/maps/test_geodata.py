@@ -1,4 +1,4 @@
-"""Geodata: Natural Earth where cartopy has it on disk, GSHHG otherwise, never the network."""
+"""Geodata: Natural Earth if cartopy has it on disk, otherwise GSHHG; no use of the network."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ Ring = Sequence[tuple[float, float]]
 
 
 def square(west: float, south: float, size: float) -> list[tuple[float, float]]:
-    """Clockwise, as shapefiles have outer rings."""
+    """A square ring, clockwise like the outer rings of shapefiles."""
     east, north = west + size, south + size
     return [(west, south), (west, north), (east, north), (east, south), (west, south)]
 
@@ -85,7 +85,7 @@ def area(shapes: Sequence[shapely.Geometry]) -> float:
 
 
 @pytest.mark.usefixtures("natural_earth")
-def test_natural_earth_is_read_where_cartopy_has_it() -> None:
+def test_natural_earth_is_read_if_cartopy_has_it() -> None:
     shapes = shapes_in(BOX, 0.0)
     assert shapes.credit == "Natural Earth"
     assert area(shapes.land) == pytest.approx(4.0)
@@ -127,7 +127,7 @@ def test_without_natural_earth_gshhg_is_read() -> None:
 def test_sources_are_chosen_by_kind_of_shape(write: Write) -> None:
     gshhg = shapes_in(BOX, 0.0)
     write(BORDERS, lines=[BORDER])
-    write(LAND, polygons=[[COUNTRY]])  # of no use without the lakes
+    write(LAND, polygons=[[COUNTRY]])  # not used without the lakes
     shapes = shapes_in(BOX, 0.0)
     assert shapes.credit == "Natural Earth and GSHHG"
     assert area(shapes.land) == area(gshhg.land)
@@ -135,7 +135,7 @@ def test_sources_are_chosen_by_kind_of_shape(write: Write) -> None:
     assert len(shapes.borders) == 1
 
 
-def test_without_a_coastline_the_land_has_its_own(write: Write) -> None:
+def test_without_a_coastline_layer_the_outline_of_land_is_used(write: Write) -> None:
     write(LAND, polygons=[[COUNTRY]])
     write(LAKES)
     write(BORDERS, lines=[BORDER])
@@ -146,7 +146,7 @@ def test_without_a_coastline_the_land_has_its_own(write: Write) -> None:
 
 
 @pytest.mark.usefixtures("natural_earth")
-def test_data_installed_for_all_come_before_what_cartopy_has_downloaded(
+def test_installed_data_are_preferred_to_downloaded_data(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(cartopy.config, "pre_existing_data_dir", tmp_path / "installed")
@@ -171,11 +171,11 @@ def test_small_shapes_are_left_out(write: Write) -> None:
     assert [len(s) for s in (all_of_them.land, all_of_them.lakes, all_of_them.coastlines)] == [
         *(2, 2, 3)
     ]
-    # A coast that leaves off is a part of a longer one, and no islet.
+    # An open coastline is part of a longer one, so its size is not known.
     assert [len(s) for s in (large.land, large.lakes, large.coastlines)] == [1, 1, 2]
 
 
-def test_longitudes_beyond_180_degrees_are_found(write: Write) -> None:
+def test_shapes_beyond_180_degrees_are_read(write: Write) -> None:
     write(LAND, polygons=[[square(-179.0, -18.0, 2.0)], [square(20.0, -18.0, 2.0)]])
     write(LAKES)
     basemap = basemap_for_grid("EPSG:4326", Extent(175.0, 185.0, -20.0, -14.0))
@@ -185,13 +185,13 @@ def test_longitudes_beyond_180_degrees_are_found(write: Write) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".shx", ".dbf"])
-def test_half_a_shapefile_counts_as_none(write: Write, suffix: str) -> None:
+def test_an_incomplete_shapefile_is_not_used(write: Write, suffix: str) -> None:
     write(BORDERS, lines=[BORDER]).with_suffix(suffix).unlink()
     assert shapes_in(BOX, 0.0).credit == "GSHHG"
 
 
 @pytest.mark.parametrize("content", [b"", b"no shapefile" * 50, None])
-def test_files_that_cannot_be_read_are_named(
+def test_the_log_names_unreadable_files(
     write: Write, caplog: pytest.LogCaptureFixture, content: bytes | None
 ) -> None:
     path = write(BORDERS, lines=[BORDER])

@@ -41,16 +41,16 @@ def test_a_forecast_becomes_sorted_maps_and_an_overview(
     assert names == sorted(names)
     assert result.overview.name == "20100826T0600Z_overview.png"
     assert result.animation is None
-    # Nothing else, no temporary files either.
+    # No other file, and no temporary file.
     assert sorted(config.out.iterdir()) == sorted([*result.maps, result.overview])
     shown = [load(path) for path in result.maps]
     assert len({picture.shape for picture in shown}) == 1
     with Image.open(result.maps[0]) as image:
         assert image.text["Source"] == "forecast.nc"
         assert image.text["Title"] == "Test radar, forecast, valid 2010-08-26 06:05 UTC"
-    # The rain moves right by two pixels a lead time; the colour bar, left out here, does not.
+    # Rain moves right by two pixels in each lead time; the colour bar is left out.
     rain = [(picture == rgb(RAIN_SCALE.colours[4])).all(-1)[:, :280] for picture in shown]
-    middles = [np.nonzero(found)[1].mean() for found in rain]
+    middles = [np.nonzero(is_rain)[1].mean() for is_rain in rain]
     np.testing.assert_allclose(np.diff(middles), 2 / 64 * 7.2 * 40, atol=2)
     # Rows 20 to 29 of 64 lie in the upper half of the map, which starts 0.75 inches from below.
     from_below = shown[0].shape[0] - np.nonzero(rain[0])[0].mean()
@@ -99,7 +99,7 @@ def test_other_grids_are_drawn(write: Callable[[xr.Dataset], MapsConfig], grid: 
 @pytest.mark.parametrize(
     ("value", "note"), [(0.0, "no rain of 0.1 mm h⁻¹ or more"), (np.nan, "no radar data")]
 )
-def test_dry_and_missing_scans_are_ordinary(
+def test_dry_and_missing_scans_are_drawn_with_a_note(
     write: Callable[[xr.Dataset], MapsConfig], value: float, note: str
 ) -> None:
     forecast = forecast_dataset(2)
@@ -152,7 +152,7 @@ def test_without_observed_the_overview_shows_the_context_on_the_left(
     ]
 
 
-def test_south_up_files_are_turned(write: Callable[[xr.Dataset], MapsConfig]) -> None:
+def test_files_with_south_at_the_top_are_flipped(write: Callable[[xr.Dataset], MapsConfig]) -> None:
     forecast = forecast_dataset(1)
     config = write(forecast)
     expected = maps(config).maps[0].read_bytes()

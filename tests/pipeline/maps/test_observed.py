@@ -36,7 +36,7 @@ def test_observed_scans_of_another_grid_are_refused(
 
 
 def forecast_from(archive: Path, reference: str, folder: Path, leads: int = 6) -> Path:
-    """A forecast of nothing on an archive's grid, every five minutes."""
+    """A dry forecast on an archive's grid, with lead times every five minutes."""
     scans = Archive.open(archive)
     rain = np.zeros((leads + 1, *scans.grid.shape), np.float32)
     minutes = np.arange(1, leads + 1) * 5
@@ -61,7 +61,7 @@ def at(*times: str) -> list[np.datetime64]:
     return [np.datetime64(f"2024-06-01T{time}", "ns") for time in times]
 
 
-# The archive has 80 scans from 00:00 on; those of 02:30 to 02:45 never came, 04:10 was rejected.
+# The archive has 80 scans from 00:00 on; those of 02:30 to 02:45 are missing, 04:10 was rejected.
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [
@@ -90,17 +90,17 @@ def test_observed_are_the_good_scans_at_valid_times(
         np.testing.assert_array_equal(scan, archive.read(index, 1).values[0])
 
 
-def test_what_an_archive_observed_is_drawn(
+def test_observed_scans_of_an_archive_are_drawn(
     rain_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forecast = forecast_from(rain_archive, "2024-06-01T02:20", tmp_path)
     config = MapsConfig(forecast=forecast, out=tmp_path / "out", dpi=40)
     panels = panels_of(monkeypatch, config, observed_at_valid_times(forecast, rain_archive))
-    # +10, +15 and +20 min never came
+    # the scans at +10, +15 and +20 min are missing
     assert [p.rain_rate_mm_h is None for p in panels] == [True, True, True, False] + 4 * [False]
 
 
-def test_where_nothing_is_observed_yet_the_context_is_shown(
+def test_without_later_scans_the_context_is_shown(
     rain_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forecast = forecast_from(rain_archive, "2025-06-01T00:00", tmp_path)
@@ -139,9 +139,7 @@ def test_an_archive_of_another_grid_is_refused(
     assert str(path) in str(raised.value)
 
 
-def test_coordinates_in_single_precision_are_the_same_grid(
-    rain_archive: Path, tmp_path: Path
-) -> None:
+def test_rounded_coordinates_are_the_same_grid(rain_archive: Path, tmp_path: Path) -> None:
     forecast = forecast_from(rain_archive, "2024-06-01T01:00", tmp_path)
     with xr.open_dataset(forecast, decode_timedelta=True) as opened:
         rough = opened.load()
@@ -152,7 +150,7 @@ def test_coordinates_in_single_precision_are_the_same_grid(
     maps(MapsConfig(forecast=forecast, out=tmp_path / "out", dpi=40), observed=observed)
 
 
-def test_a_missing_archive_is_named(rain_archive: Path, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_archive_names_it(rain_archive: Path, tmp_path: Path) -> None:
     forecast = forecast_from(rain_archive, "2024-06-01T01:00", tmp_path)
     with pytest.raises(DataError, match=r"none\.icechunk: there is no archive"):
         observed_at_valid_times(forecast, tmp_path / "none.icechunk")
