@@ -115,7 +115,7 @@ def test_several_values_and_repeated_flags_add_up():
         (["synth", "--out", "x", "--size", "8"], "squall: --size: Input should be greater than"),
         (
             ["synth", "--out", "x", "--episode-hours", "0.01"],
-            "squall: episode_hours 0.01 has no two scans",
+            "squall: episode_hours 0.01 is shorter than two scans",
         ),
         ([*VERIFY, "--every", "0"], "squall: --every: Input should be greater than 0"),
         ([*VERIFY, "--thresholds", "1", "x"], "squall: --thresholds: Input should be a valid num"),
