@@ -102,7 +102,7 @@ def _log_failures(counts: BatchCounts) -> None:
 def _message(scans: Sequence[StoredScan], log_entries: Sequence[Rejection]) -> str:
     """Commit message: number and period of the scans, number of log entries."""
     if not scans:
-        return f"ingest: {len(log_entries)} set aside"
+        return f"ingest: {len(log_entries)} not used"
     period = f"{scans[0].time:%Y-%m-%dT%H:%M} to {scans[-1].time:%Y-%m-%dT%H:%M}"
     count = "1 scan" if len(scans) == 1 else f"{len(scans)} scans"
-    return f"ingest: {count}, {period}; {len(log_entries)} set aside"
+    return f"ingest: {count}, {period}; {len(log_entries)} not used"
