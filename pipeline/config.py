@@ -140,11 +140,11 @@ def _explain(model: type[BaseModel], detail: Any, flags: Mapping[str, str]) -> s
     name = _as_typed(key, flags)
     if detail["type"] == "missing":
         return f"{name} is missing" if key in flags else f"'{key}' is missing"
-    found = detail.get("input")
-    shown = f" (found {found!r})"
-    if isinstance(found, dict) or not name or repr(found) in message:
-        shown = ""
-    return f"{name + ': ' if name else ''}{message}{shown}"
+    value = detail.get("input")
+    value_text = f" (found {value!r})"
+    if isinstance(value, dict) or not name or repr(value) in message:
+        value_text = ""
+    return f"{name + ': ' if name else ''}{message}{value_text}"
 
 
 def _as_typed(key: str, flags: Mapping[str, str]) -> str:
@@ -159,15 +159,16 @@ def _followed(model: type[BaseModel], place: Sequence[Any]) -> tuple[list[str], 
     parts: list[str] = []
     kinds: list[Any] = [model]
     known: list[str] = []
-    for part in place:
-        tagged = [kind for kind in kinds if _tag(kind) == part]
-        if tagged:  # this part chooses a model of a union; it is no key
+    for key_or_index in place:
+        tagged = [kind for kind in kinds if _tag(kind) == key_or_index]
+        if tagged:  # the tag of a model in a union is no key
             kinds = tagged
             continue
         known = [name for kind in kinds for name in _fields(kind)]
-        parts.append(str(part))
-        if not isinstance(part, int):  # an index leads to the items of a list, the same types
-            kinds = [member for kind in kinds for member in _members(_fields(kind).get(part))]
+        parts.append(str(key_or_index))
+        if not isinstance(key_or_index, int):  # an item of a list has the types in `kinds` already
+            types = [_fields(kind).get(key_or_index) for kind in kinds]
+            kinds = [member for annotation in types for member in _members(annotation)]
     return parts, known
 
 
@@ -181,7 +182,7 @@ def _fields(kind: Any) -> dict[str, Any]:
 def _members(annotation: Any) -> list[Any]:
     """The types that an annotation consists of: those of a union, a list, ``Annotated``."""
     inner = get_args(annotation)
-    return [member for part in inner for member in _members(part)] if inner else [annotation]
+    return [member for kind in inner for member in _members(kind)] if inner else [annotation]
 
 
 def _tag(kind: Any) -> Any:

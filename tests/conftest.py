@@ -136,8 +136,8 @@ def _write_radar(
     sizes = dict(zip(dims, numbers.shape, strict=True))
     length = 1000.0 if coordinate_units == "m" else 1.0
     axes = {
-        name: np.arange(sizes[name]) * spacing if given is None else np.asarray(given)
-        for name, given, spacing in (("x", x, length), ("y", y, -length))
+        name: np.arange(sizes[name]) * spacing if coordinates is None else np.asarray(coordinates)
+        for name, coordinates, spacing in (("x", x, length), ("y", y, -length))
         if name in sizes
     }
     with netCDF4.Dataset(path, "w", format=format) as file:

@@ -42,7 +42,7 @@ def in_help(name: str) -> list[str]:
 
 
 def command_lines() -> list[object]:
-    found = [
+    places_and_lines = [
         (path.relative_to(ROOT).as_posix(), line)
         for paths, lines_of in (
             (DOCUMENTS, in_document),
@@ -51,8 +51,11 @@ def command_lines() -> list[object]:
         for path in paths
         for line in lines_of(path.read_text())
     ]
-    found += [(f"help of {name}", line) for name in COMMANDS for line in in_help(name)]
-    return [pytest.param(line, id=f"{place}: {' '.join(line.split())}") for place, line in found]
+    places_and_lines += [(f"help of {name}", line) for name in COMMANDS for line in in_help(name)]
+    return [
+        pytest.param(line, id=f"{place}: {' '.join(line.split())}")
+        for place, line in places_and_lines
+    ]
 
 
 def words_of(line: str) -> list[str]:

@@ -51,9 +51,9 @@ def test_package_imports_in_the_allowed_direction(package):
 
 def test_the_model_needs_pytorch_and_little_else():
     allowed = {"torch", "pytorch_lightning", "pydantic", "numpy", "cv2", "safetensors"}
-    ours = {"squall.convgru", "lazy_loader"}
+    own_packages = {"squall.convgru", "lazy_loader"}
     for module in modules("convgru"):
-        assert imported(module) <= allowed | ours | sys.stdlib_module_names, module
+        assert imported(module) <= allowed | own_packages | sys.stdlib_module_names, module
 
 
 def test_code_is_imported_by_its_installed_name():

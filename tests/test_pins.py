@@ -32,18 +32,18 @@ def test_what_is_imported_is_pinned_and_the_other_way_round():
         "pythonjsonlogger": "python-json-logger",
     }
     imported = {
-        names.get(found, found.replace("_", "-")).lower()
+        names.get(module_name, module_name.replace("_", "-")).lower()
         for package in ("convgru", "datasets", "pipeline", "src")
         for module in (ROOT / package).rglob("*.py")
         for node in ast.walk(ast.parse(module.read_text()))
-        for found in (
+        for module_name in (
             [alias.name.split(".")[0] for alias in node.names]
             if isinstance(node, ast.Import)
             else [str(node.module).split(".")[0]]
             if isinstance(node, ast.ImportFrom)
             else []
         )
-        if found not in sys.stdlib_module_names
+        if module_name not in sys.stdlib_module_names
     } - {"squall"}
     pinned = {d.split("==")[0].lower() for d in project()["dependencies"]}
     extras = {"eccodes", "mlflow", "pysteps", "wandb"}

@@ -62,13 +62,13 @@ class SourceFile:
 
 def unavailable(address: str, error: BaseException, options: Options) -> DataError:
     """The error to raise for an error of a storage library or the system, without secrets."""
-    shown = without_query(address)
+    public_address = without_query(address)
     if isinstance(error, DataError):
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DataError(
-            f"{shown}: no room for a copy in the temporary folder; free some space, or let TMPDIR "
-            "name a larger folder"
+            f"{public_address}: no room for a copy in the temporary folder; free some space, or "
+            "let TMPDIR name a larger folder"
         )
     if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
         error = error.__cause__
@@ -80,7 +80,9 @@ def unavailable(address: str, error: BaseException, options: Options) -> DataErr
     elif lines:
         reason += f": {lines[0]}"
     reason = _without_secrets(without_queries(reason), options)[:300]
-    return SourceUnavailable(f"{shown}: cannot be reached: {reason}; {_advice(error, status)}")
+    return SourceUnavailable(
+        f"{public_address}: cannot be reached: {reason}; {_advice(error, status)}"
+    )
 
 
 def http_status(error: BaseException) -> str | None:

@@ -64,15 +64,15 @@ def expand_times(pattern: str, since: pd.Timestamp | None, until: pd.Timestamp |
         If ``since`` is missing, a directive is unknown, braces hold something else than a time
         part, or there would be too many addresses.
     """
-    parts = _TIME_PART.findall(pattern)
+    time_formats = _TIME_PART.findall(pattern)
     if re.search("[{}]", _TIME_PART.sub("", pattern).replace("[{]", "").replace("[}]", "")):
         raise ConfigError(
             f"{pattern}: braces may only hold the time, such as {{time:%Y/%m/%d}}; found others "
             "(write [{] and [}] for braces that belong to a name)"
         )
-    if not parts:
+    if not time_formats:
         return [pattern]
-    frequency = _finest(pattern, parts)
+    frequency = _finest(pattern, time_formats)
     if since is None:
         raise ConfigError(
             f"{pattern}: the time part needs a first time; give --since 2024-06-01 or "
@@ -98,16 +98,16 @@ def expand_times(pattern: str, since: pd.Timestamp | None, until: pd.Timestamp |
     return list(dict.fromkeys(expanded))
 
 
-def _finest(pattern: str, parts: list[str]) -> str:
+def _finest(pattern: str, time_formats: list[str]) -> str:
     """The pandas frequency of the finest directive."""
     frequencies = set()
-    for part in parts:
-        directives = re.findall("%(.?)", part)
+    for time_format in time_formats:
+        directives = re.findall("%(.?)", time_format)
         unknown = [d for d in directives if d != "%" and d not in _DIRECTIVE_FREQUENCY]
         if unknown or set(directives) <= {"%"}:
             fault = f"has %{unknown[0]}" if unknown else "has no directive"
             raise ConfigError(
-                f"{pattern}: {{time:{part}}} {fault}; known are %Y %y %m %d %j %H %M "
+                f"{pattern}: {{time:{time_format}}} {fault}; known are %Y %y %m %d %j %H %M "
                 "(write * for seconds)"
             )
         frequencies |= {_DIRECTIVE_FREQUENCY[d] for d in directives if d != "%"}

@@ -65,5 +65,5 @@ def _write(path: Path | None, values: dict[str, object]) -> None:
     if path is None:
         return
     values = {"squall_version": __version__, "written": now_utc()} | values
-    with atomic_path(path) as part:
-        part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -156,5 +156,5 @@ def _help(field: FieldInfo) -> str:
     if unsaid or "(default" in text:
         return text
     values = default if isinstance(default, tuple) else (default,)
-    shown = " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
-    return f"{text} (default: {shown})"
+    default_text = " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+    return f"{text} (default: {default_text})"

@@ -92,4 +92,4 @@ def _unread(group: ReadGroup) -> Iterator[ReadRequest]:
 
 def parts_of(groups: Sequence[ReadGroup]) -> list[FilePart]:
     """All parts of a batch."""
-    return [part for group in groups for part in group.parts]
+    return [file_part for group in groups for file_part in group.parts]

@@ -53,9 +53,9 @@ class Committer:
             As `ArchiveWriter.commit`.
         """
         self._report.bytes_read += sum(
-            part.report.size
-            for part in parts
-            if part.report is not None and part.request.first_scan == 0
+            file_part.report.size
+            for file_part in parts
+            if file_part.report is not None and file_part.request.first_scan == 0
         )
         if self.grid is None:
             self.grid = commonest_grid(parts)

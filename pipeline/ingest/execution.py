@@ -140,11 +140,11 @@ class DaskExecution:
 
     def codes_writer(self, groups: Sequence[ReadGroup]) -> WriteCodes | None:
         locations = {
-            (part.request, scan): (group.result, position, scan)
+            (file_part.request, scan): (group.result, position, scan)
             for group in groups
             if group.result is not None
-            for position, part in enumerate(group.parts)
-            for scan in range(len(part.report.scans) if part.report else 0)
+            for position, file_part in enumerate(group.parts)
+            for scan in range(len(file_part.report.scans) if file_part.report else 0)
         }
 
         def write(session: icechunk.Session, scans: Mapping[int, StoredScan], length: int) -> None:
@@ -164,7 +164,10 @@ class DaskExecution:
         """Start to write one chunk of the time axis: (row, result, part, scan) of each scan."""
         results = list({result.key: result for _, result, _, _ in chunk}.values())
         keys = [result.key for result in results]
-        locations = [(row, keys.index(result.key), part, scan) for row, result, part, scan in chunk]
+        locations = [
+            (row, keys.index(result.key), part_number, scan)
+            for row, result, part_number, scan in chunk
+        ]
         return self._client.submit(
             _write_chunk, session.fork(), length, locations, results, pure=False, priority=1
         )
@@ -189,7 +192,10 @@ def _part_of_killed_reader(request: ReadRequest) -> FilePart:
 
 def _without_codes(parts: list[FilePart]) -> list[FilePart]:
     return [
-        replace(part, report=part.report.without_codes()) if part.report else part for part in parts
+        replace(file_part, report=file_part.report.without_codes())
+        if file_part.report
+        else file_part
+        for file_part in parts
     ]
 
 
@@ -200,8 +206,8 @@ def _write_chunk(
     results: Sequence[list[FilePart]],
 ) -> icechunk.session.ForkSession:
     codes = {}
-    for row, result, part, scan in locations:
-        report = results[result][part].report
+    for row, result, part_number, scan in locations:
+        report = results[result][part_number].report
         assert report is not None
         codes[row] = report.scans[scan].codes
     array: Any = zarr.open_group(fork.store, mode="r+")["rain_rate_code"]

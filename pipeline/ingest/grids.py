@@ -17,8 +17,8 @@ def commonest_grid(parts: Sequence[FilePart]) -> Grid | None:
     """The grid of most files, so that one odd file at the start does not decide the grid."""
     grids: list[Grid] = []
     votes: Counter[int] = Counter()
-    for part in parts:
-        report = part.report
+    for file_part in parts:
+        report = file_part.report
         if report is None or report.grid is None or not report.scans:
             continue
         same = next((i for i, g in enumerate(grids) if g.difference(report.grid) is None), None)

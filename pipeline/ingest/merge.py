@@ -90,9 +90,9 @@ def decide(parts: Sequence[FilePart], stored: StoredScans, rules: Rules) -> Deci
     parts : what was read; no two parts of the same file.
     stored : the archive's records at `times_to_look_up`.
     """
-    parts = sorted(parts, key=lambda part: precedence(part.address))
+    parts = sorted(parts, key=lambda file_part: precedence(file_part.address))
     rules = replace(rules, cut_files=rules.cut_files | _cut_files(parts, rules))
-    rejections = [entry for part in parts for entry in _refused(part, rules)]
+    rejections = [entry for file_part in parts for entry in _refused(file_part, rules)]
     chosen = _choose(parts, stored, rules)
     identical = identical_neighbours(chosen.scans, stored, rules.network)
     rejections += _identical_rejections(parts, chosen.scans, identical, rules)
@@ -107,7 +107,11 @@ def decide(parts: Sequence[FilePart], stored: StoredScans, rules: Rules) -> Deci
         unchanged=duplicates,
         superseded=chosen.superseded,
         rejected=[ReportedRejection.of(entry) for entry in rejections],
-        unavailable=[(part.address, part.unavailable) for part in parts if part.report is None],
+        unavailable=[
+            (file_part.address, file_part.unavailable)
+            for file_part in parts
+            if file_part.report is None
+        ],
         masked_px=_masked_px(parts),
     )
     return Decision(
@@ -116,24 +120,24 @@ def decide(parts: Sequence[FilePart], stored: StoredScans, rules: Rules) -> Deci
         redundant,
         counts,
         rules.cut_files,
-        frozenset(part.address for part in parts if part.remaining is not None),
+        frozenset(file_part.address for file_part in parts if file_part.remaining is not None),
         _possible_marks(parts, rules.network),
     )
 
 
 def _reports(parts: Sequence[FilePart]) -> Iterator[tuple[FilePart, FileReport]]:
-    for part in parts:
-        if part.report is not None:
-            yield part, part.report
+    for file_part in parts:
+        if file_part.report is not None:
+            yield file_part, file_part.report
 
 
 def _cut_files(parts: Sequence[FilePart], rules: Rules) -> set[str]:
     """Files of this batch with scans outside the period."""
     cut_files = set()
-    for part, report in _reports(parts):
+    for file_part, report in _reports(parts):
         times = [scan.time for scan in report.scans] + [entry.time for entry in report.rejected]
         if any(time is not None and not rules.is_wanted(time) for time in times):
-            cut_files.add(part.address)
+            cut_files.add(file_part.address)
     return cut_files
 
 
@@ -145,7 +149,7 @@ def _masked_px(parts: Sequence[FilePart]) -> Counter[str]:
 
 
 def _possible_marks(parts: Sequence[FilePart], network: RadarNetworkConfig) -> frozenset[int]:
-    files = [part.request.file for part, _ in _reports(parts)]
+    files = [file_part.request.file for file_part, _ in _reports(parts)]
     return frozenset(
         mark_of_unused_file(file.address, version, network)
         for file in files
@@ -156,16 +160,16 @@ def _possible_marks(parts: Sequence[FilePart], network: RadarNetworkConfig) -> f
 # -- what the reader or the grid refuses -----------------------------------------------------------
 
 
-def _refused(part: FilePart, rules: Rules) -> Iterator[Rejection]:
+def _refused(file_part: FilePart, rules: Rules) -> Iterator[Rejection]:
     """Log entries of the scans that the reader refused, and of those on another grid."""
-    report = part.report
+    report = file_part.report
     if report is None:
         return
     for entry in report.rejected:
         if entry.time is None or rules.is_wanted(entry.time):
-            yield rules.rejection(part, entry.time, entry.rule, entry.reason)
+            yield rules.rejection(file_part, entry.time, entry.rule, entry.reason)
     if not report.scans and not report.rejected:
-        yield rules.rejection(part, None, UNREADABLE, "holds no scan")
+        yield rules.rejection(file_part, None, UNREADABLE, "holds no scan")
     difference = _grid_difference(report, rules.grid)
     if difference is None:
         return
@@ -175,7 +179,7 @@ def _refused(part: FilePart, rules: Rules) -> Iterator[Rejection]:
     )
     for scan in report.scans:
         if rules.is_wanted(scan.time):
-            yield rules.rejection(part, scan.time, OTHER_GRID, reason)
+            yield rules.rejection(file_part, scan.time, OTHER_GRID, reason)
 
 
 def _grid_difference(report: FileReport, grid: Grid | None) -> str | None:
@@ -207,7 +211,7 @@ def _choose(parts: Sequence[FilePart], stored: StoredScans, rules: Rules) -> _Ch
     choice: Scans = {}
     renamed: set[pd.Timestamp] = set()
     superseded = 0
-    for part, report in _reports(parts):
+    for file_part, report in _reports(parts):
         if _grid_difference(report, rules.grid) is not None:
             continue
         for index, scan in enumerate(report.scans):
@@ -215,31 +219,31 @@ def _choose(parts: Sequence[FilePart], stored: StoredScans, rules: Rules) -> _Ch
                 continue
             slot = stored.good(scan.time)
             is_same = slot is not None and slot.digest == report.digest
-            if slot is not None and precedence(slot.source) > precedence(part.address):
+            if slot is not None and precedence(slot.source) > precedence(file_part.address):
                 superseded += not is_same
                 continue
             if slot is not None and is_same:
-                if slot.source == part.address:
+                if slot.source == file_part.address:
                     continue
                 # the archive gets the later name, so that it does not depend on the order
                 renamed.add(scan.time)
             earlier = choice.get(scan.time)
             if earlier is not None and earlier.digest != report.digest:
                 superseded += 1
-            choice[scan.time] = _to_store(part, report, index, rules)
+            choice[scan.time] = _to_store(file_part, report, index, rules)
     return _Choice(choice, renamed, superseded)
 
 
-def _to_store(part: FilePart, report: FileReport, index: int, rules: Rules) -> StoredScan:
+def _to_store(file_part: FilePart, report: FileReport, index: int, rules: Rules) -> StoredScan:
     scan = report.scans[index]
     return StoredScan(
         scan.time,
         scan.codes,
-        part.address,
+        file_part.address,
         report.digest,
-        mark_of_used_file(part.address, rules.version(part)),
+        mark_of_used_file(file_part.address, rules.version(file_part)),
         scan.measures,
-        held_as=(part.request, index),
+        held_as=(file_part.request, index),
     )
 
 
@@ -252,14 +256,14 @@ def _identical_rejections(
     identical: Mapping[pd.Timestamp, pd.Timestamp],
     rules: Rules,
 ) -> Iterator[Rejection]:
-    part_of_request = {part.request: part for part in parts}
+    part_of_request = {file_part.request: file_part for file_part in parts}
     for time, neighbour in identical.items():
         scan = scans[time]
         assert scan.measures is not None
         request, _ = scan.held_as
         reason = f"equals the scan of {neighbour:%Y-%m-%d %H:%M} in every pixel"
-        part = part_of_request[request]
-        yield rules.rejection(part, time, IDENTICAL, reason, scan.measures.checksum)
+        file_part = part_of_request[request]
+        yield rules.rejection(file_part, time, IDENTICAL, reason, scan.measures.checksum)
 
 
 # -- files that are not needed ---------------------------------------------------------------------
@@ -273,18 +277,18 @@ def _redundant(
     A file that the archive knows already gets no entry.
     """
     entries, duplicates = [], 0
-    for part, report in _reports(unused):
+    for file_part, report in _reports(unused):
         if not report.scans:
             continue
         times = [scan.time for scan in report.scans]
         counting = [_counting_file(time, scans, stored) for time in times]
         is_duplicate = all(digest == report.digest for _, digest in counting)
         duplicates += is_duplicate
-        if stored.is_known(part.request.file, min(times)):
+        if stored.is_known(file_part.request.file, min(times)):
             continue
         rule = "duplicate" if is_duplicate else "superseded"
         cause = "the same as" if is_duplicate else "another file of the same time counts:"
-        entries.append(rules.rejection(part, times[0], rule, f"{cause} {counting[0][0]}"))
+        entries.append(rules.rejection(file_part, times[0], rule, f"{cause} {counting[0][0]}"))
     return entries, duplicates
 
 

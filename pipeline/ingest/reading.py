@@ -55,9 +55,9 @@ class FilePart:
 
 
 @sizeof.register(FilePart)
-def _size_of_part(part: FilePart) -> int:
+def _size_of_part(file_part: FilePart) -> int:
     """Bytes that Dask would have to move: it runs tasks where their data are."""
-    scans = part.report.scans if part.report else []
+    scans = file_part.report.scans if file_part.report else []
     return 1000 + sum(scan.codes.nbytes for scan in scans if scan.codes is not None)
 
 
@@ -84,11 +84,11 @@ def read_files(requests: Sequence[ReadRequest], settings: ReadSettings) -> list[
     for request in requests:
         if parts and held_px >= settings.max_px:
             break
-        part = _read(request, settings)
-        parts.append(part)
-        if part.report is not None and part.report.grid is not None:
-            height, width = part.report.grid.shape
-            held_px += len(part.report.scans) * height * width
+        file_part = _read(request, settings)
+        parts.append(file_part)
+        if file_part.report is not None and file_part.report.grid is not None:
+            height, width = file_part.report.grid.shape
+            held_px += len(file_part.report.scans) * height * width
     return parts
 
 

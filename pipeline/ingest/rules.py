@@ -47,19 +47,24 @@ class Rules:
             self.until is None or time <= self.until
         )
 
-    def is_complete(self, part: FilePart) -> bool:
+    def is_complete(self, file_part: FilePart) -> bool:
         """Whether this part ends its file, and none of the file's scans were ignored."""
-        return part.remaining is None and part.address not in self.cut_files
+        return file_part.remaining is None and file_part.address not in self.cut_files
 
-    def version(self, part: FilePart) -> str:
+    def version(self, file_part: FilePart) -> str:
         """Version of the file for its mark."""
-        version = part.request.file.version
-        return version if self.is_complete(part) else partial_version(version)
+        version = file_part.request.file.version
+        return version if self.is_complete(file_part) else partial_version(version)
 
     def rejection(
-        self, part: FilePart, time: pd.Timestamp | None, rule: str, reason: str, checksum: int = 0
+        self,
+        file_part: FilePart,
+        time: pd.Timestamp | None,
+        rule: str,
+        reason: str,
+        checksum: int = 0,
     ) -> Rejection:
         """Log entry of a scan, or of a whole file if ``time`` is None."""
-        digest = part.report.digest if part.report else ""
-        mark = mark_of_unused_file(part.address, self.version(part), self.network)
-        return Rejection(part.address, digest, reason, time, rule, mark, checksum)
+        digest = file_part.report.digest if file_part.report else ""
+        mark = mark_of_unused_file(file_part.address, self.version(file_part), self.network)
+        return Rejection(file_part.address, digest, reason, time, rule, mark, checksum)

@@ -134,7 +134,7 @@ def _read_batches(execution: Execution, queue: BatchQueue, committer: Committer,
         next_batch = queue.start_batch(execution, committer.grid)
         groups = [finished for group in batch for finished in execution.finish(group)]
         parts = parts_of(groups)
-        bar.update(sum(part.request.first_scan == 0 for part in parts))
+        bar.update(sum(file_part.request.first_scan == 0 for file_part in parts))
         queue.put_back(groups)
         committer.commit(parts, execution.codes_writer(groups))
         del batch, groups, parts  # memory must not hold the codes of three batches

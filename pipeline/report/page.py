@@ -157,9 +157,9 @@ def _tables(scores: xr.Dataset) -> list[_Table]:
             )
             for scale in shown_scales(scores)
         ]
-    shown = scores_to_show(scores, BY_LEAD_TIME, BY_METHOD)
-    columns = [_cells(score, means) for score in shown]
-    heads = [score.title for score in shown]
+    general_scores = scores_to_show(scores, BY_LEAD_TIME, BY_METHOD)
+    columns = [_cells(score, means) for score in general_scores]
+    heads = [score.title for score in general_scores]
     return [*tables, _Table("All rain rates", heads, _rows(means, columns))]
 
 

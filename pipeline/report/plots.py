@@ -100,9 +100,9 @@ def _by_threshold(scores: xr.Dataset, score: Score) -> Figure:
 
 def _errors(scores: xr.Dataset) -> Figure:
     """One panel for each score of all rain rates."""
-    shown = scores_to_show(scores, BY_LEAD_TIME)
-    figure, axes = _panels(len(shown))
-    for ax, score in zip(axes, shown, strict=True):
+    general_scores = scores_to_show(scores, BY_LEAD_TIME)
+    figure, axes = _panels(len(general_scores))
+    for ax, score in zip(axes, general_scores, strict=True):
         _draw(ax, scores, score)
         ax.set_title(score.title, loc="left", fontsize=10, fontweight="bold")
         values = scores[score.name]
@@ -110,7 +110,7 @@ def _errors(scores: xr.Dataset) -> Figure:
             ax.axhline(score.ideal, color="0.3", linewidth=0.8, zorder=2)
         elif bool(values.notnull().any()) and float(values.min()) >= 0:
             ax.set_ylim(bottom=0)
-    has_bands = any(f"{score.name}_low" in scores for score in shown)
+    has_bands = any(f"{score.name}_low" in scores for score in general_scores)
     _finish(figure, axes, "All rain rates", has_bands=has_bands)
     return figure
 

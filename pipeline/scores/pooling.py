@@ -60,8 +60,8 @@ def on_common_axes(
     leads = [data["lead_time"].values for data in on_shared_scales]
     if all(np.array_equal(lead, leads[0]) for lead in leads):
         return [ScoreSums(data) for data in on_shared_scales]
-    ends = _bin_ends(leads)
-    return [ScoreSums(_binned(data, ends)) for data in on_shared_scales]
+    bin_ends = _bin_ends(leads)
+    return [ScoreSums(_binned(data, bin_ends)) for data in on_shared_scales]
 
 
 def _bin_ends(leads: Sequence[npt.NDArray[np.timedelta64]]) -> pd.TimedeltaIndex:
@@ -73,16 +73,16 @@ def _bin_ends(leads: Sequence[npt.NDArray[np.timedelta64]]) -> pd.TimedeltaIndex
     return pd.TimedeltaIndex([min(horizon, width * (k + 1)) for k in range(count)])
 
 
-def _binned(data: xr.Dataset, ends: pd.TimedeltaIndex) -> xr.Dataset:
+def _binned(data: xr.Dataset, bin_ends: pd.TimedeltaIndex) -> xr.Dataset:
     """Sums added up in bins of lead times."""
-    number = ends.searchsorted(pd.TimedeltaIndex(data["lead_time"].values), side="left")
+    number = bin_ends.searchsorted(pd.TimedeltaIndex(data["lead_time"].values), side="left")
     bins = []
-    for k in range(len(ends)):
+    for k in range(len(bin_ends)):
         in_bin = data.isel(lead_time=number == k)
         bins.append(in_bin.sum("lead_time").assign(n_cases=in_bin["n_cases"].max("lead_time")))
-    width = f"{ends[0] / pd.Timedelta(minutes=1):g} min"
+    width = f"{bin_ends[0] / pd.Timedelta(minutes=1):g} min"
     comment = f"ends of bins of {width}, because the archives have different time steps"
     attrs = data["lead_time"].attrs | {"comment": comment}
-    lead_time = xr.Variable("lead_time", ends.values, attrs)
+    lead_time = xr.Variable("lead_time", bin_ends.values, attrs)
     joined = xr.concat(bins, dim="lead_time", coords="minimal").assign_coords(lead_time=lead_time)
     return joined.map(lambda array: array.transpose(*data[array.name].dims))

@@ -64,10 +64,15 @@ class ScoreSums:
         """Pool two sets of cases; ValueError where their axes differ."""
         # xarray's own addition keeps the common labels and silently drops the others.
         for dim in sorted({*self.data.dims, *other.data.dims}, key=str):
-            ours, theirs = (sums.data.get(dim) for sums in (self, other))
-            if ours is None or theirs is None or not np.array_equal(ours, theirs):
+            own_labels, other_labels = (sums.data.get(dim) for sums in (self, other))
+            if (
+                own_labels is None
+                or other_labels is None
+                or not np.array_equal(own_labels, other_labels)
+            ):
                 labels = [
-                    "none" if axis is None else axis.values.tolist() for axis in (ours, theirs)
+                    "none" if axis is None else axis.values.tolist()
+                    for axis in (own_labels, other_labels)
                 ]
                 raise ValueError(
                     f"score sums with different {dim} cannot be added: {labels[0]} and "

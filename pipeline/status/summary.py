@@ -298,9 +298,9 @@ def _entry(label: str, lines: list[str]) -> list[str]:
     return [f"  {label if i == 0 else '':<10} {line}" for i, line in enumerate(lines)]
 
 
-def _percent(part: float, whole: float) -> str:
+def _percent(share: float, whole: float) -> str:
     """Percentage, rounded down, so that 100 % means every scan."""
-    return f"{int(1000 * part / whole) / 10:g} %"
+    return f"{int(1000 * share / whole) / 10:g} %"
 
 
 def _size(count: float) -> str:

@@ -83,8 +83,8 @@ class BlockStore:
             "seconds": block.seconds,
         }
         data = xr.Dataset() if block.sums is None else block.sums.data
-        with atomic_path(self._path(target, name)) as part:
-            data.assign_attrs(block=json.dumps(stored)).to_netcdf(part)
+        with atomic_path(self._path(target, name)) as temporary:
+            data.assign_attrs(block=json.dumps(stored)).to_netcdf(temporary)
 
     def _path(self, target: Target, name: str) -> Path:
         return self.folder / target.name / f"{name}.nc"

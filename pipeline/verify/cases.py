@@ -55,7 +55,7 @@ def choose_cases(
     context: int,
     lead_times: int,
     periods: Sequence[ReferencePeriod],
-    every: pd.Timedelta | None,
+    interval: pd.Timedelta | None,
     excluded: Bools,
 ) -> ChosenCases:
     """Reference times in the periods that have all scans of the context and any later scan.
@@ -63,22 +63,22 @@ def choose_cases(
     Parameters
     ----------
     context, lead_times : number of scans before and after, the largest of any method.
-    every : between reference times, counted from the first scan of a period. None = each scan.
+    interval : between reference times, counted from the first scan of a period. None = each scan.
     excluded : (time,) times that no window may contain.
 
     Raises
     ------
     ConfigError
-        If ``every`` is not a multiple of the archive's step.
+        If ``interval`` is not a multiple of the archive's step.
     """
-    every = every or archive.step
-    if every % archive.step:
+    interval = interval or archive.step
+    if interval % archive.step:
         raise ConfigError(
-            f"--every {every.total_seconds() / 60:g} min is no multiple of the step of "
+            f"--every {interval.total_seconds() / 60:g} min is no multiple of the step of "
             f"{archive.address}, {archive.step.total_seconds() / 60:g} min"
         )
     ok = archive.status == OK
-    requested = _requested(archive.times, periods, every // archive.step)
+    requested = _requested(archive.times, periods, interval // archive.step)
     indices, trained_on, gaps = [], 0, 0
     for index in np.flatnonzero(requested & ok).tolist():
         first, end = index - context + 1, index + 1 + lead_times

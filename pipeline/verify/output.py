@@ -120,22 +120,22 @@ def write(
 
 def write_scores(scores: xr.Dataset, folder: Path) -> tuple[Path, ...]:
     """Write ``scores.nc``, ``scores.csv`` and the plots; return the paths of the plots."""
-    with atomic_path(folder / "scores.nc") as part:
-        scores.to_netcdf(part)
-    with atomic_path(folder / "scores.csv") as part:
-        write_csv(scores, part)
+    with atomic_path(folder / "scores.nc") as temporary:
+        scores.to_netcdf(temporary)
+    with atomic_path(folder / "scores.csv") as temporary:
+        write_csv(scores, temporary)
     pictures = []
     for name, figure in score_figures(scores).items():
         picture = folder / f"{name}.png"
-        with atomic_path(picture) as part:
-            figure.savefig(part, dpi=110)
+        with atomic_path(picture) as temporary:
+            figure.savefig(temporary, dpi=110)
         pictures.append(picture)
     return tuple(pictures)
 
 
 def _write_text(path: Path, text: str) -> None:
-    with atomic_path(path) as part:
-        part.write_text(text, encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _page(
@@ -208,7 +208,7 @@ def _cases_to_draw(
     """The rainiest cases, forecast again."""
     archive, lead_times = scored.archive, scored.target.lead_times
     leads = lead_times_of(archive, lead_times)
-    shown = shown_leads(leads)
+    drawn_leads = shown_leads(leads)
     cases = []
     for index in rainiest(archive, scored.cases.indices, lead_times, config.cases):
         try:
@@ -219,9 +219,9 @@ def _cases_to_draw(
             ForecastCase(
                 title=f"{archive.title}: a rainy case",
                 reference_time=archive.times[index],
-                lead_times=leads[shown],
-                observed=observed[shown],
-                forecasts={name: forecast[shown] for name, forecast in forecasts.items()},
+                lead_times=leads[drawn_leads],
+                observed=observed[drawn_leads],
+                forecasts={name: forecast[drawn_leads] for name, forecast in forecasts.items()},
                 grid=archive.grid,
             )
         )

@@ -158,7 +158,7 @@ def _planned(
         context=max(method.context for method in methods.values()),
         lead_times=lead_times,
         periods=periods,
-        every=pd.Timedelta(minutes=config.every_minutes) if config.every_minutes else None,
+        interval=pd.Timedelta(minutes=config.every_minutes) if config.every_minutes else None,
         excluded=training_times(archive, provenances),
     )
     for count, reason in (

@@ -54,21 +54,21 @@ def copies(network: str, folder: Path, count: int) -> list[str]:
     if not originals:
         raise SystemExit(f"{pattern}: no file; this benchmark needs the radar archives beside it")
     folder.mkdir()
-    made: list[str] = []
+    paths: list[str] = []
     for round_ in range(-(-count // len(originals))):
-        for original in originals[: count - len(made)]:
+        for original in originals[: count - len(paths)]:
             with netCDF4.Dataset(original) as file:
-                found = netCDF4.num2date(file["time"][0], file["time"].units)
+                scan_time = netCDF4.num2date(file["time"][0], file["time"].units)
             shift = pd.Timedelta("8h") * round_
-            path = folder / f"{network}_{pd.Timestamp(str(found)) + shift:%Y%m%d%H%M}.nc"
+            path = folder / f"{network}_{pd.Timestamp(str(scan_time)) + shift:%Y%m%d%H%M}.nc"
             shutil.copyfile(original, path)
             with netCDF4.Dataset(path, "a") as file:
                 unit = pd.Timedelta(1, file["time"].units.split()[0])
                 file["time"][0] = file["time"][0] + shift // unit
-            made.append(str(path))
-    for path_ in made:  # so that all contenders read files from the page cache
+            paths.append(str(path))
+    for path_ in paths:  # so that all contenders read files from the page cache
         Path(path_).read_bytes()
-    return made
+    return paths
 
 
 # -- the contenders --------------------------------------------------------------------------------
@@ -159,13 +159,13 @@ def speed(network: str, folder: Path, count: int, rounds: int) -> dict[str, Any]
 def in_a_process(run: Callable[[], None]) -> float:
     """Seconds of a call in a new process, imports not included."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_timed, args=(run, theirs))
+    receiver, sender = context.Pipe()
+    process = context.Process(target=_timed, args=(run, sender))
     process.start()
     process.join()
     if process.exitcode != 0:
         raise SystemExit(f"a contender ended with exit code {process.exitcode}")
-    return float(ours.recv())
+    return float(receiver.recv())
 
 
 def _timed(run: Callable[[], None], answer: Any) -> None:

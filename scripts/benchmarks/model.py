@@ -168,16 +168,18 @@ def measure(contestants: list[Contestant], rain: Tensor, observed: Tensor, round
 
     expected = forecast(contestants[0])
     for other in contestants[1:]:
-        found = forecast(other)
+        forecast_of_other = forecast(other)
         tolerance = 0.05 if other.bf16 else 1e-4
-        torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=tolerance)
+        torch.testing.assert_close(
+            forecast_of_other.float(), expected, atol=tolerance, rtol=tolerance
+        )
         other.train(rain, observed)  # compiled networks compile here
     contestants[0].train(rain, observed)
     for _ in range(rounds):
-        for each in contestants:
-            each.time("inference", each.infer, rain, observed)
-        for each in contestants:
-            each.time("training", each.train, rain, observed)
+        for contestant in contestants:
+            contestant.time("inference", contestant.infer, rain, observed)
+        for contestant in contestants:
+            contestant.time("training", contestant.train, rain, observed)
 
 
 def rows(
@@ -186,18 +188,18 @@ def rows(
     """One row for each contestant and kind of run."""
     table = []
     for what in ("inference", "training"):
-        for each in contestants:
+        for contestant in contestants:
             row: dict[str, Any] = {
                 "run": what,
-                "network": each.name,
-                "time [ms]": 1e3 * each.seconds[what],
-                "samples/s": batch / each.seconds[what],
-                "speed / plain": contestants[0].seconds[what] / each.seconds[what],
-                "TFLOP/s": work[what] / each.seconds[what] / 1e12,
+                "network": contestant.name,
+                "time [ms]": 1e3 * contestant.seconds[what],
+                "samples/s": batch / contestant.seconds[what],
+                "speed / plain": contestants[0].seconds[what] / contestant.seconds[what],
+                "TFLOP/s": work[what] / contestant.seconds[what] / 1e12,
             }
             if peak_tflops is not None:
                 row["of matrix product"] = row["TFLOP/s"] / peak_tflops
-                row["peak memory [GiB]"] = each.peak_gib[what]
+                row["peak memory [GiB]"] = contestant.peak_gib[what]
             table.append(row)
     return table
 

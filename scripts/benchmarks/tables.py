@@ -14,10 +14,10 @@ from squall.pipeline.provenance import now_utc
 
 def parser(description: str) -> ArgumentParser:
     """A parser with the options that all benchmarks share."""
-    made = ArgumentParser(description=description)
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the same numbers as JSON")
-    made.add_argument("--folder", type=Path, help="scratch folder (default: a temporary one)")
-    return made
+    options = ArgumentParser(description=description)
+    options.add_argument("--json", type=Path, metavar="FILE", help="write the same numbers as JSON")
+    options.add_argument("--folder", type=Path, help="scratch folder (default: a temporary one)")
+    return options
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -93,7 +93,7 @@ def test_gradients_are_those_of_the_formula(kernel_size: int) -> None:
     }
     assert {"x", "h", *own} == set(joined)
     for name, gradient in zip(["x", "h", *own], gradients, strict=True):
-        parts = torch.cat([expected[part] for part in joined[name]])
+        parts = torch.cat([expected[reference_name] for reference_name in joined[name]])
         assert parts.abs().max() > 0, name
         torch.testing.assert_close(gradient, parts, atol=1e-5, rtol=1e-4)
 

@@ -64,12 +64,14 @@ def test_sums_of_parts_have_value_and_gradient_of_the_whole():
     whole = loss_sums(predicted, target, rate, observed, skill)
     whole.value().backward()
     expected, predicted.grad = predicted.grad, None
-    parts = [
+    sums_of_ranks = [
         loss_sums(*(x[i : i + 1] for x in (predicted, target, rate, observed)), skill)
         for i in range(4)
     ]
     # in training each rank uses the means of all ranks' sums
-    means = LossSums(*(torch.stack([part[k] for part in parts]).mean(dim=0) for k in range(2)))
+    means = LossSums(
+        *(torch.stack([rank_sums[k] for rank_sums in sums_of_ranks]).mean(dim=0) for k in range(2))
+    )
     assert means.value().item() == pytest.approx(whole.value().item(), rel=1e-5)
     means.value().backward()
     assert torch.allclose(predicted.grad, expected, atol=1e-7, rtol=1e-3)

@@ -55,13 +55,13 @@ def times_of(
         raise DataError(f"says that it has {count} scans, at most {MAX_SCANS} are read")
     if size != count:
         raise DataError(f"has {count} scans but {size} times")
-    ends = _datetimes(file, layout.time)
+    end_times = _datetimes(file, layout.time)
     starts = None
     if layout.bounds is not None:
         bounds = _datetimes(file, layout.bounds, bounded=layout.time).reshape(-1, 2)
-        starts, ends = bounds.min(axis=1), bounds.max(axis=1)
-        if ends.size != count:
-            raise DataError(f"has {count} scans but {ends.size} time bounds")
+        starts, end_times = bounds.min(axis=1), bounds.max(axis=1)
+        if end_times.size != count:
+            raise DataError(f"has {count} scans but {end_times.size} time bounds")
     elif layout.start is not None:
         starts = _datetimes(file, layout.start)
         if starts.size != count:
@@ -69,7 +69,7 @@ def times_of(
                 f"has {count} times in '{layout.time}' but {starts.size} in '{layout.start}'; set "
                 "'start_variable' in the network configuration"
             )
-    valid = pd.DatetimeIndex(ends)
+    valid = pd.DatetimeIndex(end_times)
     if starts is not None:
         return list(valid), list(valid - pd.DatetimeIndex(starts))
     if config.time_marks == "start" and config.accumulation is not None:

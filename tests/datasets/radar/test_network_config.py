@@ -144,9 +144,9 @@ def test_since_is_utc(since: Any) -> None:
 @pytest.mark.parametrize("value", [20240604, 2024, 2024.5, True, "NaT", "yesterday's", [1]])
 def test_a_number_is_not_a_date(value: Any) -> None:
     """YAML reads 20240604 as an integer, which pandas would read as nanoseconds since 1970."""
-    for given in ({"begins": value}, {"eras": [{"since": value}], "time_in_name": "%Y%m%d"}):
+    for values in ({"begins": value}, {"eras": [{"since": value}], "time_in_name": "%Y%m%d"}):
         with pytest.raises(ValidationError, match="is no time; write it like 2024-06-04"):
-            config(**given)
+            config(**values)
 
 
 @pytest.mark.parametrize(

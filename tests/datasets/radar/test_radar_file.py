@@ -245,9 +245,9 @@ def test_a_file_is_read_in_parts(tmp_path: Path, write_radar: Write, format: str
         read_file(path, config(), first=9),
         read_file(path, config(), first=12),
     ]
-    assert [len(part.scans) for part in parts] == [5, 4, 3, 0]
-    assert {part.scan_count for part in parts} == {12}
-    together = [scan for part in parts for scan in part.scans]
+    assert [len(report.scans) for report in parts] == [5, 4, 3, 0]
+    assert {report.scan_count for report in parts} == {12}
+    together = [scan for report in parts for scan in report.scans]
     for scan, expected in zip(together, whole.scans, strict=True):
         assert scan.time == expected.time
         np.testing.assert_array_equal(scan.codes, expected.codes)

@@ -159,14 +159,14 @@ def test_all_missing_and_empty_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "units", "shown"),
+    ("value", "units", "value_text"),
     [(-1.0, "mm h-1", "-1 mm h-1"), (-0.05, "kg m-2", "-0.05 kg m-2"), (-np.inf, "mm/h", "-inf")],
 )
 def test_negative_rain_names_the_value_and_what_to_set(
-    value: float, units: str, shown: str
+    value: float, units: str, value_text: str
 ) -> None:
     values = np.array([[0.0, np.nan], [3.0, value]])
-    with pytest.raises(DataError, match=f"value {shown}.*negative") as caught:
+    with pytest.raises(DataError, match=f"value {value_text}.*negative") as caught:
         rain_rate(values, units, interval=TEN_MINUTES, zr=MARSHALL_PALMER)
     assert "'missing_values' or 'dry_values'" in str(caught.value)
 

@@ -229,7 +229,7 @@ def test_only_the_folders_of_the_wanted_days_are_listed(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("part", "count", "last"),
+    ("time_format", "count", "last"),
     [
         ("%Y", 2, "2024"),
         ("%y", 2, "24"),
@@ -240,9 +240,9 @@ def test_only_the_folders_of_the_wanted_days_are_listed(folder, monkeypatch):
         ("%d%%", 31, "31%"),
     ],
 )
-def test_the_finest_directive_sets_the_step_and_no_address_repeats(part, count, last):
+def test_the_finest_directive_sets_the_step_and_no_address_repeats(time_format, count, last):
     since, until = pd.Timestamp("2023-12-21 23:59:59"), pd.Timestamp("2024-06-01 01:01")
-    expanded = expand_times(f"a/{{time:{part}}}.nc", since, until)
+    expanded = expand_times(f"a/{{time:{time_format}}}.nc", since, until)
     assert len(expanded) == len(set(expanded))
     assert f"a/{last}.nc" in expanded
     assert len(expanded) == count

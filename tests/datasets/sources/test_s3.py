@@ -80,11 +80,11 @@ def test_dated_names_in_one_folder_need_few_requests(s3_server, monkeypatch):  #
 
     monkeypatch.setattr(S3FileSystem, "call_s3", recorded)
     span = {"since": JUNE_1, "until": JUNE_1 + pd.Timedelta("1D") - pd.Timedelta("1min")}
-    found = addresses("s3://radar/flat/R{time:%Y%m%d%H%M}_*.nc", **span)
-    assert found == [f"s3://radar/flat/R{scan:%Y%m%d%H%M}_v1.nc" for scan in times[:24]]
+    flat_addresses = addresses("s3://radar/flat/R{time:%Y%m%d%H%M}_*.nc", **span)
+    assert flat_addresses == [f"s3://radar/flat/R{scan:%Y%m%d%H%M}_v1.nc" for scan in times[:24]]
     assert len(prefixes) == 24
     prefixes.clear()
-    assert addresses("s3://radar/flat/R{time:%Y%m%d}*.nc", **span) == found
+    assert addresses("s3://radar/flat/R{time:%Y%m%d}*.nc", **span) == flat_addresses
     assert prefixes == ["flat/R20240601"]
 
 

@@ -28,7 +28,7 @@ STEP = pd.Timedelta("5min")
 
 def as_rank(data: RainDataModule, rank: int, world: int, snapshots: Any = None) -> RainDataModule:
     """Attach a trainer with this rank."""
-    strategy = SimpleNamespace(broadcast=lambda mine: snapshots or mine)
+    strategy = SimpleNamespace(broadcast=lambda own_snapshots: snapshots or own_snapshots)
     data.trainer = SimpleNamespace(global_rank=rank, world_size=world, strategy=strategy)  # type: ignore[assignment]
     return data
 
@@ -38,11 +38,11 @@ def test_loaders_take_their_rank_from_the_trainer(rain_archive: Path) -> None:
     ranks = [as_rank(module(rain_archive, batch_size=2), rank, 3) for rank in range(3)]
     loaders = [data.val_dataloader() for data in ranks]
     assert [len(loader) for loader in loaders] == [2, 2, 2]
-    for whole, *parts in zip(alone, *loaders, strict=True):
+    for whole, *rank_batches in zip(alone, *loaders, strict=True):
         for name in ("codes", "turns", "gains"):
-            together = torch.cat([getattr(part, name) for part in parts])
+            together = torch.cat([getattr(rank_batch, name) for rank_batch in rank_batches])
             assert torch.equal(together, getattr(whole, name))
-        together = torch.cat([part.places.table() for part in parts])
+        together = torch.cat([rank_batch.places.table() for rank_batch in rank_batches])
         assert torch.equal(together, whole.places.table())
 
 
@@ -63,8 +63,10 @@ def test_ranks_read_what_rank_0_found(
     assert later.training.counts == first.training.counts == [28]
     assert later.periods("training") == first.periods("training")
     as_rank(first, 1, 2)
-    for here, there in zip(first.val_dataloader(), later.val_dataloader(), strict=True):
-        torch.testing.assert_close(here, there, rtol=0, atol=0)
+    for first_batch, later_batch in zip(
+        first.val_dataloader(), later.val_dataloader(), strict=True
+    ):
+        torch.testing.assert_close(first_batch, later_batch, rtol=0, atol=0)
     # a snapshot that the configuration names is read at once
     named = module({"address": path, "snapshot": snapshots[0]})
     assert named.training.counts == first.training.counts
@@ -120,8 +122,8 @@ def fit(
 
 def assert_same(some: list[RainBatch], others: list[RainBatch]) -> None:
     assert len(some) == len(others)
-    for here, there in zip(some, others, strict=True):
-        torch.testing.assert_close(here, there, rtol=0, atol=0, equal_nan=True)
+    for batch, other_batch in zip(some, others, strict=True):
+        torch.testing.assert_close(batch, other_batch, rtol=0, atol=0, equal_nan=True)
 
 
 def test_lightning_gives_new_samples_each_epoch_and_the_same_to_validate(

@@ -19,18 +19,18 @@ def reads_of(
     """
     whole = size * world
     order = epoch_order(samples, per_group, whole)
-    held: dict[tuple[int, int], set[int]] = {}
+    read_ahead: dict[tuple[int, int], set[int]] = {}
     reads = np.zeros(-(-samples // whole), dtype=int)
     for place in range(samples):
         batch, lane = divmod(place, whole)
         group, member, end = (int(column[place]) for column in order)
-        ahead = held.setdefault((lane // size, batch % max(1, workers)), set())
+        ahead = read_ahead.setdefault((lane // size, batch % max(1, workers)), set())
         if (group, member) in ahead:
             ahead.remove((group, member))
         else:
             reads[batch] += 1
             ahead |= {(group, later) for later in range(member + 1, end)}
-    return reads, sum(map(len, held.values()))
+    return reads, sum(map(len, read_ahead.values()))
 
 
 @given(st.integers(0, 3000), st.integers(1, 9), st.integers(1, 20))

@@ -59,9 +59,9 @@ def bare(samples: list[Sample]) -> list[Sample]:
 
 
 def by_number(samples: list[Sample]) -> dict[int, Sample]:
-    there = {sample.number: sample for sample in bare(samples) if sample.number != PADDING}
-    assert len(there) == sum(sample.number != PADDING for sample in samples)
-    return there
+    numbered = {sample.number: sample for sample in bare(samples) if sample.number != PADDING}
+    assert len(numbered) == sum(sample.number != PADDING for sample in samples)
+    return numbered
 
 
 # --- every sample once -------------------------------------------------------------------------
@@ -77,9 +77,9 @@ def test_ranks_share_the_samples_whatever_their_number(
     assert [len(batches) for batches in ranks] == [count] * world  # ranks wait for each other
     assert all(len(batch) == size for batches in ranks for batch in batches)
     together = [sample for batches in ranks for batch in batches for sample in batch]
-    there = by_number(together)
-    assert sorted(there) == list(range(samples))
-    assert there == by_number(epoch(drawn, 3, 1))
+    samples_by_number = by_number(together)
+    assert sorted(samples_by_number) == list(range(samples))
+    assert samples_by_number == by_number(epoch(drawn, 3, 1))
     # padding comes last: no rank's batch but the last one has any
     assert all(s.number != PADDING for batches in ranks for b in batches[:-1] for s in b)
     assert len(together) - samples < size * world
@@ -99,21 +99,21 @@ def test_a_global_batch_is_the_same_on_one_rank_or_on_several(
     for world in (2, 4, 8):
         ranks = [drawn.batches(2, 8 // world, rank=rank, world=world) for rank in range(world)]
         together = [
-            bare([sample for part in parts for sample in part])
-            for parts in zip(*ranks, strict=True)
+            bare([sample for rank_batch in rank_batches for sample in rank_batch])
+            for rank_batches in zip(*ranks, strict=True)
         ]
         assert together == alone
 
 
 def test_crops_ahead_are_those_of_the_next_numbers(archive: Archive) -> None:
     drawn = source(archive, samples=800)
-    found = epoch(drawn)
-    there = by_number(found)
-    assert any(sample.ahead for sample in found)
-    for sample in found:
+    samples = epoch(drawn)
+    samples_by_number = by_number(samples)
+    assert any(sample.ahead for sample in samples)
+    for sample in samples:
         for later, crop in enumerate(sample.ahead, start=sample.number + 1):
-            assert there[later].crop == crop
-            assert there[later].archive == sample.archive
+            assert samples_by_number[later].crop == crop
+            assert samples_by_number[later].archive == sample.archive
             assert later // 4 == sample.number // 4
 
 
@@ -126,22 +126,24 @@ def test_without_groups_nothing_is_ahead(archive: Archive) -> None:
 
 def test_a_sample_depends_on_its_address_alone(archive: Archive) -> None:
     settings = {"augment": True, "droppable_scans": 3, "drop_scan": 0.3, "samples": 100}
-    here = by_number(epoch(source(archive, **settings), 7))
-    assert here == by_number(epoch(source(archive, **settings), 7))
+    samples = by_number(epoch(source(archive, **settings), 7))
+    assert samples == by_number(epoch(source(archive, **settings), 7))
     # not on how long the epoch is, nor on how it is batched
     longer = by_number(epoch(source(archive, **settings | {"samples": 333}), 7, 5))
-    assert here == {number: longer[number] for number in range(100)}
+    assert samples == {number: longer[number] for number in range(100)}
     # nor do crops depend on how samples are changed afterwards
     plain = by_number(epoch(source(archive, samples=100), 7))
-    assert [s.crop for s in plain.values()] == [here[number].crop for number in plain]
+    assert [s.crop for s in plain.values()] == [samples[number].crop for number in plain]
 
 
 @pytest.mark.parametrize("other", [{"seed": 2}, {"split": "validation"}, {"number": 1}])
 def test_seeds_epochs_and_splits_differ(archive: Archive, other: dict[str, Any]) -> None:
     number = other.pop("number", 0)
-    here = by_number(epoch(source(archive, per_read=1, augment=True)))
-    there = by_number(epoch(source(archive, per_read=1, augment=True, **other), number))
-    same = [here[key]._replace(epoch=0) == there[key]._replace(epoch=0) for key in here]
+    samples = by_number(epoch(source(archive, per_read=1, augment=True)))
+    other_samples = by_number(epoch(source(archive, per_read=1, augment=True, **other), number))
+    same = [
+        samples[key]._replace(epoch=0) == other_samples[key]._replace(epoch=0) for key in samples
+    ]
     assert sum(same) <= 2
 
 
@@ -159,8 +161,8 @@ def test_turns_are_even_and_only_drawn_where_asked(archive: Archive) -> None:
 
 
 def test_older_scans_are_lost_with_the_chance(archive: Archive) -> None:
-    found = epoch(source(archive, samples=2000, droppable_scans=3, drop_scan=0.3))
-    lost = np.array([[step in sample.dropped for step in range(LENGTH)] for sample in found])
+    samples = epoch(source(archive, samples=2000, droppable_scans=3, drop_scan=0.3))
+    lost = np.array([[step in sample.dropped for step in range(LENGTH)] for sample in samples])
     np.testing.assert_allclose(lost.mean(axis=0)[:3], 0.3, atol=0.05)
     assert not lost[:, 3:].any()
     assert not any(sample.dropped for sample in epoch(source(archive, droppable_scans=3)))
@@ -176,9 +178,9 @@ def test_windows_lie_in_the_region_and_reach_across_no_gap(archive: Archive) -> 
     expected = window_starts(region & (archive.status == OK), LENGTH).tolist()
     assert expected == [*range(34, 46), *range(51, 76)]
     assert drawn.counts == [len(expected)]
-    found = epoch(drawn)
-    assert {sample.crop.scan for sample in found} == set(expected)
-    for sample in found:
+    samples = epoch(drawn)
+    assert {sample.crop.scan for sample in samples} == set(expected)
+    for sample in samples:
         assert 0 <= sample.crop.row <= 48 - 20
         assert 0 <= sample.crop.column <= 64 - 20
 
@@ -192,9 +194,9 @@ def test_archives_share_the_samples_by_their_windows(archive: Archive, dry: Arch
 
 def test_archives_share_the_samples_by_their_weights(archive: Archive, dry: Archive) -> None:
     drawn = source(archive, dry, rain_preference=0, samples=6000, weights=[1, 3])
-    found = epoch(drawn)
-    assert np.mean([sample.archive for sample in found]) == pytest.approx(0.75, abs=0.05)
-    for sample in found:
+    samples = epoch(drawn)
+    assert np.mean([sample.archive for sample in samples]) == pytest.approx(0.75, abs=0.05)
+    for sample in samples:
         height, width = (archive, dry)[sample.archive].grid.shape
         assert sample.crop.row <= height - 32
         assert sample.crop.column <= width - 32
@@ -246,9 +248,11 @@ def test_speeds_have_equal_chances_or_those_given(archive: Archive, dry: Archive
     # ten scans are too few for five that are five apart, 33 pixels for 40
     assert drawn.variants == [(0, 1, 1), (0, 2, 1), (0, 4, 1), (1, 1, 1)]
     assert drawn.counts == [26 + 12 + 25, 6]
-    found = [(s.archive, s.speed, s.coarsen) for s in epoch(drawn)]
+    drawn_variants = [(s.archive, s.speed, s.coarsen) for s in epoch(drawn)]
     for variant, share in zip(drawn.variants, (3 / 16, 6 / 16, 3 / 16, 4 / 16), strict=True):
-        assert np.mean([tuple(variant) == of for of in found]) == pytest.approx(share, abs=0.04)
+        assert np.mean([tuple(variant) == of for of in drawn_variants]) == pytest.approx(
+            share, abs=0.04
+        )
 
 
 def test_crops_of_one_read_are_seen_alike(archive: Archive) -> None:

@@ -102,21 +102,21 @@ def test_no_window_of_a_split_touches_one_of_another(
     """Nor do the times between the scans of a window that skips scans."""
     axis, ok = archive
     regions = split.regions(axis, ok)
-    held: dict[str, set[pd.Timestamp]] = {}
+    window_times: dict[str, set[pd.Timestamp]] = {}
     for name, region in regions._asdict().items():
-        held[name] = {
+        window_times[name] = {
             axis[start + step]
             for start in window_starts(region & ok, window_span(length, speed)).tolist()
             for step in range(window_span(length, speed))
         }
-        assert all(ok[axis.get_indexer(list(held[name]))])
-    assert not held["training"] & held["validation"]
-    assert not held["training"] & held["test"]
-    assert not held["validation"] & held["test"]
+        assert all(ok[axis.get_indexer(list(window_times[name]))])
+    assert not window_times["training"] & window_times["validation"]
+    assert not window_times["training"] & window_times["test"]
+    assert not window_times["validation"] & window_times["test"]
     # training keeps the guard time from all times of the other splits
     kept_out = axis[regions.validation | regions.test]
     guard = pd.Timedelta(minutes=split.guard_minutes)
-    for time in sorted(held["training"])[:: max(1, len(held["training"]) // 50)]:
+    for time in sorted(window_times["training"])[:: max(1, len(window_times["training"]) // 50)]:
         assert (abs(kept_out - time) > guard).all()
 
 
@@ -252,8 +252,8 @@ def test_a_day_stays_in_its_split_while_the_archive_grows(
     settings = DayBlocks(days=days, validation=0.3, test=0.2)
     axis = times(300, "10min", "2024-06-03T05:20")
     grown = pd.date_range(axis[0] - before * axis.freq, periods=before + 300 + after, freq="10min")
-    here, there = dealt(settings, axis), dealt(settings, grown)
-    for region, again in zip(here, there, strict=True):
+    regions, grown_regions = dealt(settings, axis), dealt(settings, grown)
+    for region, again in zip(regions, grown_regions, strict=True):
         np.testing.assert_array_equal(region, again[before : before + 300])
 
 

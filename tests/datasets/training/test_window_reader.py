@@ -113,10 +113,10 @@ class CountingCodes:
         self.codes, self.reads, self.pixels = codes, 0, 0
 
     def __getitem__(self, key: Any) -> Any:
-        found = self.codes[key]
+        codes = self.codes[key]
         self.reads += 1
-        self.pixels += found.size
-        return found
+        self.pixels += codes.size
+        return codes
 
 
 @pytest.fixture
@@ -149,12 +149,12 @@ def test_any_order_gives_the_same_windows(archive: ScanStore) -> None:
 
 def test_both_kinds_of_archives_give_the_same_codes(rain_archive: Path, exported: Path) -> None:
     """Chunks and cells differ; samples at the same place have the same codes."""
-    here, there = Archive.open(rain_archive), open_archive(str(exported))
-    assert here.codes.chunks != there.codes.chunks
-    of_here, of_there = (WindowReader([a], LENGTH, CROP) for a in (here, there))
-    for samples in source(here).batches(0, 8):
+    archive, store = Archive.open(rain_archive), open_archive(str(exported))
+    assert archive.codes.chunks != store.codes.chunks
+    archive_reader, store_reader = (WindowReader([a], LENGTH, CROP) for a in (archive, store))
+    for samples in source(archive).batches(0, 8):
         assert torch.equal(
-            of_here.__getitems__(samples).codes, of_there.__getitems__(samples).codes
+            archive_reader.__getitems__(samples).codes, store_reader.__getitems__(samples).codes
         )
 
 
@@ -174,10 +174,10 @@ def test_archives_of_other_grids_in_one_batch(rain_archive: Path, dry_archive: P
 
 def test_padding_is_not_observed(rain_archive: Path) -> None:
     archive = Archive.open(rain_archive)
-    there = Sample(0, 4, crop=Crop(10, 8, 8), turn=5)
-    batch = cut(WindowReader([archive], LENGTH, CROP), there, Sample(0, PADDING))
+    sample = Sample(0, 4, crop=Crop(10, 8, 8), turn=5)
+    batch = cut(WindowReader([archive], LENGTH, CROP), sample, Sample(0, PADDING))
     first = Places.from_table(batch.places.table()[:1])
-    check(CodeBatch(*(field[:1] for field in batch[:3]), first), [there], archive)
+    check(CodeBatch(*(field[:1] for field in batch[:3]), first), [sample], archive)
     assert (batch.codes[1] == RAIN_CODE.NOT_OBSERVED).all()
     assert batch.places.number[1] == PADDING
     assert batch.turns.tolist() == [5, 0]
@@ -193,10 +193,10 @@ def test_crops_ahead_are_read_at_once_and_given_once(counted: Archive) -> None:
         Sample(0, 8 + i, crop=crop, ahead=tuple(crops[i + 1 :])) for i, crop in enumerate(crops)
     ]
     reader = WindowReader([counted], LENGTH, CROP)
-    given = [cut(reader, sample) for sample in samples]
+    batches = [cut(reader, sample) for sample in samples]
     assert (codes.reads, codes.pixels) == (1, 12 * 44 * 54)  # the box around all four
     assert not reader._windows_ahead
-    for sample, batch in zip(samples, given, strict=True):
+    for sample, batch in zip(samples, batches, strict=True):
         check(batch, [sample], counted)
 
 
@@ -240,14 +240,14 @@ def test_epochs_do_not_grow_the_reader(rain_archive: Path) -> None:
     drawn, reader = source(archive, samples=240), WindowReader([archive], LENGTH, CROP)
     peaks = []
     for epoch in range(4):
-        held = []
+        bytes_ahead = []
         for samples in drawn.batches(epoch, 4):
             cut(reader, *samples)
-            held.append(sum(cut.nbytes for cut in reader._windows_ahead.values()))
+            bytes_ahead.append(sum(cut.nbytes for cut in reader._windows_ahead.values()))
             assert all(
                 cut.base is None for cut in reader._windows_ahead.values()
             )  # not a view of a box
-        peaks.append(max(held))
+        peaks.append(max(bytes_ahead))
     assert peaks == [peaks[0]] * 4
 
 
@@ -274,8 +274,8 @@ def test_means_by_hand() -> None:
     ]
     # a quarter of 0.2 is less than the lowest rate that has a code, and so dry
     means = np.array([[[5.0, 0.0, 6.0]], [[nan, nan, 0.0]]])
-    found = RAIN_CODE.decode(coarsened(RAIN_CODE.encode(np.array(rate)), 2))
-    np.testing.assert_allclose(found, means, rtol=0.032)
+    rates = RAIN_CODE.decode(coarsened(RAIN_CODE.encode(np.array(rate)), 2))
+    np.testing.assert_allclose(rates, means, rtol=0.032)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 4))
@@ -318,12 +318,12 @@ def test_worker_processes_give_the_same(archive: ScanStore) -> None:
         multiprocessing_context="forkserver",
         prefetch_factor=SLOTS - 1,
     )
-    found = []
+    received_batches = []
     for batch in loader:
         time.sleep(0.05)  # meanwhile the workers have prefetched as many batches as they may
-        found.append(reader.receive(batch))
-    assert len(found) == 20
-    for received, samples in zip(found, batches, strict=True):
+        received_batches.append(reader.receive(batch))
+    assert len(received_batches) == 20
+    for received, samples in zip(received_batches, batches, strict=True):
         check(received, samples, archive)
 
 

@@ -31,13 +31,13 @@ def test_window_starts_against_a_plain_loop(usable: np.ndarray, length: int) -> 
 
 @given(masks)
 def test_runs_are_the_stretches_of_the_mask(mask: np.ndarray) -> None:
-    found = runs(mask)
+    stretches = runs(mask)
     again = np.zeros_like(mask)
-    for first, end in found:
+    for first, end in stretches:
         assert first < end
         again[first:end] = True
     np.testing.assert_array_equal(again, mask)
-    for (_, end), (first, _) in pairwise(found):
+    for (_, end), (first, _) in pairwise(stretches):
         assert end < first
 
 
@@ -97,9 +97,9 @@ def test_the_same_generator_gives_the_same_crops() -> None:
     a, b = sampler(rain_in_one_corner()), sampler(rain_in_one_corner())
     assert draws(a, seed=3) == draws(b, seed=3)
     assert draws(a, seed=3) != draws(b, seed=4)
-    there, again = (source.draw(np.random.default_rng(5), 9) for source in (a, b))
-    assert there == again
-    assert len(there) == 9
+    crops, crops_again = (source.draw(np.random.default_rng(5), 9) for source in (a, b))
+    assert crops == crops_again
+    assert len(crops) == 9
 
 
 @given(
@@ -143,8 +143,8 @@ def test_only_the_given_windows_are_drawn(starts: list[int]) -> None:
 
 def test_starts_are_numbers_of_good_scans_and_crops_say_the_time() -> None:
     scans = [*range(4, 14), *range(40, 50)]  # 10 good scans, a gap, 10 more
-    found = {place.scan for place in draws(sampler(scans=scans, starts=[0, 4, 10, 14]))}
-    assert found == {4, 8, 40, 44}
+    drawn_scans = {place.scan for place in draws(sampler(scans=scans, starts=[0, 4, 10, 14]))}
+    assert drawn_scans == {4, 8, 40, 44}
 
 
 # --- probabilities -----------------------------------------------------------------------------
@@ -248,10 +248,10 @@ def test_crops_have_the_documented_probabilities(
     for member in range(per_read):
         # members of a group are not independent draws; the same members of all groups are
         crops = [group[member] for group in groups]
-        found = binned(Counter((c.scan, c.row, c.column) for c in crops))
-        assert found.keys() <= expected.keys()
+        counts = binned(Counter((c.scan, c.row, c.column) for c in crops))
+        assert counts.keys() <= expected.keys()
         often = [key for key, chance in expected.items() if chance * 8000 >= 5]
-        f_obs = np.array([found[key] for key in often] + [8000 - sum(found[k] for k in often)])
+        f_obs = np.array([counts[key] for key in often] + [8000 - sum(counts[k] for k in often)])
         f_exp = 8000 * np.array([expected[key] for key in often] + [0.0])
         f_exp[-1] = 8000 - f_exp.sum()
         kept = f_exp > 1  # the rest is in one bin, which may be empty

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def project_folder(tmp_path, monkeypatch):
     """An empty folder with eight scans and their configuration."""
     monkeypatch.chdir(tmp_path)
     write_scans(tmp_path / "radar", 8)
@@ -41,7 +41,7 @@ def reported():
     return json.loads(Path("report.json").read_text())
 
 
-def test_the_configuration_alone_is_enough(here, capsys):
+def test_the_configuration_alone_is_enough(project_folder, capsys):
     assert squall() == 0
     assert "a.icechunk: 8 files found, 8 scans ingested, 0 replaced" in capsys.readouterr().out
     assert squall("--archive", "b.icechunk", "--files", "radar/*T000*.nc") == 0
@@ -49,43 +49,45 @@ def test_the_configuration_alone_is_enough(here, capsys):
 
 
 @pytest.mark.parametrize(
-    ("missing", "said"),
+    ("missing", "message"),
     [
         ({"archive": None}, "no archive given; add --archive or 'archive:' in the configuration"),
         ({"source": ()}, "no files given; add --files or 'source:' in the configuration"),
     ],
 )
-def test_a_missing_archive_or_source_is_named(here, capsys, missing, said):
+def test_a_missing_archive_or_source_is_named(project_folder, capsys, missing, message):
     configure(**{key: value if value is None else list(value) for key, value in missing.items()})
     assert squall() == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_the_report_of_a_run_that_is_complete(here):
-    (here / "radar" / "rain_20240601T0035.nc").unlink()
+def test_the_report_of_a_run_that_is_complete(project_folder):
+    (project_folder / "radar" / "rain_20240601T0035.nc").unlink()
     assert squall("--report", "deep/report.json") == 0
-    found = json.loads(Path("deep/report.json").read_text())
-    assert found["outcome"] == "complete"
+    report = json.loads(Path("deep/report.json").read_text())
+    assert report["outcome"] == "complete"
     expected = {
         "found": 7, "new_files": 7, "ingested": 7, "replaced": 0, "unchanged": 0, "superseded": 0,
         "rejected": [], "rejected_by_rule": {}, "unavailable": [], "commits": 1, "dry_run": False,
         "newest": "2024-06-01T00:30:00", "archive": "a.icechunk",
     }  # fmt: skip
-    assert {key: found[key] for key in expected} == expected
-    assert found["bytes_read"] == sum(f.stat().st_size for f in (here / "radar").glob("*.nc"))
-    assert 0 < found["seconds"] < 60
-    assert found["snapshot"] == Archive.open("a.icechunk").snapshot
-    assert pd.Timestamp(found["written"]).tzinfo is not None
-    assert found["squall_version"]
+    assert {key: report[key] for key in expected} == expected
+    assert report["bytes_read"] == sum(
+        f.stat().st_size for f in (project_folder / "radar").glob("*.nc")
+    )
+    assert 0 < report["seconds"] < 60
+    assert report["snapshot"] == Archive.open("a.icechunk").snapshot
+    assert pd.Timestamp(report["written"]).tzinfo is not None
+    assert report["squall_version"]
 
 
-def test_the_report_names_what_was_rejected(here):
-    path_of(here / "radar", FIRST + 2 * STEP).write_bytes(b"broken")
+def test_the_report_names_what_was_rejected(project_folder):
+    path_of(project_folder / "radar", FIRST + 2 * STEP).write_bytes(b"broken")
     assert squall("--report", "report.json", "--quiet") == 1
-    found = reported()
-    assert found["outcome"] == "incomplete"
-    assert found["rejected_by_rule"] == {"unreadable": 1}
-    (rejected,) = found["rejected"]
+    report = reported()
+    assert report["outcome"] == "incomplete"
+    assert report["rejected_by_rule"] == {"unreadable": 1}
+    (rejected,) = report["rejected"]
     assert rejected["file"] == "radar/rain_20240601T0010.nc"
     assert rejected["time"] == "2024-06-01T00:10:00"
     assert "cannot be read as netCDF" in rejected["reason"]
@@ -94,18 +96,18 @@ def test_the_report_names_what_was_rejected(here):
     assert reported()["outcome"] == "complete"
 
 
-def test_the_report_of_a_run_that_failed(here):
+def test_the_report_of_a_run_that_failed(project_folder):
     assert squall("--report", "report.json", "--files", "nowhere/*.nc") == 1
-    found = reported()
-    assert found["outcome"] == "failed"
-    assert "nowhere/: cannot be listed" in found["error"]
+    report = reported()
+    assert report["outcome"] == "failed"
+    assert "nowhere/: cannot be listed" in report["error"]
     assert squall() == 0
     configure(step="10min")
     assert squall("--report", "report.json") == 2
     assert "archive of the step" in reported()["error"]
 
 
-def test_the_report_of_a_run_that_fails_through_a_mistake_in_squall(here, monkeypatch):
+def test_the_report_of_a_run_that_fails_through_a_mistake_in_squall(project_folder, monkeypatch):
     """A monitor must not take yesterday's report for today's."""
     assert squall("--report", "report.json") == 0
 
@@ -118,7 +120,7 @@ def test_the_report_of_a_run_that_fails_through_a_mistake_in_squall(here, monkey
     assert (reported()["outcome"], reported()["error"]) == ("failed", "a mistake")
 
 
-def test_a_busy_archive_is_exit_code_3(here, capsys):
+def test_a_busy_archive_is_exit_code_3(project_folder, capsys):
     with write_lock("a.icechunk"):
         assert squall("--wait", "0.1", "--report", "report.json") == 3
     printed = capsys.readouterr().err
@@ -128,7 +130,7 @@ def test_a_busy_archive_is_exit_code_3(here, capsys):
     assert squall("--wait", "0") == 0
 
 
-def test_since_and_until(here, capsys):
+def test_since_and_until(project_folder, capsys):
     assert squall("--since", "2024-06-01T00:10", "--until", "2024-06-01T00:20") == 0
     assert "3 files found, 3 scans ingested" in capsys.readouterr().out
     assert squall("--since", "2024-06-01T02:30+02:00") == 0
@@ -138,16 +140,16 @@ def test_since_and_until(here, capsys):
     assert squall() == 0
     assert "8 files found, 3 scans ingested" in capsys.readouterr().out
     assert squall("--since", "yesterday evening") == 2
-    said = "--since: 'yesterday evening' is neither a time, like 2024-06-01T12:00, nor a span"
-    assert said in capsys.readouterr().err
+    message = "--since: 'yesterday evening' is neither a time, like 2024-06-01T12:00, nor a span"
+    assert message in capsys.readouterr().err
 
 
-def test_a_dry_run_lists_new_files_and_writes_nothing(here, capsys, caplog):
+def test_a_dry_run_lists_new_files_and_writes_nothing(project_folder, capsys, caplog):
     caplog.set_level(logging.INFO, "squall")
     assert squall("--dry-run") == 0
     assert "8 files found, 8 to read (dry run, nothing was read)" in capsys.readouterr().out
     assert "new: radar/rain_20240601T0035.nc" in caplog.text
-    assert {path.name for path in here.iterdir()} == {"radar", "tiny.yaml"}
+    assert {path.name for path in project_folder.iterdir()} == {"radar", "tiny.yaml"}
     squall()
     assert squall("--dry-run", "--report", "report.json") == 0
     assert (reported()["new_files"], reported()["dry_run"]) == (0, True)
@@ -156,8 +158,8 @@ def test_a_dry_run_lists_new_files_and_writes_nothing(here, capsys, caplog):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("files", ["radar/*.nc", "nowhere/*.nc"])
-def test_json_logs_are_one_object_per_line(here, workers, files):
-    path_of(here / "radar", FIRST + 2 * STEP).write_bytes(b"broken")
+def test_json_logs_are_one_object_per_line(project_folder, workers, files):
+    path_of(project_folder / "radar", FIRST + 2 * STEP).write_bytes(b"broken")
     arguments = ["ingest", "tiny.yaml", "--files", files, "--workers", str(workers)]
     done = subprocess.run(
         [sys.executable, "-m", "squall.pipeline.cli", *arguments, "--log-format", "json"],

@@ -85,8 +85,8 @@ def test_from_radar_files_to_maps(tmp_path, monkeypatch, capsys, experiment_valu
 
     assert main(["status", "a.icechunk", "--json"]) == 0
     out = capsys.readouterr().out
-    found = json.loads(out[out.index("{") :])
-    assert (found["present"], found["step_minutes"], found["height"]) == (count, 5.0, 256)
+    summary = json.loads(out[out.index("{") :])
+    assert (summary["present"], summary["step_minutes"], summary["height"]) == (count, 5.0, 256)
     assert main(["status", "a.icechunk"]) == 0
     assert f"{count} present" in capsys.readouterr().out
 

@@ -219,8 +219,10 @@ def test_a_store_is_not_recognised_before_its_scans_are_written(
 
     def look_first(*arguments):
         yield from write_scans(*arguments)
-        (part,) = tmp_path.iterdir()
-        observed.append((is_plain_zarr(str(part)), len(list((part / "rainfall_rate").iterdir()))))
+        (unfinished,) = tmp_path.iterdir()
+        observed.append(
+            (is_plain_zarr(str(unfinished)), len(list((unfinished / "rainfall_rate").iterdir())))
+        )
 
     monkeypatch.setattr(mlcast_writer, "_write_scans", look_first)
     export(config(wide_archive, tmp_path / "out.zarr"))

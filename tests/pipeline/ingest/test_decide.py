@@ -89,16 +89,16 @@ def test_a_late_scan_is_compared_with_the_stored_one_after_it():
 
 
 def test_a_file_with_scans_outside_the_period_is_marked_as_partly_read():
-    part = part_of("day.nc", 1, 2)
-    decision = decide([part], StoredScans(), Rules(CONFIG, until=FIRST))
+    file_part = part_of("day.nc", 1, 2)
+    decision = decide([file_part], StoredScans(), Rules(CONFIG, until=FIRST))
     assert decision.cut_files == {"day.nc"}
     (scan,) = decision.scans
     assert scan.file_mark == mark_of_used_file("day.nc", partial_version("1"))
 
 
 def test_what_was_not_read_is_counted_and_not_logged():
-    part = FilePart(ReadRequest(SourceFile("a.nc", "1", 100)), None, "no answer")
-    decision = decide([part], StoredScans(), RULES)
+    file_part = FilePart(ReadRequest(SourceFile("a.nc", "1", 100)), None, "no answer")
+    decision = decide([file_part], StoredScans(), RULES)
     assert decision.counts.unavailable == [("a.nc", "no answer")]
     assert (decision.scans, decision.log_entries) == ([], [])
 

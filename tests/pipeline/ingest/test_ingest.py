@@ -53,11 +53,11 @@ def test_the_archive_has_all_scans_with_the_values_of_the_files(files, run, tmp_
     for minute in (0, 35):
         with xr.open_dataset(scan(files, minute)) as source:
             expected = source.rainfall_rate.values[0]
-        found = read.sel(time=f"2024-06-01T00:{minute:02d}").values
-        assert np.array_equal(np.isnan(found), np.isnan(expected))
+        rates = read.sel(time=f"2024-06-01T00:{minute:02d}").values
+        assert np.array_equal(np.isnan(rates), np.isnan(expected))
         wet = expected >= 0.08
         assert wet.any()
-        np.testing.assert_allclose(found[wet], expected[wet], rtol=0.016)
+        np.testing.assert_allclose(rates[wet], expected[wet], rtol=0.016)
 
 
 def test_a_second_run_changes_nothing(run, tmp_path):
@@ -170,9 +170,9 @@ def test_a_reissued_file_replaces_its_scan(files, run, tmp_path):
     expected = reissue(scan(files, 10))
     report = run()
     assert (report.ingested, report.replaced, report.unchanged) == (0, 1, 7)
-    found = Archive.open(tmp_path / "a.icechunk").read(2, 1).values[0]
+    rates = Archive.open(tmp_path / "a.icechunk").read(2, 1).values[0]
     wet = (expected >= 0.08) & (expected < 205)
-    np.testing.assert_allclose(found[wet], expected[wet], rtol=0.016)
+    np.testing.assert_allclose(rates[wet], expected[wet], rtol=0.016)
 
 
 def test_a_broken_reissued_file_does_not_remove_the_good_scan(files, run, tmp_path):
@@ -186,8 +186,8 @@ def test_a_broken_reissued_file_does_not_remove_the_good_scan(files, run, tmp_pa
 
 
 def test_late_and_early_files_get_their_time_slots(files, run, tmp_path):
-    for part in ("synthetic_20240601T00[23]*.nc", "synthetic_20240601T000*.nc", "*.nc"):
-        run(glob=f"{files}/{part}")
+    for pattern in ("synthetic_20240601T00[23]*.nc", "synthetic_20240601T000*.nc", "*.nc"):
+        run(glob=f"{files}/{pattern}")
     archive = Archive.open(tmp_path / "a.icechunk")
     index = archive.index_of(pd.Timestamp("2024-06-01T00:00"))
     assert (archive.status[index:] == OK).all()
@@ -195,8 +195,8 @@ def test_late_and_early_files_get_their_time_slots(files, run, tmp_path):
         assert np.array_equal(
             np.isnan(archive.read(index, 1)[0]), np.isnan(source.rainfall_rate.values[0])
         )
-    found = status(tmp_path / "a.icechunk")
-    assert (found.present, found.missing, found.first) == (8, 0, "2024-06-01 00:00")
+    report = status(tmp_path / "a.icechunk")
+    assert (report.present, report.missing, report.first) == (8, 0, "2024-06-01 00:00")
 
 
 def test_another_networks_archive_is_refused(run, synthetic_config):

@@ -24,7 +24,9 @@ def cron_commands():
     lines = (SCHEDULES / "squall-ingest.cron").read_text().splitlines()
     jobs = [line for line in lines if re.match(r"[\d*]", line)]
     assert len(jobs) == 3
-    return [part for job in jobs for part in job.split("&&") if ".venv/bin/squall " in part]
+    return [
+        command for job in jobs for command in job.split("&&") if ".venv/bin/squall " in command
+    ]
 
 
 def systemd_commands():

@@ -81,13 +81,13 @@ def load(path: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def share(shown: np.ndarray, colour: str) -> float:
+def share(picture: np.ndarray, colour: str) -> float:
     """Part of the pixels that have a colour."""
-    return float((shown == rgb(colour)).all(-1).mean())
+    return float((picture == rgb(colour)).all(-1).mean())
 
 
 def rgb(colour: str) -> tuple[int, ...]:
-    return tuple(round(part * 255) for part in to_rgb(colour))
+    return tuple(round(component * 255) for component in to_rgb(colour))
 
 
 def panels_of(

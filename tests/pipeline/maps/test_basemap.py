@@ -106,7 +106,7 @@ def test_lakes_have_the_colour_of_the_sea() -> None:
     axes = add_map_axes(figure, (0, 0, 1, 1), basemap, labels=False)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    shown = np.asarray(canvas.buffer_rgba())[::-1]
+    canvas_rgba = np.asarray(canvas.buffer_rgba())[::-1]
     for (lon, lat), colour in {
         (31.3, 60.8): MAP_STYLE.water,  # Lake Ladoga
         (20.3, 62.3): MAP_STYLE.water,  # Gulf of Bothnia
@@ -114,7 +114,7 @@ def test_lakes_have_the_colour_of_the_sea() -> None:
     }.items():
         column, row = axes.transData.transform(pyproj.Proj(crs)(lon, lat))
         expected = np.round(np.array(to_rgb(colour)) * 255)
-        np.testing.assert_array_equal(shown[int(row), int(column), :3], expected)
+        np.testing.assert_array_equal(canvas_rgba[int(row), int(column), :3], expected)
 
 
 def test_shapes_are_cut_to_the_grid() -> None:

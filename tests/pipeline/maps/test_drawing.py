@@ -113,14 +113,14 @@ def test_a_pixel_is_drawn_at_its_coordinates(grid: str) -> None:
     rain[:, 2, 2] = 30.0  # without it the first map has the note that it is dry
     rain[1, 40, 17] = 30.0
     without, figure = (draw_map(scan, basemap, caption(), dpi=110) for scan in rain)
-    shown = pixels(figure)
-    rows, columns = np.nonzero((shown != pixels(without)).any(-1))
+    picture = pixels(figure)
+    rows, columns = np.nonzero((picture != pixels(without)).any(-1))
     top, left = pixel_at(figure, x[17] - step / 2, y[40] + step / 2)
     bottom, right = pixel_at(figure, x[17] + step / 2, y[40] - step / 2)
     assert bottom - top > 5
-    found = [rows.min(), rows.max() + 1, columns.min(), columns.max() + 1]
-    np.testing.assert_allclose(found, [top, bottom, left, right], atol=1)
-    inside = shown[top + 1 : bottom - 1, left + 1 : right - 1]
+    bounds = [rows.min(), rows.max() + 1, columns.min(), columns.max() + 1]
+    np.testing.assert_allclose(bounds, [top, bottom, left, right], atol=1)
+    inside = picture[top + 1 : bottom - 1, left + 1 : right - 1]
     assert (inside == rgb(RAIN_SCALE.colours[7])).all(-1).mean() > 0.1
 
 

@@ -103,7 +103,7 @@ def test_natural_earth_lies_under_the_map() -> None:
     axes = add_map_axes(figure, (0, 0, 1, 1), basemap, labels=False)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    shown = np.asarray(canvas.buffer_rgba())[::-1]
+    canvas_rgba = np.asarray(canvas.buffer_rgba())[::-1]
     for place, colour in {
         (3.2, 54.2): MAP_STYLE.land,
         (3.65, 54.65): MAP_STYLE.water,  # the lake
@@ -112,7 +112,7 @@ def test_natural_earth_lies_under_the_map() -> None:
     }.items():
         column, row = axes.transData.transform(place)
         expected = np.round(np.array(to_rgb(colour)) * 255)
-        np.testing.assert_array_equal(shown[int(row), int(column), :3], expected)
+        np.testing.assert_array_equal(canvas_rgba[int(row), int(column), :3], expected)
     coast = np.concatenate(basemap.coastlines)
     assert (coast[:, 0].min(), coast[:, 0].max()) == pytest.approx((3.0, 5.0))
 

@@ -43,17 +43,17 @@ def test_a_forecast_becomes_sorted_maps_and_an_overview(
     assert result.animation is None
     # No other file, and no temporary file.
     assert sorted(config.out.iterdir()) == sorted([*result.maps, result.overview])
-    shown = [load(path) for path in result.maps]
-    assert len({picture.shape for picture in shown}) == 1
+    pictures = [load(path) for path in result.maps]
+    assert len({picture.shape for picture in pictures}) == 1
     with Image.open(result.maps[0]) as image:
         assert image.text["Source"] == "forecast.nc"
         assert image.text["Title"] == "Test radar, forecast, valid 2010-08-26 06:05 UTC"
     # Rain moves right by two pixels in each lead time; the colour bar is left out.
-    rain = [(picture == rgb(RAIN_SCALE.colours[4])).all(-1)[:, :280] for picture in shown]
+    rain = [(picture == rgb(RAIN_SCALE.colours[4])).all(-1)[:, :280] for picture in pictures]
     middles = [np.nonzero(is_rain)[1].mean() for is_rain in rain]
     np.testing.assert_allclose(np.diff(middles), 2 / 64 * 7.2 * 40, atol=2)
     # Rows 20 to 29 of 64 lie in the upper half of the map, which starts 0.75 inches from below.
-    from_below = shown[0].shape[0] - np.nonzero(rain[0])[0].mean()
+    from_below = pictures[0].shape[0] - np.nonzero(rain[0])[0].mean()
     np.testing.assert_allclose(from_below, (0.75 + 39 / 64 * 7.2) * 40, atol=5)
 
 
@@ -80,8 +80,8 @@ def test_the_animation_has_every_scan_and_lead_time(
         for i in range(5):
             animation.seek(i)
             durations.append(animation.info["duration"])
-            shown = np.asarray(animation.convert("RGB")).reshape(-1, 3).astype(int)
-            rain = np.abs(shown - rgb(RAIN_SCALE.colours[4])).max(-1)
+            colours = np.asarray(animation.convert("RGB")).reshape(-1, 3).astype(int)
+            rain = np.abs(colours - rgb(RAIN_SCALE.colours[4])).max(-1)
             assert (rain <= 4).sum() > 100
     assert durations[-1] > 3 * durations[0]
     assert len(result.maps) == 3
@@ -91,9 +91,9 @@ def test_the_animation_has_every_scan_and_lead_time(
 def test_other_grids_are_drawn(write: Callable[[xr.Dataset], MapsConfig], grid: str) -> None:
     result = maps(write(forecast_dataset(1, grid=grid)))
     assert len(result.maps) == 1
-    shown = load(result.maps[0])
+    picture = load(result.maps[0])
     for colour in (MAP_STYLE.land, MAP_STYLE.water, RAIN_SCALE.no_radar, RAIN_SCALE.colours[4]):
-        assert share(shown, colour) > 0.002
+        assert share(picture, colour) > 0.002
 
 
 @pytest.mark.parametrize(

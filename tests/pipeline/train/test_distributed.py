@@ -64,12 +64,19 @@ def moments(folder):
 def test_two_processes_take_the_step_of_one(chain, make_experiment, tmp_path):
     """One optimiser step on eight samples, and then an epoch that eight do not divide."""
     settings = {"trainer__max_epochs": 1, "data__drop_scan": 0.3, "data__augment": True}
-    one = make_experiment(chain.archive, **settings, data__batch_size=8, data__samples_per_epoch=8)
-    two = make_experiment(chain.archive, **settings, data__samples_per_epoch=8, trainer__devices=2)
-    alone, together = run(one, tmp_path / "one"), run(two, tmp_path / "two")
-    here, there = weights(alone), weights(together)
-    assert all(torch.allclose(here[name], there[name], rtol=0, atol=1e-5) for name in here)
-    assert any(not torch.equal(value, torch.zeros_like(value)) for value in here.values())
+    one_process = make_experiment(
+        chain.archive, **settings, data__batch_size=8, data__samples_per_epoch=8
+    )
+    two_processes = make_experiment(
+        chain.archive, **settings, data__samples_per_epoch=8, trainer__devices=2
+    )
+    alone, together = run(one_process, tmp_path / "one"), run(two_processes, tmp_path / "two")
+    weights_alone, weights_together = weights(alone), weights(together)
+    assert all(
+        torch.allclose(weights_alone[name], weights_together[name], rtol=0, atol=1e-5)
+        for name in weights_alone
+    )
+    assert any(not torch.equal(value, torch.zeros_like(value)) for value in weights_alone.values())
     assert seen(alone) == seen(together)
     assert len(list(together.glob("rank*.jsonl"))) == 2
 
@@ -83,30 +90,35 @@ def test_two_processes_find_the_gradient_of_one(chain, make_experiment, tmp_path
         "trainer__gradient_clip": 1e6,
         "data__samples_per_epoch": 8,
     }
-    one = make_experiment(chain.archive, **settings, data__batch_size=8)
-    two = make_experiment(chain.archive, **settings, trainer__devices=2)
-    here, there = (
-        torch.cat([state["exp_avg"].ravel() for state in moments(run(each, folder)).values()])
-        for each, folder in ((one, tmp_path / "one"), (two, tmp_path / "two"))
+    one_process = make_experiment(chain.archive, **settings, data__batch_size=8)
+    two_processes = make_experiment(chain.archive, **settings, trainer__devices=2)
+    gradient_alone, gradient_together = (
+        torch.cat([state["exp_avg"].ravel() for state in moments(run(experiment, folder)).values()])
+        for experiment, folder in (
+            (one_process, tmp_path / "one"),
+            (two_processes, tmp_path / "two"),
+        )
     )
-    assert here.norm() > 0
-    assert (there - here).norm() < 1e-3 * here.norm()
+    assert gradient_alone.norm() > 0
+    assert (gradient_together - gradient_alone).norm() < 1e-3 * gradient_alone.norm()
 
 
 def test_every_epoch_has_the_samples_of_one_process(chain, make_experiment, tmp_path):
     settings = {"trainer__max_epochs": 2, "data__samples_per_epoch": 21}
-    one = make_experiment(chain.archive, **settings)
-    two = make_experiment(chain.archive, **settings, data__batch_size=3, trainer__devices=2)
-    alone = seen(run(one, tmp_path / "one"))
-    folder = run(two, tmp_path / "two")
+    one_process = make_experiment(chain.archive, **settings)
+    two_processes = make_experiment(
+        chain.archive, **settings, data__batch_size=3, trainer__devices=2
+    )
+    alone = seen(run(one_process, tmp_path / "one"))
+    folder = run(two_processes, tmp_path / "two")
     together = seen(folder)
     for epoch in (0, 1):
-        here, there = (
-            sum((places for (e, _), places in each.items() if e == epoch), Counter())
-            for each in (alone, together)
+        samples_alone, samples_together = (
+            sum((places for (e, _), places in batches.items() if e == epoch), Counter())
+            for batches in (alone, together)
         )
-        assert here == there
-        assert here.total() == 21
+        assert samples_alone == samples_together
+        assert samples_alone.total() == 21
     # rank 0 alone writes
     assert sorted(p.name for p in (folder / "run").iterdir()) == [
         "best.ckpt", "config.yaml", "last.ckpt", "log", "tensorboard",

@@ -39,11 +39,13 @@ def test_rain_has_the_colours_of_the_maps() -> None:
 
 def test_missing_areas_are_grey_in_observation_and_error_alone() -> None:
     observed = fields(0.3)
-    one = share(forecast_picture(observed, fields(3.0), fields(30.0, 1)), RAIN_SCALE.colours[7])
+    share_of_panel = share(
+        forecast_picture(observed, fields(3.0), fields(30.0, 1)), RAIN_SCALE.colours[7]
+    )
     observed[:] = np.nan
     picture = forecast_picture(observed, fields(3.0), fields(30.0, 1))
-    assert share(picture, GREY) == pytest.approx(4 * one, rel=0.1)
-    assert share(picture, RAIN_SCALE.colours[4]) == pytest.approx(2 * one, rel=0.1)
+    assert share(picture, GREY) == pytest.approx(4 * share_of_panel, rel=0.1)
+    assert share(picture, RAIN_SCALE.colours[4]) == pytest.approx(2 * share_of_panel, rel=0.1)
 
 
 def row_means(picture: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -80,8 +80,8 @@ def kept_by_a_real_pass(network: nn.Module, bf16: bool) -> int:
 )
 def test_activations_are_those_of_a_real_pass(config: dict[str, Any], bf16: bool) -> None:
     network = EncoderForecaster(NetworkConfig(**SMALL | config))
-    found = training_memory(network, loss_of, **SIZES, bf16=bf16, averaged=False)
-    assert found.activations == kept_by_a_real_pass(network, bf16)
+    memory = training_memory(network, loss_of, **SIZES, bf16=bf16, averaged=False)
+    assert memory.activations == kept_by_a_real_pass(network, bf16)
 
 
 def test_weights_gradients_moments_average_and_batch() -> None:
@@ -91,23 +91,23 @@ def test_weights_gradients_moments_average_and_batch() -> None:
     def loss(copy: nn.Module, context: Tensor, target: Tensor) -> Tensor:
         return copy(context[:, 0]).sum() + target.sum()
 
-    found = training_memory(network, loss, **SIZES, bf16=False, averaged=True)
+    memory = training_memory(network, loss, **SIZES, bf16=False, averaged=True)
     # 27 + 3 of the convolution, 3 + 3 of the normalisation; its 2 * 3 floats and 1 int64 beside
-    assert found.weights == found.average == 4 * (30 + 6 + 6) + 8
-    assert found.gradients == 4 * (27 + 6)
-    assert found.optimiser == 2 * found.gradients
-    assert found.batch == 2 * (3 + 4) * 32 * 32 * 5
-    parts = (found.weights, found.gradients, found.optimiser, found.average, found.batch)
-    assert found.total == sum(parts) + found.activations
+    assert memory.weights == memory.average == 4 * (30 + 6 + 6) + 8
+    assert memory.gradients == 4 * (27 + 6)
+    assert memory.optimiser == 2 * memory.gradients
+    assert memory.batch == 2 * (3 + 4) * 32 * 32 * 5
+    parts = (memory.weights, memory.gradients, memory.optimiser, memory.average, memory.batch)
+    assert memory.total == sum(parts) + memory.activations
     without = training_memory(network, loss, **SIZES, bf16=False, averaged=False)
     assert without.average == 0
 
 
 def test_activations_grow_linearly_with_the_batch_and_the_domain() -> None:
-    one, two, three = (estimate({}, batch_size=n).activations for n in (1, 2, 3))
-    assert three - two == two - one > 0.4 * two
+    size_1, size_2, size_3 = (estimate({}, batch_size=n).activations for n in (1, 2, 3))
+    assert size_3 - size_2 == size_2 - size_1 > 0.4 * size_2
     four_times = estimate({}, crop=64).activations
-    assert four_times == pytest.approx(4 * two, rel=0.1)
+    assert four_times == pytest.approx(4 * size_2, rel=0.1)
 
 
 def test_checkpointing_and_mixed_precision_lower_them() -> None:
@@ -135,8 +135,8 @@ def test_the_skill_loss_before_and_after_an_estimate() -> None:
 
 def test_a_large_model_is_estimated_without_its_memory() -> None:
     """Of 256 × 1024 × 1024 pixels a real pass would need hundreds of gigabytes."""
-    found = estimate({}, batch_size=256, crop=1024)
-    assert found.activations > 100e9
+    memory = estimate({}, batch_size=256, crop=1024)
+    assert memory.activations > 100e9
 
 
 def test_the_network_is_as_it_was() -> None:

@@ -85,6 +85,8 @@ def test_a_resumed_average_goes_on_as_if_never_stopped() -> None:
     set_weight(again, 8.0)
     trainer.global_step = 3
     resumed.on_train_batch_end(trainer, again, None, None, 0)  # type: ignore[arg-type]
-    for part in ("state_dict", "current_model_state"):
-        assert torch.equal(saved(resumed, again)[part]["weight"], whole[part]["weight"])
+    for weights_key in ("state_dict", "current_model_state"):
+        assert torch.equal(
+            saved(resumed, again)[weights_key]["weight"], whole[weights_key]["weight"]
+        )
     assert saved(resumed, again)["averaging_state"] == whole["averaging_state"]

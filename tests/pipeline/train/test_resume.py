@@ -27,14 +27,20 @@ def checkpoint(run):
 
 def assert_same_run(run, whole):
     """Averaged weights, weights in training, optimiser and counters."""
-    here, there = checkpoint(run), checkpoint(whole)
-    for part in ("state_dict", "current_model_state"):
-        assert here[part].keys() == there[part].keys()
-        assert all(torch.equal(value, there[part][name]) for name, value in here[part].items())
-    moments, expected = (c["optimizer_states"][0]["state"] for c in (here, there))
-    assert all(torch.equal(moments[i]["exp_avg_sq"], expected[i]["exp_avg_sq"]) for i in expected)
-    assert here["global_step"] == there["global_step"]
-    assert here["lr_schedulers"][0]["last_epoch"] == there["lr_schedulers"][0]["last_epoch"]
+    saved, expected = checkpoint(run), checkpoint(whole)
+    for weights_key in ("state_dict", "current_model_state"):
+        assert saved[weights_key].keys() == expected[weights_key].keys()
+        assert all(
+            torch.equal(value, expected[weights_key][name])
+            for name, value in saved[weights_key].items()
+        )
+    optimiser_state, expected_state = (c["optimizer_states"][0]["state"] for c in (saved, expected))
+    assert all(
+        torch.equal(optimiser_state[i]["exp_avg_sq"], expected_state[i]["exp_avg_sq"])
+        for i in expected_state
+    )
+    assert saved["global_step"] == expected["global_step"]
+    assert saved["lr_schedulers"][0]["last_epoch"] == expected["lr_schedulers"][0]["last_epoch"]
 
 
 def signalled(monkeypatch, at, number=signal.SIGTERM):
@@ -121,27 +127,27 @@ def killed(monkeypatch, *, step, validating=False):
     monkeypatch.setattr(trainer_module, "EpochLines", Kill)
 
 
-@pytest.mark.parametrize("every", [1, 3, BATCHES])
+@pytest.mark.parametrize("interval", [1, 3, BATCHES])
 def test_a_killed_run_repeats_the_steps_since_the_last_save(
-    chain, make_experiment, monkeypatch, tmp_path, every
+    chain, make_experiment, monkeypatch, tmp_path, interval
 ):
     """Twice: in the validation after an epoch's last step, and within the next epoch."""
     experiment = make_experiment(
-        chain.archive, trainer__save_every_steps=every, trainer__max_epochs=3
+        chain.archive, trainer__save_every_steps=interval, trainer__max_epochs=3
     )
     train(experiment, tmp_path / "whole")
     run = tmp_path / "run"
     for resume, death in ((False, (BATCHES, True)), (True, (2 * BATCHES - 1, False))):
         with monkeypatch.context() as patch:
             killed(patch, step=death[0], validating=death[1])
-            if not resume and every == BATCHES:  # nothing was saved before the validation
+            if not resume and interval == BATCHES:  # nothing was saved before the validation
                 with pytest.raises(Killed):
                     train(experiment, run)
                 assert not (run / "last.ckpt").exists()
                 continue
             with pytest.raises(Killed):
                 train(experiment, run, resume=(run / "last.ckpt").exists())
-    assert checkpoint(run)["global_step"] == {1: 7, 3: 6, BATCHES: BATCHES}[every]
+    assert checkpoint(run)["global_step"] == {1: 7, 3: 6, BATCHES: BATCHES}[interval]
     train(experiment, run, resume=True)
     assert_same_run(run, tmp_path / "whole")
 

@@ -154,10 +154,10 @@ def test_a_training_that_ends_is_not_requeued(job: Job) -> None:
     job.start(0)
     assert job.end() == (0, "")
     assert not job.requeued
-    given = job.arguments()
-    assert given == ["train", *ARGUMENTS, "trainer.num_nodes=1", "trainer.devices=2"]
-    assert job.arguments(1) == given
-    assert parse(given).overrides[-2:] == ["trainer.num_nodes=1", "trainer.devices=2"]
+    arguments = job.arguments()
+    assert arguments == ["train", *ARGUMENTS, "trainer.num_nodes=1", "trainer.devices=2"]
+    assert job.arguments(1) == arguments
+    assert parse(arguments).overrides[-2:] == ["trainer.num_nodes=1", "trainer.devices=2"]
     assert not list(job.folder.glob(".squall-train-*"))
 
 

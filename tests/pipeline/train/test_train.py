@@ -54,9 +54,9 @@ def weights(run):
 
 def test_the_seed_decides_everything(chain, make_experiment, tmp_path):
     train(make_experiment(chain.archive), tmp_path / "again")
-    there, here = weights(chain.run), weights(tmp_path / "again")
-    assert there.keys() == here.keys()
-    assert all(torch.equal(there[name], here[name]) for name in there)
+    expected, repeated = weights(chain.run), weights(tmp_path / "again")
+    assert expected.keys() == repeated.keys()
+    assert all(torch.equal(expected[name], repeated[name]) for name in expected)
 
 
 def test_the_run_can_be_had_again_from_its_folder(chain, tmp_path):
@@ -64,8 +64,8 @@ def test_the_run_can_be_had_again_from_its_folder(chain, tmp_path):
     (share,) = experiment.data.archives
     assert share.snapshot == Archive.open(chain.archive).snapshot
     train(experiment, tmp_path / "again")
-    there, here = weights(chain.run), weights(tmp_path / "again")
-    assert all(torch.equal(there[name], here[name]) for name in there)
+    expected, repeated = weights(chain.run), weights(tmp_path / "again")
+    assert all(torch.equal(expected[name], repeated[name]) for name in expected)
 
 
 def test_what_validates_is_the_moving_average(chain, make_experiment, tmp_path):
@@ -109,9 +109,9 @@ def test_a_loss_that_is_not_finite_names_its_windows_and_keeps_all(
 
 def test_mixed_precision_learns_nearly_the_same(chain, make_experiment, tmp_path):
     train(make_experiment(chain.archive, trainer__precision="bf16-mixed"), tmp_path / "run")
-    here, there = logged(tmp_path / "run", "val_loss"), logged(chain.run, "val_loss")
-    assert here != there
-    assert here == pytest.approx(there, rel=0.02)
+    repeated, expected = logged(tmp_path / "run", "val_loss"), logged(chain.run, "val_loss")
+    assert repeated != expected
+    assert repeated == pytest.approx(expected, rel=0.02)
     assert all(value.dtype == torch.float32 for value in weights(tmp_path / "run").values())
 
 
@@ -170,8 +170,8 @@ def test_too_few_scans_in_a_row_is_an_error(chain, make_experiment, tmp_path):
 @pytest.mark.slow
 def test_loader_processes_change_nothing(chain, make_experiment, tmp_path):
     train(make_experiment(chain.archive, data__workers=2), tmp_path / "run")
-    there, here = weights(chain.run), weights(tmp_path / "run")
-    assert all(torch.equal(there[name], here[name]) for name in there)
+    expected, repeated = weights(chain.run), weights(tmp_path / "run")
+    assert all(torch.equal(expected[name], repeated[name]) for name in expected)
 
 
 def flat_archive(path, code):

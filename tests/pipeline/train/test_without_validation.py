@@ -42,10 +42,13 @@ def whole(experiment, tmp_path_factory):
 
 
 def assert_same_weights(run, whole):
-    here, there = (torch.load(r / "last.ckpt", weights_only=True) for r in (run, whole))
-    assert here["global_step"] == there["global_step"]
-    for part in ("state_dict", "current_model_state"):
-        assert all(torch.equal(value, there[part][name]) for name, value in here[part].items())
+    saved, expected = (torch.load(r / "last.ckpt", weights_only=True) for r in (run, whole))
+    assert saved["global_step"] == expected["global_step"]
+    for weights_key in ("state_dict", "current_model_state"):
+        assert all(
+            torch.equal(value, expected[weights_key][name])
+            for name, value in saved[weights_key].items()
+        )
 
 
 def test_the_last_weights_are_the_result(whole):
@@ -68,10 +71,10 @@ def test_the_last_weights_are_the_result(whole):
 
 
 def test_a_run_goes_on_after_an_epoch(experiment, tmp_path):
-    one = experiment.model_copy(
+    one_epoch = experiment.model_copy(
         update={"trainer": experiment.trainer.model_copy(update={"max_epochs": 1})}
     )
-    result = train(one, tmp_path / "run")
+    result = train(one_epoch, tmp_path / "run")
     assert result.epochs == 1
     again = train(experiment, tmp_path / "run", resume=True)
     assert again.epochs == 2

@@ -25,7 +25,7 @@ def archive(statuses):
     )
 
 
-def chosen(statuses, *, periods=ALL_TIMES, every=None, excluded=(), context=2, lead_times=2):
+def chosen(statuses, *, periods=ALL_TIMES, interval=None, excluded=(), context=2, lead_times=2):
     mask = np.zeros(len(statuses), dtype=bool)
     mask[list(excluded)] = True
     return choose_cases(
@@ -33,7 +33,7 @@ def chosen(statuses, *, periods=ALL_TIMES, every=None, excluded=(), context=2, l
         context=context,
         lead_times=lead_times,
         periods=periods,
-        every=every,
+        interval=interval,
         excluded=mask,
     )
 
@@ -63,10 +63,10 @@ def test_windows_with_training_times_are_left_out():
 
 def test_every_counts_from_the_start_of_each_period():
     periods = (ReferencePeriod(at(1), at(6)), ReferencePeriod(at(8), at(12)))
-    cases = chosen([OK] * 16, periods=periods, every=pd.Timedelta("15min"))
+    cases = chosen([OK] * 16, periods=periods, interval=pd.Timedelta("15min"))
     assert cases.indices == (1, 4, 8, 11)
     with pytest.raises(ConfigError, match="--every 7 min is no multiple of the step"):
-        chosen([OK] * 4, every=pd.Timedelta("7min"))
+        chosen([OK] * 4, interval=pd.Timedelta("7min"))
 
 
 def test_training_times_are_those_of_the_same_archive():
