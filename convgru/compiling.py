@@ -17,7 +17,7 @@ def compile_network(network: nn.Module) -> None:
 
     Names in its state dictionary stay as they are; a copy or a saved network is not compiled.
     Each new shape, number of lead times or mode (training, evaluation) is compiled at its first
-    call, which takes minutes for a large network; after 8 of them torch compiles no more. If
+    call, which takes minutes for a large network; after 8 of them torch stops compiling. If
     compilation fails (no C++ compiler, a construct that torch does not know), one warning says
     why, and the network runs without it.
     """

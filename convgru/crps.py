@@ -21,7 +21,8 @@ class CrpsConfig(BaseModel):
         default=0.95,
         gt=0,
         le=1,
-        description="1: fair, but one member may stray freely; towards 0: biased for few members",
+        description="1: fair, but does not limit the error of one member; "
+        "towards 0: biased for few members",
     )
     members: int = Field(default=4, ge=2, description="members of the ensemble in training")
 

@@ -98,8 +98,8 @@ def loss_sums(
 ) -> LossSums:
     """Sums of the loss over pixels that were observed and have a forecast.
 
-    Other pixels enter neither a sum nor a gradient, NaN and infinity included. Arithmetic is in
-    float32 at least, under autocast too.
+    Other pixels do not change the sums or the gradients, even if they are NaN or infinite. The
+    arithmetic is in float32 or wider, also under autocast.
 
     Parameters
     ----------

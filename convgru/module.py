@@ -87,7 +87,7 @@ class NowcastModule(pl.LightningModule):
     ----------
     provenance : plain values (strings, numbers, lists, dicts) that are stored in every
         checkpoint, so that a forecast can name the origin of its model.
-    seed : of the ensemble's noise, which depends on nothing but seed, epoch and sample.
+    seed : of the ensemble's noise, which depends only on seed, epoch and sample.
     csi_threshold_mm_h : threshold of the critical success index in validation [mm h-1].
 
     Attributes

@@ -62,7 +62,7 @@ def skill_terms(
     ----------
     predicted, target : (B, L, 1, H, W) normalised dB, float32.
     target_mm_h : the target in mm/h.
-    valid : bool; other pixels enter neither a sum nor a gradient.
+    valid : bool; other pixels do not change the sums or the gradients.
 
     Returns
     -------

@@ -96,8 +96,8 @@ class AdvectionHead(Head):
     def weaken(self, strength: float) -> None:
         """Scale all that the network adds; with 0 the head is as before training.
 
-        Models between trained and untrained weights do better on data unlike those of training
-        (Wortsman et al. 2022, arXiv:2109.01903).
+        Models between trained and untrained weights do better on data that differ from the
+        training data (Wortsman et al. 2022, arXiv:2109.01903).
         """
         for layer in (self.maps, self.correction):
             for weights in layer.parameters():

@@ -21,7 +21,7 @@ from squall.convgru.motion import COARSE, upsampled
 BANDS = 8  # details of 1, 2, 4, … 64 pixels, and the remaining smooth field
 LOCAL_BANDS = 4  # the finest bands, whose correlations are estimated locally
 LOCAL_SIGMA_PX = 32.0  # standard deviation of the Gaussian window of local estimates
-DOMAIN_WEIGHT = 0.2  # of the domain's mean, beside 1 for the local mean
+DOMAIN_WEIGHT = 0.2  # weight of the domain's mean; the local mean has weight 1
 TINY_POWER = 1e-9  # [normalised dB squared] keeps the correlation of bands without rain finite
 MAX_RHO_1 = 0.999
 
@@ -46,7 +46,7 @@ class BandProcesses(NamedTuple):
     bands_BKHW: Tensor
     """of the last scan"""
     previous_bands_BKHW: Tensor | None
-    """one step before; None if the context has one scan, which tells nothing of processes"""
+    """one step before; None if the context has only one scan"""
     phi_1_BKhw: Tensor
     phi_2_BKhw: Tensor
     """on the motion's coarse grid"""
@@ -111,9 +111,9 @@ def band_processes(frame: Frame) -> BandProcesses:
         phi_1 = rho_1 (1 - rho_2) / (1 - rho_1**2)
         phi_2 = (rho_2 - rho_1**2) / (1 - rho_1**2)
 
-    The correlations of the finest bands are local, since showers live shorter than the rain bands
-    beside them; those of the other bands are of the whole domain. With two scans the processes
-    are of first order (phi_2 = 0).
+    The correlations of the finest bands are local, since showers have shorter lives than the
+    rain bands around them. The correlations of the other bands are of the whole domain. With two
+    scans the processes are of first order (phi_2 = 0).
 
     Parameters
     ----------

@@ -67,7 +67,7 @@ def write_log(
     ----------
     rejections : of this commit.
     sources, filled : files and valid times of the scans that this commit stores.
-    keeps : whether an entry of a file with a mark stays although the file came again.
+    keeps : whether a log entry with a file mark stays open when the file is read again.
     """
     _mark_rejected_slots(group, step, rejections)
     log: dict[str, Any] = dict(group[LOG].arrays())  # type: ignore[union-attr]

@@ -76,7 +76,7 @@ def _unfinished_objects(address: str) -> list[str]:
 def _remove_unfinished(address: str) -> None:
     """Remove what is left of a process that was killed while it created a repository.
 
-    In a folder the caller holds the lock. On object storage there is none, so young objects stay:
+    In a folder the caller holds the lock. Object storage has no lock, so young objects are kept:
     another process may be creating them.
     """
     if repository_exists(address):

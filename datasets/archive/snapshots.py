@@ -32,7 +32,7 @@ from squall.datasets.errors import ConfigError
 TAG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 # On object storage no lock keeps ingestion from writing during an expiry. Chunks that are written
-# but not yet committed look like garbage; none is a day old, because each batch is committed.
+# but not yet committed look like garbage. Each batch is committed, so they are younger than a day.
 REMOTE_SAFETY_AGE = timedelta(days=1)
 OLDEST = timedelta(days=36525)
 
@@ -203,7 +203,7 @@ def expire(
     for example a long training, fails: tag its snapshot, or choose a longer age.
 
     On a disk the file lock keeps writers out, so all garbage is deleted, also that of ingestions
-    which were killed. Object storage has no such lock: there objects stay until they are older
+    that were killed. Object storage has no such lock, so its objects are kept until they are older
     than the age and than `REMOTE_SAFETY_AGE`.
 
     Parameters

@@ -128,7 +128,7 @@ class ArchiveWriter:
         message : of the commit.
         write_elsewhere : writes the codes in other processes. It gets a session that can be forked
             and must merge the forks before it returns.
-        keeps : whether a log entry of a file with a mark stays although the file came again.
+        keeps : whether a log entry with a file mark stays open when the file is read again.
 
         Raises
         ------

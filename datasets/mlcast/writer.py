@@ -1,8 +1,8 @@
-"""Writing a store of the MLCast convention, so that an interrupted one never looks finished.
+"""Writing a store of the MLCast convention; an interrupted store never looks finished.
 
 The caller passes the metadata (`squall.datasets.mlcast.metadata`) and the scans to write. On disk
-the store is built beside its final place and moved there at the end. Everywhere the root keys are
-written last, because readers recognise a store by them.
+the store is built beside its final place and moved there at the end. On all storage the root keys
+are written last, because readers recognise a store by them.
 """
 
 from __future__ import annotations

@@ -146,7 +146,9 @@ def filesystem(address: str, options: Options) -> fsspec.AbstractFileSystem:
             f"write options of one protocol below its name, such as `s3: {{anon: true}}`"
         ) from error
     if protocol in S3:
-        remote.retries = 2  # beside botocore's own; s3fs's five would make a hang last for hours
+        remote.retries = (
+            2  # botocore also retries; with s3fs's default of 5 a hang would last for hours
+        )
     return remote
 
 

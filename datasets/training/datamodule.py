@@ -110,7 +110,7 @@ class RainDataModule(pl.LightningDataModule):
     def transfer_batch_to_device(
         self, batch: CodeBatch, device: torch.device, dataloader_idx: int
     ) -> CodeBatch:
-        """Move the codes alone: the host reads the rest, and must not wait for the device."""
+        """Move only the codes: the host reads the other fields and must not wait for the device."""
         return batch._replace(codes=batch.codes.to(device, non_blocking=True))
 
     def on_after_batch_transfer(self, batch: CodeBatch, dataloader_idx: int) -> RainBatch:

@@ -14,7 +14,7 @@ ARCHIVE_GROUP, CHECKPOINT_GROUP = "for an archive", "for a checkpoint"
 
 
 class ExportConfig(BaseModel):
-    """What to export, where to, and who answers for it."""
+    """What to export, the address to write to, and the person responsible."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

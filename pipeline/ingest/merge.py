@@ -204,7 +204,7 @@ class _Choice:
 
 
 def _choose(parts: Sequence[FilePart], stored: StoredScans, rules: Rules) -> _Choice:
-    """Of the scans of each time, choose that of the file with the greatest `precedence`.
+    """Choose for each time the scan of the file with the greatest `precedence`.
 
     ``parts`` are sorted by precedence, so that a later part replaces the scan of an earlier one.
     """

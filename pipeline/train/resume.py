@@ -39,7 +39,9 @@ class Position:
         try:
             nowcaster, checkpoint = read_checkpoint(path)
         except CheckpointError as error:
-            advice = "Begin anew in another folder"  # a run without validation has no best.ckpt
+            advice = (
+                "Start a new run in another folder"  # a run without validation has no best.ckpt
+            )
             if path.with_name("best.ckpt").is_file():
                 advice = f"To go on from the best epoch so far, copy best.ckpt to {path.name}"
             raise DataError(f"{error}. {advice}") from error

@@ -98,7 +98,7 @@ def _check_folder(out: Path, last: Path, *, resume: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file; --out names the run's folder")
     if resume and not last.is_file():
-        raise ConfigError(f"{out}: no last.ckpt to resume from; leave --resume out to start anew")
+        raise ConfigError(f"{out}: no last.ckpt to resume from; omit --resume for a new run")
     if not resume and last.is_file():
         raise ConfigError(f"{out}: holds a run; add --resume to go on or choose another --out")
 

@@ -166,6 +166,6 @@ class Watch(pl.Callback):
         saved = f"{self._last} is unchanged" if self._last.exists() else "nothing was saved yet"
         return (
             f"the loss of step {trainer.global_step} is {loss}; its windows: {named}{more}. "
-            f"{saved}; look at these windows, resume with a lower trainer.gradient_clip, or begin "
-            "anew with a lower optimiser.learning_rate"
+            f"{saved}; look at these windows, resume with a lower trainer.gradient_clip, or start "
+            "a new run with a lower optimiser.learning_rate"
         )

@@ -1,9 +1,9 @@
 """One loader of the benchmark in its own process, because each loader needs its own environment.
 
 Started by ``loader.py`` as ``PYTHON loader_contender.py NAME OPTIONS`` (JSON). Prints
-how long the first batch took, then for every line with a number on standard input iterates for so
-many seconds and prints what came. Imports nothing of the project but in `squall`, and nothing of
-mlcast but in `mlcast`.
+how long the first batch took. Then, for each number of seconds on standard input, it iterates for
+that time and prints the rate and the number of samples. Only the function `squall` imports the
+project, and only the function `mlcast` imports mlcast.
 """
 
 from __future__ import annotations
@@ -139,9 +139,8 @@ def main() -> None:
     next(batches)
     print(json.dumps({"start [s]": time.perf_counter() - began}), flush=True)
     for line in sys.stdin:
-        for _ in range(
-            2 * options["workers"]
-        ):  # batches that were read during the turns of other loaders
+        # skip the batches that were read during the turns of other loaders
+        for _ in range(2 * options["workers"]):
             next(batches)
         began, count = time.perf_counter(), 0
         while time.perf_counter() - began < float(line):

@@ -1,4 +1,4 @@
-"""One small chain for all stages: synthetic files, their archive, a model trained for seconds."""
+"""A small chain for all stages: synthetic files, their archive, a model trained for seconds."""
 
 import socket
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ EXPERIMENT = {
 
 @dataclass(frozen=True)
 class Chain:
-    """Where the stages' outputs lie."""
+    """Paths of the outputs of the stages."""
 
     files: Path
     archive: Path
@@ -56,10 +56,10 @@ class Chain:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any connection fails the test."""
+    """A connection to the network fails the test."""
 
     def refuse(*_: object) -> None:
-        raise AssertionError("a map reached for the network")
+        raise AssertionError("a map used the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
@@ -67,7 +67,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def gshhg_only(no_network: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No network and no Natural Earth, whatever this machine has."""
+    """No network and no Natural Earth data, even if this machine has them."""
     for key in ("pre_existing_data_dir", "data_dir"):
         monkeypatch.setitem(cartopy.config, key, tmp_path / "no-geodata")
     basemap_for_grid.cache_clear()
@@ -120,8 +120,7 @@ def experiment(*archives: Path, **changes: object) -> ExperimentConfig:
 
 @pytest.fixture(scope="session")
 def make_experiment():
-    """Function that gives the tiny experiment, with changes like ``trainer__max_epochs=3``
-    or ``seed=2``."""
+    """Function that returns the tiny experiment with changes such as ``trainer__max_epochs=3``."""
     return experiment
 
 

@@ -1,6 +1,6 @@
 """What the CF netCDF files of a network have in common: grid, packing, names of dimensions, times.
 
-xarray and pyproj need much time to find it. So it is found once, and reused for each file whose
+xarray and pyproj need much time to find the layout. It is found once and reused for each file whose
 names, types, attributes and coordinates are the same. Reads no scans.
 """
 

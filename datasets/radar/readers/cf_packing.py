@@ -94,7 +94,7 @@ class _Attributes:
             low, high = (None if v is None else (v - offset) / scale for v in (low, high))
             if scale < 0:
                 low, high = high, low
-        # a limit may lie a rounding error beside the packed number that it means
+        # a limit may differ from its packed number by a rounding error
         is_packed = "scale_factor" in self._values and self._dtype.kind in "iu"
         slack = 0.5 if is_packed else 0.0
         return None if low is None else low - slack, None if high is None else high + slack

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def project_folder(tmp_path, monkeypatch):
-    """An empty folder with eight scans and their configuration."""
+    """A folder with eight scans and their configuration; it is the current folder."""
     monkeypatch.chdir(tmp_path)
     write_scans(tmp_path / "radar", 8)
     configure()
@@ -29,8 +29,8 @@ def project_folder(tmp_path, monkeypatch):
 
 
 def configure(**changes):
-    described = VALUES | {"source": "radar/*.nc", "archive": "a.icechunk"} | changes
-    Path("tiny.yaml").write_text(yaml.safe_dump(described))
+    values = VALUES | {"source": "radar/*.nc", "archive": "a.icechunk"} | changes
+    Path("tiny.yaml").write_text(yaml.safe_dump(values))
 
 
 def squall(*arguments):
@@ -41,7 +41,7 @@ def reported():
     return json.loads(Path("report.json").read_text())
 
 
-def test_the_configuration_alone_is_enough(project_folder, capsys):
+def test_the_configuration_is_the_only_required_argument(project_folder, capsys):
     assert squall() == 0
     assert "a.icechunk: 8 files found, 8 scans ingested, 0 replaced" in capsys.readouterr().out
     assert squall("--archive", "b.icechunk", "--files", "radar/*T000*.nc") == 0
@@ -61,7 +61,7 @@ def test_a_missing_archive_or_source_is_named(project_folder, capsys, missing, m
     assert message in capsys.readouterr().err
 
 
-def test_the_report_of_a_run_that_is_complete(project_folder):
+def test_the_report_of_a_complete_run(project_folder):
     (project_folder / "radar" / "rain_20240601T0035.nc").unlink()
     assert squall("--report", "deep/report.json") == 0
     report = json.loads(Path("deep/report.json").read_text())
@@ -91,12 +91,12 @@ def test_the_report_names_what_was_rejected(project_folder):
     assert rejected["file"] == "radar/rain_20240601T0010.nc"
     assert rejected["time"] == "2024-06-01T00:10:00"
     assert "cannot be read as netCDF" in rejected["reason"]
-    # known by then, and told once
+    # the second run knows the file and does not report it again
     assert squall("--report", "report.json") == 0
     assert reported()["outcome"] == "complete"
 
 
-def test_the_report_of_a_run_that_failed(project_folder):
+def test_the_report_of_a_failed_run(project_folder):
     assert squall("--report", "report.json", "--files", "nowhere/*.nc") == 1
     report = reported()
     assert report["outcome"] == "failed"
@@ -107,17 +107,17 @@ def test_the_report_of_a_run_that_failed(project_folder):
     assert "archive of the step" in reported()["error"]
 
 
-def test_the_report_of_a_run_that_fails_through_a_mistake_in_squall(project_folder, monkeypatch):
-    """A monitor must not take yesterday's report for today's."""
+def test_a_bug_in_squall_is_reported_as_failed(project_folder, monkeypatch):
+    """Without a new report, a monitor would read the report of an earlier run."""
     assert squall("--report", "report.json") == 0
 
     def broken(config):
-        raise ZeroDivisionError("a mistake")
+        raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr("squall.pipeline.ingest.run.ingest", broken)
     with pytest.raises(ZeroDivisionError):
         squall("--report", "report.json")
-    assert (reported()["outcome"], reported()["error"]) == ("failed", "a mistake")
+    assert (reported()["outcome"], reported()["error"]) == ("failed", "a bug")
 
 
 def test_a_busy_archive_is_exit_code_3(project_folder, capsys):
@@ -161,14 +161,14 @@ def test_a_dry_run_lists_new_files_and_writes_nothing(project_folder, capsys, ca
 def test_json_logs_are_one_object_per_line(project_folder, workers, files):
     path_of(project_folder / "radar", FIRST + 2 * STEP).write_bytes(b"broken")
     arguments = ["ingest", "tiny.yaml", "--files", files, "--workers", str(workers)]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "squall.pipeline.cli", *arguments, "--log-format", "json"],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     )
-    assert done.returncode == 1
-    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert process.returncode == 1
+    lines = [json.loads(line) for line in process.stderr.splitlines()]
     assert lines, "the failure must be logged"
     assert all({"level", "logger", "message", "timestamp"} <= line.keys() for line in lines)
     if files == "radar/*.nc":

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: what it prints, and its exit codes."""
+"""The command line: its output and its exit codes."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def test_help_explains_every_argument(command, capsys):
     ],
     ids=" ".join,
 )
-def test_a_wrong_argument_is_one_message_and_exit_code_2(arguments, capsys, tmp_path, monkeypatch):
+def test_a_wrong_argument_gives_a_message_and_exit_code_2(arguments, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     try:
         code = main(arguments)
@@ -59,7 +59,7 @@ def test_a_wrong_argument_is_one_message_and_exit_code_2(arguments, capsys, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_problems_are_exit_code_1(capsys, tmp_path):
+def test_data_problems_give_exit_code_1(capsys, tmp_path):
     assert main(["status", str(tmp_path)]) == 1
     assert "there is no archive; make one with `squall ingest`" in capsys.readouterr().err
     (tmp_path / "text.nc").write_text("hello")
@@ -73,7 +73,7 @@ def test_data_problems_are_exit_code_1(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_from_radar_files_to_maps(tmp_path, monkeypatch, capsys, experiment_values):
-    """The whole chain by its commands, in an empty folder."""
+    """The commands of the whole chain, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     assert main(["synth", "--out", "radar", "--hours", "2", "--seed", "5", "--quiet"]) == 0
     count = int(re.search(r"(\d+) scans in radar", capsys.readouterr().out)[1])

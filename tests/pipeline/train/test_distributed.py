@@ -1,4 +1,4 @@
-"""Several processes train like one process (gloo, on the CPU)."""
+"""Several processes train like a single process (gloo, on the CPU)."""
 
 import json
 import os
@@ -40,8 +40,8 @@ def run(experiment, folder):
     return folder
 
 
-def seen(folder):
-    """For each epoch and batch, the samples of all ranks together."""
+def samples_of(folder):
+    """Samples of all ranks together, by epoch and batch."""
     batches = {}
     for file in sorted(folder.glob("rank*.jsonl")):
         for number, line in enumerate(file.read_text().splitlines()):
@@ -61,8 +61,8 @@ def moments(folder):
     return saved["optimizer_states"][0]["state"]
 
 
-def test_two_processes_take_the_step_of_one(chain, make_experiment, tmp_path):
-    """One optimiser step on eight samples, and then an epoch that eight do not divide."""
+def test_two_processes_take_the_same_step_as_one(chain, make_experiment, tmp_path):
+    """An epoch with a single optimiser step on eight samples."""
     settings = {"trainer__max_epochs": 1, "data__drop_scan": 0.3, "data__augment": True}
     one_process = make_experiment(
         chain.archive, **settings, data__batch_size=8, data__samples_per_epoch=8
@@ -77,12 +77,12 @@ def test_two_processes_take_the_step_of_one(chain, make_experiment, tmp_path):
         for name in weights_alone
     )
     assert any(not torch.equal(value, torch.zeros_like(value)) for value in weights_alone.values())
-    assert seen(alone) == seen(together)
+    assert samples_of(alone) == samples_of(together)
     assert len(list(together.glob("rank*.jsonl"))) == 2
 
 
-def test_two_processes_find_the_gradient_of_one(chain, make_experiment, tmp_path):
-    """Of a loss whose terms are ratios of sums, through the motion, unclipped."""
+def test_two_processes_compute_the_same_gradient_as_one(chain, make_experiment, tmp_path):
+    """The loss has ratios of sums; the gradient passes the motion and is not clipped."""
     settings = {
         "network__head": "advection",
         "loss": {"kind": "skill"},
@@ -103,15 +103,15 @@ def test_two_processes_find_the_gradient_of_one(chain, make_experiment, tmp_path
     assert (gradient_together - gradient_alone).norm() < 1e-3 * gradient_alone.norm()
 
 
-def test_every_epoch_has_the_samples_of_one_process(chain, make_experiment, tmp_path):
+def test_two_processes_use_the_same_samples_as_one(chain, make_experiment, tmp_path):
     settings = {"trainer__max_epochs": 2, "data__samples_per_epoch": 21}
     one_process = make_experiment(chain.archive, **settings)
     two_processes = make_experiment(
         chain.archive, **settings, data__batch_size=3, trainer__devices=2
     )
-    alone = seen(run(one_process, tmp_path / "one"))
+    alone = samples_of(run(one_process, tmp_path / "one"))
     folder = run(two_processes, tmp_path / "two")
-    together = seen(folder)
+    together = samples_of(folder)
     for epoch in (0, 1):
         samples_alone, samples_together = (
             sum((places for (e, _), places in batches.items() if e == epoch), Counter())
@@ -119,7 +119,7 @@ def test_every_epoch_has_the_samples_of_one_process(chain, make_experiment, tmp_
         )
         assert samples_alone == samples_together
         assert samples_alone.total() == 21
-    # rank 0 alone writes
+    # only rank 0 writes
     assert sorted(p.name for p in (folder / "run").iterdir()) == [
         "best.ckpt", "config.yaml", "last.ckpt", "log", "tensorboard",
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from squall.pipeline.train import run as run_module
 from squall.pipeline.train import trainer as trainer_module
 from squall.pipeline.train.experiment import TrainConfig
 
-BATCHES = 4  # an epoch's
+BATCHES = 4  # of an epoch
 
 
 def train(experiment, out, resume=False):
@@ -26,7 +26,7 @@ def checkpoint(run):
 
 
 def assert_same_run(run, whole):
-    """Averaged weights, weights in training, optimiser and counters."""
+    """Compare averaged weights, weights in training, optimiser and counters."""
     saved, expected = checkpoint(run), checkpoint(whole)
     for weights_key in ("state_dict", "current_model_state"):
         assert saved[weights_key].keys() == expected[weights_key].keys()
@@ -43,8 +43,8 @@ def assert_same_run(run, whole):
     assert saved["lr_schedulers"][0]["last_epoch"] == expected["lr_schedulers"][0]["last_epoch"]
 
 
-def signalled(monkeypatch, at, number=signal.SIGTERM):
-    """Send the process a signal in the training step with this number, from 0."""
+def signal_in_step(monkeypatch, at, number=signal.SIGTERM):
+    """Send the process a signal in training step ``at``, counted from 0."""
 
     class Signals(trainer_module.EpochLines):
         def on_train_batch_start(self, trainer, *_):
@@ -56,7 +56,7 @@ def signalled(monkeypatch, at, number=signal.SIGTERM):
 
 @pytest.fixture(scope="module")
 def ensemble(chain, make_experiment):
-    """Three epochs of an ensemble, whose noise must not depend on when the run was stopped."""
+    """Three epochs of an ensemble; its noise must not depend on when the run was stopped."""
     return make_experiment(
         chain.archive,
         trainer__max_epochs=3,
@@ -76,18 +76,18 @@ def whole(ensemble, tmp_path_factory):
 @pytest.mark.parametrize("at", [0, 2, 3, 5, 3 * BATCHES - 2])
 def test_sigterm_in_any_step_changes_nothing(ensemble, whole, monkeypatch, tmp_path, at):
     with monkeypatch.context() as patch:
-        signalled(patch, at)
+        signal_in_step(patch, at)
         with pytest.raises(Terminated):
             train(ensemble, tmp_path / "run")
-    # after the last step of an epoch comes the validation, and the run stops a step later
+    # a signal in the last step of an epoch stops the run one step after the validation
     done = at + 2 if at % BATCHES == BATCHES - 1 else at + 1
     assert checkpoint(tmp_path / "run")["global_step"] == done
     train(ensemble, tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_ctrl_c_saves_too_and_is_told_apart(ensemble, monkeypatch, tmp_path):
-    signalled(monkeypatch, 1, signal.SIGINT)
+def test_ctrl_c_saves_and_raises_keyboard_interrupt(ensemble, monkeypatch, tmp_path):
+    signal_in_step(monkeypatch, 1, signal.SIGINT)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt) as caught:
         train(ensemble, tmp_path / "run")
@@ -96,11 +96,13 @@ def test_ctrl_c_saves_too_and_is_told_apart(ensemble, monkeypatch, tmp_path):
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_gradients_that_add_up_are_not_cut_in_two(chain, make_experiment, monkeypatch, tmp_path):
+def test_a_signal_waits_for_the_end_of_an_accumulated_step(
+    chain, make_experiment, monkeypatch, tmp_path
+):
     experiment = make_experiment(chain.archive, trainer__accumulate=2)
     train(experiment, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        signalled(patch, 4)  # the first batch of two
+        signal_in_step(patch, 4)  # the first batch of the two in a step
         with pytest.raises(Terminated):
             train(experiment, tmp_path / "run")
     assert checkpoint(tmp_path / "run")["global_step"] == 3
@@ -112,8 +114,8 @@ class Killed(BaseException):
     """Ends the trainer without a chance to save."""
 
 
-def killed(monkeypatch, *, step, validating=False):
-    """Let a run die at the start of a step, or in the validation that follows so many steps."""
+def kill_in_step(monkeypatch, *, step, validating=False):
+    """End a run at the start of a step, or in the validation after ``step`` steps."""
 
     class Kill(trainer_module.EpochLines):
         def on_train_batch_start(self, trainer, *_):
@@ -131,7 +133,7 @@ def killed(monkeypatch, *, step, validating=False):
 def test_a_killed_run_repeats_the_steps_since_the_last_save(
     chain, make_experiment, monkeypatch, tmp_path, interval
 ):
-    """Twice: in the validation after an epoch's last step, and within the next epoch."""
+    """The run is killed twice: in the validation of an epoch, and within the next epoch."""
     experiment = make_experiment(
         chain.archive, trainer__save_every_steps=interval, trainer__max_epochs=3
     )
@@ -139,7 +141,7 @@ def test_a_killed_run_repeats_the_steps_since_the_last_save(
     run = tmp_path / "run"
     for resume, death in ((False, (BATCHES, True)), (True, (2 * BATCHES - 1, False))):
         with monkeypatch.context() as patch:
-            killed(patch, step=death[0], validating=death[1])
+            kill_in_step(patch, step=death[0], validating=death[1])
             if not resume and interval == BATCHES:  # nothing was saved before the validation
                 with pytest.raises(Killed):
                     train(experiment, run)
@@ -152,7 +154,7 @@ def test_a_killed_run_repeats_the_steps_since_the_last_save(
     assert_same_run(run, tmp_path / "whole")
 
 
-def test_when_the_time_is_up_a_run_saves_validates_and_can_go_on(
+def test_a_run_that_reaches_its_time_limit_saves_validates_and_can_be_resumed(
     chain, make_experiment, monkeypatch, tmp_path
 ):
     train(make_experiment(chain.archive), tmp_path / "whole")
@@ -180,7 +182,7 @@ def test_a_run_folder_that_was_moved_keeps_its_best_score(chain, make_experiment
     train(make_experiment(chain.archive, trainer__max_epochs=1), tmp_path / "run")
     best = (tmp_path / "run" / "best.ckpt").read_bytes()
     (tmp_path / "run").rename(tmp_path / "moved")
-    # with errors weighed a hundredfold the next loss is larger
+    # the weight 100 of the errors makes the next loss larger
     worse = make_experiment(chain.archive, trainer__max_epochs=2, loss={"mse": 100})
     result = train(worse, tmp_path / "moved", resume=True)
     assert result.best_val_loss < 1
@@ -188,16 +190,16 @@ def test_a_run_folder_that_was_moved_keeps_its_best_score(chain, make_experiment
     assert not (tmp_path / "run").exists()
 
 
-def test_a_moving_average_that_comes_or_goes_is_refused(chain, make_experiment, tmp_path):
+def test_a_moving_average_cannot_be_removed_from_a_run(chain, make_experiment, tmp_path):
     train(make_experiment(chain.archive, trainer__max_epochs=1), tmp_path / "run")
     without = make_experiment(chain.archive, trainer__ema_decay=None)
     with pytest.raises(ConfigError, match="was written with a moving average"):
         train(without, tmp_path / "run", resume=True)
 
 
-@pytest.mark.parametrize("told_to_stop", [False, True])
-def test_a_save_that_fails_says_so_and_leaves_the_one_before(
-    chain, make_experiment, monkeypatch, tmp_path, told_to_stop
+@pytest.mark.parametrize("is_stopping", [False, True])
+def test_a_failed_save_raises_and_keeps_the_last_checkpoint(
+    chain, make_experiment, monkeypatch, tmp_path, is_stopping
 ):
     train(make_experiment(chain.archive, trainer__max_epochs=1), tmp_path / "run")
     before = (tmp_path / "run" / "last.ckpt").read_bytes()
@@ -206,8 +208,8 @@ def test_a_save_that_fails_says_so_and_leaves_the_one_before(
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    if told_to_stop:
-        signalled(monkeypatch, BATCHES + 1)
+    if is_stopping:
+        signal_in_step(monkeypatch, BATCHES + 1)
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="no space left"):
         train(make_experiment(chain.archive), tmp_path / "run", resume=True)
@@ -218,7 +220,7 @@ def test_a_save_that_fails_says_so_and_leaves_the_one_before(
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "message"),
     [
         ({"data__batch_size": 2}, "batch on all devices was 4, is 2"),
         ({"seed": 5}, "seed was 1, is 5"),
@@ -226,21 +228,21 @@ def test_a_save_that_fails_says_so_and_leaves_the_one_before(
         ({"data__speeds": [1, 2]}, r"speeds was \[\(1,\)\], is \[\(1, 2\)\]"),
     ],
 )
-def test_other_samples_within_an_epoch_are_refused(
-    chain, make_experiment, monkeypatch, tmp_path, changes, named
+def test_samples_cannot_change_within_an_epoch(
+    chain, make_experiment, monkeypatch, tmp_path, changes, message
 ):
     experiment = make_experiment(chain.archive)
     with monkeypatch.context() as patch:
-        signalled(patch, 1)
+        signal_in_step(patch, 1)
         with pytest.raises(Terminated):
             train(experiment, tmp_path / "run")
     before = (tmp_path / "run" / "last.ckpt").read_bytes()
-    with pytest.raises(ConfigError, match=named):
+    with pytest.raises(ConfigError, match=message):
         train(make_experiment(chain.archive, **changes), tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "last.ckpt").read_bytes() == before
 
 
-def test_between_epochs_the_data_may_change(chain, make_experiment, tmp_path):
+def test_the_data_may_change_between_epochs(chain, make_experiment, tmp_path):
     train(make_experiment(chain.archive, trainer__max_epochs=1), tmp_path / "run")
     wider = make_experiment(chain.archive, trainer__max_epochs=2, data__batch_size=2)
     train(wider, tmp_path / "run", resume=True)
@@ -249,7 +251,7 @@ def test_between_epochs_the_data_may_change(chain, make_experiment, tmp_path):
 
 @pytest.fixture
 def growing(chain, tmp_path):
-    """A copy of the archive, and a function that commits one more scan to it."""
+    """A copy of the archive without its last scan, and a function that commits this scan."""
     source = Archive.open(chain.archive)
     good = source.status == 1
     scans = [
@@ -268,7 +270,7 @@ def test_a_resumed_run_keeps_its_snapshots(growing, make_experiment, monkeypatch
     experiment = make_experiment(archive)
     train(experiment, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        signalled(patch, 5)
+        signal_in_step(patch, 5)
         with pytest.raises(Terminated):
             train(experiment, tmp_path / "run")
     grow()
@@ -276,12 +278,12 @@ def test_a_resumed_run_keeps_its_snapshots(growing, make_experiment, monkeypatch
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
-def test_a_snapshot_that_is_gone_is_named(growing, make_experiment, tmp_path):
+def test_a_deleted_snapshot_is_named(growing, make_experiment, tmp_path):
     archive, _ = growing
     train(make_experiment(archive, trainer__max_epochs=1), tmp_path / "run")
-    gone = [{"address": str(archive), "snapshot": "ZZZZZZZZZZZZZZZZZZZ0"}]
+    deleted = [{"address": str(archive), "snapshot": "ZZZZZZZZZZZZZZZZZZZ0"}]
     with pytest.raises(DataError, match="has no snapshot"):
-        train(make_experiment(data__archives=gone), tmp_path / "run", resume=True)
+        train(make_experiment(data__archives=deleted), tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", "cut"])
@@ -296,12 +298,12 @@ def test_a_corrupt_checkpoint_is_named_and_kept(chain, make_experiment, tmp_path
     assert last.read_bytes() == content
 
 
-def test_a_run_goes_on_from_its_best_epoch_as_the_error_says(
+def test_a_run_can_be_resumed_from_a_copy_of_best_ckpt(
     chain, make_experiment, monkeypatch, tmp_path
 ):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        signalled(patch, BATCHES + 1)
+        signal_in_step(patch, BATCHES + 1)
         with pytest.raises(Terminated):
             train(make_experiment(chain.archive), run)
     (run / "last.ckpt").write_bytes((run / "best.ckpt").read_bytes())

@@ -1,8 +1,8 @@
-"""scripts/train.slurm with commands in place of SLURM's and of squall.
+"""scripts/train.slurm with scripts that imitate the commands of SLURM and squall.
 
-The srun here runs every task on this machine and ends with their highest code, as SLURM's does;
-SIGTERM makes it kill them. The squall here ends by SIGTERM as the real one does: it saves, and
-exits with 143.
+Like SLURM's srun, the imitated `srun` exits with the highest code of its tasks, and SIGTERM makes
+it kill them; it runs all tasks on this machine. Like the real command, the imitated `squall` saves
+on SIGTERM and exits with 143.
 """
 
 import os
@@ -22,7 +22,7 @@ SCRIPT = Path(__file__).parents[3] / "scripts" / "train.slurm"
 ARGUMENTS = ["small.yaml", "--archive", "a.icechunk", "--out", "runs/x", "optimiser.weight_decay=0"]
 
 COMMANDS = {
-    "sleep": f"exec {shutil.which('sleep')} 0.05",  # the script looks every second
+    "sleep": f"exec {shutil.which('sleep')} 0.05",  # the script polls once a second
     "srun": """
 echo "$*" | head -n 1 >>srun.log
 while [[ $1 == --* ]]; do
@@ -56,14 +56,14 @@ esac
     "squall": """
 printf '%s\\n' "$@" >"arguments.$SLURM_PROCID"
 behaviour=$(cat "behaviour.$SLURM_PROCID" 2>/dev/null || cat behaviour)
-told() {
-  touch "told.$SLURM_PROCID"
+terminated() {
+  touch "terminated.$SLURM_PROCID"
   sleep 1
   if [ "$SLURM_PROCID" -eq 0 ]; then mkdir -p runs/x; touch runs/x/last.ckpt; fi
   exit 143
 }
 case $behaviour in
-  trains) trap told TERM ;;
+  trains) trap terminated TERM ;;
   starts) ;;
   *) exit "$behaviour" ;;
 esac
@@ -74,7 +74,7 @@ while :; do sleep 1; done
 
 
 class Job:
-    """A job of SLURM's in a folder."""
+    """A SLURM job in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -95,7 +95,7 @@ class Job:
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, behaviour: str | int, *arguments: str, tasks: int = 2) -> None:
-        """Start the script; where squall trains, wait until all tasks do."""
+        """Start the script; if squall trains, wait until all tasks have begun."""
         for file in (*self.folder.glob("began.*"), *self.folder.glob("tasks")):
             file.unlink()
         (self.folder / "behaviour").write_text(str(behaviour))
@@ -150,7 +150,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
                 continue
 
 
-def test_a_training_that_ends_is_not_requeued(job: Job) -> None:
+def test_a_finished_training_is_not_requeued(job: Job) -> None:
     job.start(0)
     assert job.end() == (0, "")
     assert not job.requeued
@@ -161,19 +161,19 @@ def test_a_training_that_ends_is_not_requeued(job: Job) -> None:
     assert not list(job.folder.glob(".squall-train-*"))
 
 
-def test_one_task_a_gpu_on_every_node(job: Job) -> None:
+def test_each_gpu_of_each_node_has_one_task(job: Job) -> None:
     job.environment |= {"SLURM_JOB_NUM_NODES": "2", "SLURM_GPUS_ON_NODE": "4"}
     job.start(0)
     assert job.end()[0] == 0
-    asked = (job.folder / "srun.log").read_text()
+    srun_log = (job.folder / "srun.log").read_text()
     for option in ("--nodes=2", "--ntasks=8", "--ntasks-per-node=4", "--cpus-per-task=4"):
-        assert option in asked.split()
+        assert option in srun_log.split()
     assert job.arguments(7)[-2:] == ["trainer.num_nodes=2", "trainer.devices=4"]
 
 
 @pytest.mark.parametrize("group", [False, True])
-def test_tasks_that_are_told_to_end_are_requeued_and_resumed(job: Job, group: bool) -> None:
-    """As before the time limit and in the grace time of a preemption."""
+def test_terminated_tasks_are_requeued_and_resumed(job: Job, group: bool) -> None:
+    """SLURM sends the signal before the time limit and in the grace time of a preemption."""
     job.start("trains")
     job.signal_tasks(group=group)
     assert job.end()[0] == 143
@@ -188,20 +188,18 @@ def test_tasks_that_are_told_to_end_are_requeued_and_resumed(job: Job, group: bo
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_the_shell_alone_that_is_told_to_end_tells_the_tasks(
-    job: Job, number: signal.Signals
-) -> None:
+def test_the_shell_passes_a_signal_on_to_the_tasks(job: Job, number: signal.Signals) -> None:
     job.start("trains")
     assert job.process is not None
     job.process.send_signal(number)
     assert job.end() == (143, "")
     assert job.requeued
-    assert (job.folder / "told.1").exists()
+    assert (job.folder / "terminated.1").exists()
     assert not (job.folder / "srun_killed_tasks").exists()
 
 
-def test_shell_and_tasks_get_the_signal_at_once(job: Job) -> None:
-    """The shell signals tasks that have had the signal."""
+def test_shell_and_tasks_may_get_the_signal_at_the_same_time(job: Job) -> None:
+    """The tasks get a second signal from the shell."""
     job.start("trains")
     job.signal_tasks()
     assert job.process is not None
@@ -210,7 +208,7 @@ def test_shell_and_tasks_get_the_signal_at_once(job: Job) -> None:
     assert job.requeued
 
 
-def test_a_job_that_slurm_ends_is_left_to_slurm(job: Job) -> None:
+def test_a_cancelled_job_is_not_requeued(job: Job) -> None:
     (job.folder / "state").write_text("CANCELLED")
     job.start("trains")
     job.signal_tasks()
@@ -218,7 +216,7 @@ def test_a_job_that_slurm_ends_is_left_to_slurm(job: Job) -> None:
     assert not job.requeued
 
 
-def test_a_training_told_to_end_before_it_could_save_is_requeued(job: Job) -> None:
+def test_a_training_terminated_before_its_first_save_is_requeued(job: Job) -> None:
     job.start("starts")
     job.signal_tasks(group=True)
     assert job.end()[0] == 143
@@ -226,7 +224,7 @@ def test_a_training_told_to_end_before_it_could_save_is_requeued(job: Job) -> No
 
 
 @pytest.mark.parametrize("code", [1, 2, 137])
-def test_a_real_error_keeps_its_code_and_is_not_requeued(job: Job, code: int) -> None:
+def test_an_error_keeps_its_exit_code_and_is_not_requeued(job: Job, code: int) -> None:
     (job.folder / "runs" / "x").mkdir(parents=True)
     (job.folder / "runs" / "x" / "last.ckpt").touch()
     job.start(code)
@@ -234,18 +232,18 @@ def test_a_real_error_keeps_its_code_and_is_not_requeued(job: Job, code: int) ->
     assert not job.requeued
 
 
-def test_the_error_of_one_task_is_one_though_others_were_told_to_end(job: Job) -> None:
-    """srun signals the other tasks if one has failed (--kill-on-bad-exit)."""
+def test_the_error_of_one_task_counts_if_the_others_were_terminated(job: Job) -> None:
+    """srun terminates the other tasks if one fails (--kill-on-bad-exit)."""
     (job.folder / "behaviour.1").write_text("1")
     job.start("trains", tasks=1)
     job.until(lambda: len((job.folder / "tasks").read_text().split()) == 2)
     os.kill(int((job.folder / "tasks").read_text().split()[0]), signal.SIGTERM)
     assert job.end()[0] == 1
     assert not job.requeued
-    assert (job.folder / "told.0").exists()
+    assert (job.folder / "terminated.0").exists()
 
 
-def test_a_job_that_may_not_be_requeued_says_how_to_go_on(job: Job) -> None:
+def test_a_job_that_cannot_be_requeued_says_how_to_resume(job: Job) -> None:
     (job.folder / "no_requeue").touch()
     job.start("trains")
     job.signal_tasks()
@@ -255,7 +253,7 @@ def test_a_job_that_may_not_be_requeued_says_how_to_go_on(job: Job) -> None:
 
 
 @pytest.mark.parametrize("out", [["--out=runs/x"], ["--out", "runs/x"]])
-def test_the_run_folder_is_found_however_it_is_written(job: Job, out: list[str]) -> None:
+def test_out_can_be_written_in_both_forms(job: Job, out: list[str]) -> None:
     (job.folder / "runs" / "x").mkdir(parents=True)
     (job.folder / "runs" / "x" / "last.ckpt").touch()
     job.start(0, "small.yaml", *out)
@@ -271,7 +269,7 @@ def test_the_run_folder_is_found_however_it_is_written(job: Job, out: list[str])
         ({"SLURM_GPUS_ON_NODE": ""}, ARGUMENTS, "no GPU: give sbatch --gpus-per-node"),
     ],
 )
-def test_mistakes_are_named_before_anything_starts(
+def test_mistakes_are_reported_before_srun_starts(
     job: Job, changes: dict[str, str], arguments: list[str], message: str
 ) -> None:
     job.environment |= changes
@@ -284,7 +282,7 @@ def test_mistakes_are_named_before_anything_starts(
 
 def test_the_options_for_sbatch() -> None:
     lines = SCRIPT.read_text().splitlines()
-    asked = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")]
-    assert {"--requeue", "--open-mode=append", "--signal=TERM@300"} <= set(asked)
+    options = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")]
+    assert {"--requeue", "--open-mode=append", "--signal=TERM@300"} <= set(options)
     first_command = next(i for i, line in enumerate(lines) if line and not line.startswith("#"))
     assert all(not line.startswith("#SBATCH") for line in lines[first_command:])

@@ -1,3 +1,5 @@
+"""A training run on one process: its outputs, its reproducibility and its errors."""
+
 import csv
 
 import numpy as np
@@ -28,7 +30,7 @@ def logged(run, column):
     return [float(row[column]) for row in rows if row.get(column)]
 
 
-def test_a_run_leaves_checkpoints_log_and_configuration(chain):
+def test_a_run_writes_checkpoints_log_and_configuration(chain):
     assert (chain.run / "best.ckpt").is_file()
     assert (chain.run / "last.ckpt").is_file()
     assert "max_epochs: 2" in (chain.run / "config.yaml").read_text()
@@ -36,7 +38,7 @@ def test_a_run_leaves_checkpoints_log_and_configuration(chain):
     assert len(logged(chain.run, "val_csi")) == 2
 
 
-def test_the_checkpoint_rebuilds_by_itself_and_names_its_data(chain):
+def test_a_checkpoint_is_enough_to_rebuild_the_model_and_names_its_data(chain):
     nowcaster, provenance = load_nowcaster(chain.model)
     assert not nowcaster.training
     assert provenance["name"] == "tiny"
@@ -52,14 +54,14 @@ def weights(run):
     return torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
 
 
-def test_the_seed_decides_everything(chain, make_experiment, tmp_path):
+def test_runs_with_the_same_seed_have_the_same_weights(chain, make_experiment, tmp_path):
     train(make_experiment(chain.archive), tmp_path / "again")
     expected, repeated = weights(chain.run), weights(tmp_path / "again")
     assert expected.keys() == repeated.keys()
     assert all(torch.equal(expected[name], repeated[name]) for name in expected)
 
 
-def test_the_run_can_be_had_again_from_its_folder(chain, tmp_path):
+def test_a_run_can_be_repeated_from_its_folder(chain, tmp_path):
     experiment = load_config(chain.run / "config.yaml", ExperimentConfig)
     (share,) = experiment.data.archives
     assert share.snapshot == Archive.open(chain.archive).snapshot
@@ -68,7 +70,7 @@ def test_the_run_can_be_had_again_from_its_folder(chain, tmp_path):
     assert all(torch.equal(expected[name], repeated[name]) for name in expected)
 
 
-def test_what_validates_is_the_moving_average(chain, make_experiment, tmp_path):
+def test_the_moving_average_is_validated(chain, make_experiment, tmp_path):
     saved = torch.load(chain.run / "last.ckpt", weights_only=True)
     average, trained = saved["state_dict"], saved["current_model_state"]
     assert any(not torch.equal(average[name], trained[name]) for name in average)
@@ -78,10 +80,10 @@ def test_what_validates_is_the_moving_average(chain, make_experiment, tmp_path):
     assert logged(tmp_path / "run", "val_loss") != logged(chain.run, "val_loss")
 
 
-def test_metrics_and_pictures_reach_the_trackers(chain):
+def test_metrics_and_pictures_are_written_to_the_trackers(chain):
     leads = [logged(chain.run, f"val_csi_lead/{lead:02d}") for lead in (1, 4)]
     assert all(len(values) == 2 for values in leads)
-    assert logged(chain.run, "train_loss") == []  # logged every ten steps: this run has eight
+    assert logged(chain.run, "train_loss") == []  # logged once in ten steps; this run has eight
     (events,) = (chain.run / "tensorboard").glob("events.*")
     content = events.read_bytes()
     for tag in (b"val_loss", b"val_csi_lead/01", b"forecast"):
@@ -89,13 +91,13 @@ def test_metrics_and_pictures_reach_the_trackers(chain):
     assert b"\x89PNG" in content
 
 
-def test_a_loss_that_is_not_finite_names_its_windows_and_keeps_all(
+def test_a_loss_that_is_not_finite_names_its_windows_and_keeps_the_checkpoints(
     chain, make_experiment, tmp_path
 ):
     run = tmp_path / "run"
     train(make_experiment(chain.archive, trainer__max_epochs=1), run)
     kept = {name: (run / name).read_bytes() for name in ("best.ckpt", "last.ckpt")}
-    # the rate of the optimiser is part of what is resumed, the clipping is not
+    # a huge weight overflows; a resumed run keeps the optimiser's learning rate
     nan = make_experiment(chain.archive, trainer__max_epochs=2, loss={"mse": 1e38})
     with pytest.raises(DataError) as caught:
         train(nan, run, resume=True)
@@ -107,7 +109,7 @@ def test_a_loss_that_is_not_finite_names_its_windows_and_keeps_all(
     assert {name: (run / name).read_bytes() for name in kept} == kept
 
 
-def test_mixed_precision_learns_nearly_the_same(chain, make_experiment, tmp_path):
+def test_mixed_precision_has_nearly_the_same_loss(chain, make_experiment, tmp_path):
     train(make_experiment(chain.archive, trainer__precision="bf16-mixed"), tmp_path / "run")
     repeated, expected = logged(tmp_path / "run", "val_loss"), logged(chain.run, "val_loss")
     assert repeated != expected
@@ -127,7 +129,7 @@ def test_nothing_to_resume_is_an_error(chain, make_experiment, tmp_path):
         train(make_experiment(chain.archive), tmp_path / "new", resume=True)
 
 
-def test_a_resumed_run_remembers_what_it_was_trained_on(chain, make_experiment, tmp_path):
+def test_a_resumed_run_keeps_its_earlier_training_periods(chain, make_experiment, tmp_path):
     train(make_experiment(chain.archive, trainer__max_epochs=1), tmp_path / "run")
     later = [{"start": "2024-06-01T01:00", "end": "2024-06-01T02:00"}]
     split = {"validation": later, "test": [], "guard_minutes": 0}
@@ -138,7 +140,7 @@ def test_a_resumed_run_remembers_what_it_was_trained_on(chain, make_experiment, 
     assert ["2024-06-01T02:00:00", "2024-06-01T05:00:00"] in archive["training_periods"]
 
 
-def test_a_device_that_is_not_there_is_an_error(chain, make_experiment, tmp_path):
+def test_a_missing_device_is_an_error(chain, make_experiment, tmp_path):
     with pytest.raises(ConfigError, match=r"trainer\.devices: must be 1 or more, or auto"):
         make_experiment(chain.archive, trainer__devices=0)
     experiment = make_experiment(chain.archive, trainer__accelerator="gpu")
@@ -162,13 +164,13 @@ def test_no_archive_is_an_error(make_experiment, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_too_few_scans_in_a_row_is_an_error(chain, make_experiment, tmp_path):
+def test_too_few_consecutive_scans_are_an_error(chain, make_experiment, tmp_path):
     with pytest.raises(DataError, match="no validation window"):
         train(make_experiment(chain.archive, data__lead_times=20), tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_loader_processes_change_nothing(chain, make_experiment, tmp_path):
+def test_loader_processes_do_not_change_the_weights(chain, make_experiment, tmp_path):
     train(make_experiment(chain.archive, data__workers=2), tmp_path / "run")
     expected, repeated = weights(chain.run), weights(tmp_path / "run")
     assert all(torch.equal(expected[name], repeated[name]) for name in expected)
@@ -184,7 +186,7 @@ def flat_archive(path, code):
 
 
 @pytest.mark.parametrize("code", [0, 255], ids=["all dry", "all missing"])
-def test_dry_and_missing_scans_are_ordinary_if_asked_for(make_experiment, tmp_path, code):
+def test_dry_and_missing_scans_can_be_used_without_rain_preference(make_experiment, tmp_path, code):
     archive = flat_archive(tmp_path / "a", code)
     result = train(make_experiment(archive, data__rain_preference=0), tmp_path / "run")
     assert result.best_val_loss == pytest.approx(0, abs=1e-4)
@@ -202,7 +204,7 @@ def test_a_crop_larger_than_the_grid_is_an_error(chain, make_experiment, tmp_pat
         train(make_experiment(chain.archive, data__crop=128), tmp_path / "run")
 
 
-def test_a_check_says_what_a_run_would_take_and_leaves_nothing(
+def test_a_check_reports_the_size_of_a_run_and_writes_nothing(
     chain, make_experiment, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)

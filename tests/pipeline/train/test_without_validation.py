@@ -15,7 +15,7 @@ from squall.pipeline.train import trainer as trainer_module
 from squall.pipeline.train.check import check_training
 from squall.pipeline.train.experiment import TrainConfig
 
-BATCHES = 4  # an epoch's
+BATCHES = 4  # of an epoch
 SPLIT = {
     "validation_fraction": 0,
     "test": [{"start": "2024-06-01T04:00", "end": "2024-06-01T05:00"}],
@@ -66,11 +66,11 @@ def test_the_last_weights_are_the_result(whole):
     ]
     saved = torch.load(whole.last, weights_only=True)
     assert saved["global_step"] == 2 * BATCHES
-    name = "network.head.maps.weight"  # the moving average is what is saved
+    name = "network.head.maps.weight"  # the moving average is saved
     assert not torch.equal(saved["state_dict"][name], saved["current_model_state"][name])
 
 
-def test_a_run_goes_on_after_an_epoch(experiment, tmp_path):
+def test_a_run_can_be_resumed_after_an_epoch(experiment, tmp_path):
     one_epoch = experiment.model_copy(
         update={"trainer": experiment.trainer.model_copy(update={"max_epochs": 1})}
     )
@@ -83,7 +83,7 @@ def test_a_run_goes_on_after_an_epoch(experiment, tmp_path):
 
 
 @pytest.mark.parametrize("at", [1, BATCHES - 1])
-def test_sigterm_changes_nothing(experiment, whole, monkeypatch, tmp_path, at):
+def test_sigterm_does_not_change_the_weights(experiment, whole, monkeypatch, tmp_path, at):
     class Signals(trainer_module.EpochLines):
         def on_train_batch_start(self, trainer, *_):
             if trainer.fit_loop.epoch_loop.total_batch_idx == at:
@@ -97,13 +97,17 @@ def test_sigterm_changes_nothing(experiment, whole, monkeypatch, tmp_path, at):
     assert_same_weights(tmp_path / "run", whole.out)
 
 
-def test_a_corrupt_checkpoint_has_no_best_beside_it(experiment, tmp_path):
+def test_a_corrupt_checkpoint_without_best_ckpt_needs_a_new_run(experiment, tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"no checkpoint")
-    with pytest.raises(DataError, match=r"cannot be read as a .* Begin anew in another folder"):
+    with pytest.raises(
+        DataError, match=r"cannot be read as a .* Start a new run in another folder"
+    ):
         train(experiment, tmp_path, resume=True)
 
 
-def test_check_and_command_line_say_so(experiment, whole, monkeypatch, capsys, tmp_path):
+def test_check_and_command_line_report_no_validation(
+    experiment, whole, monkeypatch, capsys, tmp_path
+):
     report = check_training(experiment)
     assert "0 validation, " in report
     assert "; 0 validation samples" in report
