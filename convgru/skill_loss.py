@@ -114,9 +114,9 @@ def _soft_csi_terms(
         forecast_event = torch.sigmoid((forecast - threshold) / softness) * valid
         event = ((observed >= threshold) & valid).to(forecast_event.dtype)
         hits = (forecast_event * event).sum(dim=(0, 2, 3, 4))
-        either = (forecast_event + event).sum(dim=(0, 2, 3, 4)) - hits
-        totals.extend(share * (either - hits))
-        divisors.extend(either + FEW_PIXELS * len(forecast))
+        events_in_either = (forecast_event + event).sum(dim=(0, 2, 3, 4)) - hits
+        totals.extend(share * (events_in_either - hits))
+        divisors.extend(events_in_either + FEW_PIXELS * len(forecast))
     return totals, divisors
 
 

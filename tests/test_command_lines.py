@@ -85,7 +85,7 @@ def test_squall_accepts_the_command_line(line, tmp_path, monkeypatch):
     assert parse(words).command == words[0]
 
 
-def test_command_lines_of_all_places_are_tested():
+def test_command_lines_of_all_documents_and_scripts_are_tested():
     places = {str(line.id).partition(":")[0] for line in command_lines()}
     assert {"README.md", "docs/training.md", "docs/verification.md", "scripts/demo"} <= places
     assert {f"help of {name}" for name in COMMANDS} <= places

@@ -91,7 +91,7 @@ def rooms() -> list[str]:
 
 
 @pytest.mark.parametrize("room", rooms())
-def test_a_room_says_what_it_is_and_its_names_are_there(room):
+def test_a_room_has_a_docstring_and_its_names_can_be_imported(room):
     module = importlib.import_module(room)
     sentences = re.findall(r"[.:](?=\s|$)", module.__doc__ or "")
     assert len(sentences) >= 2, f"{room} does not say what it owns and where to start"

@@ -103,7 +103,9 @@ def other_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="installs with pip")
 @pytest.mark.parametrize("squall_first", [True, False], ids=["squall first", "squall last"])
-def test_another_package_named_datasets_lives_beside(wheel, other_wheel, tmp_path, squall_first):
+def test_another_package_named_datasets_can_be_installed_too(
+    wheel, other_wheel, tmp_path, squall_first
+):
     venv.create(tmp_path / "env", with_pip=False)
     python = tmp_path / "env" / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-index"]

@@ -24,7 +24,7 @@ def test_every_dependency_is_pinned_exactly():
         assert re.fullmatch(r"[A-Za-z0-9_.\[\]-]+==[0-9][0-9A-Za-z.]*", dependency), dependency
 
 
-def test_what_is_imported_is_pinned_and_the_other_way_round():
+def test_imported_packages_are_the_pinned_packages():
     names = {
         "PIL": "pillow",
         "cv2": "opencv-python-headless",

@@ -81,8 +81,8 @@ class CheckReport:
         command = f"to repair: `squall archive check {self.address} --repair`"
         if not self.files:
             return f"{self.listing()}\n{command}"
-        again = f"{command}, then ingest again ({len(self.files)} of the files):"
-        return f"{self.listing()}\n{again}\n{self.file_listing()}"
+        advice = f"{command}, then ingest again ({len(self.files)} of the files):"
+        return f"{self.listing()}\n{advice}\n{self.file_listing()}"
 
     def listing(self) -> str:
         """The damage, one line each."""

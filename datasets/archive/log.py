@@ -72,8 +72,8 @@ def write_log(
     _mark_rejected_slots(group, step, rejections)
     log: dict[str, Any] = dict(group[LOG].arrays())  # type: ignore[union-attr]
     before = np.asarray(log["settled"][:])
-    again = {*sources, *(rejection.file for rejection in rejections)}
-    settled = before | _newly_settled(log, before, rejections, again, filled, keeps)
+    files_of_commit = {*sources, *(rejection.file for rejection in rejections)}
+    settled = before | _newly_settled(log, before, rejections, files_of_commit, filled, keeps)
     if rejections:
         settled = _add_entries(log, settled, rejections)
     if not np.array_equal(settled, before):

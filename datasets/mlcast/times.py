@@ -50,12 +50,12 @@ class _Usable:
         self.mask = np.ones(times.size, dtype=bool)
         self.left_out: list[tuple[pd.Timestamp, str]] = []
 
-    def leave_out(self, which: Bools, reason: str) -> None:
-        which = which & self.mask
-        if which.any():
-            first = pd.Timestamp(int(self._times[which][0]), unit="s")
-            self.left_out.append((first, f"{which.sum()} times {reason}"))
-            self.mask[which] = False
+    def leave_out(self, left_out: Bools, reason: str) -> None:
+        left_out = left_out & self.mask
+        if left_out.any():
+            first = pd.Timestamp(int(self._times[left_out][0]), unit="s")
+            self.left_out.append((first, f"{left_out.sum()} times {reason}"))
+            self.mask[left_out] = False
 
 
 def time_axis(dataset: xr.Dataset, name: str, *, accumulated: bool) -> TimeAxis:
@@ -109,8 +109,8 @@ def _times_and_starts(dataset: xr.Dataset, name: str) -> tuple[Seconds, Seconds 
     bounds = dataset[name].attrs.get("bounds")
     if bounds not in dataset.variables:
         return times, None
-    both = np.stack([_seconds(dataset[bounds][:, i]) for i in (0, 1)])
-    return both.max(axis=0), both.min(axis=0)
+    bound_times = np.stack([_seconds(dataset[bounds][:, i]) for i in (0, 1)])
+    return bound_times.max(axis=0), bound_times.min(axis=0)
 
 
 def _seconds(times: xr.DataArray) -> Seconds:

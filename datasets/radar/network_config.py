@@ -182,9 +182,11 @@ class RadarNetworkConfig(BaseModel):
         for number, era in enumerate(self.eras):
             if "since" not in era:
                 raise ValueError(f"eras.{number}: 'since' is missing, like 2024-06-04")
-            wrong = sorted(set(era) & _SAME_IN_ALL_ERAS)
-            if wrong:
-                raise ValueError(f"eras.{number}: {', '.join(wrong)} cannot differ between eras")
+            fixed_keys = sorted(set(era) & _SAME_IN_ALL_ERAS)
+            if fixed_keys:
+                raise ValueError(
+                    f"eras.{number}: {', '.join(fixed_keys)} cannot differ between eras"
+                )
             since = parse_time(era["since"])
             changes = {key: value for key, value in era.items() if key != "since"}
             eras.append((since, type(self).model_validate(base | changes)))

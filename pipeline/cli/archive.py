@@ -93,9 +93,11 @@ def _add_tag(commands: Commands) -> None:
         "squall archive tag archives/knmi.icechunk run-7 --delete",
     )
     tag.add_argument("name", metavar="NAME", help="letters a to z, digits, '.', '_' and '-'")
-    which = tag.add_mutually_exclusive_group()
-    which.add_argument("--snapshot", metavar="ID", help="snapshot to protect (default: the newest)")
-    which.add_argument("--delete", action="store_true", help="delete the tag")
+    snapshot_or_delete = tag.add_mutually_exclusive_group()
+    snapshot_or_delete.add_argument(
+        "--snapshot", metavar="ID", help="snapshot to protect (default: the newest)"
+    )
+    snapshot_or_delete.add_argument("--delete", action="store_true", help="delete the tag")
 
 
 def _add_expire(commands: Commands) -> None:
@@ -187,14 +189,14 @@ def _check(arguments: argparse.Namespace) -> int:
     from squall.datasets.archive.repair import RepairReport, repair
 
     with _progress() as progress:
-        done: CheckReport | RepairReport
+        report: CheckReport | RepairReport
         if arguments.repair:
-            done = repair(arguments.archive, progress=progress)
-            sound = done.check.sound
+            report = repair(arguments.archive, progress=progress)
+            sound = report.check.sound
         else:
-            done = check(arguments.archive, progress=progress)
-            sound = done.sound
-    print(json.dumps(done.as_dict(), indent=2) if arguments.json else done)
+            report = check(arguments.archive, progress=progress)
+            sound = report.sound
+    print(json.dumps(report.as_dict(), indent=2) if arguments.json else report)
     return 0 if sound else 1
 
 

@@ -195,7 +195,7 @@ def _description(
 
 def _from_every_kth_scan(network: NowcastFunction, scans: Rates, k: int, lead_times: int) -> Rates:
     """Forecast from every k-th scan; interpolate the lead times between."""
-    used = scans[::k]
-    forecast = network(used, math.ceil(lead_times / k))
-    with_last_scan = np.concatenate([used[-1:], forecast])
-    return with_scans_between(with_last_scan, used, k)[1 : lead_times + 1]
+    every_kth_scan = scans[::k]
+    forecast = network(every_kth_scan, math.ceil(lead_times / k))
+    with_last_scan = np.concatenate([every_kth_scan[-1:], forecast])
+    return with_scans_between(with_last_scan, every_kth_scan, k)[1 : lead_times + 1]

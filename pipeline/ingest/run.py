@@ -122,8 +122,10 @@ def _worker_count(config: IngestConfig, files: int, crashed_before: bool) -> int
     """Number of workers; after a crash never 0, because a file may have killed the process."""
     if config.workers is not None:
         return config.workers
-    alone = files < FEW_FILES and not crashed_before and config.scheduler == "processes"
-    return 0 if alone else min(files, CPU_COUNT)
+    reads_in_main_process = (
+        files < FEW_FILES and not crashed_before and config.scheduler == "processes"
+    )
+    return 0 if reads_in_main_process else min(files, CPU_COUNT)
 
 
 def _read_batches(execution: Execution, queue: BatchQueue, committer: Committer, bar: tqdm) -> None:

@@ -99,8 +99,8 @@ def shapes_in(box: LonLatBox, smallest_km2: float) -> Shapes:
         land, lakes, islands = rings[1] + rings[5], rings[2], rings[3]
     coastlines = _natural_earth(box, smallest_km2, _COASTLINE)
     borders = _natural_earth(box, 0.0, _BORDERS)
-    used = {NATURAL_EARTH for group in (surfaces, coastlines, borders) if group is not None}
-    used |= {GSHHG for group in (surfaces, borders) if group is None}
+    data_sources = {NATURAL_EARTH for group in (surfaces, coastlines, borders) if group is not None}
+    data_sources |= {GSHHG for group in (surfaces, borders) if group is None}
     return Shapes(
         land=land,
         lakes=lakes,
@@ -111,7 +111,7 @@ def shapes_in(box: LonLatBox, smallest_km2: float) -> Shapes:
             if borders is None
             else borders[0]
         ),
-        credit=" and ".join(sorted(used, reverse=True)),
+        credit=" and ".join(sorted(data_sources, reverse=True)),
     )
 
 
@@ -154,10 +154,10 @@ def _read_shapes(path: Path, box: LonLatBox, smallest_km2: float) -> list[shapel
     finally:
         reader.close()
     west, south, east, north = shapely.bounds(shapes).reshape(-1, 4).T
-    wanted = (south <= box.north) & (north >= box.south)
+    is_selected = (south <= box.north) & (north >= box.south)
     overlaps = [inside for _, inside in turns(west, east, box)]
-    wanted &= np.any([np.zeros(len(shapes), bool), *overlaps], axis=0)
-    return [shape for shape in shapes[wanted] if _size_km2(shape) >= smallest_km2]
+    is_selected &= np.any([np.zeros(len(shapes), bool), *overlaps], axis=0)
+    return [shape for shape in shapes[is_selected] if _size_km2(shape) >= smallest_km2]
 
 
 def _size_km2(shape: shapely.Geometry) -> float:
@@ -185,9 +185,9 @@ def _gshhg(name: str, box: LonLatBox, smallest_km2: float) -> dict[int, list[Flo
     start = (offset / lonlat[0].nbytes).astype(int)
     west = np.minimum.reduceat(lonlat[:, 0], start)
     east = np.maximum.reduceat(lonlat[:, 0], start)
-    wanted = (area_km2 >= smallest_km2) & (south <= box.north) & (north >= box.south)
-    wanted &= np.any([inside for _, inside in turns(west, east, box)], axis=0)
+    is_selected = (area_km2 >= smallest_km2) & (south <= box.north) & (north >= box.south)
+    is_selected &= np.any([inside for _, inside in turns(west, east, box)], axis=0)
     lines: dict[int, list[FloatArray]] = {-1: [], 1: [], 2: [], 3: [], 5: []}
-    for i in np.flatnonzero(wanted):
+    for i in np.flatnonzero(is_selected):
         lines[int(level[i])].append(lonlat[start[i] : start[i] + int(points[i])].astype(float))
     return lines

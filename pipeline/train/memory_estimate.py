@@ -77,15 +77,21 @@ def training_memory(
 
     with tensors_without_data():
         tensors = [*network.parameters(), *network.buffers()]
-        like = copy.deepcopy(network, {id(tensor): _without_data(tensor) for tensor in tensors})
+        network_without_data = copy.deepcopy(
+            network, {id(tensor): _without_data(tensor) for tensor in tensors}
+        )
         rain = [torch.empty(batch_size, n, 1, crop, crop) for n in (context, lead_times)]
         with (
             torch.enable_grad(),
             torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved),
             torch.autocast("cpu", torch.bfloat16, enabled=bf16),
         ):
-            result = loss(like, *rain)
-        for counted_already in (*like.parameters(), *like.buffers(), *rain):
+            result = loss(network_without_data, *rain)
+        for counted_already in (
+            *network_without_data.parameters(),
+            *network_without_data.buffers(),
+            *rain,
+        ):
             kept.pop(counted_already.untyped_storage(), None)
         activations = sum(saved.untyped_storage().nbytes() for saved in kept.values())
         del result  # until here it keeps the storages alive, so that none is reused
@@ -101,8 +107,12 @@ def training_memory(
 
 def _without_data(tensor: Tensor) -> Tensor:
     """Return a tensor of the same shape and type on the CPU, inside `tensors_without_data`."""
-    like = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
-    return nn.Parameter(like, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else like
+    copy_of_shape = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+    return (
+        nn.Parameter(copy_of_shape, tensor.requires_grad)
+        if isinstance(tensor, nn.Parameter)
+        else copy_of_shape
+    )
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

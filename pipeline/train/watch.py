@@ -147,10 +147,10 @@ class Watch(pl.Callback):
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # schedulers may send SIGTERM twice; a second Ctrl-C is meant
-        again = self.interruption is not None and number == signal.SIGINT
+        is_second_interrupt = self.interruption is not None and number == signal.SIGINT
         if self.interruption is None:
             self.interruption = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
-        if self._module is None or again:
+        if self._module is None or is_second_interrupt:
             raise self.interruption
         if number == signal.SIGINT and sys.stderr.isatty():
             # not through logging, which the signal may have interrupted

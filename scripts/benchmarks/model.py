@@ -99,7 +99,7 @@ class Contestant:
         self.optimiser.step()
         self.optimiser.zero_grad()
 
-    def time(self, what: str, run: Callable[[Tensor, Tensor], object], *fields: Tensor) -> None:
+    def time(self, kind: str, run: Callable[[Tensor, Tensor], object], *fields: Tensor) -> None:
         """Run once and keep the best time."""
         on_gpu = self.device.type == "cuda"
         if on_gpu:
@@ -109,9 +109,9 @@ class Contestant:
         run(*fields)
         if on_gpu:
             torch.cuda.synchronize()
-            self.peak_gib[what] = torch.cuda.max_memory_allocated() / 2**30
-        took = time.perf_counter() - began
-        self.seconds[what] = min(took, self.seconds.get(what, took))
+            self.peak_gib[kind] = torch.cuda.max_memory_allocated() / 2**30
+        seconds = time.perf_counter() - began
+        self.seconds[kind] = min(seconds, self.seconds.get(kind, seconds))
 
     def _autocast(self) -> Any:
         return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
@@ -187,19 +187,19 @@ def rows(
 ) -> list[dict[str, Any]]:
     """One row for each contestant and kind of run."""
     table = []
-    for what in ("inference", "training"):
+    for kind in ("inference", "training"):
         for contestant in contestants:
             row: dict[str, Any] = {
-                "run": what,
+                "run": kind,
                 "network": contestant.name,
-                "time [ms]": 1e3 * contestant.seconds[what],
-                "samples/s": batch / contestant.seconds[what],
-                "speed / plain": contestants[0].seconds[what] / contestant.seconds[what],
-                "TFLOP/s": work[what] / contestant.seconds[what] / 1e12,
+                "time [ms]": 1e3 * contestant.seconds[kind],
+                "samples/s": batch / contestant.seconds[kind],
+                "speed / plain": contestants[0].seconds[kind] / contestant.seconds[kind],
+                "TFLOP/s": work[kind] / contestant.seconds[kind] / 1e12,
             }
             if peak_tflops is not None:
                 row["of matrix product"] = row["TFLOP/s"] / peak_tflops
-                row["peak memory [GiB]"] = contestant.peak_gib[what]
+                row["peak memory [GiB]"] = contestant.peak_gib[kind]
             table.append(row)
     return table
 

@@ -25,7 +25,7 @@ def test_the_relative_error_at_and_next_to_both_ends() -> None:
     np.testing.assert_allclose(RAIN_CODE.decode(RAIN_CODE.encode(rates)), rates, rtol=1e-5)
 
 
-def test_every_code_decodes_to_what_encodes_to_it() -> None:
+def test_each_code_survives_decoding_and_encoding() -> None:
     codes = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(RAIN_CODE.encode(RAIN_CODE.decode(codes)), codes)
     assert (np.diff(RAIN_CODE.table[1:255]) > 0).all()

@@ -25,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rain_archive: Path) ->
 
 @pytest.mark.parametrize("prefix", ["", "~/", "file://"])
 @pytest.mark.parametrize(("name", "kind"), [("rain.icechunk", Archive), ("rain.zarr", MlcastStore)])
-def test_the_implementation_follows_from_what_lies_there(
+def test_the_format_at_the_address_determines_the_class(
     home: Path, prefix: str, name: str, kind: type
 ) -> None:
     address = f"~/{name}" if prefix == "~/" else f"{prefix}{home / name}"

@@ -165,7 +165,7 @@ def test_block_statistics(store: ScanStore, codes: np.ndarray, name: str) -> Non
     np.testing.assert_array_equal(store.block_statistics(name, where), expected[where])
 
 
-def test_reading_over_both_ends(store: ScanStore, codes: np.ndarray) -> None:
+def test_reading_beyond_both_ends_gives_missing_scans(store: ScanStore, codes: np.ndarray) -> None:
     rain = store.read(-2, COUNT + 5)
     assert (rain.dims, rain.dtype) == (("time", "y", "x"), np.float32)
     assert rain.attrs["units"] == "mm h-1"

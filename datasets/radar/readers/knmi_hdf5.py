@@ -217,18 +217,18 @@ def _packing(
             f"calibration_formulas is '{formula}', expected one like GEO=0.010000*PV+0.000000"
         )
     outside = number(calibration, "calibration_out_of_image")
-    lost = number(calibration, "calibration_missing_data")
-    if outside is None and not lost and not config.missing_values:
+    missing_data = number(calibration, "calibration_missing_data")
+    if outside is None and not missing_data and not config.missing_values:
         raise DataError(
             f"{calibration.name} has no calibration_out_of_image, so pixels outside radar "
             "coverage cannot be told from dry ones; list the values that mean not observed under "
             "'missing_values' in the network configuration"
         )
-    missing = {value for value in (outside, lost or None) if value is not None}
+    missing = {value for value in (outside, missing_data or None) if value is not None}
     return Packing(
         units=units,
         scale=scale,
         offset=offset,
         missing=tuple(sorted(missing)),
-        dry=(0.0,) if lost == 0 and 0.0 not in missing else (),
+        dry=(0.0,) if missing_data == 0 and 0.0 not in missing else (),
     )

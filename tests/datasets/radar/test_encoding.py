@@ -37,7 +37,7 @@ def rates(
     interval: pd.Timedelta | None,
     settings: RadarNetworkConfig,
 ) -> np.ndarray:
-    """Rain rate in mm/h, computed anew from the definitions; NaN = not observed."""
+    """Rain rate in mm/h, computed independently from the definitions; NaN = not observed."""
     numbers = stored.astype(np.float64)
     values = numbers * packing.scale + packing.offset
     units = settings.units or packing.units

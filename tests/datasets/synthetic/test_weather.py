@@ -125,7 +125,7 @@ def test_most_cells_are_born_where_it_rains() -> None:
 # --- kinds of weather --------------------------------------------------------------------------
 
 
-def test_random_weather_is_of_all_kinds() -> None:
+def test_random_weather_has_all_speeds_and_kinds() -> None:
     drawn = [Weather.drawn(np.random.default_rng(seed)) for seed in range(300)]
     speeds = [weather.speed_m_s for weather in drawn]
     assert 0 <= min(speeds) < 1

@@ -126,7 +126,7 @@ def test_larger_pixels_where_there_is_room(rain_archive: Path, dry_archive: Path
             assert decoded.context.shape[-2:] == (16, 16)
 
 
-def test_dry_stays_dry_and_unknown_unknown(rain_archive: Path) -> None:
+def test_dry_and_missing_pixels_are_not_changed(rain_archive: Path) -> None:
     data = module(rain_archive)
     codes = torch.tensor([0, 1, 100, 255], dtype=torch.uint8).repeat(2, T_IN + T_OUT, 2, 2)
     batch = CodeBatch(
@@ -151,7 +151,9 @@ def test_decoding_keeps_every_code(rain_archive: Path) -> None:
     np.testing.assert_array_equal(rain, RAIN_CODE.table)
 
 
-def test_validation_in_the_middle_of_an_epoch_changes_nothing(rain_archive: Path) -> None:
+def test_validation_within_an_epoch_does_not_change_the_training_batches(
+    rain_archive: Path,
+) -> None:
     data = module(rain_archive, samples_per_epoch=400, batch_size=2)
     validation = [batch.codes for batch in data.val_dataloader()]
     undisturbed = [batch.codes for batch in data.train_dataloader()]
@@ -174,7 +176,7 @@ def test_archives_mix_by_their_weights(rain_archive: Path, dry_archive: Path) ->
     assert data.validation.counts == [11, 0]
 
 
-def test_what_the_host_asks_of_a_batch_stays_there(rain_archive: Path) -> None:
+def test_only_the_codes_of_a_batch_move_to_the_device(rain_archive: Path) -> None:
     data = module(rain_archive)
     batch = next(iter(data.train_dataloader()))
     moved = data.transfer_batch_to_device(batch, torch.device("meta"), 0)

@@ -153,7 +153,7 @@ def test_lightning_gives_new_samples_each_epoch_and_the_same_to_validate(
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* is not empty")
 @pytest.mark.parametrize("steps", [1, 3, 5, 7])
-def test_a_trainer_goes_on_within_the_epoch(rain_archive: Path, tmp_path: Path, steps: int) -> None:
+def test_a_trainer_resumes_within_the_epoch(rain_archive: Path, tmp_path: Path, steps: int) -> None:
     settings: dict[str, Any] = {"samples_per_epoch": 100, "batch_size": 20}
     keep = pl.callbacks.ModelCheckpoint(
         dirpath=tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1

@@ -67,7 +67,7 @@ def test_a_batch_is_a_mixture_of_places(
     world=st.integers(1, 3),
     workers=st.sampled_from(WORKERS),
 )
-def test_nothing_is_read_ahead_for_nothing(
+def test_all_samples_that_are_read_ahead_are_used(
     rounds: int, more: int, per_group: int, size: int, world: int, workers: int
 ) -> None:
     samples = rounds * SPAN * size * world * per_group + more

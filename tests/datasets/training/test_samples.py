@@ -68,7 +68,7 @@ def by_number(samples: list[Sample]) -> dict[int, Sample]:
 
 
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 90), st.integers(1, 5), st.data())
-def test_ranks_share_the_samples_whatever_their_number(
+def test_any_number_of_ranks_shares_the_samples(
     archive: Archive, size: int, world: int, samples: int, per_read: int, data: st.DataObject
 ) -> None:
     drawn = source(archive, samples=samples, per_read=per_read, augment=True)
@@ -124,14 +124,14 @@ def test_without_groups_nothing_is_ahead(archive: Archive) -> None:
 # --- what a sample depends on ------------------------------------------------------------------
 
 
-def test_a_sample_depends_on_its_address_alone(archive: Archive) -> None:
+def test_a_sample_depends_only_on_seed_split_epoch_and_number(archive: Archive) -> None:
     settings = {"augment": True, "droppable_scans": 3, "drop_scan": 0.3, "samples": 100}
     samples = by_number(epoch(source(archive, **settings), 7))
     assert samples == by_number(epoch(source(archive, **settings), 7))
-    # not on how long the epoch is, nor on how it is batched
+    # the length of the epoch and the batch size do not change it
     longer = by_number(epoch(source(archive, **settings | {"samples": 333}), 7, 5))
     assert samples == {number: longer[number] for number in range(100)}
-    # nor do crops depend on how samples are changed afterwards
+    # augmentation and dropped scans do not change the crops
     plain = by_number(epoch(source(archive, samples=100), 7))
     assert [s.crop for s in plain.values()] == [samples[number].crop for number in plain]
 
@@ -255,7 +255,7 @@ def test_speeds_have_equal_chances_or_those_given(archive: Archive, dry: Archive
         )
 
 
-def test_crops_of_one_read_are_seen_alike(archive: Archive) -> None:
+def test_crops_of_one_read_have_the_same_variant(archive: Archive) -> None:
     variants = [[(1, 1), (2, 1), (1, 2)]]
     for sample in epoch(drawn := source(archive, variants=variants, crop=16, samples=800)):
         for later in range(1, len(sample.ahead) + 1):

@@ -99,7 +99,7 @@ def splits(draw: st.DrawFn) -> SplitConfig:
 def test_no_window_of_a_split_touches_one_of_another(
     archive: tuple[pd.DatetimeIndex, np.ndarray], split: SplitConfig, length: int, speed: int
 ) -> None:
-    """Nor do the times between the scans of a window that skips scans."""
+    """Also not the times between the scans of a window that skips scans."""
     axis, ok = archive
     regions = split.regions(axis, ok)
     window_times: dict[str, set[pd.Timestamp]] = {}
@@ -163,7 +163,7 @@ def test_periods_of_validation_and_test() -> None:
     assert np.flatnonzero(training).tolist() == [0, 1, 6, 7]
 
 
-def test_the_last_share_validates_where_no_period_lies() -> None:
+def test_the_last_share_validates_if_the_archive_has_no_period() -> None:
     ok = all_of(times(20))
     ok[2:12] = False  # shares are counted in good scans: 10 of them, the last 3 validate
     split = periods_only(
@@ -175,7 +175,7 @@ def test_the_last_share_validates_where_no_period_lies() -> None:
     assert not regions.test.any()
 
 
-def test_the_last_share_leaves_the_test_period_alone() -> None:
+def test_the_last_share_does_not_change_the_test_period() -> None:
     split = periods_only(
         test=(Period(start="2024-06-01T01:00", end="2024-06-02"),), validation_fraction=0.5
     )
@@ -208,12 +208,12 @@ def test_a_split_of_no_scan(split: SplitConfig, count: int) -> None:
         (SplitConfig(days=DayBlocks()), True),
     ],
 )
-def test_what_a_split_validates_on(split: SplitConfig, validates: bool) -> None:
+def test_whether_a_split_validates(split: SplitConfig, validates: bool) -> None:
     assert split.validates == validates
     if not validates:
         training, validation, test = split.regions(times(600), all_of(times(600)))
         assert not validation.any()
-        assert (training | split._near(test, times(600))).all()  # nothing else is kept from it
+        assert (training | split._near(test, times(600))).all()  # no other scan is excluded
 
 
 # --- blocks of days ----------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def dealt(days: DayBlocks, axis: pd.DatetimeIndex) -> Regions:
 
 @pytest.mark.parametrize("days", [1, 2, 5])
 @pytest.mark.parametrize("shares", [(0.1, 0.1), (0.25, 0.05), (0.2, 0.0)])
-def test_shares_of_blocks_come_out_over_years(days: int, shares: tuple[float, float]) -> None:
+def test_shares_of_blocks_are_exact_over_years(days: int, shares: tuple[float, float]) -> None:
     axis = times(4 * 365 * 4, "6h", "2020-03-07")
     regions = dealt(DayBlocks(days=days, validation=shares[0], test=shares[1]), axis)
     assert regions.validation.mean() == pytest.approx(shares[0], abs=0.01)

@@ -129,7 +129,7 @@ def counted(rain_archive: Path) -> Archive:
 # --- what is cut -------------------------------------------------------------------------------
 
 
-def test_an_epoch_is_what_the_archive_holds(archive: ScanStore) -> None:
+def test_an_epoch_has_the_codes_of_the_archive(archive: ScanStore) -> None:
     reader = WindowReader([archive], LENGTH, CROP)
     for epoch in range(2):
         for samples in source(archive, drop_scan=0.3).batches(epoch, 6):
@@ -225,7 +225,7 @@ def test_a_long_epoch_reads_each_group_about_once(rain_archive: Path, counted: A
     assert not reader._windows_ahead
 
 
-def test_what_an_epoch_left_is_forgotten_in_the_next(rain_archive: Path) -> None:
+def test_windows_read_ahead_in_an_earlier_epoch_are_not_used(rain_archive: Path) -> None:
     archive = Archive.open(rain_archive)
     reader = WindowReader([archive], LENGTH, CROP)
     cut(reader, Sample(0, 0, crop=Crop(0, 0, 0), ahead=(Crop(1, 1, 1), Crop(2, 2, 2))))

@@ -322,7 +322,7 @@ def test_dry_windows_of_an_archive_that_rains_elsewhere() -> None:
     assert sampler(rain_in_one_corner(), starts=[2, 5]).rains
 
 
-def test_rain_where_nothing_is_observed_counts_for_nothing() -> None:
+def test_rain_at_unobserved_pixels_does_not_count() -> None:
     observed = rain_of(value=1.0)
     observed[:, 2, 4] = 0.0
     assert not sampler(rain_in_one_corner(), observed).rains

@@ -1,4 +1,4 @@
-"""`decide` alone, with what was read and what is stored made by hand."""
+"""`decide` with hand-made file parts and stored scans."""
 
 from hashlib import blake2b
 
@@ -44,7 +44,7 @@ def test_of_two_new_files_the_later_name_counts():
         assert (decision.counts.ingested, decision.counts.superseded) == (1, 1)
 
 
-def test_a_stored_scan_of_a_later_name_stays():
+def test_a_stored_scan_of_a_later_name_is_kept():
     decision = decide([part_of("a.nc", 1)], stored_scan("b.nc", 2), RULES)
     assert decision.scans == []
     assert [entry.reason for entry in decision.redundant] == [
@@ -96,7 +96,7 @@ def test_a_file_with_scans_outside_the_period_is_marked_as_partly_read():
     assert scan.file_mark == mark_of_used_file("day.nc", partial_version("1"))
 
 
-def test_what_was_not_read_is_counted_and_not_logged():
+def test_an_unavailable_file_is_counted_and_not_logged():
     file_part = FilePart(ReadRequest(SourceFile("a.nc", "1", 100)), None, "no answer")
     decision = decide([file_part], StoredScans(), RULES)
     assert decision.counts.unavailable == [("a.nc", "no answer")]

@@ -77,7 +77,7 @@ def test_a_short_archive_shows_hours():
     ("days", "panels"),
     [(0, 0), (1, 1), (9, 1), (30, 1), (31, 1), (92, 1), (400, 2), (6 * 365, 7), (30 * 365, 31)],
 )
-def test_everything_written_fits_on_the_figure(days, panels):
+def test_all_text_fits_on_the_figure(days, panels):
     flags = np.full(days * 24, OK, dtype=np.uint8)
     flags[1::50] = REJECTED
     start = pd.Timestamp("1994-11-18")

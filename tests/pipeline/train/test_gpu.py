@@ -13,9 +13,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_a_run_on_the_gpu_learns_what_one_on_the_cpu_does(
-    chain, make_experiment, tmp_path, compiled
-):
+def test_runs_on_gpu_and_cpu_learn_the_same(chain, make_experiment, tmp_path, compiled):
     experiment = make_experiment(
         chain.archive, trainer__accelerator="gpu", trainer__compile=compiled, data__workers=2
     )

@@ -57,7 +57,7 @@ def test_the_average_by_hand() -> None:
         assert checkpoint["state_dict"]["constant"].item() == 7
 
 
-def test_validation_sees_the_average_and_training_goes_on_with_the_weights() -> None:
+def test_validation_uses_the_average_and_training_the_weights() -> None:
     callback, module = averaging([2.0, 4.0], decay=0.1)
     trainer: Any = SimpleNamespace()
     before = saved(callback, module)
@@ -72,7 +72,7 @@ def test_validation_sees_the_average_and_training_goes_on_with_the_weights() -> 
     assert module.weight.item() == pytest.approx(42 / 11)
 
 
-def test_a_resumed_average_goes_on_as_if_never_stopped() -> None:
+def test_a_resumed_average_equals_an_uninterrupted_one() -> None:
     whole = saved(*averaging([2.0, 4.0, 8.0], decay=0.1))
     callback, module = averaging([2.0, 4.0], decay=0.1)
     checkpoint, state = saved(callback, module), callback.state_dict()

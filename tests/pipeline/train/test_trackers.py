@@ -75,7 +75,7 @@ def test_tensorboard_can_be_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_mlflow_keeps_a_run_and_goes_on_with_it(tmp_path: Path) -> None:
+def test_mlflow_stores_a_run_and_resumes_it(tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
 
     config = TrackersConfig(tensorboard=False, mlflow=MlflowConfig(experiment="radar"))
@@ -121,7 +121,7 @@ def wandb_ended() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("wandb_ended")
-def test_wandb_offline_keeps_a_run_and_goes_on_with_it(tmp_path: Path) -> None:
+def test_wandb_offline_stores_a_run_and_resumes_it(tmp_path: Path) -> None:
     import wandb
 
     config = TrackersConfig(tensorboard=False, wandb=WandbConfig(project="radar"))
@@ -139,7 +139,7 @@ def test_wandb_offline_keeps_a_run_and_goes_on_with_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["mlflow", "wandb"])
-def test_a_package_that_is_missing_is_named_with_what_to_do(
+def test_a_missing_package_is_named_with_advice(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = builtins.__import__

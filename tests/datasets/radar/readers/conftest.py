@@ -221,7 +221,7 @@ def _mrms_message(
             eccodes.codes_set(handle, "bitmapPresent", 1)
             eccodes.codes_set(handle, "missingValue", bitmap)
         eccodes.codes_set_values(handle, (rows if north_first else rows[::-1]).ravel())
-        eccodes.codes_set(handle, "packingType", packing)  # packs the values anew
+        eccodes.codes_set(handle, "packingType", packing)  # packs the values again
         for key, value in keys.items():
             eccodes.codes_set(handle, key, value)
         return eccodes.codes_get_message(handle)
