@@ -14,8 +14,8 @@ from .pipeline.maps.run import maps as maps
 from .pipeline.status.summary import status as status
 from .pipeline.synth.config import SynthConfig as SynthConfig
 from .pipeline.synth.run import synth as synth
-from .pipeline.train.config import TrainConfig as TrainConfig
 from .pipeline.train.experiment import ExperimentConfig as ExperimentConfig
+from .pipeline.train.experiment import TrainConfig as TrainConfig
 from .pipeline.train.run import train as train
 from .pipeline.verify.config import VerifyConfig as VerifyConfig
 from .pipeline.verify.run import verify as verify
