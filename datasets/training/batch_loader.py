@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import signal
 import threading
-import weakref
 from collections.abc import Iterator
 from multiprocessing import forkserver, get_context
 from typing import Any
@@ -74,9 +73,11 @@ class BatchLoader:
             epoch, self._batch_size, rank=self._rank, world=self._world, start=start
         )
         batches = iter(self._loader)
-        if not self._closes_at_exit:
-            # Registered after torch's own handler, so that it runs before torch's.
-            atexit.register(_close, weakref.ref(self))
+        if self._loader.num_workers and not self._closes_at_exit:
+            # Registered after torch's own handler, so that it runs before torch's. It also keeps
+            # this loader until it is closed: if the garbage collector took it, the queues' own
+            # finalisers would run before the workers get the message to end.
+            atexit.register(self.close)
             self._closes_at_exit = True
         for batch in batches:
             yield self._reader.receive(batch)
@@ -84,6 +85,8 @@ class BatchLoader:
     def close(self) -> None:
         """End the worker processes, which ignore signals."""
         end_workers(self._loader)
+        atexit.unregister(self.close)
+        self._closes_at_exit = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: the trainer's own progress says where to resume."""
@@ -115,13 +118,6 @@ class _EpochBatches:
 
     def __iter__(self) -> Iterator[list[Sample]]:
         return self.samples
-
-
-def _close(loader: weakref.ref[BatchLoader]) -> None:
-    """End a loader's workers at the exit of Python, if the loader still exists."""
-    existing = loader()
-    if existing is not None:
-        existing.close()
 
 
 def _unchanged(batch: Any) -> Any:
