@@ -119,6 +119,8 @@ def _start_worker(plan: Plan) -> None:
     global _scorer
     # Ctrl-C reaches the main process, which terminates the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # If this process has trained before, its fork server ignores SIGTERM, and so would the workers.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     _scorer = Scorer(plan)

@@ -2,8 +2,10 @@
 
 import logging
 import multiprocessing
+import signal
 import time
 
+import cv2
 import numpy as np
 import pytest
 import xarray as xr
@@ -150,6 +152,21 @@ def test_an_error_ends_the_workers_and_no_other_process(monkeypatch):
     finally:
         other.terminate()
         other.join()
+
+
+def test_a_worker_can_be_terminated_although_the_fork_server_ignores_it(monkeypatch):
+    """The fork server of a training loader ignores SIGTERM, and its children inherit that."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    threads = cv2.getNumThreads()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        workers._start_worker(Plan((), {}, (), False, 2))
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        cv2.setNumThreads(threads)
+        monkeypatch.setattr(workers, "_scorer", None)
 
 
 def test_few_cases_are_submitted_at_any_time():
