@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -85,6 +85,11 @@ def test_a_wheel_from_the_sdist_is_the_same(project, wheel, tmp_path):
     assert files_of(build(unpacked, "wheel", tmp_path / "again")) == files_of(wheel)
 
 
+def has_pip() -> bool:
+    """Whether pip is installed. Looking for the module would switch setuptools' distutils off."""
+    return any(importlib.metadata.distributions(name="pip"))
+
+
 @pytest.fixture(scope="module")
 def other_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package of other people with the import name ``datasets``, as Hugging Face's has it."""
@@ -101,7 +106,7 @@ def other_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="installs with pip")
+@pytest.mark.skipif(not has_pip(), reason="installs with pip")
 @pytest.mark.parametrize("squall_first", [True, False], ids=["squall first", "squall last"])
 def test_another_package_named_datasets_can_be_installed_too(
     wheel, other_wheel, tmp_path, squall_first
