@@ -88,7 +88,7 @@ def _results(
     except BaseException as error:
         # A forecast may take minutes, so the workers are not allowed to finish theirs.
         for process in set(multiprocessing.active_children()) - other_children:
-            process.terminate()
+            process.kill()  # a worker that is still starting may ignore SIGTERM
         if not isinstance(error, BrokenProcessPool):
             raise
         raise DataError(
