@@ -23,6 +23,7 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 
+from squall.pipeline.lettering import write
 from squall.pipeline.maps.basemap import Basemap, add_map_axes
 from squall.pipeline.pictures import BADGE_COLOURS, MAP_STYLE, RAIN_SCALE, RainScale
 
@@ -86,17 +87,17 @@ def draw_map(
     _add_rain(add_map_axes(figure, rect, basemap), rain_rate_mm_h, basemap, scale)
     _add_colour_bar(figure, left + map_width + 0.18, 0.75, map_height, scale)
 
-    _write(figure, left, top, caption.title, width - left - 0.2, size=13, weight="bold")
+    write(figure, left, top, caption.title, width - left - 0.2, size=13, weight="bold")
     badge = (left / width, (top - 0.44) / height), 0.98 / width, 0.25 / height
     colour = BADGE_COLOURS[caption.kind]
     figure.add_artist(Rectangle(*badge, fc=colour, lw=0, transform=figure.transFigure))
     look: dict[str, Any] = {"size": 9.5, "weight": "bold", "color": "white", "ha": "center"}
-    _write(figure, left + 0.49, top - 0.32, caption.kind.upper(), 0.9, **look)
+    write(figure, left + 0.49, top - 0.32, caption.kind.upper(), 0.9, **look)
     valid = f"valid {caption.valid:%Y-%m-%d %H:%M} UTC"
-    _write(figure, left + 1.08, top - 0.32, valid, 2.7, size=11.5, weight="bold")
+    write(figure, left + 1.08, top - 0.32, valid, 2.7, size=11.5, weight="bold")
     end = width - 0.2
-    _write(figure, end, top - 0.32, caption.since, end - left - 3.7, size=10.5, ha="right")
-    _write(figure, left, top - 0.61, caption.origin, end - left, size=9.5)
+    write(figure, end, top - 0.32, caption.since, end - left - 3.7, size=10.5, ha="right")
+    write(figure, left, top - 0.61, caption.origin, end - left, size=9.5)
     _write_footer(figure, left, caption)
     return figure
 
@@ -125,12 +126,12 @@ def draw_overview(
         lead = f"  {caption.lead}" if caption.kind == "forecast" else ""
         label = f"{caption.kind.upper()}  {caption.valid:%H:%M} UTC{lead}"
         look: dict[str, Any] = {"size": 9.5, "weight": "bold", "color": BADGE_COLOURS[caption.kind]}
-        _write(figure, x, y + panel_height + 0.14, label, step_x - 0.1, **look)
+        write(figure, x, y + panel_height + 0.14, label, step_x - 0.1, **look)
     _add_colour_bar(figure, 0.33 + columns * step_x, 0.6, height - 1.7, scale)
     last = panels[-1].caption
     start = f"{last.origin} from {last.reference:%Y-%m-%d %H:%M} UTC"
-    _write(figure, 0.3, height - 0.34, last.title, width - 0.6, size=14, weight="bold")
-    _write(figure, 0.3, height - 0.63, start, width - 0.6, size=10.5)
+    write(figure, 0.3, height - 0.34, last.title, width - 0.6, size=14, weight="bold")
+    write(figure, 0.3, height - 0.63, start, width - 0.6, size=10.5)
     _write_footer(figure, 0.3, last)
     return figure
 
@@ -191,7 +192,7 @@ def _add_colour_bar(figure: Figure, x: float, y: float, height: float, scale: Ra
     swatch = (x / width_in, y / height_in), 0.17 / width_in, 0.2 / height_in
     look = {"fc": scale.no_radar, "ec": MAP_STYLE.quiet_text, "lw": 0.5, **_hatch(scale)}
     figure.add_artist(Rectangle(*swatch, transform=figure.transFigure, **look))
-    _write(figure, x + 0.24, y + 0.1, "no radar", 1.0, size=9)
+    write(figure, x + 0.24, y + 0.1, "no radar", 1.0, size=9)
 
 
 def _note(axes: GeoAxes, text: str) -> None:
@@ -200,24 +201,10 @@ def _note(axes: GeoAxes, text: str) -> None:
     axes.text(0.5, 0.5, text, size=10, color=MAP_STYLE.text, transform=axes.transAxes, **look)
 
 
-def _write(figure: Figure, x: float, y: float, text: str, room_in: float, **look: Any) -> None:
-    """Write at a position in inches; text wider than ``room_in`` is made smaller, then cut."""
-    width, height = figure.get_size_inches()
-    look = {"color": MAP_STYLE.text, "va": "center", **look}
-    written = figure.text(x / width, y / height, text, **look)
-    room, smallest = room_in * figure.dpi, 0.8 * float(written.get_fontsize())
-    while len(text) > 4 and (width_px := written.get_window_extent().width) > room:
-        if (size := float(written.get_fontsize())) > smallest:
-            written.set_fontsize(max(smallest, 0.93 * size))
-        else:
-            text = text[: min(len(text) - 1, int(len(text) * room / width_px))]
-            written.set_text(text.rstrip() + "…")
-
-
 def _write_footer(figure: Figure, left: float, caption: Caption) -> None:
     room = figure.get_size_inches()[0] - left - 0.2
     for line, y in zip(caption.footer, (0.3, 0.15), strict=False):
-        _write(figure, left, y, line, room, size=7, color=MAP_STYLE.quiet_text)
+        write(figure, left, y, line, room, size=7, color=MAP_STYLE.quiet_text)
 
 
 def _figure(width_in: float, height_in: float, dpi: int) -> Figure:

@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from squall.pipeline.lettering import readable
 from squall.pipeline.maps.drawing import Caption, Panel
 from squall.pipeline.maps.forecast_file import timestamp
 
@@ -32,7 +33,8 @@ def frames_of(forecast: xr.Dataset, shapes_credit: str) -> tuple[list[Frame], li
     """
     reference = timestamp(forecast["forecast_reference_time"])
     attributes = forecast.attrs
-    title = str(attributes.get("archive_title") or attributes.get("title") or "Rain radar")
+    titles = (readable(attributes.get(key, "")) for key in ("archive_title", "title"))
+    title = next(filter(None, titles), "Rain radar")
     footer = _footer(attributes, shapes_credit)
     scans = []
     for rain, time in zip(
@@ -42,7 +44,7 @@ def frames_of(forecast: xr.Dataset, shapes_credit: str) -> tuple[list[Frame], li
             "observed", title, timestamp(time), reference, "Observed by radar", footer
         )
         scans.append(Frame(rain, caption))
-    origin = f"Forecast by {attributes.get('model') or 'unnamed model'}"
+    origin = f"Forecast by {readable(attributes.get('model', '')) or 'unnamed model'}"
     minutes = forecast["lead_time"].values / np.timedelta64(1, "m")
     width = 6.2 if (minutes % 1).any() else 3.0  # leading zeros: file names sort by lead time
     leads = []
@@ -55,8 +57,8 @@ def frames_of(forecast: xr.Dataset, shapes_credit: str) -> tuple[list[Frame], li
 
 def _footer(attributes: dict[str, Any], shapes_credit: str) -> tuple[str, str]:
     """Two lines below a map: whose data it shows, and what computed it."""
-    rights = [attributes.get(key) for key in ("institution", "licence", "license")]
-    source = ", ".join(str(text) for text in rights if text)
+    rights = [readable(attributes.get(key, "")) for key in ("institution", "licence", "license")]
+    source = ", ".join(filter(None, rights))
     provenance = {
         "Squall": attributes.get("squall_version"),
         "model": attributes.get("model"),

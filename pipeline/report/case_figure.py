@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
+from squall.pipeline.lettering import write
 from squall.pipeline.maps.basemap import Basemap, add_map_axes, basemap_for_grid
 from squall.pipeline.maps.projection import grid_extent
 from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE
@@ -89,9 +90,9 @@ def draw_case(case: ForecastCase) -> Figure:
                 valid = case.reference_time + pd.Timedelta(case.lead_times[lead])
                 label = f"+{minutes:g} min   {valid:%H:%M} UTC"
                 figure.text(left / width, (top + 0.06) / height, label, size=8.5)
-        figure.text(
-            0.5 * _LEFT_IN / width, (top - height_in / 2) / height, method, rotation=90, size=9.5,
-            weight="bold" if row == 0 else "normal", ha="center", va="center",
+        write(
+            figure, 0.5 * _LEFT_IN, top - height_in / 2, method, height_in, rotation=90, size=9.5,
+            weight="bold" if row == 0 else "normal", ha="center",
         )  # fmt: skip
     _heading(figure, case)
     _legend(figure)
@@ -100,12 +101,10 @@ def draw_case(case: ForecastCase) -> Figure:
 
 def _heading(figure: Figure, case: ForecastCase) -> None:
     width, height = figure.get_size_inches()
-    x = _LEFT_IN / width
-    # The width of a bold letter is about 0.66 of its height.
-    size = min(11.0, 72 * (width - _LEFT_IN) / (0.66 * len(case.title)))
-    figure.text(x, 1 - 0.24 / height, case.title, size=size, weight="bold")
+    room = width - _LEFT_IN - 0.1
+    write(figure, _LEFT_IN, height - 0.19, case.title, room, smallest=0.6, size=11, weight="bold")
     reference = f"from {case.reference_time:%Y-%m-%d %H:%M} UTC"
-    figure.text(x, 1 - 0.45 / height, reference, size=9, color=MAP_STYLE.quiet_text)
+    write(figure, _LEFT_IN, height - 0.4, reference, room, size=9, color=MAP_STYLE.quiet_text)
 
 
 def _where_observed(case: ForecastCase) -> ForecastCase:

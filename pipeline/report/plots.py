@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from squall.pipeline.lettering import plain, readable
 from squall.pipeline.report.summary import minutes, scores_to_show, shown_leads, shown_scales
 from squall.pipeline.scores.axes import BY_LEAD_TIME, BY_SCALE, BY_THRESHOLD
 from squall.pipeline.scores.score import Score
@@ -31,6 +32,7 @@ _REFERENCES: dict[str, dict[str, Any]] = {
     "steps": {"color": "#5f7382", "linestyle": (0, (3, 1.2))},
 }
 _COLUMNS = 4
+_LONGEST_NAME = 40  # characters of a method's name in a legend
 
 
 def score_figures(scores: xr.Dataset) -> dict[str, Figure]:
@@ -207,9 +209,14 @@ def _finish(figure: Figure, axes: Sequence[Axes], title: str, *, has_bands: bool
 
 def _head(figure: Figure, axes: Sequence[Axes], title: str) -> None:
     """Title and one legend over all panels."""
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, title=title, title_fontproperties={"size": 11, "weight": "bold"},
+    # Matplotlib would leave out a method whose name starts with "_".
+    lines = [line for line in axes[0].get_lines() if not str(line.get_label()).startswith("_child")]
+    legend = figure.legend(
+        lines, ["method"] * len(lines), title=title,
+        title_fontproperties={"size": 11, "weight": "bold"},
         loc="outside upper left", ncols=min(len(axes), _COLUMNS), frameon=False,
         fontsize=9, alignment="left", handlelength=2.8,
     )  # fmt: skip
+    for text, line in zip(legend.get_texts(), lines, strict=True):
+        name = readable(line.get_label())
+        plain(text, name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…")

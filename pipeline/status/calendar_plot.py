@@ -24,6 +24,7 @@ from matplotlib.patches import Polygon, Rectangle
 from squall.datasets.archive.records import OK, REJECTED
 from squall.datasets.errors import ConfigError
 from squall.datasets.open_archive import open_archive
+from squall.pipeline.lettering import readable, write
 from squall.pipeline.pictures import COVERAGE_SCALE, MAP_STYLE, CoverageScale
 from squall.pipeline.status.calendar_panels import (
     YEARS_OF_ONE_COLUMN,
@@ -157,17 +158,12 @@ def _write_title(
             f"{step.total_seconds() / 60:g} min: {share:g} % of {flags.size:,} present, "
             f"{rejected:,} rejected"
         )
-    _write_line(figure, 0.32, f"{title}: coverage", size=14, weight="bold", color=MAP_STYLE.text)
-    _write_line(figure, 0.6, text, size=9.5, color=MAP_STYLE.quiet_text)
-
-
-def _write_line(figure: Figure, below_top: float, text: str, **look: Any) -> None:
-    """A line of text, made smaller if it is wider than the figure; the position is in inches."""
     width, height = figure.get_size_inches()
-    written = figure.text(0.2 / width, 1 - below_top / height, text, va="center", **look)
-    room = figure.dpi * (width - 0.4)
-    while written.get_window_extent().width > room:
-        written.set_fontsize(0.95 * float(written.get_fontsize()))
+    room = width - 0.4
+    heading = ": ".join(filter(None, (readable(title), "coverage")))
+    write(figure, 0.2, height - 0.32, heading, room, smallest=0.6, size=14, weight="bold")
+    look: dict[str, Any] = {"size": 9.5, "color": MAP_STYLE.quiet_text}
+    write(figure, 0.2, height - 0.6, text, room, smallest=0.6, **look)
 
 
 def _draw_legend(figure: Figure, scale: CoverageScale, unit: str) -> None:
