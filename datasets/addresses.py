@@ -2,8 +2,8 @@
 
 An address is a local path (``radar``, ``~/radar``, ``file:///radar``), a place on an object store
 (``s3://bucket/prefix``), a web address, or a chain (``zip://day.nc::s3://bucket/day.zip``). This
-module owns the text of addresses: scheme, path, name, and what a message may show of them. It
-reads no disk and no network.
+module owns the text of addresses: scheme, path, name. What a message may show of an address is
+`squall.datasets.public_text`.
 """
 
 from __future__ import annotations
@@ -55,12 +55,13 @@ def archive_address(value: Any) -> str:
     Raises
     ------
     ValueError
-        If the value is neither text nor a path.
+        If the value is neither text nor a path, or holds a password.
     """
     try:
         address = os.fspath(value)
     except TypeError as error:
         raise ValueError(f"expected a folder or s3://…, found {value!r}") from error
+    refuse_credentials(address)
     return local_path(address) or address
 
 
@@ -128,16 +129,6 @@ def base_name(address: str) -> str:
     if protocol_of(address) in HTTP:
         path = unquote(urlsplit(path).path)
     return path.rpartition("/")[2]
-
-
-def without_query(address: str) -> str:
-    """An address for a message: without the query of http, which may hold a signature."""
-    return re.sub(r"(https?://[^?]*)\?.*", r"\1?…", address)
-
-
-def without_queries(text: str) -> str:
-    """A message of a library without the query of any address in it."""
-    return re.sub(r"\?\S+", "?…", text)
 
 
 def refuse_credentials(address: str) -> None:

@@ -18,10 +18,9 @@ from squall.datasets.addresses import (
     S3,
     base_name,
     protocol_of,
-    without_queries,
-    without_query,
 )
 from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.public_text import public_text
 
 Options = Mapping[str, Any]
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S, DOWNLOAD_TIMEOUT_S = 10, 60, 1800
@@ -62,12 +61,11 @@ class SourceFile:
 
 def unavailable(address: str, error: BaseException, options: Options) -> DataError:
     """The error to raise for an error of a storage library or the system, without secrets."""
-    public_address = without_query(address)
     if isinstance(error, DataError):
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DataError(
-            f"{public_address}: no room for a copy in the temporary folder; free some space, or "
+            f"{address}: no room for a copy in the temporary folder; free some space, or "
             "let TMPDIR name a larger folder"
         )
     if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
@@ -79,10 +77,8 @@ def unavailable(address: str, error: BaseException, options: Options) -> DataErr
         reason = error.strerror
     elif lines:
         reason += f": {lines[0]}"
-    reason = _without_secrets(without_queries(reason), options)[:300]
-    return SourceUnavailable(
-        f"{public_address}: cannot be reached: {reason}; {_advice(error, status)}"
-    )
+    reason = _without_secrets(public_text(reason), options)[:300]
+    return SourceUnavailable(f"{address}: cannot be reached: {reason}; {_advice(error, status)}")
 
 
 def http_status(error: BaseException) -> str | None:
@@ -142,7 +138,7 @@ def filesystem(address: str, options: Options) -> fsspec.AbstractFileSystem:
     except (TypeError, ValueError) as error:
         reason = _without_secrets(str(error), options)
         raise ConfigError(
-            f"{without_query(address)}: {protocol}:// does not take these options: {reason}; "
+            f"{address}: {protocol}:// does not take these options: {reason}; "
             f"write options of one protocol below its name, such as `s3: {{anon: true}}`"
         ) from error
     if protocol in S3:
@@ -158,12 +154,12 @@ def _filesystem_class(address: str, protocol: str) -> type[fsspec.AbstractFileSy
     except ImportError as error:
         install = "squall[gcs]" if protocol in ("gs", "gcs") else str(error)
         raise ConfigError(
-            f"{without_query(address)}: {protocol}:// needs a package that is not installed: "
+            f"{address}: {protocol}:// needs a package that is not installed: "
             + (f"pip install '{install}'" if install.startswith("squall") else install)
         ) from error
     except ValueError as error:
         raise ConfigError(
-            f"{without_query(address)}: unknown protocol {protocol!r}; expected a path, or s3, "
+            f"{address}: unknown protocol {protocol!r}; expected a path, or s3, "
             "https, gs, file, zip, tar or another one that fsspec knows"
         ) from error
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import fsspec.core
 
-from squall.datasets.addresses import local_path, split_chain, without_query
+from squall.datasets.addresses import local_path, split_chain
 from squall.datasets.errors import DataError
 from squall.datasets.sources.access import (
     FileVanished,
@@ -68,7 +68,7 @@ def local_copy(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="squall-"))
         except OSError as error:
             raise DataError(
-                f"{without_query(file.address)}: no temporary folder for a copy: {error.strerror}; "
+                f"{file.address}: no temporary folder for a copy: {error.strerror}; "
                 "let TMPDIR name a folder with room"
             ) from error
         copy = Path(folder) / _harmless(file.name)
@@ -120,14 +120,14 @@ def _check_length(file: SourceFile, copy: Path) -> None:
     if file.size is not None and copied != file.size:
         fault = "cut off" if copied < file.size else "changed while it was read"
         raise SourceUnavailable(
-            f"{without_query(file.address)}: {fault}: {copied:,} bytes were received, "
+            f"{file.address}: {fault}: {copied:,} bytes were received, "
             f"{file.size:,} were listed; the next run tries again"
         )
 
 
 def _vanished(file: SourceFile) -> FileVanished:
     return FileVanished(
-        f"{without_query(file.address)}: was listed but no longer exists; "
+        f"{file.address}: was listed but no longer exists; "
         "it may have been moved or replaced, the next run looks again"
     )
 

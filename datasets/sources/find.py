@@ -17,7 +17,6 @@ from squall.datasets.addresses import (
     local_path,
     refuse_credentials,
     split_chain,
-    without_query,
 )
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.sources.access import Options, SourceFile, unavailable
@@ -126,7 +125,7 @@ def _find_remote(pattern: str, options: Options, span: Span) -> list[SourceFile]
         return files
     with_glob = has_glob(pattern, store.protocol)
     if not (with_glob or has_time(pattern)):
-        raise DataError(f"{without_query(pattern)}: there is no such file; check the address")
+        raise DataError(f"{pattern}: there is no such file; check the address")
     # without a glob no folder was listed: a web server may refuse to list a folder whose files
     # it serves
     if expanded and with_glob:

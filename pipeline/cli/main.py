@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception as error:
             if not type(error).__module__.startswith("icechunk"):
                 raise
-            message, code = f"the archive cannot be read or written: {error}", 1
+            message, code = f"the archive cannot be read or written: {explained(error)[0]}", 1
     if as_json:
         log.error("%s", message, extra={"exit_code": code})
     else:

@@ -6,6 +6,7 @@ import logging
 import sys
 
 from squall.datasets.errors import BusyError, ConfigError
+from squall.datasets.public_text import public_text
 from squall.pipeline.interrupts import Terminated
 
 
@@ -19,12 +20,23 @@ def explained(error: BaseException) -> tuple[str, int]:
         return str(error), 2
     if isinstance(error, BusyError):
         return str(error), 3
-    return str(error), 1
+    return public_text(str(error)), 1
+
+
+class PublicText(logging.Filter):
+    """Removes signatures and passwords of addresses from log lines, also of libraries."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the message of a record; never drops one."""
+        record.msg, record.args = public_text(record.getMessage()), None
+        return True
 
 
 def set_up_logging(*, quiet: bool, as_json: bool) -> None:
     """Log to standard error: lines for people, or one JSON object per line."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(PublicText())
     if as_json:
         from pythonjsonlogger.json import JsonFormatter
 

@@ -1,0 +1,90 @@
+"""What messages, reports and archives may show of addresses: no signature, token or password."""
+
+import pytest
+
+from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.public_text import public_address, public_text
+
+AMAZON = (
+    "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F20240601%2Feu&X-Amz-Date=20240601"
+    "&X-Amz-Expires=3600&X-Amz-Security-Token=hunter2&X-Amz-SignedHeaders=host&X-Amz-Signature=hunter2"
+)
+SIGNATURES = [
+    AMAZON,
+    AMAZON.lower(),
+    "AWSAccessKeyId=AKIA&Expires=1718&Signature=hunter2",
+    "X-Goog-Algorithm=GOOG4-RSA-SHA256&X-Goog-Credential=me%40x&X-Goog-Signature=hunter2",
+    "GoogleAccessId=me&Expires=1718&Signature=hunter2",
+    "sv=2022-11-02&st=2024&se=2025&sr=b&sp=r&spr=https&sig=hunter2%3D",
+    "Expires=1718&Signature=hunter2&Key-Pair-Id=K2&Policy=ey",
+    "OSSAccessKeyId=A&Expires=1718&Signature=hunter2&security-token=hunter2",
+    "q-sign-algorithm=sha1&q-ak=A&q-key-time=1;2&q-signature=hunter2",
+    "md5=hunter2&expires=1718",
+    "token=hunter2",
+    "access_token=hunter2",
+    "api_key=hunter2",
+    "apikey=hunter2",
+    "subscription-key=hunter2",
+    "key=hunter2",
+    "username=me&password=hunter2",
+    "X%2DAmz%2DSignature=hunter2",
+]
+
+
+@pytest.mark.parametrize("signature", SIGNATURES)
+@pytest.mark.parametrize("start", ["https://host/day/a.nc", "zip://a.nc::https://host/day.zip"])
+def test_an_address_loses_its_signature(start: str, signature: str) -> None:
+    assert public_address(f"{start}?{signature}") == start
+
+
+@pytest.mark.parametrize("signature", SIGNATURES)
+def test_parameters_that_name_the_content_stay(signature: str) -> None:
+    for query in (f"file=a.nc&{signature}&v=2", f"file=a.nc&v=2&{signature}"):
+        assert public_address(f"https://host/get?{query}") == "https://host/get?file=a.nc&v=2"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://host/get?st=KDP&sr=1&se=2",
+        "https://host/get?key=radar/a.nc",
+        "https://host/get?author=Bob&sequence=3&pass=4",
+        "https://host/a.nc?versionId=3",
+        "s3://bucket/a?.nc",
+        "s3://bucket/sig=1/token=*.nc",
+        "/data/a.nc?sig=1",
+        "https://host/a@b.nc",
+        "abfs://container@account.dfs.core.windows.net/a.nc",
+    ],
+)
+def test_an_address_without_a_secret_stays_as_it_is(address: str) -> None:
+    assert public_address(address) == address
+
+
+def test_an_address_loses_user_and_password() -> None:
+    assert public_address("https://me:hunter2@host/a.nc") == "https://host/a.nc"
+    assert public_address("https://hunter2@host/a.nc") == "https://host/a.nc"
+    chain = "zip://a.nc::s3://AKIA:hunter2@bucket/day.zip"
+    assert public_address(chain) == "zip://a.nc::s3://bucket/day.zip"
+
+
+def test_a_signed_address_inside_a_parameter_loses_its_signature() -> None:
+    address = "https://proxy/get?url=https%3A%2F%2Fhost%2Fa.nc%3Fsig%3Dhunter2&v=1"
+    assert public_address(address) == "https://proxy/get?url=https%3A%2F%2Fhost%2Fa.nc&v=1"
+
+
+def test_a_message_of_a_library_loses_all_signatures() -> None:
+    text = (
+        "403, message='Forbidden', url=URL('https://host/a.nc?sig=hunter2&file=x') for GET "
+        "/a.nc?X-Amz-Signature=hunter2 (https://me:hunter2@host/b?token=hunter2): what? try again"
+    )
+    assert public_text(text) == (
+        "403, message='Forbidden', url=URL('https://host/a.nc?file=x') for GET "
+        "/a.nc (https://host/b): what? try again"
+    )
+
+
+@pytest.mark.parametrize("kind", [ConfigError, DataError])
+def test_no_error_shows_a_signature(kind: type[ValueError]) -> None:
+    error = kind("https://host/a.nc?sig=hunter2: cannot be read")
+    assert "hunter2" not in f"{error} {error!r} {error.args}"
