@@ -42,7 +42,7 @@ import zarr
 
 from squall.datasets.addresses import archive_address, is_remote
 from squall.datasets.archive.log import read_log
-from squall.datasets.archive.records import EmptyArchiveError, Rejection, check_format
+from squall.datasets.archive.records import CODES, EmptyArchiveError, Rejection, check_format
 from squall.datasets.archive.repository import (
     BRANCH,
     INITIAL_SNAPSHOT,
@@ -134,7 +134,7 @@ class Archive(ScanStore):
     @cached_property
     def codes(self) -> zarr.Array[Any]:
         """(time, y, x) uint8, lazily read; see `RainCode`."""
-        return self._array("rain_rate_code")
+        return self._array(CODES)
 
     @cached_property
     def status(self) -> npt.NDArray[np.uint8]:

@@ -37,12 +37,11 @@ from squall.datasets.archive.check_records import (
 )
 from squall.datasets.archive.check_report import CheckReport, Damage
 from squall.datasets.archive.icechunk_errors import message_of
-from squall.datasets.archive.records import OK, EmptyArchiveError
+from squall.datasets.archive.records import CODES, OK, EmptyArchiveError
 from squall.datasets.archive.repository import BRANCH, open_repository
 from squall.datasets.errors import DataError
 from squall.datasets.runs import runs
 
-CODES = "rain_rate_code"
 MOST_BYTES = 2**29  # of codes in memory at once, over all threads
 
 Progress = Callable[[int, int], None]  # done and total, in pieces of work

@@ -14,7 +14,15 @@ import pandas as pd
 import zarr
 from zarr.codecs import ZstdCodec
 
-from squall.datasets.archive.records import DIGEST_BYTES, FORMAT, MISSING, NO_TIME, OK, REJECTED
+from squall.datasets.archive.records import (
+    CODES,
+    DIGEST_BYTES,
+    FORMAT,
+    MISSING,
+    NO_TIME,
+    OK,
+    REJECTED,
+)
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.grid import GRID_MAPPING, Grid, grid_mapping_attributes
 from squall.datasets.measures import BLOCK, BLOCK_STATISTICS
@@ -40,7 +48,7 @@ def manifest_splitting(grid: Grid) -> icechunk.ManifestSplittingConfig:
     codes: dict[Any, int] = {dim.DimensionName("time"): max(1, MANIFEST_REFS // tiles)}
     return icechunk.ManifestSplittingConfig.from_dict(
         {
-            condition.name_matches("rain_rate_code"): codes,
+            condition.name_matches(CODES): codes,
             condition.AnyArray(): {dim.Any(): MANIFEST_REFS},
         }
     )
@@ -77,7 +85,7 @@ def initialise(
 def _create_codes(group: zarr.Group, grid: Grid) -> None:
     height, width = grid.shape
     group.create_array(
-        "rain_rate_code",
+        CODES,
         shape=(0, height, width),
         chunks=(TIME_CHUNK, min(TILE, height), min(TILE, width)),
         dtype="uint8",

@@ -18,6 +18,8 @@ from squall.datasets.errors import DataError
 
 MISSING, OK, REJECTED = 0, 1, 2
 
+CODES = "rain_rate_code"  # name of the array of scans
+
 FORMAT = 2
 DIGEST_BYTES = 16
 NO_TIME = np.iinfo(np.int64).min  # in the log, for files without a known time

@@ -22,11 +22,11 @@ import zarr
 from zarr.core.sync import sync
 
 from squall.datasets.archive.archive import Archive
-from squall.datasets.archive.check import CODES, Progress, check
+from squall.datasets.archive.check import Progress, check
 from squall.datasets.archive.check_records import Rows
 from squall.datasets.archive.check_report import CheckReport, Damage
 from squall.datasets.archive.layout import LOG, put_rows
-from squall.datasets.archive.records import MISSING, OK, REJECTED
+from squall.datasets.archive.records import CODES, MISSING, OK, REJECTED
 from squall.datasets.archive.repository import BRANCH, open_repository, write_lock
 from squall.datasets.errors import DataError
 from squall.datasets.measures import BLOCK_STATISTICS, measure

@@ -5,28 +5,38 @@ is in a repository: that is `squall.datasets.archive.layout`.
 """
 
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import filelock
 import fsspec
 import icechunk
 
-from squall.datasets.addresses import is_remote, unreachable
+from squall.datasets.addresses import is_remote, protocol_of, unreachable
 from squall.datasets.archive.icechunk_errors import (
     is_created_meanwhile,
     is_folder_not_empty,
     message_of,
     unwritable,
 )
+from squall.datasets.archive.records import CODES
 from squall.datasets.errors import BusyError, ConfigError, DataError
 
 BRANCH = "main"
 UNFINISHED_S = 600  # older unfinished repositories on object storage are removed
 INITIAL_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"  # the empty first snapshot of every repository
+
+# What Icechunk writes before the branch, which completes a repository. On a disk it writes to a
+# name with # and renames the file when it is complete.
+_NEW_REPOSITORY = re.compile(
+    rf"(config\.yaml|snapshots/{INITIAL_SNAPSHOT})(#\d+)?|refs/branch\.{BRANCH}/ref\.json#\d+"
+)
+_ICECHUNK = "ICE🧊CHUNK".encode()  # the first bytes of a snapshot
 
 
 # Icechunk warns of concurrent local commits each time; `write_lock` prevents them.
@@ -53,53 +63,75 @@ def create_repository(
         created_meanwhile = is_created_meanwhile(error)
         if not created_meanwhile and not is_folder_not_empty(error):
             raise unwritable(address, error) from error
-        if created_meanwhile or _unfinished_objects(address) or repository_exists(address):
+        store, names = _objects(address)
+        is_unfinished = store is not None and _is_unfinished_archive(names, store.cat_file)
+        if created_meanwhile or is_unfinished or repository_exists(address):
             raise BusyError(
                 f"{address}: another process is making this archive at this moment; run again. If "
                 f"it was killed, what it left is removed after {UNFINISHED_S // 60} minutes"
             ) from error
         raise DataError(
-            f"{address}: an archive needs a folder of its own, and this one is not empty"
+            f"{address}: an archive needs a folder of its own, and this one is not empty. If a run "
+            "was killed while it made the archive, remove what it left and run again"
         ) from error
 
 
-def _unfinished_objects(address: str) -> list[str]:
-    """The objects at an S3 address if they are an unfinished repository and nothing else."""
-    if urlsplit(address).scheme != "s3":
-        return []
-    store, path = fsspec.url_to_fs(address, use_listings_cache=False)
-    objects = store.find(path)
-    names = {name.rpartition("/")[2] for name in objects}
-    return objects if names <= {INITIAL_SNAPSHOT, "config.yaml"} else []
-
-
 def _remove_unfinished(address: str) -> None:
-    """Remove what is left of a process that was killed while it created a repository.
+    """Remove what is left of a process that was killed while it created an archive.
 
-    In a folder the caller holds the lock. Object storage has no lock, so young objects are kept:
-    another process may be creating them.
+    Nothing is removed unless `_is_unfinished_archive` proves that all of it is Squall's. In a
+    folder the caller holds the lock. Object storage has no lock, so young objects are kept: another
+    process may be creating them.
     """
     if repository_exists(address):
         return
     if is_remote(address):
-        objects = _unfinished_objects(address)
-        if objects:
-            store, _ = fsspec.url_to_fs(address)
-            youngest = max(store.modified(name) for name in objects)
+        store, names = _objects(address)
+        if store is not None and _is_unfinished_archive(names, store.cat_file):
+            youngest = max(store.modified(name) for name in names.values())
             if youngest.timestamp() < time.time() - UNFINISHED_S:
-                store.rm(objects)
+                store.rm(list(names.values()))
         return
-    files = [path for path in Path(address).rglob("*") if not path.is_dir()]
-    if all(_is_of_new_repository(path) for path in files):
-        for path in files:
+    paths = [path for path in Path(address).rglob("*") if path.is_symlink() or not path.is_dir()]
+    files = {path.relative_to(address).as_posix(): path for path in paths}
+    if _is_unfinished_archive(files, _content_of):
+        for path in paths:
             path.unlink()
 
 
-def _is_of_new_repository(path: Path) -> bool:
-    # Icechunk writes to a name with # and renames the file when it is complete.
-    if path.name.startswith((INITIAL_SNAPSHOT, "ref.json#", "config.yaml#")):
-        return True
-    return path.name == "config.yaml" and b"inline_chunk_threshold_bytes" in path.read_bytes()
+def _objects(address: str) -> tuple[Any, dict[str, str]]:
+    """File system of an S3 address, and the objects below it by name; None on other storage."""
+    if protocol_of(address) != "s3":
+        return None, {}
+    store, root = fsspec.url_to_fs(address, use_listings_cache=False)
+    root = root.rstrip("/")
+    return store, {name.removeprefix(f"{root}/"): name for name in store.find(root)}
+
+
+def _content_of(path: Path) -> bytes:
+    """Content of a regular file; nothing of a link, which belongs to somebody else."""
+    return b"" if path.is_symlink() else path.read_bytes()
+
+
+def _is_unfinished_archive(names: Mapping[str, Any], content_of: Callable[[Any], bytes]) -> bool:
+    """Whether a place holds what the creation of an archive leaves, and nothing else.
+
+    The proof is the configuration, because only Squall names `CODES` in it. A repository of another
+    program, or a file that is only called the same, is never an unfinished archive.
+    """
+    if not names or not all(_NEW_REPOSITORY.fullmatch(name) for name in names):
+        return False
+    configurations = [name for name in names if name.startswith("config.yaml")]
+    snapshots = [name for name in names if name.startswith("snapshots/")]
+    return (
+        bool(configurations)
+        and all(_is_own_configuration(content_of(names[name])) for name in configurations)
+        and all(content_of(names[name]).startswith(_ICECHUNK) for name in snapshots)
+    )
+
+
+def _is_own_configuration(content: bytes) -> bool:
+    return content.startswith(b"inline_chunk_threshold_bytes") and CODES.encode() in content
 
 
 def storage_of(address: str) -> icechunk.Storage:
@@ -186,6 +218,7 @@ def write_lock(address: str | Path, timeout_s: float = 60.0) -> Iterator[None]:
     path = lock_path(address)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_other_file(address, path)
         lock = filelock.FileLock(path).acquire(timeout=timeout_s)
     except filelock.Timeout as error:
         raise BusyError(
@@ -198,11 +231,20 @@ def write_lock(address: str | Path, timeout_s: float = 60.0) -> Iterator[None]:
         yield
 
 
+def _refuse_other_file(address: str, lock: Path) -> None:
+    """Raise if the lock's place is taken: making a lock would empty the file."""
+    if lock.exists() and (not lock.is_file() or lock.stat().st_size):
+        raise DataError(
+            f"{address}: {lock} is no lock of Squall, because it is not empty; move it away, "
+            "or choose another name for the archive"
+        )
+
+
 @contextmanager
 def crash_mark(address: str) -> Iterator[bool]:
     """Mark that this process reads radar files; yields whether an earlier one crashed doing so.
 
-    The mark is a file beside the archive, removed when the block ends; a crash leaves it behind.
+    The mark is an empty file beside the archive, removed when the block ends; a crash leaves it.
     If it exists, read files in worker processes: the file that crashed the reader would crash
     every later pass, too. On object storage there is no mark.
     """
@@ -211,6 +253,9 @@ def crash_mark(address: str) -> Iterator[bool]:
         return
     mark = Path(address).with_name(Path(address).name + ".reading")
     crashed = mark.exists()
+    if crashed and (not mark.is_file() or mark.stat().st_size):  # not ours, which is empty
+        yield False
+        return
     mark.touch()
     try:
         yield crashed

@@ -32,7 +32,7 @@ from squall.datasets.archive.layout import (
     start_of,
 )
 from squall.datasets.archive.log import KeepsEntry, write_log
-from squall.datasets.archive.records import OK, EmptyArchiveError, Rejection, check_format
+from squall.datasets.archive.records import CODES, OK, EmptyArchiveError, Rejection, check_format
 from squall.datasets.archive.repository import (
     BRANCH,
     INITIAL_SNAPSHOT,
@@ -167,7 +167,7 @@ class ArchiveWriter:
             reserve(group, min(times), max(times))
         by_row = self._by_row(group, scans)
         if write_elsewhere is None:
-            write_codes(group["rain_rate_code"], {row: s.codes for row, s in by_row.items()})
+            write_codes(group[CODES], {row: s.codes for row, s in by_row.items()})
         attributes = json.dumps(self.attributes)
         if group.attrs["archive"] != attributes:
             group.attrs["archive"] = attributes

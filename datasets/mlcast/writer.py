@@ -8,8 +8,9 @@ are written last, because readers recognise a store by them.
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from squall.datasets.mlcast.field import store_at
 from squall.datasets.mlcast.metadata import VARIABLE
 
 ROOT_LAST = (".zattrs", ".zgroup", ".zmetadata")
+_SCAN_KEY = re.compile(rf"{VARIABLE}/\d+(\.\d+)*")  # of one chunk in Zarr version 2
 SPAN_BYTES = 2**28  # of codes that all threads hold together
 
 Rows = npt.NDArray[np.int64]
@@ -79,7 +81,7 @@ def write_store(
     threads : how many threads read and write, fewer if the scans are large.
     progress : receives the rows as they are written and their number, and passes them through.
     """
-    with _target(out) as place:
+    with _target(out, metadata) as place:
         filesystem, root = _writable(place)
         filesystem.pipe({f"{root}/{k}": v for k, v in metadata.items() if k not in ROOT_LAST})
         array: Any = zarr.open_array(store_at(place, read_only=False), path=VARIABLE, mode="r+")
@@ -128,16 +130,22 @@ def _in_threads(
 
 
 @contextmanager
-def _target(out: str) -> Iterator[str]:
-    """Address to write to; an unfinished store is removed again."""
+def _target(out: str, metadata: Collection[str]) -> Iterator[str]:
+    """Address to write to; an unfinished store is removed again, and nothing else."""
     if is_remote(out):
         try:
             yield out
         except BaseException:
             filesystem, root = _writable(out)
             filesystem.invalidate_cache()
-            if filesystem.exists(root):
-                filesystem.rm(root, recursive=True)
+            written = [
+                path
+                for path in filesystem.find(root)
+                if path.removeprefix(f"{root}/") in metadata
+                or _SCAN_KEY.fullmatch(path.removeprefix(f"{root}/"))
+            ]
+            if written:
+                filesystem.rm(written)
             raise
         return
     final = Path(out).absolute()

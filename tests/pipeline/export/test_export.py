@@ -295,12 +295,15 @@ def test_an_export_lives_on_object_storage(wide_archive, s3_server, monkeypatch)
 
     def interrupt(*arguments):
         yield from write_scans(*arguments)
+        s3_server.put("nowcast", "exports/wide.zarr/thesis.txt", b"put there meanwhile")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(mlcast_writer, "_write_scans", interrupt)
     with pytest.raises(KeyboardInterrupt):
         export(config(wide_archive, out))
-    assert s3_server.client.list_objects_v2(Bucket="nowcast")["KeyCount"] == 0
+    (left,) = s3_server.client.list_objects_v2(Bucket="nowcast")["Contents"]
+    assert left["Key"] == "exports/wide.zarr/thesis.txt"
+    s3_server.client.delete_object(Bucket="nowcast", Key=left["Key"])
 
     monkeypatch.setattr(mlcast_writer, "_write_scans", write_scans)
     assert export(config(wide_archive, out)).scans == 5
