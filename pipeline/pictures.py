@@ -1,6 +1,7 @@
 """Colours and styles of all pictures, and a figure as an image.
 
-Public: `RAIN_SCALE`, `COVERAGE_SCALE`, `MAP_STYLE`, `BADGE_COLOURS`, and `image_of`.
+Public: `RAIN_SCALE`, `COVERAGE_SCALE`, `MAP_STYLE`, `BADGE_COLOURS`, `NO_RADAR`, `NO_FORECAST`, and
+`image_of`.
 
 This module needs only matplotlib and Pillow, so that training and `squall status` need not import
 cartopy to use a colour.
@@ -30,19 +31,34 @@ class RainScale:
         "#a6daf3", "#72bae6", "#3f98d6", "#2274c4", "#17489c",
         "#3d0d55", "#93196b", "#dd3f4f", "#f9992e", "#ffee4d",
     )  # fmt: skip
-    no_radar: str = "#d6d6d4"
-    no_radar_hatch: str = "#a5a5a2"
+    no_radar: str = "#c9c9c6"
+    no_radar_hatch: str = "#9c9c98"
+    no_forecast: str = "#fbf6e0"
+    no_forecast_hatch: str = "#b9ac7c"
     unit: str = "mm h⁻¹"
 
-    def rgba(self, rain_rate_mm_h: NDArray) -> NDArray[np.uint8]:
-        """Colours, (..., 4) uint8, of rain rates; NaN has the colour of no radar."""
-        table = np.vstack([np.zeros(4), to_rgba_array(self.colours), to_rgba_array(self.no_radar)])
+    def rgba(
+        self, rain_rate_mm_h: NDArray, is_covered: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.uint8]:
+        """Colours, (..., 4) uint8, of rain rates; NaN has the colour of no radar.
+
+        Parameters
+        ----------
+        is_covered : where the radar observed, in a shape that broadcasts to that of the rates. NaN
+            has the colour of no forecast there. None: nowhere.
+        """
+        unknown = (self.no_radar, self.no_forecast)
+        table = np.vstack([np.zeros(4), to_rgba_array(self.colours), to_rgba_array(unknown)])
         rows = np.digitize(rain_rate_mm_h, self.levels_mm_h)
-        rows[np.isnan(rain_rate_mm_h)] = len(table) - 1
+        is_unknown = np.isnan(rain_rate_mm_h)
+        rows[is_unknown] = len(table) - 2
+        if is_covered is not None:
+            rows[is_unknown & is_covered] = len(table) - 1
         return np.round(table * 255).astype(np.uint8)[rows]
 
 
 RAIN_SCALE = RainScale()
+NO_RADAR, NO_FORECAST = "no radar", "no forecast"  # the two reasons why a pixel is unknown
 BADGE_COLOURS = {"observed": "#2f6b4f", "forecast": "#1f3f75"}  # of the word on each map
 
 

@@ -29,8 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     nowcast = forecast(config)
     times = nowcast.time.values.astype("datetime64[m]")
-    print(
-        f"{config.out}: {times.size} lead times, {times[0]} to {times[-1]} UTC, "
-        f"up to {float(nowcast.rain_rate.max().fillna(0)):.1f} mm/h"
-    )
+    highest = float(nowcast.rain_rate.max())  # NaN: nothing was observed, or all of it left
+    most = f"up to {highest:.1f} mm/h" if highest == highest else "no pixel could be forecast"
+    print(f"{config.out}: {times.size} lead times, {times[0]} to {times[-1]} UTC, {most}")
     return 0

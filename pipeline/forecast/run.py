@@ -45,6 +45,10 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
     if missing:
         times = ", ".join(f"{time:%H:%M}" for time in missing)
         log.warning("the scan of %s UTC is missing in the context", times)
+    blank = [time for time in _blank_times(context) if time not in missing]
+    if blank:
+        times = ", ".join(f"{time:%H:%M}" for time in blank)
+        log.warning("nothing was observed in the scan of %s UTC: it has no observed pixel", times)
     rain_rate = method.nowcast(context.values, lead_times)
     configuration = json.dumps(config.model_dump(mode="json"))
     dataset = forecast_dataset(archive, method, context, rain_rate, configuration)
@@ -89,3 +93,9 @@ def _missing_times(archive: ScanStore, last: int, count: int) -> list[pd.Timesta
         for index in range(last - count + 1, last + 1)
         if index < 0 or status[index] != OK
     ]
+
+
+def _blank_times(context: xr.DataArray) -> list[pd.Timestamp]:
+    """Times of the scans (time, y, x) that have no observed pixel."""
+    is_blank = ~np.isfinite(context.values).any(axis=(1, 2))
+    return [pd.Timestamp(time) for time in context["time"].values[is_blank]]

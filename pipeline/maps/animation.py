@@ -22,7 +22,8 @@ class Animation:
     """
 
     def __init__(self, scale: RainScale) -> None:
-        colours = (*scale.colours, scale.no_radar, MAP_STYLE.land, MAP_STYLE.water, "white")
+        unknown = (scale.no_radar, scale.no_forecast)
+        colours = (*scale.colours, *unknown, MAP_STYLE.land, MAP_STYLE.water, "white")
         exact = to_rgba_array([*colours, *BADGE_COLOURS.values()])[:, :3]
         self._exact_colours = np.round(exact * 255).astype(np.uint8).ravel().tolist()
         self._palette: Image.Image | None = None

@@ -25,7 +25,14 @@ from numpy.typing import NDArray
 
 from squall.pipeline.lettering import write
 from squall.pipeline.maps.basemap import Basemap, add_map_axes
-from squall.pipeline.pictures import BADGE_COLOURS, MAP_STYLE, RAIN_SCALE, RainScale
+from squall.pipeline.pictures import (
+    BADGE_COLOURS,
+    MAP_STYLE,
+    NO_FORECAST,
+    NO_RADAR,
+    RAIN_SCALE,
+    RainScale,
+)
 
 Kind = Literal["observed", "forecast"]
 
@@ -57,12 +64,16 @@ class Caption:
 
 
 class Panel(NamedTuple):
-    """One map of an overview; the rain is (y, x), mm/h, or None if there is no scan."""
+    """One map of an overview; the rain is (y, x), mm/h, or None if there is no scan.
+
+    `is_covered` is as in `draw_map`.
+    """
 
     row: int
     column: int
     rain_rate_mm_h: NDArray | None
     caption: Caption
+    is_covered: NDArray[np.bool_] | None = None
 
 
 def draw_map(
@@ -70,6 +81,7 @@ def draw_map(
     basemap: Basemap,
     caption: Caption,
     *,
+    is_covered: NDArray[np.bool_] | None = None,
     scale: RainScale = RAIN_SCALE,
     dpi: int = 110,
 ) -> Figure:
@@ -77,14 +89,17 @@ def draw_map(
 
     Parameters
     ----------
-    rain_rate_mm_h : (y, x), mm h-1, north up, on the basemap's grid. NaN = no radar.
+    rain_rate_mm_h : (y, x), mm h-1, north up, on the basemap's grid. NaN = unknown.
+    is_covered : (y, x), where the radar observed in the context. A pixel of a forecast that is
+        unknown there is "no forecast", elsewhere "no radar". None: nowhere.
     """
     map_width, map_height = _size_within(basemap, 7.6, 7.2)
-    width, height = max(map_width + 1.7, 6.6), map_height + 1.9
+    width, height = max(map_width + 1.85, 6.6), map_height + 1.9
     left, top = 0.55, height - 0.32
     figure = _figure(width, height, dpi)
     rect = (left / width, 0.75 / height, map_width / width, map_height / height)
-    _add_rain(add_map_axes(figure, rect, basemap), rain_rate_mm_h, basemap, scale)
+    axes = add_map_axes(figure, rect, basemap)
+    _add_rain(axes, np.asarray(rain_rate_mm_h), is_covered, basemap, scale)
     _add_colour_bar(figure, left + map_width + 0.18, 0.75, map_height, scale)
 
     write(figure, left, top, caption.title, width - left - 0.2, size=13, weight="bold")
@@ -113,16 +128,16 @@ def draw_overview(
     rows, columns = 1 + max(p.row for p in panels), 1 + max(p.column for p in panels)
     panel_width, panel_height = _size_within(basemap, 3.3, 3.7)
     step_x, step_y = max(panel_width, 2.5) + 0.15, panel_height + 0.42
-    width, height = max(columns * step_x + 1.5, 6.3), rows * step_y + 1.35
+    width, height = max(columns * step_x + 1.6, 6.3), rows * step_y + 1.35
     figure = _figure(width, height, dpi)
-    for row, column, rain, caption in panels:
+    for row, column, rain, caption, is_covered in panels:
         x, y = 0.3 + column * step_x, height - 0.85 - (row + 1) * step_y + 0.1
         rect = (x / width, y / height, panel_width / width, panel_height / height)
         axes = add_map_axes(figure, rect, basemap, labels=False)
         if rain is None:
             _note(axes, "no scan")
         else:
-            _add_rain(axes, rain, basemap, scale)
+            _add_rain(axes, rain, is_covered, basemap, scale)
         lead = f"  {caption.lead}" if caption.kind == "forecast" else ""
         label = f"{caption.kind.upper()}  {caption.valid:%H:%M} UTC{lead}"
         look: dict[str, Any] = {"size": 9.5, "weight": "bold", "color": BADGE_COLOURS[caption.kind]}
@@ -144,40 +159,60 @@ def _size_within(basemap: Basemap, width_in: float, height_in: float) -> tuple[f
 
 
 def _add_rain(
-    axes: GeoAxes, rain: xr.DataArray | NDArray, basemap: Basemap, scale: RainScale
+    axes: GeoAxes,
+    rain: NDArray,
+    is_covered: NDArray[np.bool_] | None,
+    basemap: Basemap,
+    scale: RainScale,
 ) -> None:
-    """Draw each pixel in the grid's own CRS; pixels without radar are hatched."""
-    values = np.asarray(rain, dtype=np.float32)
-    missing = np.isnan(values)
+    """Draw each pixel in the grid's own CRS; unknown pixels are hatched."""
+    is_unknown = np.isnan(rain)
+    is_forecast_missing = is_unknown & (False if is_covered is None else is_covered)
     axes.imshow(
-        scale.rgba(values), extent=basemap.extent, origin="upper", interpolation="nearest",
-        transform=basemap.projection, aspect=basemap.aspect, zorder=2,
+        scale.rgba(rain, is_covered), extent=basemap.extent, origin="upper",
+        interpolation="nearest", transform=basemap.projection, aspect=basemap.aspect, zorder=2,
     )  # fmt: skip
-    x_min, x_max, y_min, y_max = basemap.extent
-    rows, columns = values.shape
-    half_x, half_y = (x_max - x_min) / columns / 2, (y_max - y_min) / rows / 2
-    x = np.linspace(x_min - half_x, x_max + half_x, columns + 2)
-    y = np.linspace(y_max + half_y, y_min - half_y, rows + 2)
-    edges = contour_generator(x, y, np.pad(missing, 1, "edge") * 1.0, fill_type="OuterCode")
-    for points, codes in zip(*edges.filled(0.5, 2.0), strict=True):
-        hatching = PathPatch(Outline(points, codes), transform=axes.transData, zorder=2.5)
-        hatching.set(fill=False, lw=0, **_hatch(scale))
-        axes.add_artist(hatching)
-    if missing.all():
-        _note(axes, "no radar data")
-    elif not np.nanmax(values) >= scale.levels_mm_h[0]:
+    _hatch(axes, is_unknown & ~is_forecast_missing, basemap, _hatching(scale)[NO_RADAR])
+    _hatch(axes, is_forecast_missing, basemap, _hatching(scale)[NO_FORECAST])
+    if is_unknown.all():
+        is_forecast = bool(is_forecast_missing.any())
+        _note(axes, "no forecast: unknown everywhere" if is_forecast else "nothing observed")
+    elif not np.nanmax(rain) >= scale.levels_mm_h[0]:
         _note(axes, f"no rain of {scale.levels_mm_h[0]:g} {scale.unit} or more")
 
 
-def _hatch(scale: RainScale) -> dict[str, Any]:
-    return {"hatch": "/////", "hatchcolor": scale.no_radar_hatch, "hatch_linewidth": 0.5}
+def _hatch(
+    axes: GeoAxes, mask: NDArray[np.bool_], basemap: Basemap, hatching: dict[str, Any]
+) -> None:
+    """Hatch the pixels of a mask (y, x)."""
+    x_min, x_max, y_min, y_max = basemap.extent
+    rows, columns = mask.shape
+    half_x, half_y = (x_max - x_min) / columns / 2, (y_max - y_min) / rows / 2
+    x = np.linspace(x_min - half_x, x_max + half_x, columns + 2)
+    y = np.linspace(y_max + half_y, y_min - half_y, rows + 2)
+    edges = contour_generator(x, y, np.pad(mask, 1, "edge") * 1.0, fill_type="OuterCode")
+    for points, codes in zip(*edges.filled(0.5, 2.0), strict=True):
+        patch = PathPatch(Outline(points, codes), transform=axes.transData, zorder=2.5)
+        patch.set(fill=False, lw=0, **hatching)
+        axes.add_artist(patch)
+
+
+def _hatching(scale: RainScale) -> dict[str, dict[str, Any]]:
+    """Hatching of the two kinds of unknown pixels."""
+    return {
+        word: {"hatch": hatch, "hatchcolor": colour, "hatch_linewidth": 0.5}
+        for word, hatch, colour in (
+            (NO_RADAR, "/////", scale.no_radar_hatch),
+            (NO_FORECAST, "...", scale.no_forecast_hatch),
+        )
+    }
 
 
 def _add_colour_bar(figure: Figure, x: float, y: float, height: float, scale: RainScale) -> None:
-    """Add the colour bar, with a swatch for "no radar" under it; all lengths in inches."""
+    """Add the colour bar, and swatches for unknown pixels under it; all lengths in inches."""
     width_in, height_in = figure.get_size_inches()
     bar = figure.add_axes(
-        (x / width_in, (y + 0.5) / height_in, 0.17 / width_in, (height - 0.5) / height_in)
+        (x / width_in, (y + 0.75) / height_in, 0.17 / width_in, (height - 0.75) / height_in)
     )
     colours = ListedColormap(scale.colours[:-1]).with_extremes(over=scale.colours[-1])
     norm = BoundaryNorm(scale.levels_mm_h, len(scale.colours) - 1)
@@ -189,10 +224,12 @@ def _add_colour_bar(figure: Figure, x: float, y: float, height: float, scale: Ra
     colour_bar.ax.tick_params(length=0, labelsize=9, pad=3)
     colour_bar.outline.set(lw=0.5, edgecolor=MAP_STYLE.quiet_text)
     colour_bar.set_label(f"Rain rate [{scale.unit}]", size=10)
-    swatch = (x / width_in, y / height_in), 0.17 / width_in, 0.2 / height_in
-    look = {"fc": scale.no_radar, "ec": MAP_STYLE.quiet_text, "lw": 0.5, **_hatch(scale)}
-    figure.add_artist(Rectangle(*swatch, transform=figure.transFigure, **look))
-    write(figure, x + 0.24, y + 0.1, "no radar", 1.0, size=9)
+    fills = {NO_RADAR: scale.no_radar, NO_FORECAST: scale.no_forecast}
+    for bottom, (word, fill) in zip((y + 0.3, y), fills.items(), strict=True):
+        swatch = (x / width_in, bottom / height_in), 0.17 / width_in, 0.2 / height_in
+        look = {"fc": fill, "ec": MAP_STYLE.quiet_text, "lw": 0.5, **_hatching(scale)[word]}
+        figure.add_artist(Rectangle(*swatch, transform=figure.transFigure, **look))
+        write(figure, x + 0.24, bottom + 0.1, word, 1.0, size=9)
 
 
 def _note(axes: GeoAxes, text: str) -> None:

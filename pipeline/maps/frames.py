@@ -17,11 +17,15 @@ from squall.pipeline.maps.forecast_file import timestamp
 
 
 class Frame(NamedTuple):
-    """One map to draw; `name` ends its file name and is empty for an observed scan."""
+    """One map to draw; `name` ends its file name and is empty for an observed scan.
+
+    `is_covered` is as in `squall.pipeline.maps.drawing.draw_map`.
+    """
 
     rain_rate_mm_h: NDArray
     caption: Caption
     name: str = ""
+    is_covered: NDArray[np.bool_] | None = None
 
 
 def frames_of(forecast: xr.Dataset, shapes_credit: str) -> tuple[list[Frame], list[Frame]]:
@@ -44,15 +48,29 @@ def frames_of(forecast: xr.Dataset, shapes_credit: str) -> tuple[list[Frame], li
             "observed", title, timestamp(time), reference, "Observed by radar", footer
         )
         scans.append(Frame(rain, caption))
-    origin = f"Forecast by {readable(attributes.get('model', '')) or 'unnamed model'}"
+    missing = missing_context(attributes)
+    origin = f"Forecast by {readable(attributes.get('model', '')) or 'unnamed model'}{missing}"
     minutes = forecast["lead_time"].values / np.timedelta64(1, "m")
     width = 6.2 if (minutes % 1).any() else 3.0  # leading zeros: file names sort by lead time
+    is_covered = np.isfinite(forecast["observed_rain_rate"].values).any(axis=0)
     leads = []
     for rain, lead_min in zip(forecast["rain_rate"].values, minutes, strict=True):
         valid = reference + pd.Timedelta(minutes=lead_min)
         caption = Caption("forecast", title, valid, reference, origin, footer)
-        leads.append(Frame(rain, caption, f"plus{lead_min:0{width}f}min"))
+        leads.append(Frame(rain, caption, f"plus{lead_min:0{width}f}min", is_covered))
     return scans, leads
+
+
+def missing_context(attributes: dict[str, Any]) -> str:
+    """Which scans of the context were missing, as the end of a sentence; empty if none was."""
+    texts = np.atleast_1d(attributes.get("missing_context", "")).tolist()
+    words = [word for text in texts for word in str(text).replace(",", " ").split()]
+    times = pd.to_datetime(pd.Series(words), errors="coerce", utc=True, format="ISO8601")
+    labels = [
+        readable(word) if pd.isna(time) else f"{time:%H:%M}"
+        for word, time in zip(words, times, strict=True)
+    ]
+    return f", without the scans of {', '.join(labels)} UTC" if labels else ""
 
 
 def _footer(attributes: dict[str, Any], shapes_credit: str) -> tuple[str, str]:
@@ -89,12 +107,21 @@ def overview_panels(
     if any(lead.caption.valid in observed for lead in leads):
         captions = [replace(lead.caption, kind="observed") for lead in chosen]
         above = [Panel(0, i, observed.get(c.valid), c) for i, c in enumerate(captions)]
-        below = [Panel(1, i, lead.rain_rate_mm_h, lead.caption) for i, lead in enumerate(chosen)]
+        below = [
+            Panel(1, i, lead.rain_rate_mm_h, lead.caption, lead.is_covered)
+            for i, lead in enumerate(chosen)
+        ]
         return above + below
     context = scans[-4:]
     left, right = (len(context) + 1) // 2, (count + 1) // 2
     return [
-        Panel(i // columns, first + i % columns, frame.rain_rate_mm_h, frame.caption)
+        Panel(
+            i // columns, first + i % columns, frame.rain_rate_mm_h, frame.caption, frame.is_covered
+        )
         for frames, columns, first in ((context, left, 0), (chosen, right, left))
         for i, frame in enumerate(frames)
     ]
+
+
+def _panel(row: int, column: int, frame: Frame) -> Panel:
+    return Panel(row, column, frame.rain_rate_mm_h, frame.caption, frame.is_covered)

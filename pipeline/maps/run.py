@@ -65,7 +65,14 @@ def maps(config: MapsConfig, *, observed: xr.DataArray | None = None) -> MapsRes
     paths: list[Path] = []
     frames = [*scans, *leads] if config.animate else leads
     for frame in tracked(frames, "maps", len(frames)):
-        image = image_of(draw_map(frame.rain_rate_mm_h, basemap, frame.caption, dpi=config.dpi))
+        figure = draw_map(
+            frame.rain_rate_mm_h,
+            basemap,
+            frame.caption,
+            is_covered=frame.is_covered,
+            dpi=config.dpi,
+        )
+        image = image_of(figure)
         if frame.name:
             paths.append(_save_png(image, f"{stem}_{frame.name}.png", frame.caption, config))
         if config.animate:

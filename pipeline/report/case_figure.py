@@ -21,7 +21,7 @@ from squall.datasets.grid import Grid
 from squall.pipeline.lettering import write
 from squall.pipeline.maps.basemap import Basemap, add_map_axes, basemap_for_grid
 from squall.pipeline.maps.projection import grid_extent
-from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE
+from squall.pipeline.pictures import MAP_STYLE, NO_FORECAST, NO_RADAR, RAIN_SCALE
 from squall.pipeline.report.summary import shown_leads
 
 _PANEL_IN = 2.7  # the side of a square panel; other panels have the same area
@@ -67,12 +67,13 @@ class ForecastCase:
 def draw_case(case: ForecastCase) -> Figure:
     """Rows: observed, then each method; columns: the lead times nearest to 15, 30 and 60 min.
 
-    The maps show the observed part of the domain. Grey pixels were not observed, or are not known
-    to the method.
+    The maps show the observed part of the domain. An unknown pixel is "no radar" if it was not
+    observed at any lead time, otherwise "no forecast" in the row of a method.
     """
     case = _where_observed(case)
     leads = shown_leads(case.lead_times)
     rows = {"observed": case.observed, **case.forecasts}
+    is_covered = np.logical_or.reduce(np.isfinite(case.observed))
     basemap = _basemap(case.grid)
     width_in, height_in = _panel_size(case.grid, basemap)
     width = max(_LEFT_IN + len(leads) * (width_in + _GAP_IN), _LEAST_WIDTH_IN)
@@ -84,7 +85,8 @@ def draw_case(case: ForecastCase) -> Figure:
         for column, lead in enumerate(leads):
             left = _LEFT_IN + column * (width_in + _GAP_IN)
             rect = left / width, (top - height_in) / height, width_in / width, height_in / height
-            _draw_panel(figure, rect, rain[lead], basemap)
+            rgba = RAIN_SCALE.rgba(rain[lead], is_covered if row else None)
+            _draw_panel(figure, rect, rgba, basemap)
             if row == 0:
                 minutes = case.lead_times[lead] / np.timedelta64(1, "m")
                 valid = case.reference_time + pd.Timedelta(case.lead_times[lead])
@@ -147,10 +149,9 @@ def _panel_size(grid: Grid, basemap: Basemap | None) -> tuple[float, float]:
 def _draw_panel(
     figure: Figure,
     rect: tuple[float, float, float, float],
-    rain: NDArray[np.float32],
+    rgba: NDArray[np.uint8],
     basemap: Basemap | None,
 ) -> None:
-    rgba = RAIN_SCALE.rgba(rain)
     if basemap is None:
         axes = figure.add_axes(rect, xticks=[], yticks=[])
         axes.imshow(rgba, interpolation="nearest", aspect="auto")
@@ -168,7 +169,11 @@ def _legend(figure: Figure) -> None:
     patches = [
         Patch(fc=colour, label=span) for colour, span in zip(RAIN_SCALE.colours, spans, strict=True)
     ]
-    patches.append(Patch(fc=RAIN_SCALE.no_radar, label="not known"))
+    unknown = {NO_RADAR: RAIN_SCALE.no_radar, NO_FORECAST: RAIN_SCALE.no_forecast}
+    patches += [
+        Patch(fc=fill, ec=MAP_STYLE.quiet_text, lw=0.4, label=word)
+        for word, fill in unknown.items()
+    ]
     figure.legend(
         handles=patches, loc="lower center", ncols=6, frameon=False, fontsize=8,
         title=f"Rain rate [{RAIN_SCALE.unit}]", title_fontsize=8, handlelength=1.2,

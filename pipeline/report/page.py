@@ -32,7 +32,7 @@ _PLOT_DPI, _CASE_DPI = 120, 85
 # the most frequent ones.
 _KEPT_COLOURS = (
     "white", "black", "0.2", "0.4", "0.6", "0.8", *MODEL_COLOURS, *RAIN_SCALE.colours,
-    RAIN_SCALE.no_radar,
+    RAIN_SCALE.no_radar, RAIN_SCALE.no_forecast,
 )  # fmt: skip
 _OTHER_COLOURS = 40
 

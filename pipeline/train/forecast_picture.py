@@ -33,8 +33,9 @@ def forecast_picture(
 ) -> NDArray[np.uint8]:
     """Draw observation, forecast and error for up to six lead times.
 
-    The error is ``10 log10(forecast / observed)`` in dB. Rates below the first level of the colour
-    table are raised to that level before.
+    Grey was not observed; a pixel that was observed and not forecast has the maps' colour of no
+    forecast. The error is ``10 log10(forecast / observed)`` in dB. Rates below the first level of
+    the colour table are raised to that level before.
 
     Parameters
     ----------
@@ -73,7 +74,8 @@ def forecast_picture(
         number = lead + 1
         label = f"lead {number}" if step_minutes is None else f"+{number * step_minutes:g} min"
         top_panel.set_title(label, size=8, pad=3)
-        below = panel(1, column, RAIN_SCALE.rgba(rows[1])), panel(2, column, _error_rgba(*rows))
+        forecast = RAIN_SCALE.rgba(rows[1], np.isfinite(rows[0]))
+        below = panel(1, column, forecast), panel(2, column, _error_rgba(*rows))
         if column == 1:
             for axes, name in zip(below, ("forecast", "error"), strict=True):
                 axes.set_ylabel(name, size=8)
@@ -111,11 +113,12 @@ def _add_bar(
 
 
 def _error_rgba(observed_mm_h: NDArray, forecast_mm_h: NDArray) -> NDArray[np.uint8]:
-    """Too much rain is green-blue, too little brown; not observed has the colour of the maps."""
+    """Too much rain is green-blue, too little brown; unknown has the colours of the maps."""
     floor = RAIN_SCALE.levels_mm_h[0]
+    unknown = RAIN_SCALE.rgba(forecast_mm_h + 0 * observed_mm_h, np.isfinite(observed_mm_h))
     error_db = 10 * np.log10(np.maximum(forecast_mm_h, floor) / np.maximum(observed_mm_h, floor))
-    colours = _error_colours().with_extremes(bad=RAIN_SCALE.no_radar)
-    return colours(_error_norm()(np.ma.masked_invalid(error_db)), bytes=True)
+    rgba = _error_colours()(_error_norm()(error_db), bytes=True)
+    return np.where(np.isnan(error_db)[..., None], unknown, rgba).astype(np.uint8)
 
 
 def _error_colours() -> Colormap:

@@ -7,9 +7,11 @@ from pydantic import ValidationError
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import ConfigError, DataError
+from squall.pipeline.cli.main import main
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.run import forecast
+from tests.pipeline import tiny_radar
 
 
 def config(chain, tmp_path, **changes):
@@ -143,3 +145,20 @@ def test_packaged_weights_forecast_by_name(chain, tmp_path):
         < float(difference.mean())
         < float(extrapolation.rain_rate.isel(lead_time=0).where(both).mean())
     )
+
+
+def test_a_scan_without_an_observed_pixel_is_not_announced_as_dry(tmp_path, capsys, caplog):
+    folder, times = tmp_path / "files", [tiny_radar.FIRST + i * tiny_radar.STEP for i in range(4)]
+    folder.mkdir()
+    for number, time in enumerate(times):
+        value = tiny_radar.rain(1)
+        value[:] = 0 if number < 3 else 65535  # not observed
+        tiny_radar.write_file(tiny_radar.path_of(folder, time), value, time)
+    archive = tmp_path / "a.icechunk"
+    tiny_radar.run(archive, folder / "*.nc")
+    command = ["forecast", "--archive", str(archive), "--model", "persistence", "--out"]
+    assert main([*command, str(tmp_path / "f.nc")]) == 0
+    output = capsys.readouterr()
+    assert "up to" not in output.out
+    assert "no pixel could be forecast" in output.out
+    assert "nothing was observed in the scan of 00:15 UTC" in caplog.text

@@ -84,7 +84,8 @@ SIGHT = {
 
 @pytest.mark.parametrize("sight", SIGHT)
 def test_colour_blind_readers_can_distinguish_the_colours(sight: str) -> None:
-    names = [*RAIN_SCALE.colours, RAIN_SCALE.no_radar, MAP_STYLE.land, MAP_STYLE.water]
+    unknown = [RAIN_SCALE.no_radar, RAIN_SCALE.no_forecast]
+    names = [*RAIN_SCALE.colours, *unknown, MAP_STYLE.land, MAP_STYLE.water]
     srgb = to_rgba_array(names)[:, :3]
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ np.transpose(SIGHT[sight]), 0, 1)
@@ -95,7 +96,11 @@ def test_colour_blind_readers_can_distinguish_the_colours(sight: str) -> None:
         [116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1
     )
     rain = range(len(RAIN_SCALE.colours))
-    pairs = [(i, j) for i, j in itertools.combinations(range(len(names)), 2) if i in rain]
+    pairs = [
+        (i, j)
+        for i, j in itertools.combinations(range(len(names)), 2)
+        if i in rain or names[i] == RAIN_SCALE.no_radar
+    ]
     # A CIE 1976 difference of about 2 is just noticeable side by side.
     nearest = min(pairs, key=lambda pair: np.linalg.norm(lab[pair[0]] - lab[pair[1]]))
     difference = np.linalg.norm(lab[nearest[0]] - lab[nearest[1]])

@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from squall.pipeline.maps import run as maps_module
-from squall.pipeline.maps.basemap import basemap_for_grid
+from squall.pipeline.maps.basemap import Basemap, basemap_for_grid
 from squall.pipeline.maps.config import MapsConfig
 from squall.pipeline.maps.drawing import draw_map
 from squall.pipeline.maps.projection import grid_extent
@@ -97,7 +97,7 @@ def test_other_grids_are_drawn(write: Callable[[xr.Dataset], MapsConfig], grid: 
 
 
 @pytest.mark.parametrize(
-    ("value", "note"), [(0.0, "no rain of 0.1 mm h⁻¹ or more"), (np.nan, "no radar data")]
+    ("value", "note"), [(0.0, "no rain of 0.1 mm h⁻¹ or more"), (np.nan, "nothing observed")]
 )
 def test_dry_and_missing_scans_are_drawn_with_a_note(
     write: Callable[[xr.Dataset], MapsConfig], value: float, note: str
@@ -109,9 +109,7 @@ def test_dry_and_missing_scans_are_drawn_with_a_note(
     result = maps(config)
     with Image.open(result.animation) as animation:
         assert animation.n_frames == 4
-    extent = grid_extent(forecast["x"].values, forecast["y"].values)
-    basemap = basemap_for_grid(forecast["spatial_ref"].attrs["crs_wkt"], extent)
-    figure = draw_map(forecast["rain_rate"][0], basemap, caption(), dpi=60)
+    figure = draw_map(forecast["rain_rate"][0], basemap_of(forecast), caption(), dpi=60)
     assert note in drawn_text(figure)
     inside = pixels(figure)[120:220, 50:450]
     if np.isnan(value):
@@ -120,6 +118,64 @@ def test_dry_and_missing_scans_are_drawn_with_a_note(
     else:
         assert share(inside, RAIN_SCALE.no_radar) < 0.01
         assert share(inside, MAP_STYLE.land) + share(inside, MAP_STYLE.water) > 0.8
+
+
+def test_no_radar_and_no_forecast_are_told_apart(
+    write: Callable[[xr.Dataset], MapsConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last columns were never observed; the first rows were, and are not forecast."""
+    forecast = forecast_dataset(1)
+    forecast["rain_rate"][:, :20] = np.nan
+    result = maps(write(forecast))
+    unknown = (RAIN_SCALE.no_radar, RAIN_SCALE.no_forecast)
+    radar, outlook = (share(load(result.maps[0])[:200], colour) for colour in unknown)
+    assert outlook > 1.5 * radar > 0.003
+    # On an observed scan, the unknown pixels were not observed.
+    forecast["observed_rain_rate"][1, :20] = np.nan
+    panels = panels_of(monkeypatch, write(forecast))
+    assert [panel.is_covered is None for panel in panels] == [True, True, False]
+    assert panels[-1].is_covered[:20].any()
+    basemap = basemap_of(forecast)
+    figure = draw_map(forecast["observed_rain_rate"][1], basemap, caption("observed"), dpi=40)
+    assert share(pixels(figure)[:, :300], RAIN_SCALE.no_forecast) == 0
+    assert {"no radar", "no forecast"} <= {text.get_text() for text in figure.texts}
+
+
+def test_a_forecast_of_nothing_from_observed_scans_says_so() -> None:
+    forecast = forecast_dataset(1)
+    rain = np.full((64, 64), np.nan, np.float32)
+    covered = np.ones((64, 64), bool)
+    figure = draw_map(rain, basemap_of(forecast), caption(), is_covered=covered, dpi=40)
+    assert "no forecast: unknown everywhere" in drawn_text(figure)
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        ("", ""),
+        ("2010-08-26T05:50:00", ", without the scans of 05:50 UTC"),
+        (
+            "2010-08-26T05:50:00Z, 2010-08-26T05:55:00Z",
+            ", without the scans of 05:50, 05:55 UTC",
+        ),
+        (["2010-08-26T05:50", "2010-08-26T05:55"], ", without the scans of 05:50, 05:55 UTC"),
+        ("unknown", ", without the scans of unknown UTC"),
+    ],
+)
+def test_the_caption_names_missing_scans(
+    write: Callable[[xr.Dataset], MapsConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    missing: object,
+    expected: str,
+) -> None:
+    config = write(forecast_dataset(1).assign_attrs(missing_context=missing))
+    panels = panels_of(monkeypatch, config)
+    assert panels[-1].caption.origin == f"Forecast by test-model{expected}"
+
+
+def basemap_of(forecast: xr.Dataset) -> Basemap:
+    extent = grid_extent(forecast["x"].values, forecast["y"].values)
+    return basemap_for_grid(forecast["spatial_ref"].attrs["crs_wkt"], extent)
 
 
 def test_the_overview_shows_observed_above_forecast(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyproj
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -97,3 +98,21 @@ def test_a_wrong_shape_is_refused() -> None:
     right = case()
     with pytest.raises(ValueError, match=r"'a' has shape \(3, 40, 60\), expected \(4, 40, 60\)"):
         replace(right, forecasts={"a": right.observed[:3]})
+
+
+def test_not_observed_and_not_forecast_have_two_colours_and_two_words() -> None:
+    example = case()
+    forecast = example.forecasts["a"].copy()
+    forecast[:, :, :10] = np.nan
+    forecast[:, :, 20:] = np.nan
+    figure = draw_case(replace(example, forecasts={"a": forecast}))
+    pixels = image(figure)
+    for panel, x, expected in (
+        (0, 0.97, RAIN_SCALE.no_radar),
+        (3, 0.2, RAIN_SCALE.no_forecast),
+        (3, 0.97, RAIN_SCALE.no_radar),
+    ):
+        colour = colour_in(figure, pixels, panel, x, 0.3)
+        assert np.abs(colour - 255 * np.array(to_rgb(expected))).max() < 3, (panel, x)
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words[-2:] == ["no radar", "no forecast"]

@@ -48,6 +48,14 @@ def test_missing_areas_are_grey_in_observation_and_error_alone() -> None:
     assert share(picture, RAIN_SCALE.colours[4]) == pytest.approx(2 * share_of_panel, rel=0.1)
 
 
+def test_observed_and_not_forecast_is_not_the_grey_of_no_radar() -> None:
+    observed, forecast = fields(0.3), fields(np.nan)
+    picture = forecast_picture(observed, forecast, fields(30.0, 1))
+    panel = share(picture, RAIN_SCALE.colours[7])
+    assert share(picture, RAIN_SCALE.no_forecast) == pytest.approx(4 * panel, rel=0.1)
+    assert share(picture, GREY) == 0
+
+
 def row_means(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Mean colour of the middle of the lowest row of panels."""
     height, width, _ = picture.shape
