@@ -5,8 +5,10 @@ Owns which chunks are read, and finding scans without any observed pixel.
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import fsspec
@@ -21,9 +23,11 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 from squall.datasets.addresses import is_remote
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import DataError
-from squall.datasets.radar.units import ZRRelation, rain_rate
+from squall.datasets.radar.plausibility import rain_rate
+from squall.datasets.radar.units import ZRRelation
 from squall.datasets.runs import Bools
 
+log = logging.getLogger("squall")
 READ_BYTES = 2**26  # of decoded floats in memory at once
 _CHUNK_KEY = re.compile(r"(?:c[./])?(\d+)[./]0[./]0")
 
@@ -79,7 +83,7 @@ class Field:
         codes = np.empty(values.shape, dtype=np.uint8)
         for i, row in enumerate(rows.tolist()):
             try:
-                rate = rain_rate(
+                rate, hidden_px = rain_rate(
                     values[i],
                     self.units,
                     interval=pd.Timedelta(self.intervals[row]),
@@ -89,8 +93,15 @@ class Field:
                 raise DataError(
                     f"{self.address}: '{self.name}' of {self.times[row]} cannot be used: {error}"
                 ) from error
+            if hidden_px:
+                _warn_of_hidden_pixels(self.address, self.name)
             codes[i] = RAIN_CODE.encode(rate)
         return codes
+
+
+@lru_cache(maxsize=64)  # once for each store: scans are read again and again
+def _warn_of_hidden_pixels(address: str, name: str) -> None:
+    log.warning("%s: impossible values of '%s' in some pixels count as not observed", address, name)
 
 
 def _mirrored(stretch: slice, size: int) -> slice:

@@ -4,6 +4,8 @@ Owns the conversion from `product.Packing` to codes. Most products store 1 or 2 
 number of such a type is converted once into a table, and a scan is looked up in that table.
 """
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,14 +16,18 @@ import pandas as pd
 
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.plausibility import check_share, check_unit, impossible
 from squall.datasets.radar.product import Packing
-from squall.datasets.radar.quality import mask_out_of_range
-from squall.datasets.radar.units import (
-    ZRRelation,
-    check_plausible,
-    is_plausible,
-    unchecked_rain_rate,
+from squall.datasets.radar.quality import (
+    CLUTTER_MASK,
+    IMPOSSIBLE_VALUE,
+    PHYSICAL_RANGE,
+    QualityConfig,
+    check_physical_range,
+    clutter_at,
+    mask_clutter,
 )
+from squall.datasets.radar.units import ZRRelation, unchecked_rain_rate
 
 NETCDF_FILL = float(np.float32(9.969209968386869e36))  # what netCDF returns for unwritten floats
 
@@ -60,22 +66,25 @@ def encode_scan(
     packing: Packing,
     interval: pd.Timedelta | None,
     config: RadarNetworkConfig,
-) -> tuple[npt.NDArray[np.uint8], int]:
-    """Encode one scan, and count the pixels above the physical range.
+    to_archive: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = lambda field: field,
+) -> tuple[npt.NDArray[np.uint8], Counter[str]]:
+    """Encode one scan and mask its clutter, impossible pixels and those above the physical range.
 
     Parameters
     ----------
     stored : (y, x) as the file stores it.
     interval : duration of an accumulation; None for rates and reflectivity.
+    to_archive : puts codes or floats (y, x) on the archive's grid, where the clutter mask lies.
 
     Returns
     -------
-    Codes (y, x), and how many pixels were masked because they lay above ``highest_mm_h``.
+    Codes (y, x), and how many pixels were masked by each rule.
 
     Raises
     ------
     DataError
-        If the unit is unknown or the values cannot be rain; see `units.check_plausible`.
+        If the unit is unknown, or too many of the pixels that the clutter mask leaves are
+        impossible or above the physical range.
     """
     meaning = _Meaning(
         packing,
@@ -90,13 +99,42 @@ def encode_scan(
     if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2 and stored.size:
         codes = _look_up(stored, _table(meaning, stored.dtype.str))
         if codes is not None:
-            return codes, 0
-    rate, values = _rates(stored, meaning)
-    check_plausible(rate, values, meaning.units)
-    codes = RAIN_CODE.encode(np.maximum(rate, 0.0).astype(np.float32))
-    if meaning.highest_mm_h is None:
-        return codes, 0
-    return codes, mask_out_of_range(codes, rate > meaning.highest_mm_h, config.quality)
+            codes = to_archive(codes)
+            return codes, +Counter({CLUTTER_MASK: mask_clutter(codes, config.quality)})
+    rate, values = (to_archive(field) for field in _rates(stored, meaning))
+    masked_px = _mask(rate, values, meaning.units, config.quality)
+    return RAIN_CODE.encode(np.maximum(rate, 0.0).astype(np.float32)), masked_px
+
+
+def _mask(
+    rate: npt.NDArray[np.float64],
+    values: npt.NDArray[np.float64],
+    units: str,
+    quality: QualityConfig,
+) -> Counter[str]:
+    """Mark pixels as not observed (NaN in ``rate``), and count them by rule.
+
+    Clutter is masked first: shares are of the pixels that it leaves.
+    """
+    masked_px: Counter[str] = Counter()
+
+    def hide(pixels: npt.NDArray[np.bool_], rule: str) -> None:
+        masked_px[rule] = int((pixels & ~np.isnan(rate)).sum())
+        rate[pixels] = np.nan
+
+    clutter = clutter_at(rate.shape, quality)
+    if clutter is not None:
+        hide(clutter, CLUTTER_MASK)
+    found = impossible(rate, values, units)
+    check_share(found, rate, values, units, quality.highest_share)
+    if quality.highest_mm_h is not None:
+        too_high = rate > quality.highest_mm_h
+        check_physical_range(int(too_high.sum()), int((~np.isnan(rate)).sum()), quality)
+        hide(too_high, PHYSICAL_RANGE)
+    else:
+        check_unit(found, rate, values, units)
+    hide(found, IMPOSSIBLE_VALUE)
+    return +masked_px  # only the rules that hide pixels
 
 
 def _look_up(stored: npt.NDArray[Any], table: _CodeTable) -> npt.NDArray[np.uint8] | None:
@@ -115,11 +153,11 @@ def _look_up(stored: npt.NDArray[Any], table: _CodeTable) -> npt.NDArray[np.uint
 def _table(meaning: _Meaning, dtype: str) -> _CodeTable:
     limits = np.iinfo(dtype)
     numbers = np.arange(int(limits.min), int(limits.max) + 1).astype(dtype)
-    rate, _ = _rates(numbers, meaning)
+    rate, values = _rates(numbers, meaning)
     highest = np.inf if meaning.highest_mm_h is None else meaning.highest_mm_h
-    impossible = ~(is_plausible(rate) | np.isnan(rate))
-    codes = RAIN_CODE.encode(np.where(impossible, np.nan, np.maximum(rate, 0)).astype(np.float32))
-    suspect = impossible | (rate > highest)
+    found = impossible(rate, values, meaning.units)
+    codes = RAIN_CODE.encode(np.where(found, np.nan, np.maximum(rate, 0)).astype(np.float32))
+    suspect = found | (rate > highest)
     bits = numbers.view(f"u{limits.dtype.itemsize}")
     table = _CodeTable(np.empty_like(codes), np.empty_like(suspect), np.r_[0, np.cumsum(suspect)])
     table.codes[bits], table.is_suspect[bits] = codes, suspect

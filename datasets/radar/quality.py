@@ -30,6 +30,7 @@ IMPOSSIBLE_TIME = "impossible time"
 NAME_AND_TIME = "name and time"
 OTHER_GRID = "other grid"
 IDENTICAL = "identical scans"
+CLUTTER_MASK = "clutter mask"  # masks pixels only
 
 _A_DAY = timedelta(days=1)
 # no digital radar archive is older; a lost time is often written as 1970-01-01
@@ -59,7 +60,8 @@ class QualityConfig(BaseModel):
         default=0.01,
         gt=0,
         le=1,
-        description="a scan with a larger share of observed pixels above highest_mm_h is rejected",
+        description="a scan with a larger share of observed pixels above highest_mm_h, or with "
+        "impossible values, is rejected; fewer such pixels count as not observed",
     )
     least_observed_share: float = Field(
         default=0.0,
@@ -107,30 +109,28 @@ def check_time_in_name(
         )
 
 
-def mask_out_of_range(
-    codes: npt.NDArray[np.uint8], too_high: npt.NDArray[np.bool_], quality: QualityConfig
-) -> int:
-    """Mark pixels above the physical range as not observed, in place, and return their count.
+def check_physical_range(count: int, observed: int, quality: QualityConfig) -> None:
+    """Reject a scan with too many pixels above ``highest_mm_h``.
+
+    Parameters
+    ----------
+    count, observed : number of pixels above the limit, and of all observed pixels.
 
     Raises
     ------
     QualityError
-        If their share of the observed pixels is above ``highest_share``.
+        If their share is above ``highest_share``.
     """
-    count = int(too_high.sum())
-    observed = int((codes != RAIN_CODE.NOT_OBSERVED).sum())
     if count > quality.highest_share * observed:
         raise QualityError(
             PHYSICAL_RANGE,
             f"{count} of {observed} observed pixels have more than {quality.highest_mm_h:g} mm/h, "
             f"more than a share of {quality.highest_share:g}",
         )
-    codes[too_high] = RAIN_CODE.NOT_OBSERVED
-    return count
 
 
-def mask_clutter(codes: npt.NDArray[np.uint8], quality: QualityConfig) -> int:
-    """Mark pixels of the static clutter mask as not observed, in place, and return their count.
+def clutter_at(shape: tuple[int, ...], quality: QualityConfig) -> npt.NDArray[np.bool_] | None:
+    """Where the static clutter mask hides pixels of a scan; None without a mask.
 
     Raises
     ------
@@ -140,14 +140,25 @@ def mask_clutter(codes: npt.NDArray[np.uint8], quality: QualityConfig) -> int:
         If the mask's file cannot be read.
     """
     if quality.clutter_mask is None:
-        return 0
+        return None
     mask = read_clutter_mask(quality.clutter_mask)
-    if mask.shape != codes.shape:
+    if mask.shape != shape:
         raise QualityError(  # perhaps one file has another grid, so the run goes on
             OTHER_GRID,
             f"{quality.clutter_mask}: the clutter mask has {mask.shape[0]} × {mask.shape[1]} "
-            f"pixels, the scan has {codes.shape[0]} × {codes.shape[1]}",
+            f"pixels, the scan has {shape[0]} × {shape[1]}",
         )
+    return mask
+
+
+def mask_clutter(codes: npt.NDArray[np.uint8], quality: QualityConfig) -> int:
+    """Mark pixels of the static clutter mask as not observed, in place, and return their count.
+
+    Raises as `clutter_at`.
+    """
+    mask = clutter_at(codes.shape, quality)
+    if mask is None:
+        return 0
     hidden = mask & (codes != RAIN_CODE.NOT_OBSERVED)
     codes[hidden] = RAIN_CODE.NOT_OBSERVED
     return int(hidden.sum())

@@ -6,11 +6,13 @@ so that worker processes can read one file each.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +31,6 @@ from squall.datasets.radar.quality import (
     QualityError,
     check_observed_share,
     check_time_in_name,
-    mask_clutter,
 )
 from squall.datasets.radar.readers.choice import FORMATS, reader_of
 from squall.datasets.radar.regrid import nearest
@@ -61,7 +62,7 @@ class FileReport:
     """Scans of one file on its grid, and the rejected scans with the reasons.
 
     ``scan_count`` counts all scans of the file, also those that were not asked for;
-    ``masked_px`` counts pixels marked as not observed, by rule.
+    ``masked_px`` counts pixels of its kept scans that were marked as not observed, by rule.
     """
 
     path: str
@@ -173,32 +174,35 @@ class _OpenFile:
                 "'time_in_name' or 'snap_tolerance' in the network configuration",
             )
 
-    def read_codes(self, index: int, masked_px: dict[str, int]) -> npt.NDArray[np.uint8]:
-        """Read and encode the scan at a position, (y, x), and add its masked pixels by rule."""
-        product, quality = self.product, self.era.quality
+    def read_codes(self, index: int) -> tuple[npt.NDArray[np.uint8], Counter[str]]:
+        """Read and encode the scan at a position, (y, x), and count its masked pixels by rule."""
+        product = self.product
         stored = product.read_stored(index)
         if stored.shape != product.grid.shape:
             raise DataError(f"a scan of {stored.shape} pixels is on a grid of {product.grid.shape}")
-        codes, too_high = encode_scan(stored, product.packing, product.intervals[index], self.era)
-        if self.grid is not product.grid:
-            codes = nearest(codes, product.grid, self.grid)
-        masked_px["physical range"] += too_high
-        masked_px["clutter mask"] += mask_clutter(codes, quality)
-        check_observed_share(codes, quality)
-        return codes
+        interval = product.intervals[index]
+        codes, masked_px = encode_scan(stored, product.packing, interval, self.era, self._to_grid)
+        check_observed_share(codes, self.era.quality)
+        return codes, masked_px
+
+    def _to_grid(self, field: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if self.grid is self.product.grid:
+            return field
+        return nearest(field, self.product.grid, self.grid)
 
 
 def _read_scans(report: FileReport, file: _OpenFile, positions: Sequence[int]) -> FileReport:
     scans: list[FileScan] = []
     rejected: list[RejectedScan] = []
-    masked_px = {"physical range": 0, "clutter mask": 0}
+    masked_px: Counter[str] = Counter()
     for index in positions:
         slot: pd.Timestamp | None = None
         try:
             slot = snap_to_step(file.product.times[index], file.era)
             file.check_times(slot)
-            codes = file.read_codes(index, masked_px)
+            codes, masked_in_scan = file.read_codes(index)
             scans.append(FileScan(slot, codes, measure(codes)))
+            masked_px += masked_in_scan
         except QualityError as error:
             rejected.append(RejectedScan(slot, error.rule, str(error)))
         except DataError as error:
@@ -213,7 +217,7 @@ def _read_scans(report: FileReport, file: _OpenFile, positions: Sequence[int]) -
         scans=scans,
         rejected=rejected,
         scan_count=len(file.product.times),
-        masked_px={rule: count for rule, count in masked_px.items() if count},
+        masked_px=dict(masked_px),
     )
 
 

@@ -1,6 +1,7 @@
 """Nearest-pixel regridding: puts scans of an era with another grid on the archive's grid."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,20 +11,20 @@ from squall.datasets.coding import RAIN_CODE
 from squall.datasets.grid import Grid
 
 
-def nearest(codes: npt.NDArray[np.uint8], source: Grid, target: Grid) -> npt.NDArray[np.uint8]:
-    """Give each target pixel the code of the source pixel that its centre lies in.
+def nearest(field: npt.NDArray[Any], source: Grid, target: Grid) -> npt.NDArray[Any]:
+    """Give each target pixel the value of the source pixel that its centre lies in.
 
     Parameters
     ----------
-    codes : (y, x) on the source grid.
+    field : (y, x) on the source grid: codes, or floats with NaN = not observed.
 
     Returns
     -------
     (y, x) on the target grid; not observed outside the source grid.
     """
     index = _source_index(_HashableGrid(source), _HashableGrid(target))
-    codes_and_outside = np.append(codes.ravel(), np.uint8(RAIN_CODE.NOT_OBSERVED))
-    return np.asarray(codes_and_outside[index])
+    outside = np.nan if field.dtype.kind == "f" else RAIN_CODE.NOT_OBSERVED
+    return np.asarray(np.append(field.ravel(), field.dtype.type(outside))[index])
 
 
 class _HashableGrid:

@@ -1,7 +1,7 @@
 """Units of radar products, and their conversion to rain rate in mm/h.
 
-Owns the tables of units, accumulations, Z-R relations and the limits of a plausible rain rate.
-Converts by unit, never by a variable's name, and rejects an ambiguous unit. Reads no files.
+Owns the tables of units, accumulations and Z-R relations. Converts by unit, never by a variable's
+name, and rejects an ambiguous unit. Reads no files; `plausibility` judges the rates.
 """
 
 import re
@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from squall.datasets.errors import DataError
-from squall.datasets.radar.quality import IMPOSSIBLE_VALUE, QualityError
 
 Quantity = Literal["rate", "accumulation", "reflectivity"]
 Floats = npt.NDArray[np.floating]
@@ -46,8 +45,6 @@ UNIT_WORDS = {
     "second": "s", "seconds": "s", "sec": "s", "day": "d", "days": "d",
     "kilometer": "km", "kilometers": "km", "kilometre": "km", "kilometres": "km",
 }  # fmt: skip
-ROUNDING_MM_H = 1e-3  # packing may bring a dry pixel this far below zero
-IMPOSSIBLE_MM_H = 5000.0  # clutter reaches some hundreds; more is a fill value or a wrong unit
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def unchecked_rain_rate(
 
     Returns
     -------
-    The same shape, mm/h, NaN = not observed. `check_plausible` finds impossible rates.
+    The same shape, mm/h, NaN = not observed. `plausibility` finds impossible rates.
 
     Raises
     ------
@@ -148,60 +145,3 @@ def unchecked_rain_rate(
     if interval <= pd.Timedelta(0):
         raise DataError(f"accumulation interval {interval} is not positive")
     return rate / (interval / pd.Timedelta("1h"))
-
-
-def is_plausible(rate: Floats) -> npt.NDArray[np.bool_]:
-    """Where a rain rate (mm/h) is possible; NaN is not."""
-    return (rate >= -ROUNDING_MM_H) & (rate <= IMPOSSIBLE_MM_H)
-
-
-def check_plausible(rate: Floats, values: Floats, units: str) -> None:
-    """Reject rates that rain cannot have: they come from an undeclared fill value or a wrong unit.
-
-    Parameters
-    ----------
-    rate, values : the same shape; mm/h, and the values in ``units`` before the conversion, which
-        the message shows.
-
-    Raises
-    ------
-    QualityError
-        If a rate is negative, infinite or impossibly high.
-    """
-    if not rate.size or (is_plausible(rate) | np.isnan(rate)).all():
-        return
-    if np.nanmin(rate) < -ROUNDING_MM_H:
-        lowest = float(values[np.unravel_index(np.nanargmin(rate), rate.shape)])
-        raise QualityError(
-            IMPOSSIBLE_VALUE,
-            f"value {lowest:g} {units} is negative and not declared as missing; list such values "
-            "under 'missing_values' or 'dry_values' in the network configuration",
-        )
-    if np.isinf(rate).any():
-        raise QualityError(
-            IMPOSSIBLE_VALUE,
-            "infinite values; list them under 'missing_values' in the network configuration",
-        )
-    highest = float(values[np.unravel_index(np.nanargmax(rate), rate.shape)])
-    raise QualityError(
-        IMPOSSIBLE_VALUE,
-        f"value {highest:g} {units} would be {np.nanmax(rate):.3g} mm/h: a wrong unit (set "
-        "'units') or a fill value that the file does not declare (list it under 'missing_values' "
-        "in the network configuration)",
-    )
-
-
-def rain_rate(
-    values: Floats, units: str, *, interval: pd.Timedelta | None, zr: ZRRelation
-) -> npt.NDArray[np.float32]:
-    """Convert any supported quantity to rain rate and reject impossible rates.
-
-    See `unchecked_rain_rate` and `check_plausible`.
-
-    Returns
-    -------
-    The same shape, mm/h, NaN = not observed, never negative.
-    """
-    rate = unchecked_rain_rate(values, units, interval=interval, zr=zr)
-    check_plausible(rate, values, units)
-    return np.maximum(rate, 0.0).astype(np.float32)

@@ -138,11 +138,24 @@ def test_scans_are_read_once_for_their_statistics_and_this_is_logged(write_store
 
 def test_an_error_names_the_scan_whose_values_cannot_be_rain(write_store, rate):
     values = rate.copy()
-    values[3, 9, 9] = -9999
+    values[3, 9] = -9999
     store = MlcastStore.open(write_store(values))
     assert store.codes[2].shape == (HEIGHT, WIDTH)
     with pytest.raises(DataError, match=r"'rainfall_rate' of 2024-06-01T00:15:00 .*-9999"):
         store.codes[3]
+
+
+def test_an_impossible_pixel_is_not_observed_and_reported_once(write_store, rate, caplog):
+    values = rate.copy()
+    values[3, 9, 9] = 1e5
+    store = MlcastStore.open(write_store(values))
+    for _ in range(2):
+        codes = store.codes[2:5]
+        assert codes[1, 9, 9] == RAIN_CODE.NOT_OBSERVED
+    assert [m for m in caplog.messages if "impossible values" in m] == [
+        f"{store.address}: impossible values of 'rainfall_rate' in some pixels count as not "
+        "observed"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -93,16 +93,10 @@ def test_the_observed_share_at_its_limit() -> None:
     rules.check_observed_share(np.full((2, 2), NOT_OBSERVED, np.uint8), QualityConfig())
 
 
-def test_pixels_out_of_range_become_not_observed_in_place() -> None:
-    codes = np.full((10, 100), 20, np.uint8)
-    codes[5:] = NOT_OBSERVED
-    too_high = np.zeros(codes.shape, bool)
-    too_high[0, :5] = True  # 1 % of the 500 observed pixels
-    assert rules.mask_out_of_range(codes, too_high, QualityConfig(highest_mm_h=50)) == 5
-    assert (codes == NOT_OBSERVED).sum() == 505
-    too_high[1, :6] = True
-    wanted = QualityConfig(highest_mm_h=50)
-    assert rule_of(rules.mask_out_of_range, codes, too_high, wanted) == rules.PHYSICAL_RANGE
+def test_the_share_above_the_physical_range_at_its_limit() -> None:
+    quality = QualityConfig(highest_mm_h=50)
+    rules.check_physical_range(5, 500, quality)
+    assert rule_of(rules.check_physical_range, 6, 500, quality) == rules.PHYSICAL_RANGE
 
 
 def write_mask(path: Path, mask: Any, **coords: Any) -> Path:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from squall.datasets.errors import DataError
-from squall.datasets.radar.units import UNITS, ZRRelation, parse_unit, rain_rate, rain_rate_from_dbz
+from squall.datasets.radar.plausibility import rain_rate
+from squall.datasets.radar.units import UNITS, ZRRelation, parse_unit, rain_rate_from_dbz
 
 MARSHALL_PALMER = ZRRelation()
 TEN_MINUTES = pd.Timedelta("10min")
@@ -17,7 +18,7 @@ TEN_MINUTES = pd.Timedelta("10min")
 
 def rate_of(value: float, units: str, **changes: Any) -> float:
     settings = {"interval": TEN_MINUTES, "zr": MARSHALL_PALMER, **changes}
-    return float(rain_rate(np.array([value]), units, **settings)[0])
+    return float(rain_rate(np.array([value]), units, **settings)[0][0])
 
 
 @pytest.mark.parametrize(
@@ -147,14 +148,14 @@ def test_reflectivity_below_zero_is_light_rain_not_an_error() -> None:
 
 def test_missing_stays_missing_and_the_shape_stays() -> None:
     values = np.array([[np.nan, 0.0, 1.0], [2.0, np.nan, 3.0]])
-    rate = rain_rate(values, "mm/h", interval=None, zr=MARSHALL_PALMER)
+    rate, _ = rain_rate(values, "mm/h", interval=None, zr=MARSHALL_PALMER)
     np.testing.assert_array_equal(rate, values)
     assert rate.dtype == np.float32
 
 
 def test_all_missing_and_empty_fields() -> None:
     for values in (np.full((2, 2), np.nan), np.zeros((0, 3))):
-        rate = rain_rate(values, "mm/h", interval=None, zr=MARSHALL_PALMER)
+        rate, _ = rain_rate(values, "mm/h", interval=None, zr=MARSHALL_PALMER)
         np.testing.assert_array_equal(rate, values)
 
 
@@ -177,7 +178,7 @@ def test_negative_by_rounding_is_dry() -> None:
 
 @pytest.mark.parametrize(("value", "units"), [(np.inf, "mm/h"), (np.inf, "dBZ"), (9999.0, "dBZ")])
 def test_infinite_rain_is_rejected(value: float, units: str) -> None:
-    with pytest.raises(DataError, match="infinite values; list them under 'missing_values'"):
+    with pytest.raises(DataError, match="infinite; list infinite values under 'missing_values'"):
         rate_of(value, units)
 
 
