@@ -9,18 +9,22 @@ module owns the text of addresses: scheme, path, name. What a message may show o
 from __future__ import annotations
 
 import os
+import posixpath
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BeforeValidator
 
 from squall.datasets.errors import ConfigError, DataError, first_line
+from squall.datasets.public_text import public_address
 
 HTTP = ("http", "https")
 S3 = ("s3", "s3a")
 CONTAINER_KINDS = ("zip", "tar")
+_SAFE = "!$&'()*+,;=:@~"  # characters of a path that http need not encode
 
 
 def protocol_of(address: str) -> str | None:
@@ -129,6 +133,79 @@ def base_name(address: str) -> str:
     if protocol_of(address) in HTTP:
         path = unquote(urlsplit(path).path)
     return path.rpartition("/")[2]
+
+
+def canonical_address(address: str) -> str:
+    """The one spelling by which a file is known, however its address was written.
+
+    Local: the absolute path; links to folders are followed. The name stays, also if the file itself
+    is a link: a link may be turned to a corrected file, and its name has the time. Remote: without
+    signature, with small letters in scheme and host, for http with one way to encode characters.
+    A canonical address stays as it is.
+    """
+    chain = split_chain(address)
+    if chain is not None:
+        kind, member, container = chain
+        return f"{kind}://{member}::{canonical_address(container)}"
+    path = local_path(address)
+    if path is not None:
+        return _canonical_path(path)
+    return _canonical_remote(public_address(address))
+
+
+def _canonical_path(path: str) -> str:
+    folder, name = os.path.split(path.rstrip("/"))
+    if name in ("", ".", ".."):
+        return os.path.realpath(path)
+    real = real_folder(folder if folder.startswith("/") else os.path.join(os.getcwd(), folder))  # noqa: PTH109, PTH118
+    return f"{real.rstrip('/')}/{name}"
+
+
+@lru_cache(maxsize=4096)
+def real_folder(folder: str) -> str:
+    """Absolute path of a folder, links followed; kept until ``real_folder.cache_clear()``."""
+    return os.path.realpath(folder)
+
+
+def _canonical_remote(address: str) -> str:
+    scheme, rest = protocol_of(address) or "", without_protocol(address)
+    scheme = {"s3a": "s3", "gcs": "gs"}.get(scheme, scheme)
+    if scheme not in HTTP:
+        return f"{scheme}://{rest}"
+    parts = urlsplit(f"{scheme}://{rest}")
+    host = parts.netloc.lower().removesuffix(":80" if scheme == "http" else ":443")
+    segments = [quote(unquote(part), safe=_SAFE) for part in parts.path.split("/") if part]
+    path = posixpath.normpath("/".join(["", *segments])) if segments else ""
+    query = "&".join(sorted(filter(None, parts.query.split("&")), key=lambda p: p.split("=")[0]))
+    return f"{scheme}://{host}{path}" + (f"?{query}" if query else "")
+
+
+def precedence(address: str) -> tuple[str, str]:
+    """Sort key of files: of two files with a scan of the same time, the greater one counts.
+
+    The name decides, whichever folder a file lies in; of two files with the same name the canonical
+    address.
+    """
+    address = canonical_address(address)
+    return base_name(address), address
+
+
+def is_spelling_of(stored: str, address: str) -> bool:
+    """Whether an address that an archive stores means the file with a canonical address.
+
+    Earlier releases stored addresses as they were typed. A relative path was relative to a folder
+    that nobody knows any more, so only its end is compared.
+    """
+    if stored == address:
+        return True
+    chain, other = split_chain(stored), split_chain(address)
+    if chain is not None and other is not None:
+        return chain[:2] == other[:2] and is_spelling_of(chain[2], other[2])
+    path = local_path(stored) if chain is None else None
+    if path is not None and not path.startswith("/"):
+        tail = re.sub(r"^(\.\./)+", "", os.path.normpath(path))
+        return other is None and not is_remote(address) and address.endswith(f"/{tail}")
+    return canonical_address(stored) == address
 
 
 def refuse_credentials(address: str) -> None:

@@ -251,7 +251,7 @@ def crash_mark(address: str) -> Iterator[bool]:
     if is_remote(address):
         yield False
         return
-    mark = Path(address).with_name(Path(address).name + ".reading")
+    mark = _beside(address, ".reading")
     crashed = mark.exists()
     if crashed and (not mark.is_file() or mark.stat().st_size):  # not ours, which is empty
         yield False
@@ -265,5 +265,10 @@ def crash_mark(address: str) -> Iterator[bool]:
 
 def lock_path(address: str | Path) -> Path:
     """Path of an archive's file lock: beside the folder, in which Icechunk allows no other file."""
-    path = Path(address)
-    return path.with_name(path.name + ".lock")
+    return _beside(address, ".lock")
+
+
+def _beside(address: str | Path, suffix: str) -> Path:
+    """A file beside an archive's folder; one file, also if links lead to the folder."""
+    path = Path(os.path.realpath(address))
+    return path.with_name(path.name + suffix)

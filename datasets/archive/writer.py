@@ -54,7 +54,7 @@ class StoredScan:
     source, digest : address and content digest (hexadecimal) of the file that it came from.
     file_mark : `records.file_mark` of that file.
     measures : computed from the codes if None.
-    held_as : name under which another process holds the codes.
+    codes_key : by which `write_elsewhere` finds codes that another process holds.
     """
 
     time: pd.Timestamp
@@ -63,7 +63,7 @@ class StoredScan:
     digest: str
     file_mark: int = 0
     measures: ScanMeasures | None = None
-    held_as: Any = None
+    codes_key: Any = None
 
 
 # A rejected scan lengthens the time axis by this much at most: a wrong year in a file's name would

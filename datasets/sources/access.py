@@ -7,7 +7,7 @@ from the environment or from options only. Listing is `squall.datasets.sources.s
 import errno
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -17,6 +17,7 @@ from squall.datasets.addresses import (
     HTTP,
     S3,
     base_name,
+    canonical_address,
     protocol_of,
 )
 from squall.datasets.errors import ConfigError, DataError
@@ -47,16 +48,23 @@ class SourceFile:
     version : changes when the content may have changed. Made of the size and a checksum, or of
         the size and the time of the last change.
     size : bytes, None if the server does not give it.
+    identity : `canonical_address`: what archives and messages name the file. Only it, not the
+        address, is the same however the user wrote the pattern, and it holds no signature.
     """
 
-    address: str
+    address: str = field(repr=False)
     version: str
     size: int | None
+    identity: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.identity:
+            object.__setattr__(self, "identity", canonical_address(self.address))
 
     @property
     def name(self) -> str:
         """Base name: the time and the format of a file may be read from it."""
-        return base_name(self.address)
+        return base_name(self.identity)
 
 
 def unavailable(address: str, error: BaseException, options: Options) -> DataError:

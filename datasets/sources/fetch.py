@@ -60,7 +60,7 @@ def local_copy(
         except FileNotFoundError as error:
             raise _vanished(file) from error
         except OSError as error:
-            raise unavailable(path, error, {}) from error
+            raise unavailable(file.identity, error, {}) from error
         yield Path(path)
         return
     with ExitStack() as stack:
@@ -68,7 +68,7 @@ def local_copy(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="squall-"))
         except OSError as error:
             raise DataError(
-                f"{file.address}: no temporary folder for a copy: {error.strerror}; "
+                f"{file.identity}: no temporary folder for a copy: {error.strerror}; "
                 "let TMPDIR name a folder with room"
             ) from error
         copy = Path(folder) / _harmless(file.name)
@@ -94,15 +94,15 @@ def _copy(
         raise
     except BROKEN as error:
         if chain is None:
-            raise unavailable(file.address, error, options) from error
+            raise unavailable(file.identity, error, options) from error
         raise DataError(
-            f"{file.address}: the {chain[0]} file is broken: {str(error) or type(error).__name__}; "
-            "fetch it again"
+            f"{file.identity}: the {chain[0]} file is broken: "
+            f"{str(error) or type(error).__name__}; fetch it again"
         ) from error
     except Exception as error:  # each file system raises its own
         if is_missing(error) or (chain is not None and isinstance(error, KeyError)):
             raise _vanished(file) from error
-        raise unavailable(file.address, error, options) from error
+        raise unavailable(file.identity, error, options) from error
 
 
 def _extract(chain: tuple[str, str, str], copy: Path, containers: OpenContainers) -> None:
@@ -120,14 +120,14 @@ def _check_length(file: SourceFile, copy: Path) -> None:
     if file.size is not None and copied != file.size:
         fault = "cut off" if copied < file.size else "changed while it was read"
         raise SourceUnavailable(
-            f"{file.address}: {fault}: {copied:,} bytes were received, "
+            f"{file.identity}: {fault}: {copied:,} bytes were received, "
             f"{file.size:,} were listed; the next run tries again"
         )
 
 
 def _vanished(file: SourceFile) -> FileVanished:
     return FileVanished(
-        f"{file.address}: was listed but no longer exists; "
+        f"{file.identity}: was listed but no longer exists; "
         "it may have been moved or replaced, the next run looks again"
     )
 

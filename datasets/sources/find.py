@@ -5,6 +5,7 @@ outage raises an error and never gives an empty list, because a scheduled run re
 new".
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,8 +16,11 @@ import pandas as pd
 
 from squall.datasets.addresses import (
     local_path,
+    precedence,
+    real_folder,
     refuse_credentials,
     split_chain,
+    without_protocol,
 )
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.sources.access import Options, SourceFile, unavailable
@@ -51,7 +55,7 @@ def find_files(
     since: pd.Timestamp | None = None,
     until: pd.Timestamp | None = None,
 ) -> list[SourceFile]:
-    """List the files that match the patterns, each file once, sorted by name and then address.
+    """List the files that match the patterns, each file once, sorted by `precedence`.
 
     Parameters
     ----------
@@ -75,14 +79,12 @@ def find_files(
     SourceUnavailable
         If a source cannot be listed: no such folder or bucket, no permission, no answer.
     """
+    real_folder.cache_clear()  # links may lead elsewhere than at the last call
     files: dict[str, SourceFile] = {}
     for pattern in patterns:
         for file in _find(pattern, options or {}, (since, until)):
-            key = file.address
-            if len(patterns) > 1 and local_path(key) is not None:
-                key = str(Path(key).absolute())
-            files.setdefault(key, file)
-    return sorted(files.values(), key=lambda file: (file.name, file.address))
+            files.setdefault(file.identity, file)
+    return sorted(files.values(), key=lambda file: precedence(file.identity))
 
 
 def _find(pattern: str, options: Options, span: Span) -> list[SourceFile]:
@@ -123,6 +125,9 @@ def _find_remote(pattern: str, options: Options, span: Span) -> list[SourceFile]
     files = _find_below(store, pattern, expanded)
     if files:
         return files
+    if "//" in without_protocol(pattern):  # names of S3 may hold //, but mostly it is a slip
+        scheme, _, rest = pattern.partition("://")
+        return _find_remote(f"{scheme}://{re.sub('/{2,}', '/', rest)}", options, span)
     with_glob = has_glob(pattern, store.protocol)
     if not (with_glob or has_time(pattern)):
         raise DataError(f"{pattern}: there is no such file; check the address")

@@ -20,8 +20,9 @@ examples:
   squall ingest knmi.yaml --since 2024-06-01 --until 2024-06-30 --workers 8
   squall ingest knmi.yaml --report report.json --log-format json      (from cron and the like)
 
-exit codes: 0 everything is in the archive; 1 files were rejected or could not be fetched; 2 wrong
-arguments; 3 another ingestion was writing for the whole time of --wait, nothing was done
+exit codes: 0 everything that was found is in the archive; 1 files or scans are rejected (by this
+run, or by an earlier one and still not in the archive) or could not be fetched; 2 wrong arguments;
+3 another ingestion was writing for the whole time of --wait, nothing was done
 """
 
 

@@ -97,6 +97,16 @@ def _log_failures(counts: BatchCounts) -> None:
         log.warning("%s: %s", rejected.file, rejected.reason, extra=fields)
     for file, reason in counts.unavailable:
         log.warning("%s", reason, extra={"file": file})
+    if counts.of_same_name:
+        unused, used = counts.of_same_name[0]
+        log.warning(
+            "%d scans of files with the same name in different folders: %s is not used, because %s "
+            "counts; take one folder out of the patterns, or give the corrected file a later name",
+            len(counts.of_same_name),
+            unused,
+            used,
+            extra={"file": unused},
+        )
 
 
 def _message(scans: Sequence[StoredScan], log_entries: Sequence[Rejection]) -> str:

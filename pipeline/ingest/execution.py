@@ -150,7 +150,7 @@ class DaskExecution:
         def write(session: icechunk.Session, scans: Mapping[int, StoredScan], length: int) -> None:
             chunks: dict[int, list[tuple[int, Future, int, int]]] = {}
             for row, scan in scans.items():
-                location = locations[scan.held_as]
+                location = locations[scan.codes_key]
                 chunks.setdefault(row // TIME_CHUNK, []).append((row, *location))
             futures = [self._submit_write(session, length, chunk) for chunk in chunks.values()]
             self._repeat_killed(futures)
@@ -187,7 +187,7 @@ class DaskExecution:
 def _part_of_killed_reader(request: ReadRequest) -> FilePart:
     reason = "the process that read it died; a damaged file may crash the library that reads it"
     rejected = [RejectedScan(request.time_in_name, UNREADABLE, reason)]
-    return FilePart(request, FileReport(request.file.address, "", 0, rejected=rejected))
+    return FilePart(request, FileReport(request.file.identity, "", 0, rejected=rejected))
 
 
 def _without_codes(parts: list[FilePart]) -> list[FilePart]:

@@ -2,9 +2,10 @@
 
 Owns the rules for several scans of the same time:
 
-- A file that is re-issued under its own address replaces the scans that it gave before.
-- Of two files with a scan of the same time, the file with the later name counts; the other scan is
-  superseded. If both files have the same content, it is a duplicate.
+- A file that is re-issued under its own address replaces the scans that it gave before. However its
+  address is spelled, it is the same file: see `canonical_address`.
+- Of two files with a scan of the same time, the file with the later name counts (`precedence`); the
+  other scan is superseded. If both files have the same content, it is a duplicate.
 - A scan with rain that equals its neighbour in every pixel is rejected: the radar is stuck.
 
 The rules do not depend on the order in which files arrive, so the archive is the same however it
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from squall.datasets.addresses import base_name, is_spelling_of, precedence
 from squall.datasets.archive.records import Rejection
 from squall.datasets.archive.writer import StoredScan
 from squall.datasets.grid import Grid
@@ -33,7 +35,7 @@ from squall.pipeline.ingest.file_marks import (
 from squall.pipeline.ingest.identical import identical_neighbours
 from squall.pipeline.ingest.reading import FilePart
 from squall.pipeline.ingest.report import BatchCounts, ReportedRejection
-from squall.pipeline.ingest.rules import Rules, precedence
+from squall.pipeline.ingest.rules import Rules
 from squall.pipeline.ingest.stored import StoredScans
 
 Scans = dict[pd.Timestamp, StoredScan]
@@ -90,7 +92,7 @@ def decide(parts: Sequence[FilePart], stored: StoredScans, rules: Rules) -> Deci
     parts : what was read; no two parts of the same file.
     stored : the archive's records at `times_to_look_up`.
     """
-    parts = sorted(parts, key=lambda file_part: precedence(file_part.address))
+    parts = sorted(parts, key=lambda file_part: precedence(file_part.identity))
     rules = replace(rules, cut_files=rules.cut_files | _cut_files(parts, rules))
     rejections = [entry for file_part in parts for entry in _refused(file_part, rules)]
     chosen = _choose(parts, stored, rules)
@@ -98,17 +100,20 @@ def decide(parts: Sequence[FilePart], stored: StoredScans, rules: Rules) -> Deci
     rejections += _identical_rejections(parts, chosen.scans, identical, rules)
     scans = {time: scan for time, scan in chosen.scans.items() if time not in identical}
     used_files = {scan.source for scan in scans.values()} | {entry.file for entry in rejections}
-    unused = [p for p in parts if p.address not in used_files and rules.is_complete(p)]
+    unused = [p for p in parts if p.identity not in used_files and rules.is_complete(p)]
     redundant, duplicates = _redundant(unused, scans, stored, rules)
     stored_before = {time for time in scans if stored.good(time) is not None}
     counts = BatchCounts(
         ingested=len(scans.keys() - stored_before),
         replaced=len(stored_before - chosen.renamed),
         unchanged=duplicates,
-        superseded=chosen.superseded,
+        superseded=len(chosen.superseded),
+        of_same_name=[
+            files for files in chosen.superseded if base_name(files[0]) == base_name(files[1])
+        ],
         rejected=[ReportedRejection.of(entry) for entry in rejections],
         unavailable=[
-            (file_part.address, file_part.unavailable)
+            (file_part.identity, file_part.unavailable)
             for file_part in parts
             if file_part.report is None
         ],
@@ -120,7 +125,7 @@ def decide(parts: Sequence[FilePart], stored: StoredScans, rules: Rules) -> Deci
         redundant,
         counts,
         rules.cut_files,
-        frozenset(file_part.address for file_part in parts if file_part.remaining is not None),
+        frozenset(file_part.identity for file_part in parts if file_part.remaining is not None),
         _possible_marks(parts, rules.network),
     )
 
@@ -137,7 +142,7 @@ def _cut_files(parts: Sequence[FilePart], rules: Rules) -> set[str]:
     for file_part, report in _reports(parts):
         times = [scan.time for scan in report.scans] + [entry.time for entry in report.rejected]
         if any(time is not None and not rules.is_wanted(time) for time in times):
-            cut_files.add(file_part.address)
+            cut_files.add(file_part.identity)
     return cut_files
 
 
@@ -195,12 +200,13 @@ def _grid_difference(report: FileReport, grid: Grid | None) -> str | None:
 class _Choice:
     """The scan that counts at each time.
 
-    ``renamed`` has the times whose stored scan has the same content under an earlier name.
+    ``renamed`` has the times whose stored scan has the same content under an earlier name;
+    ``superseded`` has the file that does not count and the file that counts, for each scan.
     """
 
     scans: Scans
     renamed: set[pd.Timestamp]
-    superseded: int
+    superseded: list[tuple[str, str]]
 
 
 def _choose(parts: Sequence[FilePart], stored: StoredScans, rules: Rules) -> _Choice:
@@ -210,7 +216,7 @@ def _choose(parts: Sequence[FilePart], stored: StoredScans, rules: Rules) -> _Ch
     """
     choice: Scans = {}
     renamed: set[pd.Timestamp] = set()
-    superseded = 0
+    superseded: list[tuple[str, str]] = []
     for file_part, report in _reports(parts):
         if _grid_difference(report, rules.grid) is not None:
             continue
@@ -219,19 +225,25 @@ def _choose(parts: Sequence[FilePart], stored: StoredScans, rules: Rules) -> _Ch
                 continue
             slot = stored.good(scan.time)
             is_same = slot is not None and slot.digest == report.digest
-            if slot is not None and precedence(slot.source) > precedence(file_part.address):
-                superseded += not is_same
+            if slot is not None and _counts_more(slot.source, file_part.identity):
+                if not is_same:
+                    superseded.append((file_part.identity, slot.source))
                 continue
             if slot is not None and is_same:
-                if slot.source == file_part.address:
+                if slot.source == file_part.identity:
                     continue
                 # the archive gets the later name, so that it does not depend on the order
                 renamed.add(scan.time)
             earlier = choice.get(scan.time)
             if earlier is not None and earlier.digest != report.digest:
-                superseded += 1
+                superseded.append((earlier.source, file_part.identity))
             choice[scan.time] = _to_store(file_part, report, index, rules)
     return _Choice(choice, renamed, superseded)
+
+
+def _counts_more(stored: str, new: str) -> bool:
+    """Whether a stored scan stays although another file has a scan of its time."""
+    return not is_spelling_of(stored, new) and precedence(stored) > precedence(new)
 
 
 def _to_store(file_part: FilePart, report: FileReport, index: int, rules: Rules) -> StoredScan:
@@ -239,11 +251,11 @@ def _to_store(file_part: FilePart, report: FileReport, index: int, rules: Rules)
     return StoredScan(
         scan.time,
         scan.codes,
-        file_part.address,
+        file_part.identity,
         report.digest,
-        mark_of_used_file(file_part.address, rules.version(file_part)),
+        mark_of_used_file(file_part.identity, rules.version(file_part)),
         scan.measures,
-        held_as=(file_part.request, index),
+        codes_key=(file_part.request, index),
     )
 
 
@@ -260,7 +272,7 @@ def _identical_rejections(
     for time, neighbour in identical.items():
         scan = scans[time]
         assert scan.measures is not None
-        request, _ = scan.held_as
+        request, _ = scan.codes_key
         reason = f"equals the scan of {neighbour:%Y-%m-%d %H:%M} in every pixel"
         file_part = part_of_request[request]
         yield rules.rejection(file_part, time, IDENTICAL, reason, scan.measures.checksum)

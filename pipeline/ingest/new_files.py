@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from squall.datasets.addresses import canonical_address, precedence
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import OK, REDUNDANT
 from squall.datasets.errors import DataError
@@ -26,16 +27,19 @@ from squall.pipeline.ingest.file_marks import (
     partial_version,
 )
 from squall.pipeline.ingest.reading import ReadRequest
-from squall.pipeline.ingest.rules import precedence
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a source: how many there are, how many the archive knows, and the new ones."""
+    """The canonical addresses of the files that may hold scans of the period; the new files."""
 
-    found: int
-    known: int
+    files: frozenset[str]
     new: list[ReadRequest]
+
+    @property
+    def known(self) -> int:
+        """Number of files that the archive knows."""
+        return len(self.files) - len(self.new)
 
 
 def list_files(config: IngestConfig, archive: Archive | None) -> Listing:
@@ -57,13 +61,13 @@ def list_files(config: IngestConfig, archive: Archive | None) -> Listing:
     )
     if not files and not any("{" in pattern for pattern in config.patterns):
         raise DataError(f"no file matches {', '.join(config.patterns)}")
-    requests = [ReadRequest(file, time_from_name(file.address, network)) for file in files]
+    requests = [ReadRequest(file, time_from_name(file.name, network)) for file in files]
     requests = [r for r in requests if _may_hold_wanted_scans(r.time_in_name, config)]
     known = _known(requests, config, archive)
     new = [requests[i] for i in np.flatnonzero(~known).tolist()]
     last = pd.Timestamp.max
-    new.sort(key=lambda r: (r.time_in_name or last, precedence(r.file.address)))
-    return Listing(len(requests), int(known.sum()), new)
+    new.sort(key=lambda r: (r.time_in_name or last, precedence(r.file.identity)))
+    return Listing(frozenset(request.file.identity for request in requests), new)
 
 
 def _first_time(config: IngestConfig, archive: Archive | None) -> pd.Timestamp | None:
@@ -96,20 +100,22 @@ def _known(requests: Sequence[ReadRequest], config: IngestConfig, archive: Archi
         return np.zeros(len(requests), dtype=bool)
     network = config.source
     files = [request.file for request in requests]
-    marks_if_used = _marks(mark_of_used_file(f.address, f.version) for f in files)
-    marks_if_unused = _marks(mark_of_unused_file(f.address, f.version, network) for f in files)
+    marks_if_unused = _marks(mark_of_unused_file(f.identity, f.version, network) for f in files)
     log_entries = archive.rejections
     current_marks = set(marks_if_unused.tolist()) | {
-        mark_of_unused_file(f.address, partial_version(f.version), network) for f in files
+        mark_of_unused_file(f.identity, partial_version(f.version), network) for f in files
     }
     # scans of a used file may have been rejected: read it again if the result can change
     outdated_files = {
-        entry.file
+        canonical_address(entry.file)
         for entry in log_entries
         if entry.rule not in REDUNDANT and entry.file_mark not in current_marks
     }
-    is_outdated = np.array([file.address in outdated_files for file in files])
-    is_used = np.isin(marks_if_used, archive.marks(_oldest_scan(requests, config)))
+    is_outdated = np.array([file.identity in outdated_files for file in files])
+    marks = archive.marks(_oldest_scan(requests, config))
+    is_used = np.isin(_marks(mark_of_used_file(f.identity, f.version) for f in files), marks)
+    # earlier releases made marks of addresses as they were typed
+    is_used |= np.isin(_marks(mark_of_used_file(f.address, f.version) for f in files), marks)
     is_unused = np.isin(marks_if_unused, _marks(sorted({entry.file_mark for entry in log_entries})))
     return (is_used & ~is_outdated) | is_unused
 

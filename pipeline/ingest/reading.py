@@ -41,9 +41,9 @@ class FilePart:
     unavailable: str = ""
 
     @property
-    def address(self) -> str:
-        """Address of the file."""
-        return self.request.file.address
+    def identity(self) -> str:
+        """Canonical address of the file, by which archives and reports name it."""
+        return self.request.file.identity
 
     @property
     def remaining(self) -> ReadRequest | None:
@@ -93,7 +93,7 @@ def read_files(requests: Sequence[ReadRequest], settings: ReadSettings) -> list[
 
 
 def _read(request: ReadRequest, settings: ReadSettings) -> FilePart:
-    address = request.file.address
+    identity = request.file.identity
     try:
         with local_copy(request.file, settings.network.source_options) as path:
             report = read_file(
@@ -104,8 +104,8 @@ def _read(request: ReadRequest, settings: ReadSettings) -> FilePart:
                 max_px=settings.max_px,
                 target_grid=settings.target_grid,
             )
-        return FilePart(request, replace(report, path=address))
+        return FilePart(request, replace(report, path=identity))
     except DataError as error:  # an outage, or a broken zip or tar file
         return FilePart(request, None, str(error))
     except OSError as error:
-        return FilePart(request, None, f"{address}: {error.strerror or error}")
+        return FilePart(request, None, f"{identity}: {error.strerror or error}")

@@ -35,6 +35,7 @@ class BatchCounts:
     replaced: int
     unchanged: int
     superseded: int
+    of_same_name: list[tuple[str, str]]
     rejected: list[ReportedRejection]
     unavailable: list[tuple[str, str]]
     masked_px: Counter[str]
@@ -51,7 +52,11 @@ class IngestReport:
     ingested, replaced : scans.
     unchanged : files that the archive knew already, or whose content it has already.
     superseded : scans that do not count because another file has the same time.
-    rejected : scans and files that a rule refused; recorded in the archive.
+    of_same_name : of these, the file that does not count and the file that counts, where both have
+        the same name and lie in different folders.
+    rejected : scans and files that a rule refused in this run; recorded in the archive.
+    standing : scans and files among those found that an earlier run rejected, and that are still
+        not in the archive.
     unavailable : files that could not be fetched, with the reason; the next run tries again.
     masked_px : pixels marked as not observed, by rule.
     bytes_read : size of the files that were read.
@@ -65,7 +70,9 @@ class IngestReport:
     replaced: int = 0
     unchanged: int = 0
     superseded: int = 0
+    of_same_name: list[tuple[str, str]] = field(default_factory=list)
     rejected: list[ReportedRejection] = field(default_factory=list)
+    standing: list[ReportedRejection] = field(default_factory=list)
     unavailable: list[tuple[str, str]] = field(default_factory=list)
     masked_px: Counter[str] = field(default_factory=Counter)
     bytes_read: int = 0
@@ -81,19 +88,20 @@ class IngestReport:
         self.replaced += counts.replaced
         self.unchanged += counts.unchanged
         self.superseded += counts.superseded
+        self.of_same_name += counts.of_same_name
         self.rejected += counts.rejected
         self.unavailable += counts.unavailable
         self.masked_px += counts.masked_px
 
     @property
     def rejected_by_rule(self) -> dict[str, int]:
-        """Number of rejections of each rule."""
-        return dict(Counter(rejected.rule for rejected in self.rejected))
+        """Number of rejections of each rule, those of earlier runs that still stand included."""
+        return dict(Counter(rejected.rule for rejected in self.rejected + self.standing))
 
     @property
     def complete(self) -> bool:
-        """Whether every new file could be read and used."""
-        return not self.rejected and not self.unavailable
+        """Whether everything in the files that were found is in the archive."""
+        return not (self.rejected or self.standing or self.unavailable)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -113,10 +121,16 @@ class IngestReport:
             f"{self.unchanged} files unchanged",
         ]
         if self.superseded:
-            counts.append(f"{self.superseded} scans superseded by a file of a later name")
-        rules = ", ".join(f"{rule}: {n}" for rule, n in self.rejected_by_rule.items())
-        counts.append(f"{len(self.rejected)} rejected" + (f" ({rules})" if rules else ""))
+            counts.append(f"{self.superseded} scans superseded by another file of the same time")
+        counts.append(self._rejected_text())
         if self.unavailable:
             counts.append(f"{len(self.unavailable)} could not be fetched")
         counts += [f"{n} pixels hidden by {rule}" for rule, n in self.masked_px.items()]
         return f"{', '.join(counts)} in {self.seconds:.1f} s"
+
+    def _rejected_text(self) -> str:
+        text = f"{len(self.rejected) + len(self.standing)} rejected"
+        if self.rejected_by_rule:
+            text += f" ({', '.join(f'{rule}: {n}' for rule, n in self.rejected_by_rule.items())}"
+            text += f"; {len(self.standing)} of them by earlier runs)" if self.standing else ")"
+        return text

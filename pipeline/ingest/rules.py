@@ -6,7 +6,6 @@ Owns what does not change within a batch. What follows from it is `squall.pipeli
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import pandas as pd
 
@@ -15,11 +14,6 @@ from squall.datasets.grid import Grid
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.pipeline.ingest.file_marks import mark_of_unused_file, partial_version
 from squall.pipeline.ingest.reading import FilePart
-
-
-def precedence(address: str) -> tuple[str, str]:
-    """Sort key of files: of two files with a scan of the same time, the greater one counts."""
-    return PurePosixPath(address).name, address
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class Rules:
 
     def is_complete(self, file_part: FilePart) -> bool:
         """Whether this part ends its file, and none of the file's scans were ignored."""
-        return file_part.remaining is None and file_part.address not in self.cut_files
+        return file_part.remaining is None and file_part.identity not in self.cut_files
 
     def version(self, file_part: FilePart) -> str:
         """Version of the file for its mark."""
@@ -66,5 +60,5 @@ class Rules:
     ) -> Rejection:
         """Log entry of a scan, or of a whole file if ``time`` is None."""
         digest = file_part.report.digest if file_part.report else ""
-        mark = mark_of_unused_file(file_part.address, self.version(file_part), self.network)
-        return Rejection(file_part.address, digest, reason, time, rule, mark, checksum)
+        mark = mark_of_unused_file(file_part.identity, self.version(file_part), self.network)
+        return Rejection(file_part.identity, digest, reason, time, rule, mark, checksum)

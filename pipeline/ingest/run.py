@@ -14,12 +14,14 @@ import time
 from dask.system import CPU_COUNT
 from tqdm import tqdm
 
-from squall.datasets.addresses import is_remote
+from squall.datasets.addresses import canonical_address, is_remote
 from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.records import REDUNDANT
 from squall.datasets.archive.repository import crash_mark, write_lock
 from squall.datasets.archive.writer import ArchiveWriter
 from squall.datasets.errors import BusyError, ConfigError
 from squall.datasets.grid import Grid
+from squall.datasets.public_text import public_address
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.pipeline.ingest.batches import BatchQueue, parts_of
 from squall.pipeline.ingest.commit import Committer
@@ -27,7 +29,7 @@ from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.ingest.execution import Execution, started_execution
 from squall.pipeline.ingest.grids import grid_for_regridding
 from squall.pipeline.ingest.new_files import Listing, list_files, newest_time
-from squall.pipeline.ingest.report import IngestReport
+from squall.pipeline.ingest.report import IngestReport, ReportedRejection
 from squall.pipeline.progress import shows_bars
 
 log = logging.getLogger("squall.ingest")
@@ -87,7 +89,7 @@ def _run_pass(config: IngestConfig, report: IngestReport) -> None:
     if archive:
         _check_same_network(archive, config)
     listing = list_files(config, archive)
-    report.found, report.new_files = listing.found, len(listing.new)
+    report.found, report.new_files = len(listing.files), len(listing.new)
     report.unchanged = listing.known
     if config.dry_run:
         _log_new_files(listing)
@@ -95,7 +97,7 @@ def _run_pass(config: IngestConfig, report: IngestReport) -> None:
         committer = Committer(config, writer, _grid(archive, listing, network), report)
         queue = BatchQueue(listing.new, network, archive)
         _read_and_commit(config, queue, committer)
-    _report_archive(writer, report)
+    _report_archive(writer, listing, report)
 
 
 def _grid(archive: Archive | None, listing: Listing, network: RadarNetworkConfig) -> Grid | None:
@@ -146,25 +148,40 @@ def _read_batches(execution: Execution, queue: BatchQueue, committer: Committer,
 
 def _log_new_files(listing: Listing) -> None:
     for request in listing.new[:FILES_SHOWN]:
-        log.info("new: %s", request.file.address)
+        log.info("new: %s", request.file.identity)
     if len(listing.new) > FILES_SHOWN:
         log.info("… and %d more", len(listing.new) - FILES_SHOWN)
 
 
-def _report_archive(writer: ArchiveWriter, report: IngestReport) -> None:
+def _report_archive(writer: ArchiveWriter, listing: Listing, report: IngestReport) -> None:
     archive = writer.archive()
-    if archive is not None:
-        report.snapshot = archive.snapshot
-        report.newest = newest_time(archive)
+    if archive is None:
+        return
+    report.snapshot = archive.snapshot
+    report.newest = newest_time(archive)
+    of_this_run = {(rejected.file, rejected.time) for rejected in report.rejected}
+    logged = [
+        (entry, ReportedRejection.of(entry))
+        for entry in archive.rejections
+        if entry.rule not in REDUNDANT
+    ]
+    report.standing = [
+        rejected
+        for entry, rejected in logged
+        if canonical_address(entry.file) in listing.files
+        and (rejected.file, rejected.time) not in of_this_run
+    ]
 
 
 def _attributes(network: RadarNetworkConfig) -> dict[str, str]:
     """Attributes of the archive; the configuration that it was made with is stored in it."""
+    patterns = tuple(public_address(pattern) for pattern in network.source)
+    public = network.model_copy(update={"source": patterns})
     return {
         **network.attributes,
         "name": network.name,
         "title": network.title or network.name,
-        "configuration": network.model_dump_json(exclude={"source_options"}),
+        "configuration": public.model_dump_json(exclude={"source_options"}),
     }
 
 

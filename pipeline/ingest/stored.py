@@ -75,7 +75,7 @@ class StoredScans:
         """
         if self.archive is None:
             return False
-        mark = mark_of_used_file(file.address, file.version)
+        mark = mark_of_used_file(file.identity, file.version)
         if mark not in set(self.archive.marks(first).tolist()):
             return False
-        return all(entry.file != file.address for entry in self.archive.rejections)
+        return all(entry.file != file.identity for entry in self.archive.rejections)

@@ -59,7 +59,8 @@ class ArchiveStatus:
 
     Parameters
     ----------
-    rejections : files and scans that cannot be used.
+    missing : time steps without a good scan, those with a rejected scan included.
+    rejected, rejections : files and scans that cannot be used; some of them have no time step.
     redundant : number of files that are not needed, because another file has their scans; by rule.
     snapshots : None if there are more than `COUNTED_SNAPSHOTS`.
     """
@@ -117,7 +118,7 @@ class ArchiveStatus:
 
     def __str__(self) -> str:
         period = f"{self.first} to {self.last} UTC" if self.first else "no scan yet"
-        expected = self.present + self.missing + self.rejected
+        expected = self.present + self.missing
         share = f", {_percent(self.present, expected)} of {expected}" if expected else ""
         snapshots = f"more than {COUNTED_SNAPSHOTS}" if self.snapshots is None else self.snapshots
         tags = ", ".join(self.tags) or "none"
@@ -128,8 +129,7 @@ class ArchiveStatus:
             f"  step       {self.step_minutes:g} min",
             f"  grid       {self.height} × {self.width} pixels of "
             f"{self.pixel_size_m / 1000:.3g} km, {self.projection}",
-            f"  scans      {self.present} present, {self.missing} missing, "
-            f"{self.rejected} rejected{share}",
+            f"  scans      {self.present} present, {self.missing} missing{share}",
             f"  size       {_size(self.size_bytes)} on disk, "
             f"{_size(self.size_uncompressed_bytes)} uncompressed",
             f"  snapshots  {snapshots}, tags: {tags}",
@@ -167,7 +167,7 @@ class ArchiveStatus:
         lines = [f"{r.file}: {r.reason}" for r in self.rejections[:SHOWN_FILES]]
         if len(self.rejections) > SHOWN_FILES:
             lines.append(f"… and {len(self.rejections) - SHOWN_FILES} more (--json lists all)")
-        return [_counts(self.rejected_by_rule), *lines]
+        return [f"{self.rejected}: {_counts(self.rejected_by_rule)}", *lines]
 
 
 def status(address: Path | str) -> ArchiveStatus:
@@ -204,8 +204,8 @@ def status(address: Path | str) -> ArchiveStatus:
         pixel_size_m=archive.grid.pixel_size_m,
         projection=archive.grid.projection_name,
         present=good.size,
-        missing=int((flags == MISSING).sum()),
-        rejected=int((flags == REJECTED).sum()),
+        missing=int((flags != OK).sum()),
+        rejected=len(errors),
         size_bytes=archive.bytes_on_disk(),
         size_uncompressed_bytes=good.size * height * width,
         gaps=gaps_of(flags, start, archive.step),

@@ -10,8 +10,11 @@ from squall.datasets.addresses import (
     Address,
     archive_address,
     base_name,
+    canonical_address,
     is_remote,
+    is_spelling_of,
     local_path,
+    precedence,
     protocol_of,
     refuse_credentials,
     split_chain,
@@ -154,3 +157,54 @@ def test_what_to_check_when_an_address_cannot_be_reached() -> None:
     remote = str(unreachable("s3://b/a", error))
     assert remote.startswith("s3://b/a: cannot be reached (no route); check the bucket")
     assert "(TimeoutError())" in str(unreachable("s3://b/a", TimeoutError()))
+
+
+@pytest.mark.parametrize(
+    ("address", "canonical"),
+    [
+        ("S3A://bucket/a.nc", "s3://bucket/a.nc"),
+        ("gcs://bucket/a.nc", "gs://bucket/a.nc"),
+        ("HTTPS://Host:443//day/./x/../a%20b%7E.nc", "https://host/day/a%20b~.nc"),
+        ("https://host/a.nc?v=2&sig=secret&f=1", "https://host/a.nc?f=1&v=2"),
+        ("http://host:8080/a%2Fb.nc", "http://host:8080/a%2Fb.nc"),
+        ("s3://bucket/a//b.nc", "s3://bucket/a//b.nc"),
+        ("~/radar/", "/home/ada/radar"),
+        ("file:///radar//./a.nc", "/radar/a.nc"),
+        ("zip:///a.nc::file:///radar/../day.zip", "zip://a.nc::/day.zip"),
+        ("tar://a.nc::zip://d.tar::s3a://b/m.zip", "tar://a.nc::zip://d.tar::s3://b/m.zip"),
+    ],
+)
+def test_one_canonical_address_of_a_file(address: str, canonical: str) -> None:
+    assert canonical_address(address) == canonical
+    assert canonical_address(canonical) == canonical
+
+
+def test_the_name_decides_before_the_folder_and_the_spelling_never() -> None:
+    assert precedence("/a/2.nc") > precedence("/b/1.nc")
+    assert precedence("s3://a/2.nc") > precedence("/b/1.nc")
+    assert precedence("zip://x/2.nc::/b/1.zip") > precedence("/b/1.nc")
+    assert precedence("zip://x/2.nc::/b/1.zip") < precedence("zip://a/3.nc::/b/0.zip")
+    assert precedence("file:///b/1.nc") == precedence("/b/./1.nc")
+
+
+@pytest.mark.parametrize(
+    ("stored", "is_spelling"),
+    [
+        ("radar/a.nc", True),
+        ("../radar/a.nc", True),
+        ("a.nc", True),
+        ("/data/./radar/a.nc", True),
+        ("dar/a.nc", False),
+        ("/radar/a.nc", False),
+        ("zip://a.nc::/data/radar/a.nc", False),
+        ("s3://data/radar/a.nc", False),
+    ],
+)
+def test_an_address_of_an_earlier_release(stored: str, is_spelling: bool) -> None:
+    assert is_spelling_of(stored, "/data/radar/a.nc") == is_spelling
+
+
+def test_a_member_and_a_signed_address_of_an_earlier_release() -> None:
+    assert is_spelling_of("zip://a.nc::day.zip", "zip://a.nc::/data/day.zip")
+    assert not is_spelling_of("zip://b.nc::day.zip", "zip://a.nc::/data/day.zip")
+    assert is_spelling_of("https://host/a.nc?sig=secret", "https://host/a.nc")

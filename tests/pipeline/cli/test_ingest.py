@@ -14,7 +14,7 @@ import yaml
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.repository import write_lock
 from squall.pipeline.cli.main import main
-from tests.pipeline.tiny_radar import FIRST, STEP, VALUES, path_of, write_scans
+from tests.pipeline.tiny_radar import FIRST, STEP, VALUES, path_of, rain, write_file, write_scans
 
 ROOT = Path(__file__).parents[3]
 
@@ -88,12 +88,17 @@ def test_the_report_names_what_was_rejected(project_folder):
     assert report["outcome"] == "incomplete"
     assert report["rejected_by_rule"] == {"unreadable": 1}
     (rejected,) = report["rejected"]
-    assert rejected["file"] == "radar/rain_20240601T0010.nc"
+    assert rejected["file"] == str(project_folder / "radar" / "rain_20240601T0010.nc")
     assert rejected["time"] == "2024-06-01T00:10:00"
     assert "cannot be read as netCDF" in rejected["reason"]
-    # the second run knows the file and does not report it again
-    assert squall("--report", "report.json") == 0
-    assert reported()["outcome"] == "complete"
+    # the second run does not read the file again, but its scan is still missing
+    assert squall("--report", "report.json") == 1
+    second = reported()
+    assert (second["outcome"], second["new_files"], second["rejected"]) == ("incomplete", 0, [])
+    assert (second["standing"], second["rejected_by_rule"]) == ([rejected], {"unreadable": 1})
+    (project_folder / "radar" / "rain_20240601T0010.nc").unlink()
+    write_file(path_of(project_folder / "radar", FIRST + 2 * STEP), rain(1), FIRST + 2 * STEP)
+    assert squall() == 0
 
 
 def test_the_report_of_a_failed_run(project_folder):
@@ -148,7 +153,7 @@ def test_a_dry_run_lists_new_files_and_writes_nothing(project_folder, capsys, ca
     caplog.set_level(logging.INFO, "squall")
     assert squall("--dry-run") == 0
     assert "8 files found, 8 to read (dry run, nothing was read)" in capsys.readouterr().out
-    assert "new: radar/rain_20240601T0035.nc" in caplog.text
+    assert f"new: {project_folder}/radar/rain_20240601T0035.nc" in caplog.text
     assert {path.name for path in project_folder.iterdir()} == {"radar", "tiny.yaml"}
     squall()
     assert squall("--dry-run", "--report", "report.json") == 0
@@ -173,7 +178,7 @@ def test_json_logs_are_one_object_per_line(project_folder, workers, files):
     assert all({"level", "logger", "message", "timestamp"} <= line.keys() for line in lines)
     if files == "radar/*.nc":
         (warning,) = [line for line in lines if line["level"] == "WARNING"]
-        assert warning["file"] == "radar/rain_20240601T0010.nc"
+        assert warning["file"] == str(project_folder / "radar" / "rain_20240601T0010.nc")
         assert (warning["rule"], warning["time"]) == ("unreadable", "2024-06-01T00:10:00")
     else:
         assert lines[-1]["exit_code"] == 1

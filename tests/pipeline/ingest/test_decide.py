@@ -34,45 +34,45 @@ def stored_scan(source, seed, time=FIRST):
 
 
 def test_of_two_new_files_the_later_name_counts():
-    parts = [part_of("b.nc", 2), part_of("a.nc", 1)]
+    parts = [part_of("/r/b.nc", 2), part_of("/r/a.nc", 1)]
     for order in (parts, parts[::-1]):
         decision = decide(order, StoredScans(), RULES)
-        assert [scan.source for scan in decision.scans] == ["b.nc"]
+        assert [scan.source for scan in decision.scans] == ["/r/b.nc"]
         assert [(entry.file, entry.rule) for entry in decision.log_entries] == [
-            ("a.nc", "superseded")
+            ("/r/a.nc", "superseded")
         ]
         assert (decision.counts.ingested, decision.counts.superseded) == (1, 1)
 
 
 def test_a_stored_scan_of_a_later_name_is_kept():
-    decision = decide([part_of("a.nc", 1)], stored_scan("b.nc", 2), RULES)
+    decision = decide([part_of("/r/a.nc", 1)], stored_scan("/r/b.nc", 2), RULES)
     assert decision.scans == []
     assert [entry.reason for entry in decision.redundant] == [
-        "another file of the same time counts: b.nc"
+        "another file of the same time counts: /r/b.nc"
     ]
     assert (decision.counts.superseded, decision.counts.unchanged) == (1, 0)
 
 
 def test_a_reissued_file_replaces_its_scan():
-    decision = decide([part_of("a.nc", 1)], stored_scan("a.nc", 2), RULES)
+    decision = decide([part_of("/r/a.nc", 1)], stored_scan("/r/a.nc", 2), RULES)
     assert [scan.digest for scan in decision.scans] == [digest_of([1])]
     assert (decision.counts.ingested, decision.counts.replaced) == (0, 1)
 
 
 def test_the_same_content_under_a_later_name_changes_the_source_only():
-    decision = decide([part_of("b.nc", 1)], stored_scan("a.nc", 1), RULES)
-    assert [scan.source for scan in decision.scans] == ["b.nc"]
+    decision = decide([part_of("/r/b.nc", 1)], stored_scan("/r/a.nc", 1), RULES)
+    assert [scan.source for scan in decision.scans] == ["/r/b.nc"]
     assert (decision.counts.ingested, decision.counts.replaced) == (0, 0)
-    decision = decide([part_of("a.nc", 1)], stored_scan("b.nc", 1), RULES)
+    decision = decide([part_of("/r/a.nc", 1)], stored_scan("/r/b.nc", 1), RULES)
     assert decision.scans == []
     assert [(entry.rule, entry.reason) for entry in decision.redundant] == [
-        ("duplicate", "the same as b.nc")
+        ("duplicate", "the same as /r/b.nc")
     ]
     assert decision.counts.unchanged == 1
 
 
 def test_all_repetitions_of_a_scan_are_rejected():
-    decision = decide([part_of("day.nc", 1, 1, 1, 2)], StoredScans(), RULES)
+    decision = decide([part_of("/r/day.nc", 1, 1, 1, 2)], StoredScans(), RULES)
     assert [scan.time for scan in decision.scans] == [FIRST, FIRST + 3 * STEP]
     assert [(entry.time, entry.rule) for entry in decision.rejections] == [
         (FIRST + STEP, "identical scans"),
@@ -81,28 +81,28 @@ def test_all_repetitions_of_a_scan_are_rejected():
 
 
 def test_a_late_scan_is_compared_with_the_stored_one_after_it():
-    after = stored_scan("b.nc", 1, FIRST + STEP)
-    decision = decide([part_of("a.nc", 1)], after, RULES)
+    after = stored_scan("/r/b.nc", 1, FIRST + STEP)
+    decision = decide([part_of("/r/a.nc", 1)], after, RULES)
     assert decision.scans == []
     (entry,) = decision.rejections
     assert entry.reason == "equals the scan of 2024-06-01 00:05 in every pixel"
 
 
 def test_a_file_with_scans_outside_the_period_is_marked_as_partly_read():
-    file_part = part_of("day.nc", 1, 2)
+    file_part = part_of("/r/day.nc", 1, 2)
     decision = decide([file_part], StoredScans(), Rules(CONFIG, until=FIRST))
-    assert decision.cut_files == {"day.nc"}
+    assert decision.cut_files == {"/r/day.nc"}
     (scan,) = decision.scans
-    assert scan.file_mark == mark_of_used_file("day.nc", partial_version("1"))
+    assert scan.file_mark == mark_of_used_file("/r/day.nc", partial_version("1"))
 
 
 def test_an_unavailable_file_is_counted_and_not_logged():
-    file_part = FilePart(ReadRequest(SourceFile("a.nc", "1", 100)), None, "no answer")
+    file_part = FilePart(ReadRequest(SourceFile("/r/a.nc", "1", 100)), None, "no answer")
     decision = decide([file_part], StoredScans(), RULES)
-    assert decision.counts.unavailable == [("a.nc", "no answer")]
+    assert decision.counts.unavailable == [("/r/a.nc", "no answer")]
     assert (decision.scans, decision.log_entries) == ([], [])
 
 
 def test_records_are_looked_up_at_the_scans_and_their_neighbours():
-    times = times_to_look_up([part_of("a.nc", 1)], CONFIG)
+    times = times_to_look_up([part_of("/r/a.nc", 1)], CONFIG)
     assert times == {FIRST - STEP, FIRST, FIRST + STEP}

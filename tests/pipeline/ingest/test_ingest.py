@@ -124,8 +124,14 @@ def test_a_broken_file_is_rejected_and_the_others_are_ingested(kind, files, run,
     assert (logged.file, logged.reason) == (rejected.file, rejected.reason)
     again = run()
     assert (again.new_files, again.unchanged, again.rejected) == (0, 8, [])
+    assert (again.standing, again.complete) == ([rejected], False)
     assert again.snapshot == report.snapshot
-    assert again.complete
+    summary = status(tmp_path / "a.icechunk")
+    assert (summary.rejected, summary.rejected_by_rule) == (1, {rejected.rule: 1})
+    assert f"rejected   1: 1 {rejected.rule}" in str(summary)
+    assert f"1 rejected ({rejected.rule}: 1; 1 of them by earlier runs)" in str(again)
+    scan(files, 15).unlink()
+    assert run().complete  # a file that is gone is no longer asked for
 
 
 def test_a_first_file_on_another_grid_does_not_decide_the_grid(files, run):

@@ -78,7 +78,7 @@ def test_a_rejected_file_is_read_again_when_the_configuration_changes(radar, arc
     assert first.rejected_by_rule == {"observed share": 1}
     assert "50.0% of the pixels are observed, at least 60.0%" in first.rejected[0].reason
     reads.clear()
-    assert run(archive, radar / "*.nc", config=strict).complete
+    assert run(archive, radar / "*.nc", config=strict).standing == first.rejected
     assert reads == []
     lenient = config_with(quality={"least_observed_share": 0.4})
     report = run(archive, radar / "*.nc", config=lenient)
@@ -104,7 +104,7 @@ def test_a_changed_title_or_source_does_not_read_files_again(radar, archive, rea
     run(archive, radar / "*.nc")
     reads.clear()
     renamed = config_with(title="Tiny radar", attributes={"license": "CC0-1.0"}, lookback="5D")
-    assert run(archive, radar / "*.nc", config=renamed).complete
+    assert run(archive, radar / "*.nc", config=renamed).new_files == 0
     assert reads == []
 
 

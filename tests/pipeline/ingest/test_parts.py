@@ -165,4 +165,4 @@ def test_many_files_beside_a_large_one_are_all_read(day, archive, tmp_path):
     assert (Archive.open(archive).status == OK).sum() == 40
     run(archive, day.parent / "*.nc", config=config)  # reads the replaced file again
     settled = run(archive, day.parent / "*.nc", config=config)
-    assert (settled.unchanged, settled.new_files, settled.complete) == (41, 0, True)
+    assert (settled.unchanged, settled.new_files, len(settled.standing)) == (41, 0, 2)

@@ -78,7 +78,7 @@ def test_a_wrong_year_in_a_file_name_does_not_extend_the_archive(radar, archive)
     opened = Archive.open(archive)
     assert opened.status.tolist() == [OK] * 3
     assert [r.time for r in opened.rejections] == [pd.Timestamp("1980-06-01")]
-    assert run(archive, radar / "*.nc").complete
+    assert run(archive, radar / "*.nc").standing == report.rejected
 
 
 def test_a_rejected_scan_near_other_scans_gets_a_time_slot(radar, archive):

@@ -51,7 +51,7 @@ def output_of(capsys, caplog):
 
 def test_counts_gaps_and_days(archive):
     summary = status(archive)
-    assert (summary.present, summary.missing, summary.rejected) == (15, 3, 2)
+    assert (summary.present, summary.missing, summary.rejected) == (15, 5, 3)
     assert (summary.first, summary.last) == ("2024-06-01 23:30", "2024-06-02 01:05")
     assert [vars(gap) for gap in summary.gaps] == [
         {"first": "2024-06-02 00:20", "last": "2024-06-02 00:30", "scans": 3},
@@ -83,11 +83,11 @@ def test_the_text_has_the_same_numbers(archive):
     tag(archive, "run-7")
     text = str(status(archive))
     for line in (
-        "scans      15 present, 3 missing, 2 rejected, 75 % of 20",
+        "scans      15 present, 5 missing, 75 % of 20",
         "snapshots  3, tags: run-7",
         "gaps       2024-06-02 00:20 to 2024-06-02 00:30  3 scans",
         "worst days 2024-06-01  66.6 % of 6\n             2024-06-02  78.5 % of 14",
-        "rejected   2 unreadable, 1 range\n             b11.nc: is cut off",
+        "rejected   3: 2 unreadable, 1 range\n             b11.nc: is cut off",
         "not needed 1 duplicate",
     ):
         assert line in text
@@ -115,7 +115,7 @@ def test_an_archive_with_rejected_scans_alone(tmp_path, grid):
     ArchiveWriter(tmp_path / "a", STEP, {"name": "rain"}).commit(grid, [], broken, "one")
     summary = status(tmp_path / "a")
     # the time axis begins with a good scan: times of unusable files may be wrong
-    assert (summary.first, summary.present, summary.rejected) == (None, 0, 0)
+    assert (summary.first, summary.present, summary.rejected) == (None, 0, 2)
     assert "no scan yet" in str(summary)
     assert len(summary.rejections) == 2
     assert main(["status", str(tmp_path / "a"), "--plot", str(tmp_path / "a.png")]) == 0
@@ -129,7 +129,7 @@ def test_an_archive_without_any_time(tmp_path, grid):
     summary = status(tmp_path / "a")
     assert (summary.present, summary.missing, summary.gaps) == (0, 0, [])
     assert json.loads(json.dumps(summary.as_dict()))["days"] == []
-    assert "0 rejected\n" in str(summary)
+    assert "rejected   1: 1 unreadable" in str(summary)
     assert main(["status", str(tmp_path / "a"), "--plot", str(tmp_path / "a.png")]) == 0
 
 
