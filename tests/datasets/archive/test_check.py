@@ -14,6 +14,7 @@ from zarr.core.sync import sync
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.check import check
 from squall.datasets.archive.check_records import problem_of
+from squall.datasets.archive.check_report import Damage
 from squall.datasets.archive.records import MISSING, OK, EmptyArchiveError, Rejection
 from squall.datasets.archive.repair import repair
 from squall.datasets.archive.repository import BRANCH, open_repository, storage_of, write_lock
@@ -247,6 +248,20 @@ def test_a_store_that_does_not_answer_is_not_damage(address, text):
     assert "not found" in problem_of(icechunk.IcechunkError(gone), address)
     assert "context" not in problem_of(icechunk.IcechunkError(gone), address)
     assert problem_of(RuntimeError("error during blosc decompression: -1"), address)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "period"),
+    [
+        (None, None, ""),
+        ("2024-06-01T10:00", "2024-06-01T10:00", " (2024-06-01 10:00 UTC)"),
+        ("2024-06-01T10:00", "2024-06-02T00:05", " (2024-06-01 10:00 to 2024-06-02 00:05 UTC)"),
+    ],
+)
+def test_damage_names_its_chunk_and_its_period(first, last, period):
+    first, last = (time and pd.Timestamp(time) for time in (first, last))
+    damage = Damage("codes", (3, 0), "missing", first, last)
+    assert str(damage) == f"codes chunk 3/0{period}: missing"
 
 
 def test_a_long_list_is_shortened_in_text_but_not_in_json(archive):
