@@ -33,8 +33,11 @@ FLOW_SCANS = 4  # motion is measured from this many of the newest scans
 
 
 @torch.library.custom_op("squall::coarse_motion", mutates_args=())
-def coarse_motion(rain_BT1HW: Tensor) -> Tensor:
+def coarse_motion(rain_rate_BT1HW: Tensor) -> Tensor:
     """How far rain moves in one step, as means over cells of `COARSE` × `COARSE` pixels.
+
+    This is the only function that computes motion. It takes rain rate, and it alone decides on
+    which scale the optical flow sees it.
 
     Dense inverse search optical flow (Kroeger et al. 2016, arXiv:1603.03590) is computed between
     consecutive scans of logarithmic rain rate. The flows of all pairs are averaged under a
@@ -46,26 +49,27 @@ def coarse_motion(rain_BT1HW: Tensor) -> Tensor:
 
     Parameters
     ----------
-    rain_BT1HW : normalised dB, 0 where dry or not observed.
+    rain_rate_BT1HW : mm/h, NaN = not observed, which counts as dry.
 
     Returns
     -------
     (B, 2, h, w) pixels per step, float32, on the rain's device, without gradient. The last row
     and column of cells may reach over the domain's edge.
     """
-    levels = rain_BT1HW[:, -FLOW_SCANS:, 0].detach().float().clamp(0, 1) * 255
-    images = levels.round().to(torch.uint8).cpu().numpy()
+    newest = rain_rate_BT1HW[:, -FLOW_SCANS:, 0].detach().float()
+    normalised, _ = RainScaling().normalise(newest)
+    images = (normalised * 255).round().to(torch.uint8).cpu().numpy()
     # threads, since OpenCV and NumPy release Python's lock
     with ThreadPoolExecutor(min(len(images), cpu_count() or 1)) as threads:
         fields = np.stack(list(threads.map(_flow, images)))
-    return torch.from_numpy(fields).to(rain_BT1HW.device)
+    return torch.from_numpy(fields).to(rain_rate_BT1HW.device)
 
 
 @coarse_motion.register_fake
-def _(rain_BT1HW: Tensor) -> Tensor:
-    batch, _, _, height, width = rain_BT1HW.shape
+def _(rain_rate_BT1HW: Tensor) -> Tensor:
+    batch, _, _, height, width = rain_rate_BT1HW.shape
     shape = (batch, 2, -(-height // COARSE), -(-width // COARSE))
-    return rain_BT1HW.new_empty(shape, dtype=torch.float32)
+    return rain_rate_BT1HW.new_empty(shape, dtype=torch.float32)
 
 
 def _flow(images_THW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -205,7 +209,7 @@ def extrapolate(context: Tensor, lead_times: int) -> Tensor:
     known = pad_to(observed[:, -1], COARSE)
     last = pad_to(rain[:, -1], COARSE)
     leads = []
-    for displacement in trajectories(coarse_motion(rain), lead_times):
+    for displacement in trajectories(coarse_motion(context), lead_times):
         moved, is_known = transport(last, known, displacement)
         leads.append(torch.where(is_known, moved, -torch.inf)[..., :height, :width])
     return RainScaling().denormalise(torch.stack(leads, dim=1))

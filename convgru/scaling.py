@@ -41,13 +41,17 @@ class RainScaling:
         decibels = torch.log(rate.clamp(self.floor_mm_h, self.ceiling_mm_h) / self.floor_mm_h)
         return decibels / self._log_span, observed.to(rain_rate_mm_h.dtype)
 
+    def inverse(self, normalised: Tensor) -> Tensor:
+        """Rain rate in mm/h, exactly that before `normalise`; `floor_mm_h` where it was lower."""
+        return self.floor_mm_h * torch.exp(normalised.clamp(max=1.0).float() * self._log_span)
+
     def denormalise(self, normalised: Tensor) -> Tensor:
-        """Rain rate in mm/h of normalised decibels of any shape.
+        """Rain rate in mm/h of a forecast in normalised decibels, of any shape.
 
         Values less than `DRY_DB` above the floor give exactly 0. -inf means no forecast and gives
         NaN. NaN stays NaN: a network that fails must not forecast dry weather.
         """
-        rate = self.floor_mm_h * torch.exp(normalised.clamp(max=1.0).float() * self._log_span)
+        rate = self.inverse(normalised)
         dry = normalised * self.span_db < DRY_DB
         rate = torch.where(dry, torch.zeros_like(rate), rate)
         return torch.where(torch.isneginf(normalised), torch.full_like(rate, torch.nan), rate)

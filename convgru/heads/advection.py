@@ -17,6 +17,7 @@ from squall.convgru.heads.cascade import BANDS, TINY_POWER, band_processes
 from squall.convgru.heads.interface import Frame, Head
 from squall.convgru.heads.matching import probability_matched, sorted_values
 from squall.convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport
+from squall.convgru.scaling import RainScaling
 
 CORRECTION_PX = 4.0  # displacement for an output of 1, over all steps up to a lead time together
 
@@ -31,7 +32,7 @@ def lagrangian_frame(rain_BT1HW: Tensor, observed_BT1HW: Tensor, multiple: int =
     multiple : rows and columns are filled up to a multiple of this with pixels that are not
         observed; itself a multiple of `COARSE`.
     """
-    motion = coarse_motion(rain_BT1HW)
+    motion = coarse_motion(RainScaling().inverse(rain_BT1HW))
     rain_BT1HW, observed_BT1HW = (pad_to(x, multiple) for x in (rain_BT1HW, observed_BT1HW))
     more_columns, more_rows = (
         rain_BT1HW.shape[dim] // COARSE - motion.shape[dim] for dim in (-1, -2)

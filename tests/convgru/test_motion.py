@@ -20,8 +20,7 @@ from tests.convgru.moving_rain import moving_texture, texture
 def motion_field(context: torch.Tensor) -> torch.Tensor:
     """(B, 2, H, W) pixels per step at each pixel of a context in mm/h."""
     height, width = context.shape[-2:]
-    rain, _ = RainScaling().normalise(context)
-    return upsampled(coarse_motion(rain))[..., :height, :width]
+    return upsampled(coarse_motion(context))[..., :height, :width]
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 0), (3, -2), (-6, 5), (0, 9)])
@@ -141,3 +140,9 @@ def test_trajectories_follow_a_rotation():
     inner = slice(4, -4)
     assert torch.allclose((x - path[0])[inner, inner], start_x[inner, inner], atol=0.3)
     assert torch.allclose((y - path[1])[inner, inner], start_y[inner, inner], atol=0.3)
+
+
+def test_rain_above_one_millimetre_everywhere_has_a_motion():
+    motion = motion_field(1.5 + moving_texture(0, 6, 4))
+    inner = motion[0, :, 32:-32, 32:-32].mean(dim=(1, 2))
+    assert inner.tolist() == pytest.approx([6, 0], abs=0.5)

@@ -76,3 +76,9 @@ def test_the_mask_has_the_type_of_the_rain(dtype: torch.dtype) -> None:
 
 def test_half_precision_becomes_float32() -> None:
     assert SCALING.denormalise(torch.tensor([0.5], dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_the_inverse_keeps_what_a_forecast_drops() -> None:
+    rates = torch.tensor([0.0, 0.08, 0.09, 0.1, 7.0, 205.0])
+    expected = torch.tensor([0.08, 0.08, 0.09, 0.1, 7.0, 205.0])
+    torch.testing.assert_close(SCALING.inverse(SCALING.normalise(rates)[0]), expected)
