@@ -141,6 +141,8 @@ def _explain(model: type[BaseModel], detail: Any, flags: Mapping[str, str]) -> s
     if detail["type"] == "missing":
         return f"{name} is missing" if key in flags else f"'{key}' is missing"
     value = detail.get("input")
+    if detail["type"] in ("tuple_type", "list_type"):
+        message = "should be a list" + (f", like [{value}]" if value is not None else "")
     value_text = f" (found {value!r})"
     if isinstance(value, dict) or not name or repr(value) in message:
         value_text = ""

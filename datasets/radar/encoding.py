@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from squall.datasets.coding import RAIN_CODE
+from squall.datasets.errors import DataError
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.plausibility import check_share, check_unit, impossible
 from squall.datasets.radar.product import Packing
@@ -22,12 +23,14 @@ from squall.datasets.radar.quality import (
     CLUTTER_MASK,
     IMPOSSIBLE_VALUE,
     PHYSICAL_RANGE,
+    VALID_RANGE,
     QualityConfig,
     check_physical_range,
     clutter_at,
     mask_clutter,
 )
 from squall.datasets.radar.units import ZRRelation, unchecked_rain_rate
+from squall.datasets.radar.valid_range import Doubt, invalid_numbers
 
 NETCDF_FILL = float(np.float32(9.969209968386869e36))  # what netCDF returns for unwritten floats
 
@@ -52,13 +55,15 @@ class _CodeTable:
     Parameters
     ----------
     codes : (n,) indexed by the number's bits, read as an unsigned integer.
-    is_suspect : (n,) indexed by the bits; impossible, or above ``highest_mm_h``.
+    is_suspect : (n,) indexed by the bits; impossible, above ``highest_mm_h``, or in doubt.
+    is_invalid : (n,) indexed by the bits; outside the file's valid range; None without a range.
     suspects_below : (n + 1,) count of suspect numbers among the first ones, in ascending order.
     """
 
     codes: npt.NDArray[np.uint8]
     is_suspect: npt.NDArray[np.bool_]
     suspects_below: npt.NDArray[np.int64]
+    is_invalid: npt.NDArray[np.bool_] | None
 
 
 def encode_scan(
@@ -83,8 +88,8 @@ def encode_scan(
     Raises
     ------
     DataError
-        If the unit is unknown, or too many of the pixels that the clutter mask leaves are
-        impossible or above the physical range.
+        If the unit is unknown, the file's valid range is in doubt, or too many of the pixels that
+        the clutter mask leaves are impossible or above the physical range.
     """
     meaning = _Meaning(
         packing,
@@ -97,12 +102,18 @@ def encode_scan(
     )
     stored = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
     if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2 and stored.size:
-        codes = _look_up(stored, _table(meaning, stored.dtype.str))
+        codes, invalid_px = _look_up(stored, _table(meaning, stored.dtype.str))
         if codes is not None:
             codes = to_archive(codes)
-            return codes, +Counter({CLUTTER_MASK: mask_clutter(codes, config.quality)})
-    rate, values = (to_archive(field) for field in _rates(stored, meaning))
+            clutter_px = mask_clutter(codes, config.quality)
+            return codes, +Counter({VALID_RANGE: invalid_px, CLUTTER_MASK: clutter_px})
+    rates = _rates(stored, meaning)
+    if rates.doubt is not None:
+        raise DataError(rates.doubt.reason)
+    rate, values = to_archive(rates.rate), to_archive(rates.values)
     masked_px = _mask(rate, values, meaning.units, config.quality)
+    if rates.is_invalid is not None:
+        masked_px += Counter({VALID_RANGE: int(rates.is_invalid.sum())})
     return RAIN_CODE.encode(np.maximum(rate, 0.0).astype(np.float32)), masked_px
 
 
@@ -137,57 +148,94 @@ def _mask(
     return +masked_px  # only the rules that hide pixels
 
 
-def _look_up(stored: npt.NDArray[Any], table: _CodeTable) -> npt.NDArray[np.uint8] | None:
-    """Codes of a scan (y, x) from the table; None if the scan holds a suspect number."""
+def _look_up(
+    stored: npt.NDArray[Any], table: _CodeTable
+) -> tuple[npt.NDArray[np.uint8] | None, int]:
+    """Codes of a scan (y, x) from the table, and how many pixels are outside the valid range.
+
+    Codes are None if the scan holds a suspect number.
+    """
     bits = stored.view(f"u{stored.dtype.itemsize}")
     smallest = int(np.iinfo(stored.dtype).min)
     first, last = int(stored.min()) - smallest, int(stored.max()) - smallest
     # where no number between the scan's least and greatest is suspect, no pixel need be checked
     may_be_suspect = table.suspects_below[last + 1] > table.suspects_below[first]
     if may_be_suspect and table.is_suspect.take(bits).any():
-        return None
-    return table.codes.take(bits)
+        return None, 0
+    invalid_px = 0 if table.is_invalid is None else int(table.is_invalid.take(bits).sum())
+    return table.codes.take(bits), invalid_px
 
 
 @lru_cache(maxsize=64)
 def _table(meaning: _Meaning, dtype: str) -> _CodeTable:
     limits = np.iinfo(dtype)
     numbers = np.arange(int(limits.min), int(limits.max) + 1).astype(dtype)
-    rate, values = _rates(numbers, meaning)
+    rates = _rates(numbers, meaning)
     highest = np.inf if meaning.highest_mm_h is None else meaning.highest_mm_h
-    found = impossible(rate, values, meaning.units)
-    codes = RAIN_CODE.encode(np.where(found, np.nan, np.maximum(rate, 0)).astype(np.float32))
-    suspect = found | (rate > highest)
-    bits = numbers.view(f"u{limits.dtype.itemsize}")
-    table = _CodeTable(np.empty_like(codes), np.empty_like(suspect), np.r_[0, np.cumsum(suspect)])
-    table.codes[bits], table.is_suspect[bits] = codes, suspect
-    return table
+    found = impossible(rates.rate, rates.values, meaning.units)
+    possible = np.where(found, np.nan, np.maximum(rates.rate, 0))
+    suspect = found | (rates.rate > highest)
+    if rates.doubt is not None:
+        suspect |= rates.doubt.pixels
+    order = np.argsort(numbers.view(f"u{limits.dtype.itemsize}"))  # by bits
+    return _CodeTable(
+        RAIN_CODE.encode(possible.astype(np.float32))[order],
+        suspect[order],
+        np.r_[0, np.cumsum(suspect)],
+        None if rates.is_invalid is None else rates.is_invalid[order],
+    )
 
 
-def _rates(
-    stored: npt.NDArray[Any], meaning: _Meaning
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Rain rate (mm/h, NaN = not observed), and the unpacked values that it was converted from."""
+@dataclass(frozen=True, eq=False)
+class _Rates:
+    """Stored numbers, converted; arrays of their shape.
+
+    Parameters
+    ----------
+    rate : mm/h, NaN = not observed.
+    values : unpacked, as in the file's units; NaN = not observed or dry.
+    is_invalid : not observed because of the file's valid range alone; None without a range.
+    doubt : why some of the invalid numbers might be rain or dry, and where; None without doubt.
+    """
+
+    rate: npt.NDArray[np.float64]
+    values: npt.NDArray[np.float64]
+    is_invalid: npt.NDArray[np.bool_] | None
+    doubt: Doubt | None
+
+
+def _rates(stored: npt.NDArray[Any], meaning: _Meaning) -> _Rates:
     packing = meaning.packing
     numbers = stored.astype(np.float64)
-    missing = np.zeros(stored.shape, dtype=bool)
+    values = numbers * packing.scale + packing.offset
+    # packing in single precision shifts values by much less than a step of integers
+    close = 1e-3 * abs(packing.scale) if stored.dtype.kind in "iu" else 1e-8
+
+    def listed(wanted: tuple[float, ...]) -> npt.NDArray[np.bool_]:
+        found = np.zeros(stored.shape, dtype=bool)
+        for value in wanted:
+            found |= np.isclose(values, value, rtol=1e-6, atol=close, equal_nan=True)
+        return found
+
+    missing, dry = np.zeros(stored.shape, dtype=bool), np.zeros(stored.shape, dtype=bool)
     for number in packing.missing:
         missing |= numbers == number
-    if packing.lowest is not None:
-        missing |= numbers < packing.lowest
-    if packing.highest is not None:
-        missing |= numbers > packing.highest
-    if stored.dtype.kind == "f":
-        missing |= np.isfinite(numbers) & (numbers >= NETCDF_FILL)
-    values = numbers * packing.scale + packing.offset
-    for value in meaning.missing_values:
-        missing |= np.isclose(values, value, rtol=1e-6)
-    dry = np.zeros(stored.shape, dtype=bool)
     for number in packing.dry:
         dry |= numbers == number
-    for value in meaning.dry_values:
-        dry |= np.isclose(values, value, rtol=1e-6)
+    if stored.dtype.kind == "f":
+        missing |= np.isfinite(numbers) & (numbers >= NETCDF_FILL)
+    # the configuration knows better than the file
+    configured_missing, configured_dry = listed(meaning.missing_values), listed(meaning.dry_values)
+    missing = (missing & ~configured_dry) | configured_missing
+    dry = (dry & ~missing) | configured_dry
+
+    def rate_of(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return unchecked_rain_rate(values, meaning.units, interval=meaning.interval, zr=meaning.z_r)
+
+    is_invalid, doubt = invalid_numbers(numbers, missing | dry, packing, rate_of)
+    if is_invalid is not None:
+        missing |= is_invalid
     values[missing | dry] = np.nan
-    rate = unchecked_rain_rate(values, meaning.units, interval=meaning.interval, zr=meaning.z_r)
-    rate[dry & ~missing] = 0.0
-    return rate, values
+    rate = rate_of(values)
+    rate[dry] = 0.0
+    return _Rates(rate, values, is_invalid, doubt)

@@ -15,6 +15,7 @@ from squall.datasets.radar.network_keys import (
     CrsText,
     NamePattern,
     NetworkName,
+    Numbers,
     OneOrMore,
     RainUnits,
 )
@@ -79,11 +80,13 @@ class RadarNetworkConfig(BaseModel):
     units: RainUnits | None = Field(
         default=None, description="units of the variable, if the file's are wrong or missing"
     )
-    missing_values: tuple[float, ...] = Field(
+    missing_values: Numbers = Field(
         default=(), description="unpacked values that mean not observed, besides the fill value"
     )
-    dry_values: tuple[float, ...] = Field(
-        default=(), description="unpacked values that mean observed and dry"
+    dry_values: Numbers = Field(
+        default=(),
+        description="unpacked values that mean observed and dry, also where the file declares them "
+        "as missing, like .nan",
     )
     z_r: ZRRelation = Field(default=ZRRelation(), description="Z = a R**b for reflectivity")
     accumulation: Duration | None = Field(
@@ -141,6 +144,9 @@ class RadarNetworkConfig(BaseModel):
     def _check_keys_together(self) -> Self:
         if not self.variable and self.format != "mrms":
             raise ValueError("'variable' is missing")
+        both = {str(v) for v in self.missing_values} & {str(v) for v in self.dry_values}
+        if both:  # as texts, since NaN differs from itself
+            raise ValueError(f"{min(both)} is under 'missing_values' and under 'dry_values'")
         self._check_step()
         self._check_accumulation()
         self._check_steps_of_eras()

@@ -17,7 +17,10 @@ NAME_DIGITS = {"Y": 4, "j": 3, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2}
 
 
 def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    """A single value where a list is meant; an empty key of YAML is an empty list."""
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 def _check_name(name: str) -> str:
@@ -54,6 +57,7 @@ def _check_crs(crs: str) -> str:
 
 
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
 NetworkName = Annotated[str, AfterValidator(_check_name)]
 RainUnits = Annotated[str, AfterValidator(_check_units)]
 NamePattern = Annotated[str, AfterValidator(_check_name_pattern)]

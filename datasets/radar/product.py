@@ -24,6 +24,9 @@ MAX_AXIS_PIXELS = 2**17
 MAX_SCANS = 2**20  # in one file: ten years of a scan every five minutes
 
 
+Limits = tuple[float | None, float | None]
+
+
 @dataclass(frozen=True)
 class Packing:
     """How a file stores its values: value = stored * scale + offset, in ``units``.
@@ -34,6 +37,8 @@ class Packing:
     missing : stored values that mean not observed.
     dry : stored values that mean observed without rain (``undetect`` of ODIM).
     lowest, highest : stored values outside this range mean not observed; None = no limit.
+    other_limits : what ``lowest`` and ``highest`` may mean instead, if the file does not make
+        clear whether its limits are stored or unpacked values; see `valid_range`.
     """
 
     units: str
@@ -43,6 +48,7 @@ class Packing:
     dry: tuple[float, ...] = ()
     lowest: float | None = None
     highest: float | None = None
+    other_limits: Limits | None = None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ IMPOSSIBLE_TIME = "impossible time"
 NAME_AND_TIME = "name and time"
 OTHER_GRID = "other grid"
 IDENTICAL = "identical scans"
-CLUTTER_MASK = "clutter mask"  # masks pixels only
+# rules that mask pixels only
+CLUTTER_MASK = "clutter mask"
+VALID_RANGE = "valid range"
 
 _A_DAY = timedelta(days=1)
 # no digital radar archive is older; a lost time is often written as 1970-01-01

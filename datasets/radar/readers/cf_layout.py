@@ -23,7 +23,7 @@ from squall.datasets.radar.coordinates import crs_of, harmonised_grid, in_metres
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import MAX_SCAN_PIXELS, Packing, check_scan_shape
 from squall.datasets.radar.readers.cf_limits import check_chunks, check_values
-from squall.datasets.radar.readers.cf_packing import packing_of
+from squall.datasets.radar.readers.cf_packing import PACKING_ATTRIBUTES, packing_of
 from squall.datasets.radar.units import parse_unit
 
 MAX_LAYOUTS = 64  # kept in memory; the files of one network have a few at most
@@ -115,14 +115,18 @@ def _is_time_unit(key: str, value: Any) -> bool:
 def _find_layout(file: netCDF4.Dataset, config: RadarNetworkConfig) -> Layout:
     with warnings.catch_warnings(action="ignore"):  # about several fill values and far times
         # HDF5 may crash if a file with text variables is opened twice, so xarray gets the open one
-        dataset = xr.open_dataset(xr.backends.NetCDF4DataStore(file), cache=False)
+        store = xr.backends.NetCDF4DataStore(file)
+        dataset = xr.open_dataset(store, cache=False, decode_cf=False)
+        for name in PACKING_ATTRIBUTES:  # `cf_packing` reads them, also where xarray cannot
+            dataset[config.variable].attrs.pop(name, None)
+        dataset = xr.decode_cf(dataset)
         variable = _variable(dataset, config)
         y_dim, x_dim = _dimensions(dataset, variable, config)
         check_scan_shape(variable.sizes[y_dim], variable.sizes[x_dim])
         grid, flip_rows, flip_columns = _grid(dataset, variable, y_dim, x_dim, config)
         time = _time_variable(dataset, variable, config)
         bounds, start = _interval_variables(dataset, variable, time, config)
-    packing, stored_as = packing_of(file[config.variable])
+    packing, stored_as = packing_of(file[config.variable], config)
     return Layout(
         grid, packing, stored_as, y_dim, x_dim, flip_rows, flip_columns, time, bounds, start
     )

@@ -9,10 +9,21 @@ import netCDF4
 import numpy as np
 
 from squall.datasets.errors import DataError
-from squall.datasets.radar.product import Packing
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.product import Limits, Packing
+
+# flag_values are numbers with a meaning in words, such as "no coverage"
+_MISSING = ("_FillValue", "missing_value", "flag_values")
+PACKING_ATTRIBUTES = (*_MISSING, "scale_factor", "add_offset", "_Unsigned")
+_LIST_THEM = (
+    "list the unpacked values that mean not observed under 'missing_values' in the network "
+    "configuration"
+)
 
 
-def packing_of(variable: netCDF4.Variable) -> tuple[Packing, np.dtype[Any] | None]:
+def packing_of(
+    variable: netCDF4.Variable, config: RadarNetworkConfig
+) -> tuple[Packing, np.dtype[Any] | None]:
     """Read the packing of a variable from its attributes.
 
     Returns
@@ -23,63 +34,131 @@ def packing_of(variable: netCDF4.Variable) -> tuple[Packing, np.dtype[Any] | Non
     Raises
     ------
     DataError
-        If the variable does not hold numbers, or its attributes cannot be used.
+        If the variable does not hold numbers, or its attributes cannot be used. Attributes for
+        missing values that cannot be used are ignored if the configuration has ``missing_values``.
     """
-    return _Attributes(variable).packing()
+    return _Attributes(variable, bool(config.missing_values)).packing()
 
 
 class _Attributes:
     """The attributes of a variable, read as numbers."""
 
-    def __init__(self, variable: netCDF4.Variable) -> None:
+    def __init__(self, variable: netCDF4.Variable, missing_is_configured: bool) -> None:
         self._variable = variable.name
         self._values: dict[str, Any] = {key: variable.getncattr(key) for key in variable.ncattrs()}
         self._dtype = np.dtype(variable.dtype).newbyteorder("=")
         if self._dtype.kind not in "iuf":
             raise DataError(f"variable '{variable.name}' holds {self._dtype}, no numbers")
         self._stored_as = _other_sign(self._dtype, str(self._values.get("_Unsigned", "")))
+        self._read_as = self._stored_as or self._dtype
+        self._missing_is_configured = missing_is_configured
 
     def packing(self) -> tuple[Packing, np.dtype[Any] | None]:
-        scale, offset = self._scale_and_offset()
-        lowest, highest = self._limits(scale, offset)
-        packing = Packing(
-            units=str(self._values.get("units", "")),
-            scale=scale,
-            offset=offset,
-            missing=self._numbers("_FillValue")
-            + self._numbers("missing_value")
-            + self._default_fill(),
-            lowest=lowest,
-            highest=highest,
+        scale, offset = (
+            self._single("scale_factor", 1.0),
+            self._single("add_offset", 0.0),
         )
-        return packing, self._stored_as
-
-    def _numbers(self, name: str) -> tuple[float, ...]:
-        """An attribute's numbers; none if the variable does not have it."""
-        values = np.atleast_1d(self._values.get(name, ()))
-        if values.dtype.kind not in "iuf":
-            raise DataError(
-                f"variable '{self._variable}' has {name} {self._values[name]!r}, expected numbers"
-            )
-        if self._stored_as is not None and values.dtype.kind in "iu":
-            values = values.astype(self._dtype).view(self._stored_as)
-        return tuple(float(value) for value in values)
-
-    def _scale_and_offset(self) -> tuple[float, float]:
-        scale = float(self._values.get("scale_factor", 1.0))
-        offset = float(self._values.get("add_offset", 0.0))
         if not (np.isfinite([scale, offset]).all() and scale != 0):
             raise DataError(
                 f"variable '{self._variable}' has scale_factor {scale:g} and add_offset "
                 f"{offset:g}, with which nothing can be unpacked"
             )
-        return scale, offset
+        limits, other_limits = self._limits(scale, offset)
+        packing = Packing(
+            units=str(self._values.get("units", "")),
+            scale=scale,
+            offset=offset,
+            missing=self._missing(scale, offset),
+            lowest=limits[0],
+            highest=limits[1],
+            other_limits=other_limits,
+        )
+        return packing, self._stored_as
 
-    def _limits(self, scale: float, offset: float) -> tuple[float | None, float | None]:
-        """Lowest and highest valid stored number; None = no limit.
+    def _numbers(self, name: str) -> tuple[float, ...]:
+        """An attribute's numbers; none if the variable does not have it, or it is empty.
+
+        Numbers that are written as text are read, too.
+        """
+        value = self._values.get(name, ())
+        values = value.replace(",", " ").split() if isinstance(value, str) else value
+        try:
+            return tuple(float(number) for number in np.atleast_1d(values).ravel().tolist())
+        except (TypeError, ValueError):
+            raise DataError(
+                f"variable '{self._variable}' has {name} {value!r}, expected numbers; "
+                + (_LIST_THEM if name in _MISSING else f"correct or delete '{name}' in the file")
+            ) from None
+
+    def _single(self, name: str, default: float) -> float:
+        numbers = self._numbers(name)
+        if len(numbers) > 1:
+            raise DataError(
+                f"variable '{self._variable}' has {name} {numbers}, expected one number"
+            )
+        return numbers[0] if numbers else default
+
+    def _missing(self, scale: float, offset: float) -> tuple[float, ...]:
+        """Stored numbers that mean not observed, by all attributes that say so."""
+        missing: list[float] = []
+        useless: list[str] = []
+        for name in _MISSING:
+            try:
+                for number in self._numbers(name):
+                    stored = self._stored_numbers(name, number, scale, offset)
+                    missing += stored
+                    if not stored:
+                        useless.append(f"{name} {number:g}")
+            except DataError:
+                if not self._missing_is_configured:
+                    raise
+        if useless and not missing and not self._missing_is_configured:
+            raise DataError(
+                f"variable '{self._variable}' has {', '.join(useless)}, which {self._read_as} "
+                f"cannot hold; {_LIST_THEM}"
+            )
+        return tuple(dict.fromkeys([*missing, *self._default_fill()]))
+
+    def _stored_numbers(
+        self, name: str, number: float, scale: float, offset: float
+    ) -> tuple[float, ...]:
+        """How a missing value is stored; nothing if the variable's type cannot hold it.
+
+        It should be a packed number (CF 2.5.1). A floating-point value of packed integers may also
+        be an unpacked value; it is taken for one if it cannot be a packed number.
+        """
+        if self._dtype.kind == "f":  # the attribute may have more digits than the numbers
+            with np.errstate(over="ignore"):
+                return (float(np.array(number).astype(self._dtype)),)
+        packed = self._as_integer(number)
+        if np.asarray(self._values[name]).dtype.kind != "f" or (scale, offset) == (1.0, 0.0):
+            return packed
+        unpacked = self._as_integer((number - offset) / scale)
+        if packed and unpacked and packed != unpacked and "_FillValue" not in self._values:
+            raise DataError(
+                f"variable '{self._variable}' has {name} {number:g}, which may be the packed "
+                f"number {packed[0]:g} or mean {unpacked[0]:g}; {_LIST_THEM}"
+            )
+        return packed or unpacked
+
+    def _as_integer(self, number: float) -> tuple[float, ...]:
+        """A number as the variable's type holds it, signed or unsigned; nothing if it cannot."""
+        if not np.isfinite(number) or abs(number - round(number)) > 0.05:  # rounding
+            return ()
+        limits = np.iinfo(self._read_as)
+        written = round(number)
+        if not limits.min <= written <= limits.max and self._stored_as is not None:
+            own = np.iinfo(self._dtype)
+            if own.min <= written <= own.max:  # written with the sign of the variable's type
+                written = int(np.array(written, self._dtype).view(self._stored_as))
+        return (float(written),) if limits.min <= written <= limits.max else ()
+
+    def _limits(self, scale: float, offset: float) -> tuple[Limits, Limits | None]:
+        """Lowest and highest valid stored number, None = no limit; and those of another reading.
 
         Limits are packed numbers if the variable is packed. But floating-point limits of packed
-        integers can only be unpacked values (NetCDF User Guide).
+        integers can only be unpacked values (NetCDF User Guide). Integer limits might be unpacked,
+        too: that is the other reading.
         """
         valid_range = self._numbers("valid_range") or (None, None)
         if len(valid_range) != 2:
@@ -88,16 +167,27 @@ class _Attributes:
             )
         low = (self._numbers("valid_min") or valid_range[:1])[0]
         high = (self._numbers("valid_max") or valid_range[1:])[0]
-        limits = [self._values.get(name) for name in ("valid_range", "valid_min", "valid_max")]
-        are_unpacked = any(np.asarray(limit).dtype.kind == "f" for limit in limits)
-        if self._dtype.kind in "iu" and are_unpacked:
-            low, high = (None if v is None else (v - offset) / scale for v in (low, high))
-            if scale < 0:
-                low, high = high, low
+        low, high = (None if v is None or np.isnan(v) else v for v in (low, high))
+        is_packed = self._dtype.kind in "iu" and (scale, offset) != (1.0, 0.0)
         # a limit may differ from its packed number by a rounding error
-        is_packed = "scale_factor" in self._values and self._dtype.kind in "iu"
-        slack = 0.5 if is_packed else 0.0
-        return None if low is None else low - slack, None if high is None else high + slack
+        slack = 0.5 if "scale_factor" in self._values and self._dtype.kind in "iu" else 0.0
+        if not is_packed or (low, high) == (None, None):
+            return _widened((low, high), slack), None
+        unpacked = [None if v is None else (v - offset) / scale for v in (low, high)]
+        if scale < 0:
+            unpacked.reverse()
+        as_unpacked = _widened((unpacked[0], unpacked[1]), slack)
+        limits = [self._values.get(name) for name in ("valid_range", "valid_min", "valid_max")]
+        if any(np.asarray(limit).dtype.kind == "f" for limit in limits):
+            return as_unpacked, None
+        as_packed = tuple(self._with_sign(v) for v in (low, high))
+        return _widened((as_packed[0], as_packed[1]), slack), as_unpacked
+
+    def _with_sign(self, number: float | None) -> float | None:
+        """A packed limit, which may be written with the sign of the variable's type."""
+        if number is None or self._stored_as is None:
+            return number
+        return (self._as_integer(number) or (number,))[0]
 
     def _default_fill(self) -> tuple[float, ...]:
         """The number that netCDF stores where nothing was written, if no fill value is declared.
@@ -107,7 +197,12 @@ class _Attributes:
         if "_FillValue" in self._values or self._dtype.kind not in "iu" or self._dtype.itemsize < 2:
             return ()
         fill = np.array(netCDF4.default_fillvals[self._dtype.str[1:]], self._dtype)
-        return (float(fill.view(self._stored_as or self._dtype)),)
+        return (float(fill.view(self._read_as)),)
+
+
+def _widened(limits: Limits, slack: float) -> Limits:
+    low, high = limits
+    return None if low is None else low - slack, None if high is None else high + slack
 
 
 def _other_sign(dtype: np.dtype[Any], unsigned: str) -> np.dtype[Any] | None:

@@ -242,3 +242,21 @@ def test_the_reading_key_changes_with_eras_and_time_marks() -> None:
 def test_the_reading_key_is_the_same_in_every_process() -> None:
     assert config(step="300s").reading_key == config(step="5min").reading_key
     assert len(config().reading_key) == 32
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(-9999, (-9999.0,)), ("-9999", (-9999.0,)), (None, ()), ([-1, 2], (-1.0, 2.0)), (0, (0.0,))],
+)
+@pytest.mark.parametrize("key", ["missing_values", "dry_values"])
+def test_one_value_stands_for_a_list(key: str, value: Any, expected: tuple[float, ...]) -> None:
+    network = RadarNetworkConfig(name="radar", step="5min", variable="rain", **{key: value})
+    assert getattr(network, key) == expected
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_a_value_cannot_be_missing_and_dry(value: float) -> None:
+    with pytest.raises(ValidationError, match=r"under 'missing_values' and under 'dry_values'"):
+        RadarNetworkConfig(
+            name="radar", step="5min", variable="rain", missing_values=value, dry_values=[1, value]
+        )

@@ -197,6 +197,9 @@ def test_all_numbers_of_a_byte_may_be_data(tmp_path: Path, write_radar: Write) -
     [
         ({"scale_factor": np.nan}, "nothing can be unpacked"),
         ({"scale_factor": 0.0}, "nothing can be unpacked"),
+        ({"scale_factor": "one"}, "scale_factor 'one', expected numbers; correct or delete"),
+        ({"scale_factor": np.array([1.0, 2.0])}, "expected one number"),
+        ({"add_offset": np.array([1.0, 2.0])}, "expected one number"),
         ({"scale_factor": np.inf}, "nothing can be unpacked"),
         ({"add_offset": np.nan}, "nothing can be unpacked"),
         ({"missing_value": "none"}, "missing_value 'none', expected numbers"),
@@ -211,6 +214,118 @@ def test_unusable_attributes_are_rejected(
     numbers = np.array([[0, 100, 200], [5, 6, 7]], np.int16)
     path = packed(tmp_path / "a.nc", write_radar, numbers, attributes)
     assert re.search(message, rejection_of(path))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "missing"),
+    [
+        ("f4", np.float64(1e20)),  # in single precision it is 1.00000002e20
+        ("f4", np.float64(-9999.9)),
+        ("f4", "-9999.9"),
+        ("f8", np.array([-9999.9, 1e20])),
+        ("f4", ["-9999.9", "1e20"]),
+        ("f8", np.int32(-9999)),
+    ],
+)
+def test_a_missing_value_of_another_type_than_floats(
+    tmp_path: Path, write_radar: Write, dtype: str, missing: Any
+) -> None:
+    marker = float(np.ravel(missing)[0])
+    numbers = np.array([[0, 1, 2], [marker, 4, 5]], dtype)
+    path = packed(tmp_path / "a.nc", write_radar, numbers, {"missing_value": missing})
+    assert_rate(scan_of(path), [[0, 1, 2], [NAN, 4, 5]])
+
+
+@pytest.mark.parametrize(
+    ("missing", "fill", "expected"),
+    [
+        (np.float32(327.67), None, [NAN, 50, 60]),  # unpacked: no packed number has decimals
+        (np.float64(5000), np.int16(5000), [327.67, NAN, 60]),  # as the fill value, packed
+        (np.int32(5000), None, [327.67, NAN, 60]),
+        ("5000 6000", None, [327.67, 50, 60]),
+    ],
+)
+def test_a_missing_value_of_packed_integers(
+    tmp_path: Path, write_radar: Write, missing: Any, fill: Any, expected: list[float]
+) -> None:
+    numbers = np.array([[0, 100, 200], [32767, 5000, 6000]], np.int16)
+    attributes = {"scale_factor": 0.01, "missing_value": missing}
+    path = packed(tmp_path / "a.nc", write_radar, numbers, attributes, fill_value=fill)
+    if isinstance(missing, str):
+        expected = [327.67, NAN, NAN]
+    assert_rate(scan_of(path), [[0, 1, 2], expected])
+
+
+def test_a_missing_value_with_two_meanings_is_rejected_or_listed(
+    tmp_path: Path, write_radar: Write
+) -> None:
+    """95 may be the packed number of 15.5 dBZ or mean 95 dBZ, packed 254."""
+    numbers = np.array([[0, 95, 110], [254, 254, 254]], np.uint8)
+    attributes = {
+        "units": "dBZ", "scale_factor": 0.5, "add_offset": -32.0, "missing_value": np.float32(95),
+    }  # fmt: skip
+    path = packed(tmp_path / "a.nc", write_radar, numbers, attributes)
+    reason = rejection_of(path)
+    assert "may be the packed number 95 or mean 254; list the unpacked values" in reason
+    assert_rate(scan_of(path, config(missing_values=95)), [[0, 0.34, 0.998], [NAN, NAN, NAN]])
+
+
+@pytest.mark.parametrize("missing", [np.int32(-9999), np.int16(-1), np.float64(1e20), NAN])
+def test_a_missing_value_that_cannot_be_stored(
+    tmp_path: Path, write_radar: Write, missing: Any
+) -> None:
+    """Without another marker, pixels that are not observed would count as rain."""
+    numbers = np.array([[0, 1, 2], [255, 4, 241]], np.uint8)  # -9999 in 8 bits is 241
+    path = packed(tmp_path / "a.nc", write_radar, numbers, {"missing_value": missing})
+    assert "uint8 cannot hold; list the unpacked values" in rejection_of(path)
+    expected = [[0, 1, 2], [NAN, 4, 241]]
+    assert_rate(scan_of(path, config(missing_values=[255])), expected)
+    path = packed(
+        tmp_path / "b.nc", write_radar, numbers, {"missing_value": missing}, fill_value=255
+    )
+    assert_rate(scan_of(path), expected)
+
+
+def test_text_as_missing_value_does_not_matter_if_the_values_are_listed(
+    tmp_path: Path, write_radar: Write
+) -> None:
+    numbers = np.array([[0, 1, 2], [255, 4, 5]], np.int16)
+    path = packed(tmp_path / "a.nc", write_radar, numbers, {"missing_value": "no data"})
+    assert "list the unpacked values that mean not observed" in rejection_of(path)
+    assert_rate(scan_of(path, config(missing_values=[255])), [[0, 1, 2], [NAN, 4, 5]])
+
+
+def test_flags_are_not_observed(tmp_path: Path, write_radar: Write) -> None:
+    numbers = np.array([[0, 1, 2], [254, 253, 5]], np.uint8)
+    flags = {"flag_values": np.array([253, 254], np.uint8), "flag_meanings": "clutter no_coverage"}
+    path = packed(tmp_path / "a.nc", write_radar, numbers, flags)
+    assert_rate(scan_of(path), [[0, 1, 2], [NAN, NAN, 5]])
+
+
+@pytest.mark.parametrize("fill", [NAN, None])
+def test_nan_as_dry_value(tmp_path: Path, write_radar: Write, fill: Any) -> None:
+    numbers = np.array([[0, 1, NAN], [-1, NAN, 5]], np.float32)
+    path = packed(tmp_path / "a.nc", write_radar, numbers, {}, fill_value=fill)
+    settings = config(dry_values=[NAN], missing_values=-1)
+    assert_rate(scan_of(path, settings), [[0, 1, 0], [NAN, 0, 5]])
+
+
+def test_a_dry_value_precedes_the_fill_value(tmp_path: Path, write_radar: Write) -> None:
+    """Some producers write no rain as the fill value; only the user knows."""
+    numbers = np.array([[0, 1, 0], [65535, 0, 5]], np.uint16)
+    attributes = {"missing_value": np.uint16(65535)}
+    path = packed(tmp_path / "a.nc", write_radar, numbers, attributes, fill_value=np.uint16(0))
+    assert_rate(scan_of(path), [[NAN, 1, NAN], [NAN, NAN, 5]])
+    assert_rate(scan_of(path, config(dry_values=0)), [[0, 1, 0], [NAN, 0, 5]])
+
+
+def test_a_listed_value_is_found_though_the_scale_has_single_precision(
+    tmp_path: Path, write_radar: Write
+) -> None:
+    numbers = np.array([[319, 330, 340], [-1, 420, 400]], np.int16)
+    attributes = {"scale_factor": np.float32(0.1), "add_offset": np.float32(-32)}
+    path = packed(tmp_path / "a.nc", write_radar, numbers, attributes, fill_value=np.int16(-1))
+    assert_rate(scan_of(path, config(dry_values=[-0.1])), [[0, 1, 2], [NAN, 10, 8]])
 
 
 def test_a_variable_of_texts_is_rejected(tmp_path: Path, write_radar: Write) -> None:
