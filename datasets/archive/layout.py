@@ -61,9 +61,10 @@ def initialise(
     start: pd.Timestamp,
     attributes: dict[str, Any],
 ) -> zarr.Group:
-    """Create all arrays, with a time axis of length 0."""
+    """Create all arrays, with a time axis of length 0; what the session held is removed."""
     group = zarr.create_group(
         session.store,
+        overwrite=True,
         attributes={
             "Conventions": "CF-1.11",
             "squall_format": FORMAT,

@@ -66,6 +66,8 @@ class StoredScan:
     codes_key: Any = None
 
 
+NEW_BRANCH = "reread"  # of a repository: holds an archive that is being filled again
+
 # A rejected scan lengthens the time axis by this much at most: a wrong year in a file's name would
 # lengthen it by decades.
 REJECTED_MARGIN = pd.Timedelta("1D")
@@ -93,15 +95,59 @@ class ArchiveWriter:
         exists = Archive.exists(self.address)
         self._repository = open_repository(self.address) if exists else None
         self._expected_snapshot: str | None = None
+        self._branch, self._is_emptied = BRANCH, False
+
+    def start_again(self) -> str:
+        """Let the next commits fill a new, empty archive beside the present one.
+
+        Readers see the present archive until `put_in_place`. What an earlier, interrupted attempt
+        left is removed.
+
+        Returns
+        -------
+        The newest snapshot of the present archive.
+        """
+        assert self._repository is not None
+        present = self._repository.lookup_branch(BRANCH)
+        self.remove_unfinished()
+        self._repository.create_branch(NEW_BRANCH, present)
+        self._branch, self._is_emptied, self._expected_snapshot = NEW_BRANCH, True, None
+        return present
+
+    def put_in_place(self, present: str) -> None:
+        """Let the archive that `start_again` began take the place of the present one, atomically.
+
+        The history goes on: all snapshots of the archive before can still be read.
+
+        Raises
+        ------
+        BusyError
+            If another process committed to the present archive meanwhile; it stays as it is.
+        """
+        assert self._repository is not None
+        newest = self._repository.lookup_branch(NEW_BRANCH)
+        try:
+            self._repository.reset_branch(BRANCH, newest, from_snapshot_id=present)
+        except icechunk.IcechunkError as error:
+            if self._repository.lookup_branch(BRANCH) != present:
+                raise self._conflict() from error
+            raise unwritable(self.address, error) from error
+        self.remove_unfinished()
+        self._branch = BRANCH
+
+    def remove_unfinished(self) -> None:
+        """Remove an archive that `start_again` began and that was not put in place."""
+        if self._repository is not None and NEW_BRANCH in self._repository.list_branches():
+            self._repository.delete_branch(NEW_BRANCH)
 
     def archive(self) -> Archive | None:
         """The archive as of the last commit; None before the first.
 
         The next `commit` fails if another process commits between this call and that one.
         """
-        if self._repository is None:
+        if self._repository is None or self._is_emptied:
             return None
-        session = self._repository.readonly_session(branch=BRANCH)
+        session = self._repository.readonly_session(branch=self._branch)
         self._expected_snapshot = session.snapshot_id
         try:
             return Archive(self.address, session)
@@ -153,7 +199,7 @@ class ArchiveWriter:
     ) -> str:
         if self._repository is None:
             self._repository = create_repository(self.address, manifest_splitting(grid))
-        session = self._repository.writable_session(BRANCH)
+        session = self._repository.writable_session(self._branch)
         if self._expected_snapshot not in (None, session.snapshot_id):
             raise self._conflict()
         self._expected_snapshot = None
@@ -191,7 +237,7 @@ class ArchiveWriter:
             # Only a clean session can be forked, and rows must not move while the forks write.
             reserve(group, first, first)
             self._commit(session, f"time axis from {first:%Y-%m-%dT%H:%M}")
-            session = self._repository.writable_session(BRANCH)
+            session = self._repository.writable_session(self._branch)
             group = zarr.open_group(session.store, mode="r+")
         by_row = self._by_row(group, scans)
         write_codes(session, by_row, max(_length(group), max(by_row) + 1))
@@ -207,9 +253,11 @@ class ArchiveWriter:
         if not session.has_uncommitted_changes:
             return str(session.snapshot_id)
         try:
-            return session.commit(message)
+            snapshot = session.commit(message)
         except icechunk.ConflictError as error:
             raise self._conflict() from error
+        self._is_emptied = False
+        return snapshot
 
     def _conflict(self) -> BusyError:
         return BusyError(
@@ -221,6 +269,9 @@ class ArchiveWriter:
         self, session: icechunk.Session, grid: Grid, first: pd.Timestamp | None
     ) -> zarr.Group:
         """The archive's group, after a check of format, step and grid."""
+        start = pd.Timestamp(0) if first is None else first
+        if self._is_emptied:
+            return initialise(session, grid, self.step, start, self.attributes)
         try:
             group = zarr.open_group(session.store, mode="r+")
         except FileNotFoundError as error:
@@ -230,7 +281,6 @@ class ArchiveWriter:
                     f"{self.address}: its newest snapshot cannot be read; see what is damaged "
                     "with `squall archive check`"
                 ) from error
-            start = pd.Timestamp(0) if first is None else first
             return initialise(session, grid, self.step, start, self.attributes)
         check_format(self.address, group.attrs)
         step = pd.Timedelta(seconds=int(group.attrs["step_s"]))  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ _SAME_IN_ALL_ERAS = {
     "eras",
 }  # fmt: skip
 # keys that do not change which scans a file gives
-_NOT_FOR_READING = {
+NOT_FOR_READING = {
     "name", "title", "attributes", "source", "source_options", "archive", "begins", "lookback",
     "file_span",
 }  # fmt: skip
@@ -169,7 +169,7 @@ class RadarNetworkConfig(BaseModel):
             raise ValueError("time_marks 'start' needs 'accumulation', like 10min")
 
     def _check_steps_of_eras(self) -> None:
-        for since, era in self._eras:
+        for since, era in self.eras_since:
             if era.step % self.step or (era.phase - self.phase) % self.step:
                 raise ValueError(
                     f"the era since {since:%Y-%m-%d} has scans every {era.step}, which do not "
@@ -177,7 +177,7 @@ class RadarNetworkConfig(BaseModel):
                 )
 
     @cached_property
-    def _eras(self) -> tuple[tuple[pd.Timestamp, Self], ...]:
+    def eras_since(self) -> tuple[tuple[pd.Timestamp, Self], ...]:
         """First moment (UTC) and full configuration of each era, in order of time.
 
         An era has the network's keys and its own in place of them; it does not inherit those of
@@ -206,12 +206,12 @@ class RadarNetworkConfig(BaseModel):
     @property
     def all_eras(self) -> tuple[Self, ...]:
         """The configuration before the first era, followed by that of each era."""
-        return (self, *(era for _, era in self._eras))
+        return (self, *(era for _, era in self.eras_since))
 
     def at(self, time: pd.Timestamp | None) -> Self:
         """Return the configuration in force at a time (UTC); the one before all eras for None."""
         config = self
-        for since, era in self._eras:
+        for since, era in self.eras_since:
             if time is not None and time >= since:
                 config = era
         return config
@@ -219,5 +219,5 @@ class RadarNetworkConfig(BaseModel):
     @cached_property
     def reading_key(self) -> str:
         """Digest of all keys that decide which scans a file gives."""
-        keys = self.model_dump_json(exclude=_NOT_FOR_READING)
+        keys = self.model_dump_json(exclude=NOT_FOR_READING)
         return blake2b(keys.encode(), digest_size=16).hexdigest()

@@ -36,6 +36,11 @@ class IngestConfig(BaseModel):
     until: Annotated[EndTimeOrAge | None, Option(metavar="TIME")] = Field(
         default=None, description="last valid time, or an age; a date includes its whole day"
     )
+    reread: bool = Field(
+        default=False,
+        description="read all files again, for example after a change of the configuration, and "
+        "put the result in place of the archive when all are read",
+    )
     dry_run: bool = Field(
         default=False, description="list the new files; read nothing, write nothing"
     )
@@ -61,6 +66,12 @@ class IngestConfig(BaseModel):
             raise ValueError("no archive given; add --archive or 'archive:' in the configuration")
         if not self.patterns:
             raise ValueError("no files given; add --files or 'source:' in the configuration")
+        if self.since is not None and self.until is not None and self.since > self.until:
+            raise ValueError(
+                f"--since {self.since:%Y-%m-%dT%H:%M} is after --until {self.until:%Y-%m-%dT%H:%M}"
+            )
+        if self.reread and not (self.since is None and self.until is None):
+            raise ValueError("--reread reads all files; leave out --since and --until")
         return self
 
     @property

@@ -13,7 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from squall.datasets.addresses import canonical_address, precedence
+from squall.datasets.addresses import (
+    base_name,
+    canonical_address,
+    is_spelling_of,
+    precedence,
+)
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import OK, REDUNDANT
 from squall.datasets.errors import DataError
@@ -42,8 +47,15 @@ class Listing:
         return len(self.files) - len(self.new)
 
 
-def list_files(config: IngestConfig, archive: Archive | None) -> Listing:
+def list_files(
+    config: IngestConfig, archive: Archive | None, *, since: pd.Timestamp | None = None
+) -> Listing:
     """List the source's files that may hold scans of the period; the new ones in order of time.
+
+    Parameters
+    ----------
+    archive : whose known files are not new; None if all files are new.
+    since : first time for ``{time:…}`` parts, where the archive does not give it.
 
     Raises
     ------
@@ -56,7 +68,7 @@ def list_files(config: IngestConfig, archive: Archive | None) -> Listing:
     files = find_files(
         config.patterns,
         network.source_options,
-        since=_first_time(config, archive),
+        since=since or _first_time(config, archive),
         until=config.until,
     )
     if not files and not any("{" in pattern for pattern in config.patterns):
@@ -76,6 +88,42 @@ def _first_time(config: IngestConfig, archive: Archive | None) -> pd.Timestamp |
         return config.since
     newest = None if archive is None else newest_time(archive)
     return config.source.begins if newest is None else newest - config.source.lookback
+
+
+def first_time_of_all(config: IngestConfig, archive: Archive) -> pd.Timestamp:
+    """First time for ``{time:…}`` parts, so that the files of all stored scans are found."""
+    first = archive.start - config.source.file_span - pd.Timedelta("1D")
+    begins = config.source.begins
+    return first if begins is None else min(first, begins)
+
+
+def refuse_lost_scans(archive: Archive, listing: Listing) -> None:
+    """Refuse to read an archive's files again if some of them are gone.
+
+    Raises
+    ------
+    DataError
+        If a stored scan's file is not in the listing.
+    """
+    rows = np.flatnonzero(archive.status == OK)
+    sources = archive.records(rows)["source"].tolist() if rows.size else []
+    by_name: dict[str, list[str]] = {}
+    for file in listing.files:
+        by_name.setdefault(base_name(file), []).append(file)
+    gone = {
+        source
+        for source in set(sources) - listing.files
+        if not any(is_spelling_of(source, file) for file in by_name.get(base_name(source), ()))
+    }
+    lost = [int(row) for row, source in zip(rows, sources, strict=True) if source in gone]
+    if lost:
+        first, last = (archive.start + row * archive.step for row in (lost[0], lost[-1]))
+        raise DataError(
+            f"{archive.address}: --reread would lose {len(lost)} of {len(sources)} scans, from "
+            f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC, because their files are not "
+            f"found any more, such as {sorted(gone)[0]}; bring the files back, let the patterns "
+            "find them, or fill another --archive"
+        )
 
 
 def newest_time(archive: Archive) -> pd.Timestamp | None:

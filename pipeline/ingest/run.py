@@ -16,20 +16,29 @@ from tqdm import tqdm
 
 from squall.datasets.addresses import canonical_address, is_remote
 from squall.datasets.archive.archive import Archive
-from squall.datasets.archive.records import REDUNDANT
+from squall.datasets.archive.records import OK, REDUNDANT
 from squall.datasets.archive.repository import crash_mark, write_lock
 from squall.datasets.archive.writer import ArchiveWriter
 from squall.datasets.errors import BusyError, ConfigError
 from squall.datasets.grid import Grid
-from squall.datasets.public_text import public_address
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.pipeline.ingest.batches import BatchQueue, parts_of
 from squall.pipeline.ingest.commit import Committer
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.ingest.execution import Execution, started_execution
 from squall.pipeline.ingest.grids import grid_for_regridding
-from squall.pipeline.ingest.new_files import Listing, list_files, newest_time
+from squall.pipeline.ingest.new_files import (
+    Listing,
+    first_time_of_all,
+    list_files,
+    newest_time,
+    refuse_lost_scans,
+)
 from squall.pipeline.ingest.report import IngestReport, ReportedRejection
+from squall.pipeline.ingest.same_configuration import (
+    refuse_other_configuration,
+    stored_configuration,
+)
 from squall.pipeline.progress import shows_bars
 
 log = logging.getLogger("squall.ingest")
@@ -74,7 +83,7 @@ def _run_passes(config: IngestConfig, report: IngestReport) -> None:
             _run_pass(config, report)
             return
         except BusyError:
-            if attempt == CONFLICTS or not is_remote(config.address):
+            if attempt == CONFLICTS or config.reread or not is_remote(config.address):
                 raise
             log.warning("another ingestion has committed at the same time: listing files again")
             # a random delay, so that the two do not collide again
@@ -88,16 +97,67 @@ def _run_pass(config: IngestConfig, report: IngestReport) -> None:
     archive = writer.archive()
     if archive:
         _check_same_network(archive, config)
+        if config.reread:
+            _reread(config, writer, archive, report)
+            return
+        refuse_other_configuration(archive, network)
+        if not (config.dry_run or is_remote(config.address)):  # the lock keeps others out
+            writer.remove_unfinished()
     listing = list_files(config, archive)
-    report.found, report.new_files = len(listing.files), len(listing.new)
-    report.unchanged = listing.known
+    _count(listing, report)
     if config.dry_run:
         _log_new_files(listing)
     else:
-        committer = Committer(config, writer, _grid(archive, listing, network), report)
-        queue = BatchQueue(listing.new, network, archive)
-        _read_and_commit(config, queue, committer)
+        _fill(config, writer, archive, listing, report)
     _report_archive(writer, listing, report)
+
+
+def _reread(
+    config: IngestConfig, writer: ArchiveWriter, archive: Archive, report: IngestReport
+) -> None:
+    """Read all files into a new archive, and put it in place of the present one."""
+    listing = list_files(config, None, since=first_time_of_all(config, archive))
+    _count(listing, report)
+    refuse_lost_scans(archive, listing)
+    if config.dry_run:
+        _log_new_files(listing)
+        return
+    present = writer.start_again()
+    _fill(config, writer, None, listing, report)
+    _report_archive(writer, listing, report)
+    scans = int((archive.status == OK).sum())
+    if report.unavailable or (scans and not report.ingested):
+        log.error(
+            "%s: stays as it was, because not all files could be read; run again with --reread",
+            config.address,
+        )
+        report.snapshot, report.ingested = present, 0
+        return
+    writer.put_in_place(present)
+    log.info(
+        "%s: %d scans before, %d now; snapshot %s is the archive before",
+        config.address,
+        scans,
+        report.ingested,
+        present,
+    )
+
+
+def _count(listing: Listing, report: IngestReport) -> None:
+    report.found, report.new_files = len(listing.files), len(listing.new)
+    report.unchanged = listing.known
+
+
+def _fill(
+    config: IngestConfig,
+    writer: ArchiveWriter,
+    archive: Archive | None,
+    listing: Listing,
+    report: IngestReport,
+) -> None:
+    """Read and commit the new files of a listing; ``archive`` is as it is before."""
+    committer = Committer(config, writer, _grid(archive, listing, config.source), report)
+    _read_and_commit(config, BatchQueue(listing.new, config.source, archive), committer)
 
 
 def _grid(archive: Archive | None, listing: Listing, network: RadarNetworkConfig) -> Grid | None:
@@ -175,13 +235,11 @@ def _report_archive(writer: ArchiveWriter, listing: Listing, report: IngestRepor
 
 def _attributes(network: RadarNetworkConfig) -> dict[str, str]:
     """Attributes of the archive; the configuration that it was made with is stored in it."""
-    patterns = tuple(public_address(pattern) for pattern in network.source)
-    public = network.model_copy(update={"source": patterns})
     return {
         **network.attributes,
         "name": network.name,
         "title": network.title or network.name,
-        "configuration": public.model_dump_json(exclude={"source_options"}),
+        "configuration": stored_configuration(network),
     }
 
 
@@ -190,7 +248,7 @@ def _check_same_network(archive: Archive, config: IngestConfig) -> None:
         ("the network", archive.name, config.source.name),
         ("the step", archive.step, config.source.step),
     ):
-        if stored != configured:
+        if stored != configured and not (config.reread and name == "the step"):
             raise ConfigError(
                 f"{archive.address} is the archive of {name} {stored}, the configuration says "
                 f"{configured}; give another --archive"
