@@ -12,6 +12,7 @@ from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.pipeline.cli.options import add_common_options, add_options, configured, existing_path
 from squall.pipeline.config import load_config
 from squall.pipeline.ingest.config import IngestConfig
+from squall.pipeline.outputs import check_output_file, output_path
 from squall.pipeline.provenance import atomic_path, now_utc
 
 EXAMPLES = """\
@@ -36,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_common_options(parser)
     add_options(parser, IngestConfig)
-    parser.add_argument(
-        "--report", type=Path, metavar="FILE.json", help="write what was done, for monitors"
-    )
+    parser.add_argument("--report", metavar="FILE.json", help="write what was done, for monitors")
     parser.set_defaults(run=run)
 
 
@@ -48,16 +47,19 @@ def run(arguments: argparse.Namespace) -> int:
     config = configured(IngestConfig, arguments, source=source)
     from squall.pipeline.ingest.run import ingest
 
+    report_file = None if arguments.report is None else output_path(arguments.report)
+    if report_file is not None:
+        check_output_file(report_file, "--report")
     try:
         report = ingest(config)
     except BaseException as error:  # else a monitor takes the report of the last run for this one's
         outcome = "busy" if isinstance(error, BusyError) else "failed"
         if isinstance(error, KeyboardInterrupt):
             outcome = "interrupted"
-        _write(arguments.report, {"outcome": outcome, "error": str(error) or repr(error)})
+        _write(report_file, {"outcome": outcome, "error": str(error) or repr(error)})
         raise
     outcome = "complete" if report.complete else "incomplete"
-    _write(arguments.report, {"outcome": outcome} | report.as_dict())
+    _write(report_file, {"outcome": outcome} | report.as_dict())
     print(f"{config.address}: {report}")
     return 0 if report.complete else 1
 

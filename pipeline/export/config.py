@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from squall.datasets.times import EndTime, Time
 from squall.pipeline.config import Option
+from squall.pipeline.outputs import OutputPath
 
 ARCHIVE_GROUP, CHECKPOINT_GROUP = "for an archive", "for a checkpoint"
 
@@ -78,7 +79,7 @@ class WeightsConfig(BaseModel):
     checkpoint: Annotated[Path, Option(positional=True, metavar="CKPT")] = Field(
         description="checkpoint of a training run"
     )
-    out: Annotated[Path, Option(positional=True, metavar="OUT")] = Field(
+    out: Annotated[OutputPath, Option(positional=True, metavar="OUT")] = Field(
         description="file to write, NAME.safetensors"
     )
     strength: Annotated[float, Option(group=CHECKPOINT_GROUP, metavar="SHARE")] = Field(

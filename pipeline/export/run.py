@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
+from squall.datasets.addresses import is_remote
 from squall.datasets.archive.records import OK
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
@@ -22,6 +24,7 @@ from squall.datasets.mlcast.writer import refuse_existing, write_store
 from squall.datasets.open_archive import open_archive
 from squall.datasets.runs import Bools
 from squall.pipeline.export.config import ExportConfig
+from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.progress import tracked
 
 STATISTICS_SPAN = 4096  # time steps whose block statistics are read at once
@@ -60,9 +63,11 @@ def export(config: ExportConfig) -> ExportResult:
     DataError
         If there is no archive, or it has no scan in the period.
     """
+    if not is_remote(config.out):
+        check_output_folder(Path(config.out), "OUT")
+    refuse_existing(config.out)
     archive = open_archive(config.archive)
     license = _license(config, archive)
-    refuse_existing(config.out)
     is_exported = _observed(archive, _stored_in_period(archive, config))
     indices = np.flatnonzero(is_exported)
     if not indices.size:

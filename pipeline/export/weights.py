@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from squall.convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
-from squall.convgru.checkpoint import write_weights
+from squall.convgru.checkpoint import WEIGHTS_SUFFIX, write_weights
 from squall.convgru.digests import sha256_of
 from squall.convgru.heads.advection import AdvectionHead
 from squall.convgru.pretrained import record_digest
@@ -26,6 +26,7 @@ from squall.datasets.errors import DataError
 from squall.datasets.synthetic.config import SyntheticConfig
 from squall.datasets.synthetic.radar import synthetic_scans
 from squall.pipeline.export.config import WeightsConfig
+from squall.pipeline.outputs import check_output_file
 from squall.pipeline.provenance import atomic_path
 
 log = logging.getLogger("squall.export")
@@ -72,6 +73,7 @@ def export_weights(config: WeightsConfig) -> WeightsResult:
     DataError
         If the checkpoint cannot be used, or a strength is given and it has no advection head.
     """
+    check_output_file(config.out, "OUT", (WEIGHTS_SUFFIX,))
     try:
         nowcaster, provenance = load_nowcaster(config.checkpoint)
     except CheckpointError as error:

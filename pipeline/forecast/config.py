@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from squall.datasets.addresses import Address
 from squall.datasets.times import parse_time
 from squall.pipeline.config import Option
+from squall.pipeline.outputs import OutputPath
 
 
 def _latest_or_time(value: Any) -> Any:
@@ -28,7 +29,7 @@ class ForecastConfig(BaseModel):
         description="checkpoint of a `squall train` run, a packaged model like squall-base, or a "
         "method without training: extrapolation, persistence, s-prog …"
     )
-    out: Annotated[Path, Option(metavar="FILE.nc")] = Field(description="file to write")
+    out: Annotated[OutputPath, Option(metavar="FILE.nc")] = Field(description="file to write")
     at: Annotated[Any, BeforeValidator(_latest_or_time), Option(metavar="TIME")] = Field(
         default="latest",
         description="reference time, UTC: the last scan to use, like 2010-08-26T06:00",

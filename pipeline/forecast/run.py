@@ -20,9 +20,12 @@ from squall.datasets.open_archive import open_archive
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.dataset import forecast_dataset, netcdf_encoding
 from squall.pipeline.forecast.methods import find_method
+from squall.pipeline.outputs import check_output_file
 from squall.pipeline.provenance import atomic_path
 
 log = logging.getLogger("squall.forecast")
+
+SUFFIXES = (".nc", ".nc4", ".netcdf")
 
 
 def forecast(config: ForecastConfig) -> xr.Dataset:
@@ -36,6 +39,7 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
     ConfigError
         If there is no such method.
     """
+    check_output_file(config.out, "--out", SUFFIXES)
     archive = open_archive(config.archive)
     method = find_method(config.model, archive)
     index = reference_index(archive, config.at)

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from squall.pipeline.config import NoOption, Option
+from squall.pipeline.outputs import OutputPath
 
 
 class MapsConfig(BaseModel):
@@ -18,7 +19,7 @@ class MapsConfig(BaseModel):
     forecast: Annotated[Path, Option(positional=True, metavar="FORECAST.nc", exists=True)] = Field(
         description="forecast file (CF netCDF) written by `squall forecast`"
     )
-    out: Annotated[Path, Option(metavar="DIR")] = Field(
+    out: Annotated[OutputPath, Option(metavar="DIR")] = Field(
         description="folder for the maps; created if it does not exist"
     )
     animate: bool = Field(default=False, description="also write an animated GIF")

@@ -21,6 +21,7 @@ from squall.pipeline.maps.forecast_file import read_forecast, timestamp
 from squall.pipeline.maps.frames import frames_of, overview_panels
 from squall.pipeline.maps.observed import scans_by_time
 from squall.pipeline.maps.projection import grid_extent
+from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.pictures import RAIN_SCALE, image_of
 from squall.pipeline.progress import tracked
 from squall.pipeline.provenance import atomic_path
@@ -50,6 +51,7 @@ def maps(config: MapsConfig, *, observed: xr.DataArray | None = None) -> MapsRes
     DataError
         If the file is not a forecast, or `observed` is on another grid.
     """
+    check_output_folder(config.out, "--out")
     forecast = read_forecast(config.forecast)
     try:
         extent = grid_extent(forecast["x"].values, forecast["y"].values)

@@ -22,10 +22,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
 from squall.datasets.archive.records import OK, REJECTED
-from squall.datasets.errors import ConfigError
 from squall.datasets.open_archive import open_archive
 from squall.pipeline.lettering import readable, write
+from squall.pipeline.outputs import check_output_file
 from squall.pipeline.pictures import COVERAGE_SCALE, MAP_STYLE, CoverageScale
+from squall.pipeline.provenance import atomic_path
 from squall.pipeline.status.calendar_panels import (
     YEARS_OF_ONE_COLUMN,
     Panel,
@@ -43,16 +44,16 @@ def plot_coverage(address: str | Path, file: Path, snapshot: str | None = None) 
     Raises
     ------
     ConfigError
-        If the file's name does not end in one of `SUFFIXES`.
+        If the file cannot be written, or its name does not end in one of `SUFFIXES`.
     DataError
         If there is no archive at the address.
     """
-    if file.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{file}: the name of a picture ends in {', '.join(SUFFIXES)}")
+    check_output_file(file, "--plot", SUFFIXES)
     archive = open_archive(address, snapshot)
     flags, start = known_period(archive)
     figure = draw_coverage(flags, start, archive.step, archive.title)
-    figure.savefig(file)
+    with atomic_path(file) as temporary:
+        figure.savefig(temporary)
     return file
 
 

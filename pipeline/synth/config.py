@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from squall.datasets.synthetic.config import SyntheticConfig
 from squall.pipeline.config import Option, OptionsOf
+from squall.pipeline.outputs import OutputPath
 
 
 class SynthConfig(BaseModel):
@@ -16,7 +16,7 @@ class SynthConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    out: Annotated[Path, Option(metavar="DIR")] = Field(description="folder for the files")
+    out: Annotated[OutputPath, Option(metavar="DIR")] = Field(description="folder for the files")
     radar: Annotated[SyntheticConfig, OptionsOf(("hours", "seed", "episode_hours", "size"))] = (
         Field(default=SyntheticConfig(), description="the synthetic radar")
     )

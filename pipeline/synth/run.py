@@ -9,6 +9,7 @@ import xarray as xr
 from squall import __version__
 from squall.datasets.grid import GRID_MAPPING, Grid
 from squall.datasets.synthetic.radar import SyntheticScan, synthetic_grid, synthetic_scans
+from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.progress import tracked
 from squall.pipeline.provenance import atomic_path
 from squall.pipeline.synth.config import SynthConfig
@@ -19,6 +20,7 @@ def synth(config: SynthConfig) -> list[Path]:
 
     Missing scans have no file. The same configuration gives the same files.
     """
+    check_output_folder(config.out, "--out")
     grid = synthetic_grid(config.radar.size)
     paths = []
     scans = synthetic_scans(config.radar)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from squall.pipeline.config import NoOption, Option
+from squall.pipeline.outputs import OutputPath
 
 if TYPE_CHECKING:
     from squall.pipeline.train.experiment import ExperimentConfig
@@ -25,7 +26,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     experiment: Annotated["ExperimentConfig", NoOption("EXPERIMENT.yaml and a.b=value hold it")]
-    out: Annotated[Path, Option(metavar="DIR")] = Field(
+    out: Annotated[OutputPath, Option(metavar="DIR")] = Field(
         default_factory=_default_folder,
         description="run folder (default: runs/NAME of the experiment)",
     )

@@ -14,6 +14,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from squall.convgru import NowcastModule, compile_network
 from squall.datasets.errors import ConfigError
 from squall.datasets.training.datamodule import RainDataModule
+from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.provenance import atomic_path, code_version, now_utc
 from squall.pipeline.train.checkpoints import RunCheckpoint
 from squall.pipeline.train.experiment import ExperimentConfig, TrainConfig
@@ -95,8 +96,7 @@ def train(config: TrainConfig) -> TrainResult:
 
 
 def _check_folder(out: Path, last: Path, *, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: is a file; --out names the run's folder")
+    check_output_folder(out, "--out")
     if resume and not last.is_file():
         raise ConfigError(f"{out}: no last.ckpt to resume from; omit --resume for a new run")
     if not resume and last.is_file():

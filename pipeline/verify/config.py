@@ -21,6 +21,7 @@ from squall.datasets.addresses import Address
 from squall.datasets.times import EndTime, Time, parse_end, parse_time
 from squall.pipeline.config import Option
 from squall.pipeline.forecast.names import STEPS_MEMBERS
+from squall.pipeline.outputs import OutputPath
 
 THRESHOLDS_MM_H = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 SCALES_KM = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -69,7 +70,7 @@ class VerifyConfig(BaseModel):
         description="checkpoint, packaged model, extrapolation, pysteps-extrapolation, s-prog, "
         "linda or steps; may be repeated; persistence is always added",
     )
-    out: Annotated[Path, Option(metavar="DIR")] = Field(description="folder for the scores")
+    out: Annotated[OutputPath, Option(metavar="DIR")] = Field(description="folder for the scores")
     start: Annotated[Time | None, Option(metavar="TIME", group=FORECASTS_GROUP)] = Field(
         default=None, description="first reference time, UTC (default: the first of the archive)"
     )

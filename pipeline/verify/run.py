@@ -13,6 +13,7 @@ import xarray as xr
 
 from squall import __version__
 from squall.datasets.errors import DataError
+from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.provenance import code_version, now_utc
 from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.scores.pooling import on_common_axes
@@ -46,6 +47,7 @@ def verify(config: VerifyConfig) -> VerifyResult:
     ConfigError
         If a time cannot be read, or a method does not exist.
     """
+    check_output_folder(config.out, "--out")
     plan, planned_archives = make_plan(config)
     cases = [
         VerificationCase(number, index, _block_name(planned.archive.times[index], config))
