@@ -139,7 +139,7 @@ def draw_overview(
         else:
             _add_rain(axes, rain, is_covered, basemap, scale)
         lead = f"  {caption.lead}" if caption.kind == "forecast" else ""
-        label = f"{caption.kind.upper()}  {caption.valid:%H:%M} UTC{lead}"
+        label = f"{caption.kind.upper()}  {caption.valid:%d %b %H:%M} UTC{lead}"
         look: dict[str, Any] = {"size": 9.5, "weight": "bold", "color": BADGE_COLOURS[caption.kind]}
         write(figure, x, y + panel_height + 0.14, label, step_x - 0.1, **look)
     _add_colour_bar(figure, 0.33 + columns * step_x, 0.6, height - 1.7, scale)

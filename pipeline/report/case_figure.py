@@ -90,7 +90,7 @@ def draw_case(case: ForecastCase) -> Figure:
             if row == 0:
                 minutes = case.lead_times[lead] / np.timedelta64(1, "m")
                 valid = case.reference_time + pd.Timedelta(case.lead_times[lead])
-                label = f"+{minutes:g} min   {valid:%H:%M} UTC"
+                label = f"+{minutes:g} min   {valid:%d %b %H:%M} UTC"
                 figure.text(left / width, (top + 0.06) / height, label, size=8.5)
         write(
             figure, 0.5 * _LEFT_IN, top - height_in / 2, method, height_in, rotation=90, size=9.5,

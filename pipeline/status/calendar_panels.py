@@ -1,6 +1,8 @@
 """How the calendar picture lays out days and hours: its panels, their cells and labels.
 
-Public: `Panel`, `shows_hours`, `panels_of`.
+Public: `Panel`, `panels_of`.
+
+Of an archive of single events (`squall.pipeline.status.events`) only the events are shown.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from squall.pipeline.status.events import pauses_of
 from squall.pipeline.status.summary import Coverage, coverage
 
 DAYS_OF_HOURS = 31  # shorter archives show hours
+EVENT_DAYS_OF_HOURS = 62  # so do archives of events on no more days
 DAYS_OF_ONE_PANEL = 183
 YEARS_OF_ONE_COLUMN = 10
 
@@ -40,44 +44,51 @@ class Panel:
     row_labels: tuple[tuple[float, str], ...]
 
 
-def shows_hours(flags: npt.NDArray[np.uint8], step: pd.Timedelta) -> bool:
-    """Whether a cell is an hour instead of a day."""
-    return flags.size * step < pd.Timedelta(days=DAYS_OF_HOURS)
-
-
 def panels_of(
     flags: npt.NDArray[np.uint8], start: pd.Timestamp, step: pd.Timedelta
-) -> tuple[list[Panel], int]:
+) -> tuple[list[Panel], int, str]:
     """Arrange the panels of an archive.
 
     Returns
     -------
-    The panels in reading order, and the side of a cell in pixels.
+    The panels in reading order, the side of a cell in pixels, and what a cell is: hour or day.
     """
     if not flags.size:
-        return [], 1
-    if shows_hours(flags, step):
-        is_short = flags.size * step < pd.Timedelta(days=10)
-        return [_hours(coverage(flags, start, step, "h"))], 30 if is_short else 24
-    days = coverage(flags, start, step, "D")
+        return [], 1, "hour"
+    is_pause = pauses_of(flags, step)
+    days = coverage(flags, start, step, "D", is_pause)
+    event_days = int((days.expected > 0).sum())
+    is_short = flags.size * step < pd.Timedelta(days=DAYS_OF_HOURS)
+    if is_short or (is_pause.any() and event_days <= EVENT_DAYS_OF_HOURS):
+        hours = coverage(flags, start, step, "h", is_pause)
+        return [_hours(hours)], 30 if event_days < 10 else 24 if event_days < 40 else 16, "hour"
     if days.starts.size <= DAYS_OF_ONE_PANEL:
         first, last = (pd.Timestamp(days.starts[i]) for i in (0, -1))
         panel = _weeks(days, "", first, last)
-        return [panel], min(38, 760 // panel.columns)
+        return [panel], min(38, 760 // panel.columns), "day"
     years = range(pd.Timestamp(days.starts[0]).year, pd.Timestamp(days.starts[-1]).year + 1)
     panels = [
         _weeks(days, str(year), pd.Timestamp(year, 1, 1), pd.Timestamp(year, 12, 31))
         for year in years
     ]
-    return panels, 16 if len(panels) <= YEARS_OF_ONE_COLUMN else 12
+    panels = [panel for panel in panels if (panel.cells.expected > 0).any()]
+    return panels, 16 if len(panels) <= YEARS_OF_ONE_COLUMN else 12, "day"
 
 
 def _hours(hours: Coverage) -> Panel:
-    """One panel with days from top to bottom and hours from left to right."""
+    """One panel with days from top to bottom and hours from left to right.
+
+    Days on which no scan is expected are left out.
+    """
+    is_expected = hours.expected > 0
     days = hours.starts.astype("datetime64[D]")
-    row = (days - days[0]).astype(np.int64)
+    shown_days = np.unique(days[is_expected])
+    is_shown = np.isin(days, shown_days)
+    hours = Coverage(*(counts[is_shown] for counts in vars(hours).values()))
+    days = days[is_shown]
+    row = np.searchsorted(shown_days, days)
     column = (hours.starts - days).astype("timedelta64[h]").astype(np.int64)
-    labels = [f"{pd.Timestamp(day):%a %d %b}" for day in np.unique(days)]
+    labels = [f"{pd.Timestamp(day):%a %d %b %Y}" for day in shown_days]
     return Panel(
         label="",
         columns=24,

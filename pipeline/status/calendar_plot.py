@@ -4,7 +4,7 @@ Public: `draw_coverage`, `plot_coverage`. `summary.py` counts the scans.
 
 A cell is a day: weeks run from left to right, Monday is at the top, and each year has a panel. An
 archive of up to half a year has one panel with larger cells. In an archive of less than a month, a
-cell is an hour.
+cell is an hour. Of an archive of single events only the events are shown.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from squall.pipeline.status.calendar_panels import (
     YEARS_OF_ONE_COLUMN,
     Panel,
     panels_of,
-    shows_hours,
 )
+from squall.pipeline.status.events import events_of
 from squall.pipeline.status.summary import known_period
 
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -74,13 +74,13 @@ def draw_coverage(
     start : time of the first status, UTC.
     title : title of the archive.
     """
-    panels, cell_px = panels_of(flags, start, step)
+    panels, cell_px, unit = panels_of(flags, start, step)
     cell = cell_px / dpi  # whole pixels, so that all spaces between cells are equal
     across = 2 if len(panels) > YEARS_OF_ONE_COLUMN else 1
     down = -(-len(panels) // across)
     columns = max((panel.columns for panel in panels), default=0)
     rows = max((panel.rows for panel in panels), default=0)
-    left, top, bottom = 1.0, 0.8, 0.65
+    left, top, bottom = 1.4, 0.8, 0.65
     panel_width, panel_height = columns * cell + left, rows * cell + 0.42
     width = max(across * panel_width + 0.25, 9.0)
     height = top + down * panel_height + bottom
@@ -93,7 +93,7 @@ def draw_coverage(
         axes = figure.add_axes((x / width, y / height, *size))
         _draw_panel(axes, panel, cell, scale)
     _write_title(figure, flags, start, step, title)
-    _draw_legend(figure, scale, "hour" if shows_hours(flags, step) else "day")
+    _draw_legend(figure, scale, unit)
     return figure
 
 
@@ -153,11 +153,13 @@ def _write_title(
     if flags.size:
         last = start + (flags.size - 1) * step
         present, rejected = int((flags == OK).sum()), int((flags == REJECTED).sum())
-        share = int(1000 * present / flags.size) / 10  # rounded down: 100 % means every scan
+        events = events_of(flags, step)
+        share = int(1000 * present / events.expected) / 10  # rounded down: 100 % is every scan
+        within = "" if events.expected == flags.size else f" in {events.periods} events"
         text = (
             f"{start:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC  ·  one scan every "
-            f"{step.total_seconds() / 60:g} min: {share:g} % of {flags.size:,} present, "
-            f"{rejected:,} rejected"
+            f"{step.total_seconds() / 60:g} min: {share:g} % of {events.expected:,} present"
+            f"{within}, {rejected:,} rejected"
         )
     width, height = figure.get_size_inches()
     room = width - 0.4

@@ -21,6 +21,7 @@ from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.archive.snapshots import history, tags_of
 from squall.datasets.open_archive import open_archive
 from squall.datasets.runs import runs
+from squall.pipeline.status.events import Events, events_of, pauses_of
 
 SHOWN_GAPS = 10
 SHOWN_DAYS = 5
@@ -35,6 +36,15 @@ class Gap:
     first: str
     last: str
     scans: int
+
+
+@dataclass(frozen=True)
+class WorstDay:
+    """A day with missing scans: number of good scans, and of time steps outside of pauses."""
+
+    date: str
+    present: int
+    expected: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +70,9 @@ class ArchiveStatus:
     Parameters
     ----------
     missing : time steps without a good scan, those with a rejected scan included.
+    gaps : gaps within events; a continuous archive is one event.
+    pauses : gaps between events (`squall.pipeline.status.events`).
+    worst_days : the days with the smallest shares of good scans, pauses not counted.
     rejected, rejections : files and scans that cannot be used; some of them have no time step.
     redundant : number of files that are not needed, because another file has their scans; by rule.
     snapshots : None if there are more than `COUNTED_SNAPSHOTS`.
@@ -81,8 +94,11 @@ class ArchiveStatus:
     rejected: int
     size_bytes: int
     size_uncompressed_bytes: int
+    events: Events
     gaps: list[Gap]
+    pauses: list[Gap]
     days: Coverage
+    worst_days: list[WorstDay]
     rejections: list[Rejection]
     rejected_by_rule: dict[str, int]
     redundant: dict[str, int]
@@ -95,7 +111,10 @@ class ArchiveStatus:
         dates = np.datetime_as_string(days.starts, unit="D").tolist()
         counts = zip(dates, days.expected, days.present, days.rejected, strict=True)
         return {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "events": dict(vars(self.events)),
             "gaps": [dict(vars(gap)) for gap in self.gaps],
+            "pauses": [dict(vars(gap)) for gap in self.pauses],
+            "worst_days": [dict(vars(day)) for day in self.worst_days],
             "days": [
                 {
                     "date": date,
@@ -133,12 +152,22 @@ class ArchiveStatus:
             f"  size       {_size(self.size_bytes)} on disk, "
             f"{_size(self.size_uncompressed_bytes)} uncompressed",
             f"  snapshots  {snapshots}, tags: {tags}",
+            *_entry("events", self._event_lines()),
             *_entry("gaps", self._gap_lines()),
             *_entry("worst days", self._day_lines()),
             *_entry("rejected", self._rejection_lines()),
             *_entry("not needed", [_counts(self.redundant)] if self.redundant else []),
         ]
         return "\n".join(lines)
+
+    def _event_lines(self) -> list[str]:
+        if not self.pauses:
+            return []
+        events = self.events
+        return [
+            f"{events.periods}, with {_percent(events.present, events.expected)} of their "
+            f"{events.expected} scans; {len(self.pauses)} pauses between them are no gaps"
+        ]
 
     def _gap_lines(self) -> list[str]:
         if not self.gaps:
@@ -150,15 +179,11 @@ class ArchiveStatus:
         return lines
 
     def _day_lines(self) -> list[str]:
-        share = self.days.present / np.maximum(self.days.expected, 1)
-        worst = np.argsort(share, kind="stable")[:SHOWN_DAYS]
-        if share.size < 2:
+        if self.days.starts.size < 2:
             return []
         return [
-            f"{np.datetime_as_string(self.days.starts[i], unit='D')}  "
-            f"{_percent(self.days.present[i], self.days.expected[i])} of {self.days.expected[i]}"
-            for i in worst
-            if self.days.present[i] < self.days.expected[i]
+            f"{day.date}  {_percent(day.present, day.expected)} of {day.expected}"
+            for day in self.worst_days
         ]
 
     def _rejection_lines(self) -> list[str]:
@@ -183,6 +208,7 @@ def status(address: Path | str) -> ArchiveStatus:
     archive = open_archive(address)
     flags, start = known_period(archive)
     good = np.flatnonzero(flags == OK)
+    is_pause = pauses_of(flags, archive.step)
     height, width = archive.grid.shape
     rejections = archive.rejections
     errors = [r for r in rejections if r.rule not in REDUNDANT]
@@ -208,8 +234,11 @@ def status(address: Path | str) -> ArchiveStatus:
         rejected=len(errors),
         size_bytes=archive.bytes_on_disk(),
         size_uncompressed_bytes=good.size * height * width,
-        gaps=gaps_of(flags, start, archive.step),
+        events=events_of(flags, archive.step),
+        gaps=gaps_of((flags != OK) & ~is_pause, start, archive.step),
+        pauses=gaps_of(is_pause, start, archive.step),
         days=coverage(flags, start, archive.step, "D"),
+        worst_days=_worst_days(coverage(flags, start, archive.step, "D", is_pause)),
         rejections=errors,
         rejected_by_rule=_by_rule(errors),
         redundant=_by_rule(r for r in rejections if r.rule in REDUNDANT),
@@ -234,14 +263,16 @@ def known_period(archive: ScanStore) -> tuple[npt.NDArray[np.uint8], pd.Timestam
     return archive.status[known[0] : known[-1] + 1], archive.start + int(known[0]) * archive.step
 
 
-def gaps_of(flags: npt.NDArray[np.uint8], start: pd.Timestamp, step: pd.Timedelta) -> list[Gap]:
-    """Gaps without a good scan, the longest first.
+def gaps_of(
+    is_missing: npt.NDArray[np.bool_], start: pd.Timestamp, step: pd.Timedelta
+) -> list[Gap]:
+    """Times without a good scan, the longest first.
 
     Parameters
     ----------
-    flags : (time,) status, one for each ``step`` from ``start``.
+    is_missing : (time,) one for each ``step`` from ``start``.
     """
-    gaps = np.array(runs(flags != OK), dtype=np.int64).reshape(-1, 2)
+    gaps = np.array(runs(is_missing), dtype=np.int64).reshape(-1, 2)
     if not gaps.size:
         return []
     lengths = gaps[:, 1] - gaps[:, 0]
@@ -255,13 +286,18 @@ def gaps_of(flags: npt.NDArray[np.uint8], start: pd.Timestamp, step: pd.Timedelt
 
 
 def coverage(
-    flags: npt.NDArray[np.uint8], start: pd.Timestamp, step: pd.Timedelta, unit: str
+    flags: npt.NDArray[np.uint8],
+    start: pd.Timestamp,
+    step: pd.Timedelta,
+    unit: str,
+    is_pause: npt.NDArray[np.bool_] | None = None,
 ) -> Coverage:
     """Count the scans of each day (``D``) or hour (``h``) of valid time.
 
     Parameters
     ----------
     flags : (time,) status, one for each ``step`` from ``start``.
+    is_pause : (time,) the time steps at which no scan is expected. None: none.
     """
     if not flags.size:
         nothing = np.zeros(0, dtype=np.int64)
@@ -269,12 +305,28 @@ def coverage(
     periods = _seconds(np.arange(flags.size), start, step).astype(f"datetime64[{unit}]")
     index = (periods - periods[0]).astype(np.int64)
     length = int(index[-1]) + 1
+    expected = slice(None) if is_pause is None else ~is_pause
     starts = (periods[0] + np.arange(length)).astype("datetime64[s]")
     counts = (
         np.bincount(index[chosen], minlength=length)
-        for chosen in (slice(None), flags == OK, flags == REJECTED)  # in the order of Coverage
+        for chosen in (expected, flags == OK, flags == REJECTED)  # in the order of Coverage
     )
     return Coverage(starts, *counts)
+
+
+def _worst_days(days: Coverage) -> list[WorstDay]:
+    """Days with missing scans, the smallest share first.
+
+    A day without any good scan is no worse day, but a part of a gap, which is listed there.
+    """
+    is_listed = (days.present < days.expected) & (days.present > 0)
+    share = np.where(is_listed, days.present / np.maximum(days.expected, 1), np.inf)
+    worst = np.argsort(share, kind="stable")[: min(SHOWN_DAYS, int(is_listed.sum()))]
+    dates = np.datetime_as_string(days.starts[worst], unit="D").tolist()
+    return [
+        WorstDay(date, int(days.present[i]), int(days.expected[i]))
+        for date, i in zip(dates, worst, strict=True)
+    ]
 
 
 def _seconds(

@@ -206,4 +206,4 @@ def test_a_missing_scan_has_a_note() -> None:
     panel = Panel(0, 0, None, caption("observed"))
     figure = draw_overview([panel], basemap)
     assert "no scan" in drawn_text(figure)
-    assert "OBSERVED  06:35 UTC" in drawn_text(figure)
+    assert "OBSERVED  26 Aug 06:35 UTC" in drawn_text(figure)

@@ -56,7 +56,7 @@ def test_rows_are_methods_and_columns_are_15_30_60_min() -> None:
     texts = [text.get_text() for text in figure.texts]
     assert [text for text in texts if text in ("observed", "a", "b")] == ["observed", "a", "b"]
     assert [text for text in texts if text.startswith("+")] == [
-        "+15 min   00:05 UTC", "+30 min   00:20 UTC", "+60 min   00:50 UTC",
+        "+15 min   02 Jun 00:05 UTC", "+30 min   02 Jun 00:20 UTC", "+60 min   02 Jun 00:50 UTC",
     ]  # fmt: skip
     assert "Here: heaviest" in texts
     assert "from 2020-06-01 23:50 UTC" in texts

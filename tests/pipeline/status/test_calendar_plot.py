@@ -70,7 +70,7 @@ def test_a_short_archive_shows_hours():
     assert colours[1, 0] == COVERAGE_SCALE.colours[1]
     assert colours[2, 0] == COVERAGE_SCALE.colours[0]
     assert not marked
-    assert {"Sat 01 Jun", "00", "21"} <= set(texts(figure))
+    assert {"Sat 01 Jun 2024", "00", "21"} <= set(texts(figure))
 
 
 @pytest.mark.parametrize(
