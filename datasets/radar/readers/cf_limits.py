@@ -6,15 +6,20 @@ A small broken file may claim any size; the netCDF library would allocate memory
 from math import prod
 from pathlib import Path
 
+import h5py
 import netCDF4
 
 from squall.datasets.errors import DataError
 from squall.datasets.radar.product import MAX_SCANS
 from squall.datasets.radar.readers.classic_netcdf import expected_size
+from squall.datasets.radar.readers.hdf5 import check_self_contained, open_hdf5
 
 
-def check_complete(path: str) -> None:
-    """Reject a classic netCDF file that is cut off; the library would read zeros from it."""
+def check_file(path: str) -> None:
+    """Reject a file that the netCDF library would read wrongly or from elsewhere.
+
+    From a classic file that is cut off it reads zeros; a netCDF-4 file may point to other files.
+    """
     try:
         expected = expected_size(path)
     except (EOFError, KeyError, IndexError) as error:
@@ -22,6 +27,9 @@ def check_complete(path: str) -> None:
     size = Path(path).stat().st_size
     if expected is not None and size < expected:
         raise DataError(f"is cut off: it has {size} of at least {expected} bytes")
+    if h5py.is_hdf5(path):
+        with open_hdf5(path) as file:
+            check_self_contained(file)
 
 
 def check_values(variable: netCDF4.Variable) -> None:

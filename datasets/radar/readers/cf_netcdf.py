@@ -20,7 +20,7 @@ import numpy.typing as npt
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Product
 from squall.datasets.radar.readers.cf_layout import Layout, layout_of
-from squall.datasets.radar.readers.cf_limits import check_complete
+from squall.datasets.radar.readers.cf_limits import check_file
 from squall.datasets.radar.readers.cf_times import times_of
 from squall.datasets.radar.readers.one_chunk import read_scan
 
@@ -36,7 +36,8 @@ def open_netcdf(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
     DataError
         If the file is cut off, or lacks the variable, its grid or its times.
     """
-    check_complete(path)
+    with _LIBRARY:
+        check_file(path)
     with _LIBRARY, netCDF4.Dataset(path) as file:
         file.set_auto_maskandscale(False)
         layout = layout_of(file, config)

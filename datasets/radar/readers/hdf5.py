@@ -13,12 +13,13 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-from h5py import h5l, h5z
+from h5py import h5l, h5o, h5z
 
 from squall.datasets.errors import DataError, first_line
 from squall.datasets.radar.product import check_scan_shape
 
 MAX_MEMBERS = 10_000  # of a group; a day of one-minute scans has 1440
+MAX_DEPTH = 32  # of groups inside each other
 MAX_ATTRIBUTE_BYTES = 2**16
 # each may occur once, so that a small file cannot unpack to a huge one
 FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, h5z.FILTER_SZIP}
@@ -33,6 +34,51 @@ def open_hdf5(path: str) -> Iterator[h5py.File]:
         raise DataError(f"cannot be read as HDF5: {first_line(error)}") from error
     with file:
         yield file
+
+
+def check_self_contained(file: h5py.File) -> None:
+    """Reject a file that the netCDF library would leave for other files, or not come back from.
+
+    It follows links to any file of this machine, whose content could so become part of an archive,
+    and ends the process if groups contain themselves.
+
+    Raises
+    ------
+    DataError
+        If the file has a soft or external link, a group of two names or in too many groups, or
+        data that lie in other files or are packed twice with the same filter.
+    """
+    open_groups, addresses = [(file["/"], 0)], set[int]()
+    while open_groups:
+        group, depth = open_groups.pop()
+        address = h5o.get_info(group.id).addr
+        if address in addresses:
+            raise DataError(f"group {group.name} has two names, which netCDF files have not")
+        addresses.add(address)
+        if len(group) > MAX_MEMBERS or depth > MAX_DEPTH:
+            raise DataError(
+                f"{group.name} has {len(group)} members and lies in {depth} groups, at most "
+                f"{MAX_MEMBERS} and {MAX_DEPTH} are read"
+            )
+        for name in group:
+            child = member(group, name)
+            if isinstance(child, h5py.Group):
+                open_groups.append((child, depth + 1))
+            elif isinstance(child, h5py.Dataset):
+                _check_storage(child, f"variable {child.name}")
+
+
+def _check_storage(dataset: h5py.Dataset, title: str) -> list[int]:
+    """The filters of a dataset that lies in its own file and has each filter once."""
+    if dataset.is_virtual or dataset.external:
+        raise DataError(f"{title} lies in other files, which are not followed")
+    properties = dataset.id.get_create_plist()
+    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+    if len(set(filters)) < len(filters):
+        raise DataError(
+            f"{title} is packed twice with the same filter, of the HDF5 filters {filters}"
+        )
+    return filters
 
 
 def member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
@@ -85,15 +131,12 @@ def image(group: h5py.Group, name: str) -> h5py.Dataset:
     check_scan_shape(*dataset.shape)
     if dataset.dtype.kind not in "iuf" or dataset.dtype.itemsize > 8:
         raise DataError(f"image {place} holds {dataset.dtype}, expected numbers")
-    if dataset.is_virtual or dataset.external:
-        raise DataError(f"image {place} lies in other files, which are not followed")
     if dataset.chunks is not None:
         check_scan_shape(*dataset.chunks)
-    properties = dataset.id.get_create_plist()
-    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
-    if not set(filters) <= FILTERS or len(set(filters)) < len(filters):
+    filters = _check_storage(dataset, f"image {place}")
+    if not set(filters) <= FILTERS:
         raise DataError(
-            f"image {place} is packed with HDF5 filters {filters}, expected at most one each of "
+            f"image {place} is packed with HDF5 filters {filters}, expected "
             "deflate, shuffle, fletcher32 and szip; repack the file, for example with h5repack"
         )
     return dataset
