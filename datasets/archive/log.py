@@ -84,13 +84,15 @@ def _mark_rejected_slots(
     group: zarr.Group, step: pd.Timedelta, rejections: Sequence[Rejection]
 ) -> None:
     """Set status and checksum of the slots on the axis whose scan was rejected and is not ok."""
+    status: Any = group["status"]
+    if not status.shape[0]:  # no scan yet, so the axis has no start
+        return
     start = start_of(group)
     checksums = {
         row_of(rejection.time, start, step): rejection.checksum
         for rejection in rejections
         if rejection.time is not None and rejection.rule not in REDUNDANT
     }
-    status: Any = group["status"]
     on_axis = sorted(row for row in checksums if 0 <= row < status.shape[0])
     if not on_axis:
         return

@@ -202,18 +202,14 @@ def _check(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show the progress of a check: a bar, or a line at each quarter."""
-    from tqdm import tqdm
+    """Show the progress of a check."""
+    from squall.pipeline.progress import Progress
 
-    from squall.pipeline.progress import shows_bars
-
-    with tqdm(desc="check", unit="chunk", disable=not shows_bars()) as bar:
+    with Progress("check", 0, "chunk") as progress:
 
         def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-            if bar.disable and done * 4 // total != (done - 1) * 4 // total:
-                log.info("check: %d of %d chunks read", done, total)
+            progress.total = total
+            progress.advance(done - progress.done)
 
         yield show
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from squall.datasets.addresses import Address
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.times import EndTimeOrAge, TimeOrAge
+from squall.datasets.times import EndTimeOrAge, TimeOrAge, now
 from squall.pipeline.config import NoOption, Option
 
 
@@ -70,6 +71,8 @@ class IngestConfig(BaseModel):
             raise ValueError(
                 f"--since {self.since:%Y-%m-%dT%H:%M} is after --until {self.until:%Y-%m-%dT%H:%M}"
             )
+        if self.since is not None and self.since > now() + pd.Timedelta("1D"):
+            raise ValueError(f"--since {self.since:%Y-%m-%dT%H:%M} is in the future")
         if self.reread and not (self.since is None and self.until is None):
             raise ValueError("--reread reads all files; leave out --since and --until")
         return self

@@ -23,6 +23,7 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import OK, REDUNDANT
 from squall.datasets.errors import DataError
 from squall.datasets.radar.file_times import time_from_name
+from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.runs import Bools
 from squall.datasets.sources.find import find_files
 from squall.pipeline.ingest.config import IngestConfig
@@ -83,16 +84,30 @@ def list_files(
 
 
 def _first_time(config: IngestConfig, archive: Archive | None) -> pd.Timestamp | None:
-    """First time for the ``{time:…}`` parts of the patterns."""
+    """First time for the ``{time:…}`` parts of the patterns.
+
+    An address has the time of a file, which may be earlier than that of a scan: the start of an
+    accumulation, the first scan of the file, or a time shortly before the step.
+    """
     if config.since is not None:
-        return config.since
+        return config.since - _most_before_scan(config.source)
     newest = None if archive is None else newest_time(archive)
     return config.source.begins if newest is None else newest - config.source.lookback
 
 
+def _most_before_scan(network: RadarNetworkConfig) -> pd.Timedelta:
+    """How much the time in a file's address may be before the valid time of one of its scans."""
+    before = pd.Timedelta(0)
+    for era in network.all_eras:
+        from_start = era.accumulation if era.time_marks == "start" else None
+        to_step = era.snap_tolerance if era.time_in_name else pd.Timedelta(0)
+        before = max(before, to_step + (from_start or pd.Timedelta(0)))
+    return network.file_span + before
+
+
 def first_time_of_all(config: IngestConfig, archive: Archive) -> pd.Timestamp:
     """First time for ``{time:…}`` parts, so that the files of all stored scans are found."""
-    first = archive.start - config.source.file_span - pd.Timedelta("1D")
+    first = archive.start - _most_before_scan(config.source) - pd.Timedelta("1D")
     begins = config.source.begins
     return first if begins is None else min(first, begins)
 

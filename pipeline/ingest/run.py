@@ -12,7 +12,6 @@ import random
 import time
 
 from dask.system import CPU_COUNT
-from tqdm import tqdm
 
 from squall.datasets.addresses import canonical_address, is_remote
 from squall.datasets.archive.archive import Archive
@@ -39,7 +38,7 @@ from squall.pipeline.ingest.same_configuration import (
     refuse_other_configuration,
     stored_configuration,
 )
-from squall.pipeline.progress import shows_bars
+from squall.pipeline.progress import Progress
 
 log = logging.getLogger("squall.ingest")
 
@@ -175,9 +174,9 @@ def _read_and_commit(config: IngestConfig, queue: BatchQueue, committer: Committ
         started_execution(
             config.scheduler, _worker_count(config, len(queue), crashed_before)
         ) as execution,
-        tqdm(total=len(queue), desc="ingest", unit="file", disable=not shows_bars()) as bar,
+        Progress("ingest", len(queue), "file") as progress,
     ):
-        _read_batches(execution, queue, committer, bar)
+        _read_batches(execution, queue, committer, progress)
 
 
 def _worker_count(config: IngestConfig, files: int, crashed_before: bool) -> int:
@@ -190,7 +189,9 @@ def _worker_count(config: IngestConfig, files: int, crashed_before: bool) -> int
     return 0 if reads_in_main_process else min(files, CPU_COUNT)
 
 
-def _read_batches(execution: Execution, queue: BatchQueue, committer: Committer, bar: tqdm) -> None:
+def _read_batches(
+    execution: Execution, queue: BatchQueue, committer: Committer, progress: Progress
+) -> None:
     """Commit batch by batch; the next batch is read meanwhile."""
     next_batch = queue.start_batch(execution, committer.grid)
     while next_batch or queue:
@@ -198,12 +199,11 @@ def _read_batches(execution: Execution, queue: BatchQueue, committer: Committer,
         next_batch = queue.start_batch(execution, committer.grid)
         groups = [finished for group in batch for finished in execution.finish(group)]
         parts = parts_of(groups)
-        bar.update(sum(file_part.request.first_scan == 0 for file_part in parts))
+        finished_files = sum(file_part.remaining is None for file_part in parts)
         queue.put_back(groups)
         committer.commit(parts, execution.codes_writer(groups))
+        progress.advance(finished_files)
         del batch, groups, parts  # memory must not hold the codes of three batches
-        if bar.disable and queue:
-            log.info("ingest: %d files to go", len(queue))
 
 
 def _log_new_files(listing: Listing) -> None:

@@ -39,6 +39,8 @@ class StoredScans:
         """Look up times; those outside the archive's time axis have no slot."""
         if archive is None:
             return cls()
+        if not archive.status.size:  # no scan yet, so the axis has no start
+            return cls(archive)
         rows = {time: archive.index_of(time) for time in set(times)}
         rows = {time: row for time, row in rows.items() if 0 <= row < archive.status.size}
         if not rows:

@@ -66,7 +66,7 @@ def maps(config: MapsConfig, *, observed: xr.DataArray | None = None) -> MapsRes
     animation = Animation(RAIN_SCALE)
     paths: list[Path] = []
     frames = [*scans, *leads] if config.animate else leads
-    for frame in tracked(frames, "maps", len(frames)):
+    for frame in tracked(frames, "maps", len(frames), "map"):
         figure = draw_map(
             frame.rain_rate_mm_h,
             basemap,

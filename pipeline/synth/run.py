@@ -24,7 +24,7 @@ def synth(config: SynthConfig) -> list[Path]:
     grid = synthetic_grid(config.radar.size)
     paths = []
     scans = synthetic_scans(config.radar)
-    for scan in tracked(scans, "synth", len(config.radar.times)):
+    for scan in tracked(scans, "synth", len(config.radar.times), "scan"):
         if scan.missing:
             continue
         path = config.out / f"{scan.time:%Y/%m/%d}" / f"synthetic_{scan.time:%Y%m%dT%H%M}.nc"

@@ -47,7 +47,7 @@ def scored_blocks(
     n_remaining = Counter(map(_key, remaining))
     unfinished: dict[tuple[int, str], Block] = {}
     with _results(plan, remaining, workers) as results:
-        scored_cases = tracked(results, "verify", len(remaining))
+        scored_cases = tracked(results, "verify", len(remaining), "forecast")
         for case, scored in zip(remaining, scored_cases, strict=True):
             key = _key(case)
             block = unfinished.setdefault(key, Block())
