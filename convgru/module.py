@@ -19,6 +19,7 @@ from squall.convgru.loss import CrpsConfig, LossConfig, LossSums, loss_sums
 from squall.convgru.network import EncoderForecaster, NetworkConfig
 from squall.convgru.scaling import RainScaling
 
+STATE_KEY = "training_state"  # of the module, in a checkpoint
 NOISE_SEEDS = 2**40  # seeds for each epoch: more than its samples, so epochs share no seed
 
 
@@ -92,9 +93,12 @@ class NowcastModule(pl.LightningModule):
 
     Attributes
     ----------
-    interrupted, time_is_up : flags of this rank, which the next step shares with all ranks.
+    interrupted : flag of this rank, which the next step shares with all ranks.
+    time_share : share of the run's time limit that this rank has used; shared by the next step.
     step_sums : (3,) of the last training step: the loss, the share of ranks that are interrupted,
-        the share of ranks whose time is up.
+        the mean of the ranks' ``time_share``.
+    schedule_time_share : share of the time limit that the learning rate follows. The same on all
+        ranks.
     """
 
     step_sums: Tensor
@@ -116,8 +120,11 @@ class NowcastModule(pl.LightningModule):
         self.optimiser_config = optimiser
         self.provenance = provenance or {}
         self.csi_threshold_mm_h = csi_threshold_mm_h
-        self.interrupted = self.time_is_up = False
+        self.interrupted = False
+        self.time_share = self.schedule_time_share = 0.0
         self._seed = seed
+        self._epoch_sums: Tensor | None = None
+        self._state: dict[str, Any] = {}
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """A scalar whose gradient is this rank's share of the gradient of all ranks' loss.
@@ -126,7 +133,7 @@ class NowcastModule(pl.LightningModule):
         is the mean over ranks of f'(m) ds_r, so each rank returns f'(m) s_r.
         """
         sums, _ = self._loss(batch, epoch=self.trainer.current_epoch + 1)
-        flags = torch.tensor([float(self.interrupted), float(self.time_is_up)])
+        flags = torch.tensor([float(self.interrupted), self.time_share])
         flags = flags.to(self.device, non_blocking=True)
         rank_sums = torch.cat(sums).float()
         means_and_flags = torch.cat([rank_sums.detach(), flags])
@@ -138,8 +145,30 @@ class NowcastModule(pl.LightningModule):
             loss = LossSums(*means.chunk(2)).value()
             (slope,) = torch.autograd.grad(loss, means)
         self.step_sums = torch.cat([loss.detach()[None], means_and_flags[rank_sums.numel() :]])
-        self.log("train_loss", loss.detach(), prog_bar=True, batch_size=len(batch.context))
+        self._add_to_epoch(means.detach().double() * self.trainer.world_size)
+        size = len(batch.context)
+        self.log("train_loss_step", loss.detach(), prog_bar=True, batch_size=size)
         return (slope * rank_sums).sum()
+
+    def _add_to_epoch(self, sums: Tensor) -> None:
+        earlier = self._epoch_sums
+        self._epoch_sums = sums if earlier is None else earlier.to(sums.device) + sums
+
+    def train_loss(self) -> Tensor:
+        """Mean training loss of the epoch so far, over all observed pixels of all ranks.
+
+        It is that of the weights at each step, also for the steps before the run was resumed.
+        """
+        if self._epoch_sums is None:
+            return torch.tensor(math.nan)
+        return LossSums(*self._epoch_sums.chunk(2)).value().float()
+
+    def on_train_epoch_start(self) -> None:
+        # Lightning does not call this if a run is resumed within an epoch
+        self._epoch_sums = None
+
+    def on_train_epoch_end(self) -> None:
+        self.log("train_loss", self.train_loss())
 
     def on_validation_epoch_start(self) -> None:
         self._loss_sums: Tensor | None = None
@@ -188,18 +217,24 @@ class NowcastModule(pl.LightningModule):
         self.log_dict({name: value.float() for name, value in scores.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW; warm-up and cosine decay over the trainer's estimated number of steps."""
+        """AdamW; warm-up and cosine decay over the run.
+
+        The run's share that is over is the larger one of two: the share of the trainer's estimated
+        number of steps, and the share of the time limit (`schedule_time_share`).
+        """
         config = self.optimiser_config
         optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         warmup = max(1, round(config.warmup_fraction * steps))
+        moved = self._moved_steps()
 
         def rate(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+            place = max(step + moved, min(1.0, self.schedule_time_share) * steps)
+            if place < warmup:
+                return min(1.0, (place + 1) / warmup)
+            progress = min(1.0, (place - warmup) / max(1, steps - warmup))
             return 0.5 * (1 + math.cos(math.pi * progress))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
@@ -207,6 +242,43 @@ class NowcastModule(pl.LightningModule):
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def _moved_steps(self) -> float:
+        """Difference between the place in the schedule and the number of steps.
+
+        It is 0 unless a run was resumed with another number of steps in an epoch. The place is
+        then that of the epochs that are over.
+        """
+        if not self._state:
+            return 0.0
+        done, moved, earlier = (self._state[key] for key in ("step", "moved", "steps_per_epoch"))
+        now = self._steps_per_epoch()
+        if not earlier or not now or earlier == now:
+            return float(moved)
+        return float((done + moved) * now / earlier - done)
+
+    def _steps_per_epoch(self) -> int:
+        """Optimiser steps of an epoch; 0 if the loader does not know its length."""
+        batches = self.trainer.num_training_batches
+        return -(-int(batches) // self.trainer.accumulate_grad_batches) if batches < math.inf else 0
+
+    def on_train_start(self) -> None:
+        """Let the configured optimiser take effect: a checkpoint has restored the earlier one."""
+        config = self.optimiser_config
+        for optimiser, scheduler in zip(
+            self.trainer.optimizers, self.trainer.lr_scheduler_configs, strict=True
+        ):
+            schedule: Any = scheduler.scheduler
+            schedule.base_lrs = [config.learning_rate] * len(optimiser.param_groups)
+            (rate,) = schedule.lr_lambdas
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate * rate(schedule.last_epoch)
+                group["initial_lr"] = config.learning_rate
+                group["weight_decay"] = config.weight_decay
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._state = dict(checkpoint.get(STATE_KEY, {}))
+        self._epoch_sums = self._state.pop("epoch_sums", None)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description that rebuilds the network.
@@ -220,6 +292,13 @@ class NowcastModule(pl.LightningModule):
         if not torch.isfinite(largest).all():
             raise FloatingPointError("the weights are not finite; no checkpoint is written")
         checkpoint[CHECKPOINT_KEY] = description(self.network, self.scaling, self.provenance)
+        sums = self._epoch_sums
+        checkpoint[STATE_KEY] = {
+            "step": self.trainer.global_step,
+            "moved": self._moved_steps(),
+            "steps_per_epoch": self._steps_per_epoch(),
+            "epoch_sums": None if sums is None else sums.cpu(),
+        }
 
     def _loss(self, batch: Batch, epoch: int) -> tuple[LossSums, Tensor]:
         noise = None

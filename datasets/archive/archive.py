@@ -52,7 +52,7 @@ from squall.datasets.archive.repository import (
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import DataError
 from squall.datasets.grid import grid_from_attributes
-from squall.datasets.runs import Bools, runs
+from squall.datasets.runs import Bools
 
 
 class Archive(ScanStore):
@@ -171,8 +171,24 @@ class Archive(ScanStore):
         array = self._array(f"block_{name}")
         if where is None:
             return np.asarray(array[:])
-        stretches = [np.asarray(array[first:end]) for first, end in runs(where)]
-        return np.concatenate([np.empty((0, *array.shape[1:]), array.dtype), *stretches])
+        # One read for each chunk with a time that is wanted; a read for each run of such times
+        # would decompress the same chunk again and again.
+        span = array.chunks[0]
+        chosen = [
+            np.asarray(array[first : first + span])[where[first : first + span]]
+            for first in range(0, where.size, span)
+            if where[first : first + span].any()
+        ]
+        return np.concatenate([np.empty((0, *array.shape[1:]), array.dtype), *chosen])
+
+    @property
+    def block_chunk(self) -> int:
+        """Time steps of a chunk of the block statistics."""
+        return int(self._array("block_rain_rate").chunks[0])
+
+    def block_rows(self, name: str, first: int, end: int) -> npt.NDArray[np.float32]:
+        """(time, block_y, block_x): a block statistic of the time steps from first to end."""
+        return np.asarray(self._array(f"block_{name}")[first:end])
 
     def bytes_on_disk(self) -> int:
         """Size of all snapshots, bytes; on object storage without metadata."""

@@ -92,6 +92,15 @@ class ScanStore(Protocol):
         With a mask over the time axis, only the times where the mask holds.
         """
 
+    @property
+    @abstractmethod
+    def block_chunk(self) -> int:
+        """Time steps of the block statistics that are read together."""
+
+    @abstractmethod
+    def block_rows(self, name: str, first: int, end: int) -> npt.NDArray[np.float32]:
+        """(time, block_y, block_x): a block statistic of the time steps from first to end."""
+
     @abstractmethod
     def bytes_on_disk(self) -> int:
         """Size of the whole store, bytes."""

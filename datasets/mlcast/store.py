@@ -215,6 +215,21 @@ class MlcastStore(ScanStore):
         """
         return self._on_axis(self._measures[1][:, BLOCK_STATISTICS.index(name)], where)
 
+    @property
+    def block_chunk(self) -> int:
+        """Time steps that are read together; the statistics are in memory."""
+        return _BATCH
+
+    def block_rows(self, name: str, first: int, end: int) -> npt.NDArray[np.float32]:
+        """(time, block_y, block_x) of the time steps from first to end."""
+        is_ok = self.status == OK
+        statistics = self._measures[1][:, BLOCK_STATISTICS.index(name)]
+        values = np.zeros((is_ok[first:end].size, *statistics.shape[1:]), dtype=statistics.dtype)
+        before = int(np.count_nonzero(is_ok[:first]))
+        ok = is_ok[first:end]
+        values[ok] = statistics[before : before + int(np.count_nonzero(ok))]
+        return values
+
     def bytes_on_disk(self) -> int:
         """Size of all files or objects of the store, bytes."""
         filesystem, root = fsspec.core.url_to_fs(self.address)

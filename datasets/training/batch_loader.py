@@ -15,6 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from squall.datasets.orphans import end_with_parent
 from squall.datasets.training.batches import CodeBatch, Sample, SlotBatch
 from squall.datasets.training.loader_internals import end_workers
 from squall.datasets.training.samples import SampleSource
@@ -60,7 +61,7 @@ class BatchLoader:
             # Zarr's event loop does not survive a fork
             multiprocessing_context="forkserver" if workers else None,
             persistent_workers=workers > 0,
-            worker_init_fn=_ignore_signals,
+            worker_init_fn=_start_worker,
             prefetch_factor=SLOTS - 1 if workers else None,
         )
 
@@ -139,7 +140,11 @@ def _start_forkserver() -> None:
         signal.signal(signal.SIGTERM, handler)
 
 
-def _ignore_signals(worker: int) -> None:
-    """Ignore signals, which reach whole process groups, so that the last step can be saved."""
+def _start_worker(worker: int) -> None:
+    """Ignore signals, which reach whole process groups, so that the last step can be saved.
+
+    A worker ends when its loader is closed, or when the process of the loader is gone.
+    """
+    end_with_parent()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

@@ -20,7 +20,7 @@ from squall.datasets.runs import runs
 from squall.datasets.training.batch_loader import BatchLoader
 from squall.datasets.training.batches import PADDING, CodeBatch, Places, RainBatch
 from squall.datasets.training.config import DataConfig
-from squall.datasets.training.samples import SampleSource, rain_blocks
+from squall.datasets.training.samples import CACHE_BYTES, SampleSource, rain_blocks
 from squall.datasets.training.sampling import Sampling
 from squall.datasets.training.window_reader import WindowReader
 
@@ -137,7 +137,8 @@ class RainDataModule(pl.LightningDataModule):
             for share, snapshot in zip(shares, snapshots, strict=True)
         ]
         self.regions = [split.regions(a.times, a.status == OK) for a in self.archives]
-        blocks = [rain_blocks(archive) for archive in self.archives]
+        cache_bytes = CACHE_BYTES // len(self.archives)
+        blocks = [rain_blocks(archive, cache_bytes) for archive in self.archives]
         training_regions = [regions.training for regions in self.regions]
         validation_regions = [regions.validation for regions in self.regions]
         self.training = SampleSource(

@@ -21,24 +21,34 @@ from squall.datasets.training.sampling import Sampling, Variant
 from squall.datasets.training.splits import Regions
 from squall.datasets.training.windows import (
     Crop,
+    Integers,
     RainBlocks,
     RainSampler,
     window_span,
     window_starts,
 )
 
+CACHE_BYTES = 2**28  # most memory of a process for block statistics, all archives together
 TURNS = 8  # of a square: four rotations, mirrored or not
 
 
-def rain_blocks(archive: ScanStore) -> RainBlocks:
-    """Read the block statistics of an archive's good scans."""
-    good = archive.status == OK
-    return RainBlocks.of(
-        np.flatnonzero(good),
-        archive.block_statistics("rain_rate", good),
-        archive.block_statistics("observed_share", good),
+def rain_blocks(archive: ScanStore, cache_bytes: int = CACHE_BYTES) -> RainBlocks:
+    """Read the block statistics of an archive's good scans, and keep a part of them."""
+
+    def read(scans: Integers) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        first, end = int(scans[0]), int(scans[-1]) + 1
+        rain, observed = (
+            archive.block_rows(name, first, end) for name in ("rain_rate", "observed_share")
+        )
+        return rain[scans - first], observed[scans - first]
+
+    return RainBlocks(
+        np.flatnonzero(archive.status == OK),
+        read,
+        span=archive.block_chunk,
         shape=archive.grid.shape,
         block=archive.block_px,
+        cache_bytes=cache_bytes,
     )
 
 

@@ -5,7 +5,8 @@ Reads no codes: the archive's block statistics say where it rains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from squall.datasets.runs import Bools
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Halves = npt.NDArray[np.float16]
 
 
 def window_starts(usable: Bools, length: int) -> Integers:
@@ -38,25 +40,85 @@ class Crop(NamedTuple):
     column: int
 
 
-@dataclass(frozen=True, eq=False)
 class RainBlocks:
-    """Rain of an archive's good scans, for blocks of pixels.
+    """Rain of an archive's good scans, for blocks of pixels, read chunk by chunk.
+
+    It has two fields, (scan, block_y, block_x) float16. The score, from 0 to 1, is the observed
+    share of the block times ``1 - exp(-R / 1 mm h-1)`` with its mean rain rate R. The other field
+    is the share of observed pixels.
+
+    The fields of years and of large domains do not fit in memory. Each chunk is read once for
+    `mean_scores`, and the chunks that fit into ``cache_bytes`` are kept. Other chunks are read
+    again when a crop is drawn from them.
 
     Parameters
     ----------
     scans : (scan,) time index of each good scan, ascending.
-    score : (scan, block_y, block_x), from 0 to 1: the observed share of the block times
-        ``1 - exp(-R / 1 mm h-1)`` with its mean rain rate R.
-    observed : (scan, block_y, block_x), share of observed pixels.
+    read : gives mean rain rate (mm/h) and observed share, each (scan, block_y, block_x) float32,
+        of the good scans with these time indices.
+    span : time steps of a chunk.
     shape : pixels of the domain, (H, W).
     block : pixels of a block's side.
+    cache_bytes : most memory for the chunks that are kept; at least one chunk is.
+
+    Attributes
+    ----------
+    mean_scores : (scan,) the mean score of all blocks.
     """
 
-    scans: Integers
-    score: npt.NDArray[np.float16]
-    observed: npt.NDArray[np.float16]
-    shape: tuple[int, int]
-    block: int
+    def __init__(
+        self,
+        scans: Integers,
+        read: Callable[[Integers], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]],
+        *,
+        span: int,
+        shape: tuple[int, int],
+        block: int,
+        cache_bytes: int,
+    ) -> None:
+        self.scans, self.shape, self.block = scans, shape, block
+        self._read, self._span, self._cache_bytes = read, span, cache_bytes
+        self._kept: OrderedDict[int, tuple[Halves, Halves]] = OrderedDict()
+        self._kept_bytes = 0
+        self.mean_scores = np.zeros(scans.size)
+        for chunk in np.unique(scans // span).tolist():
+            score, _ = self._fields(chunk)
+            self.mean_scores[self._numbers(chunk)] = score.mean(axis=(1, 2), dtype=np.float64)
+
+    def rows(self, first: int, end: int) -> tuple[Halves, Halves]:
+        """Score and observed share of the good scans with numbers from ``first`` to ``end``."""
+        chunks = range(self.scans[first] // self._span, self.scans[end - 1] // self._span + 1)
+        scores, observed = [], []
+        for chunk in chunks:
+            numbers = self._numbers(chunk)
+            if numbers.start == numbers.stop:
+                continue
+            part = slice(max(first - numbers.start, 0), end - numbers.start)
+            chunk_score, chunk_observed = self._fields(chunk)
+            scores.append(chunk_score[part])
+            observed.append(chunk_observed[part])
+        return np.concatenate(scores), np.concatenate(observed)
+
+    def _numbers(self, chunk: int) -> slice:
+        """Numbers of the good scans in a chunk."""
+        edges = np.searchsorted(self.scans, [chunk * self._span, (chunk + 1) * self._span])
+        return slice(int(edges[0]), int(edges[1]))
+
+    def _fields(self, chunk: int) -> tuple[Halves, Halves]:
+        if chunk in self._kept:
+            self._kept.move_to_end(chunk)
+            return self._kept[chunk]
+        rain_mm_h, observed_share = self._read(self.scans[self._numbers(chunk)])
+        score = np.negative(rain_mm_h)
+        np.expm1(score, out=score)
+        score *= -observed_share
+        fields = score.astype(np.float16), observed_share.astype(np.float16)
+        self._kept[chunk] = fields
+        self._kept_bytes += fields[0].nbytes + fields[1].nbytes
+        while self._kept_bytes > self._cache_bytes and len(self._kept) > 1:
+            _, oldest = self._kept.popitem(last=False)
+            self._kept_bytes -= oldest[0].nbytes + oldest[1].nbytes
+        return fields
 
     @classmethod
     def of(
@@ -68,10 +130,16 @@ class RainBlocks:
         shape: tuple[int, int],
         block: int,
     ) -> RainBlocks:
-        """Make them from an archive's block statistics, each (scan, block_y, block_x)."""
-        score = observed_share * -np.expm1(-rain_mm_h)
-        half = np.float16  # the blocks of years must fit in memory
-        return cls(scans, score.astype(half), observed_share.astype(half), shape, block)
+        """Make them from statistics in memory, each (scan, block_y, block_x)."""
+
+        def read(
+            chosen: Integers,
+        ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+            numbers = np.searchsorted(scans, chosen)
+            return rain_mm_h[numbers], observed_share[numbers]
+
+        span = int(scans[-1]) + 1 if scans.size else 1
+        return cls(scans, read, span=span, shape=shape, block=block, cache_bytes=0)
 
 
 class RainSampler:
@@ -115,8 +183,7 @@ class RainSampler:
         self._blocks, self._starts, self._length = blocks, starts, length
         self._crop, self._strength = crop, strength
         self._tile = max(1, cell[1] // blocks.block)  # side of a tile, in blocks
-        per_scan = blocks.score.mean(axis=(1, 2), dtype=np.float64)
-        sums = np.concatenate([[0.0], np.cumsum(per_scan)])
+        sums = np.concatenate([[0.0], np.cumsum(blocks.mean_scores)])
         score = sums[starts + length] - sums[starts]
         self.rains = bool((score > 1e-9).any())
         self._window_weights = _weights(score, strength)
@@ -151,21 +218,21 @@ class RainSampler:
     def _crop_weights(self, windows: slice) -> Floats:
         """(window, block_y, block_x): the probability that a crop starts in this block."""
         starts = self._starts[windows]
-        scans = slice(starts[0], starts[-1] + self._length)
+        score, observed = self._blocks.rows(int(starts[0]), int(starts[-1]) + self._length)
         block, (height, width) = self._blocks.block, self._blocks.shape
         side = max(1, self._crop // block)
         offsets_y, offsets_x = (_offsets(size - self._crop, block) for size in (height, width))
 
-        def sums(field: npt.NDArray[np.float16]) -> Floats:
-            values = np.cumsum(field[scans], axis=0, dtype=np.float64)
+        def sums(field: Halves) -> Floats:
+            values = np.cumsum(field, axis=0, dtype=np.float64)
             values = np.concatenate([np.zeros_like(values[:1]), values])
             offsets = starts - starts[0]
             boxes = _box_sums(values[offsets + self._length] - values[offsets], side)
             return boxes[:, : offsets_y.size, : offsets_x.size]  # where a whole crop fits
 
-        rain = sums(self._blocks.score)
+        rain = sums(score)
         weights = _weights(rain.reshape(starts.size, -1), self._strength).reshape(rain.shape)
-        weights *= (sums(self._blocks.observed) + 1e-6) * np.outer(offsets_y, offsets_x)
+        weights *= (sums(observed) + 1e-6) * np.outer(offsets_y, offsets_x)
         weights /= weights.sum(axis=(1, 2), keepdims=True)
         return weights * self._window_weights[windows, None, None]
 

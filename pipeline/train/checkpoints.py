@@ -7,10 +7,21 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning import callbacks
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from squall.pipeline.provenance import atomic_path
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Keeps the configured patience when a run is resumed; Lightning restores the earlier one.
+
+    It has Lightning's name, by which a checkpoint finds its state.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict | {"patience": self.patience})
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -33,10 +44,21 @@ class RunCheckpoint(ModelCheckpoint):
 class LastCheckpoint(RunCheckpoint):
     """Writes last.ckpt, from which a run goes on exactly where it was.
 
+    Its state has the same name for any number of steps between two writes, so that this number
+    may change when a run is resumed.
+
     It is not written after the last step of an epoch, because the validation follows. It is not
     written after the validation of a run that stops within an epoch, because `Watch` has saved
     that run before.
     """
+
+    def __init__(self, *, every_n_train_steps: int | None = None, **options: Any) -> None:
+        self._writes_after = "epochs" if every_n_train_steps is None else "steps"
+        super().__init__(every_n_train_steps=every_n_train_steps, **options)
+
+    @property
+    def state_key(self) -> str:
+        return f"LastCheckpoint after {self._writes_after}"
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         if not trainer.is_last_batch:

@@ -26,7 +26,10 @@ class TrainerConfig(BaseModel):
 
     max_epochs: int = Field(default=30, gt=0)
     max_minutes: float | None = Field(
-        default=None, gt=0, description="time limit of the run, also within an epoch [min]"
+        default=None,
+        gt=0,
+        description="time limit of the run over all its sessions, also within an epoch; the "
+        "learning rate falls to 0 by then [min]",
     )
     patience: int = Field(
         default=8, gt=0, description="epochs without a better validation loss before stopping"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from squall.convgru import NowcastModule
 from squall.datasets.training.batches import RainBatch
 from squall.pipeline.progress import shows_bars
 
@@ -56,12 +57,14 @@ class EpochLines(pl.Callback):
             log.info("epoch %d: %d of %d batches", trainer.current_epoch + 1, done, batches)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, NowcastModule)
         speed = {
             "samples_per_s": self._samples / max(self._took_s, 1e-9),
             "data_wait": self._waited_s / max(self._took_s, 1e-9),
         }
         pl_module.log_dict(speed, sync_dist=True)
-        values = trainer.callback_metrics
+        # Lightning calls this before the module logs its training loss
+        values = trainer.callback_metrics | {"train_loss": pl_module.train_loss()}
         names = ("train_loss", "val_loss", "val_csi", "val_csi_persistence")
         if trainer.is_global_zero:
             log.info(

@@ -1,14 +1,67 @@
-"""Resumes a run: reads its last checkpoint and checks that the configuration fits it."""
+"""Resumes a run: reads its last checkpoint and checks that the configuration fits it.
+
+Every key of an experiment is refused if it changes, unless a table here says that it may.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from squall.convgru import CHECKPOINT_KEY, CheckpointError, read_checkpoint
+from squall.datasets.addresses import is_remote
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.train.experiment import ExperimentConfig
+from squall.pipeline.train.watch import TRAINED_S, Watch
+
+MAY_CHANGE = frozenset(
+    {
+        "network.checkpoint_activations",
+        "optimiser.learning_rate",
+        "optimiser.weight_decay",
+        "optimiser.warmup_fraction",
+        "data.workers",
+        "trainer.max_epochs",
+        "trainer.max_minutes",
+        "trainer.patience",
+        "trainer.gradient_clip",
+        "trainer.ema_decay",
+        "trainer.save_every_steps",
+        "trainer.accelerator",
+        "trainer.devices",
+        "trainer.num_nodes",
+        "trainer.precision",
+        "trainer.compile",
+        "trackers.tensorboard",
+        "trackers.mlflow",
+        "trackers.wandb",
+    }
+)
+"""Keys that take effect when a run is resumed."""
+
+MAY_CHANGE_BETWEEN_EPOCHS = frozenset(
+    {
+        "data.batch_size",
+        "data.samples_per_epoch",
+        "data.crops_per_read",
+        "data.augment",
+        "data.intensity",
+        "data.drop_scan",
+        "data.speeds",
+        "data.coarsen",
+        "trainer.accumulate",
+    }
+)
+"""Keys that change the training samples, but not those of validation (see `check_order`)."""
+
+_SECTIONS = ("network", "optimiser", "data", "trainer", "trackers")
+_CHECKED_ELSEWHERE = ("data.archives",)  # see `archives_of_run`
 
 
 @dataclass(frozen=True)
@@ -17,11 +70,15 @@ class Position:
 
     Attributes
     ----------
+    step : optimiser steps so far.
+    trained_s : time that the run has taken over all its sessions, seconds.
     within_epoch : whether the epoch has more samples after this position.
     provenance : of the checkpoint, see `provenance_of`.
     """
 
     path: Path
+    step: int
+    trained_s: float
     within_epoch: bool
     provenance: dict[str, Any]
 
@@ -34,7 +91,8 @@ class Position:
         DataError
             If the checkpoint cannot be read.
         ConfigError
-            If it has another network, or only one of run and experiment has a moving average.
+            If it has another network, only one of run and experiment has a moving average, or the
+            run's time is up.
         """
         try:
             nowcaster, checkpoint = read_checkpoint(path)
@@ -46,7 +104,11 @@ class Position:
                 advice = f"To go on from the best epoch so far, copy best.ckpt to {path.name}"
             raise DataError(f"{error}. {advice}") from error
         stored = nowcaster.network.config.model_dump()
-        changed = [k for k, v in experiment.network.model_dump().items() if stored[k] != v]
+        changed = [
+            k
+            for k, v in experiment.network.model_dump().items()
+            if stored[k] != v and f"network.{k}" not in MAY_CHANGE
+        ]
         if changed:
             settings = ", ".join(f"{k} {stored[k]}" for k in changed)
             raise ConfigError(
@@ -58,22 +120,82 @@ class Position:
                 f"{path}: was written {'with' if averaged else 'without'} a moving average of the "
                 "weights; resume with the run's own trainer.ema_decay"
             )
+        trained_s = float(checkpoint["callbacks"].get(Watch.__name__, {}).get(TRAINED_S, 0))
+        limit = experiment.trainer.max_minutes
+        if limit and trained_s >= 60 * limit:
+            raise ConfigError(
+                f"{path}: the run has already trained for {trained_s / 60:.3g} minutes, and "
+                f"trainer.max_minutes {limit:g} counts all its sessions; give more minutes, or "
+                "null for no limit, to go on"
+            )
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        provenance = checkpoint[CHECKPOINT_KEY]["provenance"]
-        return cls(path, not progress["is_last_batch"], provenance)
+        return cls(
+            path,
+            int(checkpoint["global_step"]),
+            trained_s,
+            not progress["is_last_batch"],
+            checkpoint[CHECKPOINT_KEY]["provenance"],
+        )
+
+
+def changed_settings(position: Position, experiment: ExperimentConfig) -> dict[str, list[Any]]:
+    """Keys of the experiment that differ from those of the run so far: was, is.
+
+    Raises
+    ------
+    ConfigError
+        If a key has changed that a run keeps from its first step to its last.
+    """
+    try:
+        earlier = ExperimentConfig.model_validate_json(position.provenance["experiment"])
+    except ValidationError as error:
+        raise ConfigError(
+            f"{position.path}: was written by Squall {position.provenance['squall_version']}, "
+            f"whose experiments this version cannot read ({error.error_count()} keys differ); "
+            "resume with that version, or start a new run in another folder"
+        ) from error
+    was, now = dict(_settings(earlier)), dict(_settings(experiment))
+    changed = {key: [was[key], now[key]] for key in now if was[key] != now[key]}
+    may_change = MAY_CHANGE | MAY_CHANGE_BETWEEN_EPOCHS
+    refused = [key for key in changed if key not in may_change]
+    for key in ("data.speeds", "data.coarsen"):  # validation uses the first number
+        if key in changed and was[key][0] != now[key][0]:
+            refused.append(key)
+    if refused:
+        changes = "; ".join(f"{key} was {was[key]}, is {now[key]}" for key in refused)
+        raise ConfigError(
+            f"{position.path}: a run keeps these values from its first step to its last "
+            f"({changes}); resume with the run's own config.yaml, or start a new run in another "
+            "folder"
+        )
+    return changed
+
+
+def _settings(experiment: ExperimentConfig) -> Iterator[tuple[str, Any]]:
+    """Keys and values as JSON has them; the sections are taken apart."""
+    for section, values in experiment.model_dump(mode="json").items():
+        if section not in _SECTIONS:
+            yield section, values
+            continue
+        for name, value in values.items():
+            if f"{section}.{name}" not in _CHECKED_ELSEWHERE:
+                yield f"{section}.{name}", value
 
 
 def with_snapshots_of(position: Position, experiment: ExperimentConfig) -> ExperimentConfig:
     """Return the experiment with the run's snapshots for archives that name none."""
-    snapshots = {a["path"]: a["snapshot"] for a in position.provenance["archives"]}
+    snapshots = {_real(a["path"]): a["snapshot"] for a in position.provenance["archives"]}
     shares = tuple(
-        share.model_copy(
-            update={"snapshot": share.snapshot or snapshots.get(share.address, share.snapshot)}
-        )
+        share.model_copy(update={"snapshot": share.snapshot or snapshots.get(_real(share.address))})
         for share in experiment.data.archives
     )
     data = experiment.data.model_copy(update={"archives": shares})
     return experiment.model_copy(update={"data": data})
+
+
+def _real(address: str) -> str:
+    """An address for comparison: the same for all spellings of a local path."""
+    return address if is_remote(address) else os.path.realpath(address)
 
 
 def check_order(position: Position, order: dict[str, Any]) -> None:
@@ -99,7 +221,9 @@ def check_order(position: Position, order: dict[str, Any]) -> None:
         )
 
 
-def archives_of_run(position: Position, archives: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def archives_of_run(
+    position: Position, archives: list[dict[str, Any]], experiment: ExperimentConfig
+) -> list[dict[str, Any]]:
     """Add to the archives all earlier times on which the run was trained or validated.
 
     Parameters
@@ -109,22 +233,34 @@ def archives_of_run(position: Position, archives: list[dict[str, Any]]) -> list[
     Raises
     ------
     ConfigError
-        If the run in the folder was trained on other archives.
+        If the run in the folder was trained on other archives, on another state of them, or in
+        other shares.
     """
-    earlier = {archive["name"]: archive for archive in position.provenance["archives"]}
+    earlier = position.provenance["archives"]
     names = [archive["name"] for archive in archives]
-    if set(earlier) != set(names):
+    if [archive["name"] for archive in earlier] != names:
         raise ConfigError(
-            f"{position.path}: was trained on {', '.join(earlier)}, not on {', '.join(names)}; "
-            "resume with the same archives"
+            f"{position.path}: was trained on {', '.join(a['name'] for a in earlier)}, not on "
+            f"{', '.join(names)}; resume with the same archives in the same order"
         )
+    earlier_shares = json.loads(position.provenance["experiment"])["data"]["archives"]
+    shares = experiment.model_dump(mode="json")["data"]["archives"]
+    for number, name in enumerate(names):
+        was = earlier_shares[number] | {"snapshot": earlier[number]["snapshot"]}
+        now = shares[number] | {"snapshot": archives[number]["snapshot"]}
+        changed = [key for key in now if key != "address" and was.get(key) != now[key]]
+        if changed:
+            changes = "; ".join(f"{key} was {was.get(key)}, is {now[key]}" for key in changed)
+            raise ConfigError(
+                f"{position.path}: the archive {name} differs from that of the run ({changes}); "
+                "resume with the run's own config.yaml, or start a new run in another folder"
+            )
     kinds = ("training_periods", "validation_periods")
     return [
         archive
         | {
-            kind: archive[kind]
-            + [p for p in earlier[archive["name"]][kind] if p not in archive[kind]]
+            kind: before[kind] + [p for p in archive[kind] if p not in before[kind]]
             for kind in kinds
         }
-        for archive in archives
+        for archive, before in zip(archives, earlier, strict=True)
     ]

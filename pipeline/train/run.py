@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import yaml
+from pytorch_lightning.plugins.environments import TorchElasticEnvironment
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from squall.convgru import NowcastModule, compile_network
 from squall.datasets.errors import ConfigError
+from squall.datasets.orphans import end_with_parent
 from squall.datasets.training.datamodule import RainDataModule
 from squall.pipeline.outputs import check_output_folder
-from squall.pipeline.provenance import atomic_path, code_version, now_utc
+from squall.pipeline.provenance import atomic_path
 from squall.pipeline.train.checkpoints import RunCheckpoint
 from squall.pipeline.train.experiment import ExperimentConfig, TrainConfig
-from squall.pipeline.train.resume import Position, archives_of_run, check_order, with_snapshots_of
-from squall.pipeline.train.run_provenance import provenance_of
+from squall.pipeline.train.resume import (
+    Position,
+    archives_of_run,
+    changed_settings,
+    check_order,
+    with_snapshots_of,
+)
+from squall.pipeline.train.run_provenance import provenance_of, sessions_of
 from squall.pipeline.train.trainer import build_trainer, without_advice
 from squall.pipeline.train.validation_pictures import ValidationPictures
 from squall.pipeline.train.watch import Stopped, Watch
@@ -61,10 +70,14 @@ def train(config: TrainConfig) -> TrainResult:
     KeyboardInterrupt
         After SIGTERM (`pipeline.interrupts.Terminated`) or Ctrl-C, once ``last.ckpt`` is written.
     """
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0 or TorchElasticEnvironment.detect():
+        end_with_parent()  # a launcher started this process for a further device
     experiment, out, last = config.experiment, config.out, config.out / "last.ckpt"
     _check_folder(out, last, resume=config.resume)
     position = Position.of(last, experiment) if config.resume else None
+    changed = {}
     if position:
+        changed = changed_settings(position, experiment)
         experiment = with_snapshots_of(position, experiment)
     data = RainDataModule(experiment.data, seed=experiment.seed)
     windows = sum(data.training.counts), sum(data.validation.counts)
@@ -81,8 +94,9 @@ def train(config: TrainConfig) -> TrainResult:
     with without_advice(), logging_redirect_tqdm():
         trainer = build_trainer(experiment, out, callbacks, validates=validates)
         module = _module(experiment, data, trainer, position)
+        module.provenance["sessions"] = sessions_of(position, changed)
         if trainer.is_global_zero:
-            _write_config(out, experiment, data)
+            _write_config(out, experiment, data, module.provenance["sessions"])
         _log_start(experiment, out, trainer, resumed=position is not None)
         _fit(trainer, module, data, watch, last if position else None)
     best_loss = best.best_model_score
@@ -113,7 +127,7 @@ def _module(
     provenance = provenance_of(experiment, data, trainer.world_size)
     if position:
         check_order(position, provenance["order"])
-        provenance["archives"] = archives_of_run(position, provenance["archives"])
+        provenance["archives"] = archives_of_run(position, provenance["archives"], experiment)
     module = NowcastModule(
         experiment.network,
         experiment.loss,
@@ -126,11 +140,20 @@ def _module(
     return module
 
 
-def _write_config(out: Path, experiment: ExperimentConfig, data: RainDataModule) -> None:
+def _write_config(
+    out: Path, experiment: ExperimentConfig, data: RainDataModule, sessions: list[dict[str, Any]]
+) -> None:
+    """Write all values of the run, and as comments when it went on and what changed then."""
     resolved: dict[str, Any] = experiment.model_dump(mode="json")
     for share, archive in zip(resolved["data"]["archives"], data.archives, strict=True):
         share["snapshot"] = archive.snapshot
-    text = f"# squall {code_version()}, {now_utc()}\n{yaml.safe_dump(resolved, sort_keys=False)}"
+    comments = [
+        f"# from step {session['from_step']}: squall {session['squall_version']}, "
+        f"{session['started']}"
+        + "".join(f"; {key} was {was}, is {now}" for key, (was, now) in session["changed"].items())
+        for session in sessions
+    ]
+    text = "\n".join([*comments, yaml.safe_dump(resolved, sort_keys=False)])
     with atomic_path(out / "config.yaml") as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from squall.datasets.training.datamodule import RainDataModule
-from squall.pipeline.provenance import code_version
+from squall.pipeline.provenance import code_version, now_utc
 from squall.pipeline.train.experiment import ExperimentConfig
+from squall.pipeline.train.resume import Position
 
 
 def provenance_of(
@@ -40,6 +41,31 @@ def provenance_of(
         "order": _order(experiment, data, processes),
         "experiment": json.dumps(experiment.model_dump(mode="json")),
     }
+
+
+def sessions_of(position: Position | None, changed: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Return when the run began and went on, with which version and which changed settings.
+
+    The provenance's ``experiment`` holds the values of the last session. Values of earlier steps
+    follow from the changes.
+
+    Parameters
+    ----------
+    position : where this session begins; None for a new run.
+    changed : settings that differ from those of the session before: was, is.
+    """
+    earlier: list[dict[str, Any]] = []
+    if position:
+        unknown = {"from_step": 0, "started": "", "changed": {}}  # of a version before sessions
+        version = position.provenance["squall_version"]
+        earlier = position.provenance.get("sessions", [unknown | {"squall_version": version}])
+    session = {
+        "from_step": position.step if position else 0,
+        "squall_version": code_version(),
+        "started": now_utc(),
+        "changed": {k: v for k, v in changed.items() if not k.startswith("trackers.")},
+    }
+    return [*earlier, session]
 
 
 def _order(experiment: ExperimentConfig, data: RainDataModule, processes: int) -> dict[str, Any]:

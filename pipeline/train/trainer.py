@@ -14,14 +14,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, TQDMProgressBar
+from pytorch_lightning.callbacks import LearningRateMonitor, TQDMProgressBar
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from squall.datasets.errors import ConfigError
 from squall.pipeline.progress import shows_bars
-from squall.pipeline.train.checkpoints import AtomicCheckpoints, LastCheckpoint
+from squall.pipeline.train.checkpoints import AtomicCheckpoints, EarlyStopping, LastCheckpoint
 from squall.pipeline.train.experiment import ExperimentConfig, TrainerConfig
 from squall.pipeline.train.log_lines import EpochLines
 from squall.pipeline.train.moving_average import MovingAverage
@@ -96,6 +96,7 @@ def without_advice() -> Iterator[None]:
             ".*log_every_n_steps.*",
             "Checkpoint directory .* exists and is not empty",
             ".*isinstance.treespec, LeafSpec.*",
+            "Be aware that when using `ckpt_path`",  # last.ckpt of an earlier version of Squall
         ):
             warnings.filterwarnings("ignore", message=message)
         yield

@@ -30,6 +30,7 @@ from squall.pipeline.train.internals import skip_sigterm_broadcast
 log = logging.getLogger("squall.train")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+TRAINED_S = "trained_s"
 NAMED_WINDOWS = 8  # most windows that an error names
 
 
@@ -62,8 +63,9 @@ class Watch(pl.Callback):
 
     After SIGTERM or Ctrl-C the run finishes the step, saves and stops. Before the first step, and
     after a second Ctrl-C, it stops at once without saving. When the time is up, the run saves,
-    validates and ends. If a loss is not finite, the run stops without saving, and the error names
-    the windows.
+    validates and ends; the time of all sessions of the run counts, and the module's learning rate
+    follows it. If a loss is not finite, the run stops without saving, and the error names the
+    windows.
 
     Parameters
     ----------
@@ -81,7 +83,8 @@ class Watch(pl.Callback):
         self._data, self._last, self._config = data, last, config
         self._module: NowcastModule | None = None
         self._unchecked: list[_OnHost] = []
-        self._until = math.inf
+        self._trained_before_s = 0.0  # in earlier sessions of the run
+        self._started_s: float | None = None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -99,8 +102,8 @@ class Watch(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, NowcastModule)
         self._module = pl_module
-        if self._config.max_minutes:
-            self._until = time.monotonic() + 60 * self._config.max_minutes
+        pl_module.schedule_time_share = self._time_share()  # of earlier sessions
+        self._started_s = time.monotonic()
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:  # Lightning has replaced the handlers
                 signal.signal(number, self._on_signal)
@@ -110,7 +113,7 @@ class Watch(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: RainBatch, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, NowcastModule)
-        pl_module.time_is_up = time.monotonic() > self._until
+        pl_module.time_share = self._time_share()
 
     def on_train_batch_end(
         self,
@@ -130,11 +133,12 @@ class Watch(pl.Callback):
         self._unchecked = [latest] if read_later else []
         interrupted = time_is_up = False
         for step in steps:
-            loss, told_to_stop, timed_out = step.read()
+            loss, told_to_stop, time_share = step.read()
             if not math.isfinite(loss):
                 raise DataError(self._not_finite(trainer, step.places, loss))
             interrupted |= told_to_stop > 0
-            time_is_up |= timed_out > 0
+            time_is_up |= time_share >= 1
+            pl_module.schedule_time_share = time_share
         # a step has all its batches, and the last step of an epoch is complete after validation
         whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch
         if (interrupted or time_is_up) and whole:
@@ -144,6 +148,22 @@ class Watch(pl.Callback):
                 self.interruption = self.interruption or Terminated()
                 raise Stopped
             trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {TRAINED_S: self._trained_s()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._trained_before_s = state_dict[TRAINED_S]
+
+    def _trained_s(self) -> float:
+        """Time that the run has taken so far, over all its sessions, seconds."""
+        session_s = 0.0 if self._started_s is None else time.monotonic() - self._started_s
+        return self._trained_before_s + session_s
+
+    def _time_share(self) -> float:
+        """Share of the time limit that is over; 0 without a limit."""
+        limit = self._config.max_minutes
+        return self._trained_s() / (60 * limit) if limit else 0.0
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # schedulers may send SIGTERM twice; a second Ctrl-C is meant

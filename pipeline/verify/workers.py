@@ -15,6 +15,7 @@ import cv2
 import torch
 
 from squall.datasets.errors import DataError
+from squall.datasets.orphans import end_with_parent
 from squall.pipeline.progress import tracked
 from squall.pipeline.verify.blocks import Block, BlockStore
 from squall.pipeline.verify.plan import Plan, VerificationCase
@@ -117,6 +118,7 @@ _scorer: Scorer | None = None  # of a worker process
 
 def _start_worker(plan: Plan) -> None:
     global _scorer
+    end_with_parent()
     # Ctrl-C reaches the main process, which terminates the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # If this process has trained before, its fork server ignores SIGTERM, and so would the workers.

@@ -130,6 +130,30 @@ def test_the_learning_rate_rises_and_falls_over_the_steps_of_the_run(tmp_path: P
     assert rates.values == pytest.approx([0.25, 0.5, 0.75, 1.0, *cosine])
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_training_loss_of_an_epoch_is_the_mean_over_its_pixels(
+    tmp_path: Path, accumulate: int
+) -> None:
+    """Weights that do not change: training and validation on the same batches agree."""
+    context, target = moving_blobs()
+    few = target.clone()
+    few[..., 2:, :] = NAN  # few observed pixels, which count little
+    batches = [
+        RainBatch(context, target),
+        RainBatch(context[:1] * 3, target[:1]),
+        RainBatch(context * 0, few),
+        RainBatch(context, torch.full_like(target, NAN)),
+    ]
+    module = untrained()
+    module.optimiser_config = OptimiserConfig(learning_rate=1e-30, weight_decay=0)
+    options = {"max_epochs": 2, "accumulate_grad_batches": accumulate}
+    fitted = trainer(tmp_path, **options)
+    fitted.fit(module, Batches(*batches), val_dataloaders=Batches(*batches))
+    means = fitted.callback_metrics
+    assert float(means["train_loss"]) == pytest.approx(float(means["val_loss"]), rel=1e-5)
+    assert float(means["train_loss_step"]) == 0.0  # the last batch observed nothing
+
+
 # Validation
 #
 # last scan   target of both leads   at 1 mm/h: hits, hits + misses + false alarms

@@ -165,6 +165,14 @@ def test_block_statistics(store: ScanStore, codes: np.ndarray, name: str) -> Non
     np.testing.assert_array_equal(store.block_statistics(name, where), expected[where])
 
 
+@pytest.mark.parametrize("name", BLOCK_STATISTICS)
+def test_block_statistics_of_some_rows(store: ScanStore, name: str) -> None:
+    statistics = store.block_statistics(name)
+    assert store.block_chunk > 0
+    for first, end in ((0, COUNT), (3, 4), (MISSING_INDEX, COUNT), (5, 5), (7, COUNT + 9)):
+        np.testing.assert_array_equal(store.block_rows(name, first, end), statistics[first:end])
+
+
 def test_reading_beyond_both_ends_gives_missing_scans(store: ScanStore, codes: np.ndarray) -> None:
     rain = store.read(-2, COUNT + 5)
     assert (rain.dims, rain.dtype) == (("time", "y", "x"), np.float32)

@@ -185,6 +185,24 @@ def test_block_statistics_of_chosen_times(store: Store, rain_codes: Codes, scans
     np.testing.assert_array_equal(statistics, archive.block_statistics("wet_share")[where])
 
 
+def test_block_statistics_of_scattered_times_are_read_once_for_each_chunk(
+    store: Store, rain_codes: Codes, scans_of: Scans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.commit(scans_of(rain_codes(30), NOON))
+    archive = store.open()
+    where = np.arange(30) % 3 == 0
+    expected = archive.block_statistics("rain_rate")[where]
+    reads, read = [], zarr.Array.__getitem__
+
+    def counted(array: zarr.Array, selection: object) -> object:
+        reads.append(selection)
+        return read(array, selection)
+
+    monkeypatch.setattr(zarr.Array, "__getitem__", counted)
+    np.testing.assert_array_equal(archive.block_statistics("rain_rate", where), expected)
+    assert len(reads) == 1
+
+
 def test_the_status_of_a_snapshot_cannot_be_changed(
     store: Store, rain_codes: Codes, scans_of: Scans
 ) -> None:

@@ -1,5 +1,6 @@
 """Several processes train like a single process (gloo, on the CPU)."""
 
+import csv
 import json
 import os
 import signal
@@ -51,6 +52,11 @@ def samples_of(folder):
     return batches
 
 
+def logged(folder, name):
+    with (folder / "run" / "log" / "version_0" / "metrics.csv").open() as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row[name]]
+
+
 def weights(folder):
     return torch.load(folder / "run" / "last.ckpt", weights_only=True)["current_model_state"]
 
@@ -79,6 +85,8 @@ def test_two_processes_take_the_same_step_as_one(chain, make_experiment, tmp_pat
     assert any(not torch.equal(value, torch.zeros_like(value)) for value in weights_alone.values())
     assert samples_of(alone) == samples_of(together)
     assert len(list(together.glob("rank*.jsonl"))) == 2
+    for name in ("train_loss", "val_loss"):
+        assert logged(together, name) == pytest.approx(logged(alone, name), rel=1e-4)
 
 
 def test_two_processes_compute_the_same_gradient_as_one(chain, make_experiment, tmp_path):

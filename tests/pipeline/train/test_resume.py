@@ -1,5 +1,6 @@
 """A run that was stopped and resumed ends like a run that was never stopped."""
 
+import csv
 import os
 import signal
 
@@ -43,6 +44,13 @@ def assert_same_run(run, whole):
     assert saved["lr_schedulers"][0]["last_epoch"] == expected["lr_schedulers"][0]["last_epoch"]
 
 
+def logged_losses(run, name="val_loss"):
+    """Losses of the epochs of the last session."""
+    version = max((run / "log").iterdir(), key=lambda path: int(path.name.split("_")[1]))
+    with (version / "metrics.csv").open() as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row[name]]
+
+
 def signal_in_step(monkeypatch, at, number=signal.SIGTERM):
     """Send the process a signal in training step ``at``, counted from 0."""
 
@@ -84,6 +92,9 @@ def test_sigterm_in_any_step_changes_nothing(ensemble, whole, monkeypatch, tmp_p
     assert checkpoint(tmp_path / "run")["global_step"] == done
     train(ensemble, tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", whole)
+    # also the means over the epochs that the session has completed
+    losses, expected = (logged_losses(r, "train_loss") for r in (tmp_path / "run", whole))
+    assert losses == pytest.approx(expected[-len(losses) :], rel=1e-6)
 
 
 def test_ctrl_c_saves_and_raises_keyboard_interrupt(ensemble, monkeypatch, tmp_path):
@@ -182,10 +193,11 @@ def test_a_run_folder_that_was_moved_keeps_its_best_score(chain, make_experiment
     train(make_experiment(chain.archive, trainer__max_epochs=1), tmp_path / "run")
     best = (tmp_path / "run" / "best.ckpt").read_bytes()
     (tmp_path / "run").rename(tmp_path / "moved")
-    # the weight 100 of the errors makes the next loss larger
-    worse = make_experiment(chain.archive, trainer__max_epochs=2, loss={"mse": 100})
+    # a learning rate of 10 makes the next loss larger
+    worse = make_experiment(chain.archive, trainer__max_epochs=2, optimiser={"learning_rate": 10.0})
     result = train(worse, tmp_path / "moved", resume=True)
     assert result.best_val_loss < 1
+    assert logged_losses(tmp_path / "moved")[-1] > result.best_val_loss
     assert (tmp_path / "moved" / "best.ckpt").read_bytes() == best
     assert not (tmp_path / "run").exists()
 
