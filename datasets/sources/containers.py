@@ -24,6 +24,7 @@ from squall.datasets.addresses import local_path, split_chain
 from squall.datasets.sources.access import Options, SourceFile, filesystem, version_of
 from squall.datasets.sources.patterns import FolderNames
 from squall.datasets.sources.stores import Entry
+from squall.datasets.sources.unpacking import check_member, check_total
 
 # what the libraries raise for a file that is no container, or a truncated, damaged or encrypted one
 BROKEN = (
@@ -36,7 +37,19 @@ BROKEN = (
     NotImplementedError,
     RuntimeError,
 )
+_LONGEST_HEADER = 2**20
 _BLOCK_SIZE = 2**22  # s3fs would fetch 50 MB to read the few bytes of a zip file's directory
+
+
+class _TarMember(tarfile.TarInfo):
+    """A header of a tar file; `tarfile` would read a long name of any length into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_TarMember":
+        member = super().frombuf(buf, encoding, errors)
+        if not member.isreg() and member.size > _LONGEST_HEADER:
+            raise tarfile.StreamError(f"it has a header of {member.size:,} bytes")
+        return member
 
 
 class Container:
@@ -49,7 +62,8 @@ class Container:
     info : size and checksum or time of each member, by name.
     """
 
-    def __init__(self, kind: str, stream: IO[bytes]) -> None:
+    def __init__(self, kind: str, stream: IO[bytes], address: str, packed: int) -> None:
+        self._address, self._packed, self._unpacked = address, packed, 0
         self.info: dict[str, Mapping[str, Any]] = {}
         self._members: dict[str, Any] = {}
         self._file: zipfile.ZipFile | tarfile.TarFile
@@ -60,7 +74,9 @@ class Container:
                     info = {"size": zip_member.file_size, "CRC": f"{zip_member.CRC:08x}"}
                     self._add(zip_member.filename, zip_member, info)
         else:
-            self._file = tarfile.open(fileobj=stream, mode="r:*")  # noqa: SIM115 (closed below)
+            self._file = tarfile.open(  # noqa: SIM115 (closed below)
+                fileobj=stream, mode="r:*", tarinfo=_TarMember
+            )
             for tar_member in self._file:
                 if tar_member.isreg():
                     info = {"size": tar_member.size, "mtime": tar_member.mtime}
@@ -70,10 +86,21 @@ class Container:
         while name.startswith(("./", "/")):
             name = name.partition("/")[2]
         self.info[name], self._members[name] = info, member
+        self._unpacked += info["size"]
+        check_total(self._address, self._packed, self._unpacked, len(self._members))
 
-    def open(self, name: str) -> IO[bytes]:
-        """Stream of one member; KeyError if the container has no member of this name."""
+    def open(self, name: str, *, is_container: bool = False) -> IO[bytes]:
+        """Stream of one member.
+
+        Raises
+        ------
+        KeyError
+            If the container has no member of this name.
+        UnpacksTooMuch
+            If it is absurdly large.
+        """
         member = self._members[name]
+        check_member(self._address, name, self.info[name]["size"], is_container)
         if isinstance(self._file, zipfile.ZipFile):
             return self._file.open(member)
         return cast(IO[bytes], self._file.extractfile(member))
@@ -87,44 +114,47 @@ def opened_container(kind: str, address: str, options: Options) -> Iterator[Cont
     """Open the container at an address; raises what the libraries raise."""
     with ExitStack() as stack:
         # a zip file has its directory in one place; of a tar file, everything has to be read
-        stream = stack.enter_context(_opened(address, options, at_random=kind == "zip"))
-        container = Container(kind, stream)
+        stream, size = stack.enter_context(_opened(address, options, at_random=kind == "zip"))
+        container = Container(kind, stream, address, size)
         stack.callback(container.close)
         yield container
 
 
 @contextmanager
-def _opened(address: str, options: Options, at_random: bool) -> Iterator[IO[bytes]]:
+def _opened(address: str, options: Options, at_random: bool) -> Iterator[tuple[IO[bytes], int]]:
+    """Stream of a container, and its size in bytes."""
     chain, path = split_chain(address), local_path(address)
     with ExitStack() as stack:
         if chain is not None:
             kind, member, outer_address = chain
             outer = stack.enter_context(opened_container(kind, outer_address, options))
-            yield stack.enter_context(outer.open(member))
+            stream = stack.enter_context(outer.open(member, is_container=True))
+            yield stream, outer.info[member]["size"]
         elif path is not None:
-            yield stack.enter_context(Path(path).open("rb"))
+            yield stack.enter_context(Path(path).open("rb")), Path(path).stat().st_size
         else:
             remote = filesystem(address, options)
             path = fsspec.core.strip_protocol(address)
             if at_random:
                 stream = stack.enter_context(remote.open(path, "rb", block_size=_BLOCK_SIZE))
-                if _seeks(stream):
-                    yield stream
+                size = _size_if_it_seeks(stream)
+                if size is not None:
+                    yield stream, size
                     return
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="squall-"))
             copy = Path(folder) / "container"
             remote.get_file(path, str(copy))
-            yield stack.enter_context(copy.open("rb"))
+            yield stack.enter_context(copy.open("rb")), copy.stat().st_size
 
 
-def _seeks(stream: IO[bytes]) -> bool:
+def _size_if_it_seeks(stream: IO[bytes]) -> int | None:
     try:
-        stream.seek(-1, os.SEEK_END)
+        size = stream.seek(-1, os.SEEK_END) + 1
         stream.read(1)
         stream.seek(0)
     except ValueError:  # the web server sends files only from their beginning
-        return False
-    return True
+        return None
+    return size
 
 
 class OpenContainers:

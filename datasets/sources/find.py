@@ -35,6 +35,7 @@ from squall.datasets.sources.patterns import (
     pattern_tail,
 )
 from squall.datasets.sources.stores import Entry, LocalStore, RemoteStore, Store, store_for
+from squall.datasets.sources.unpacking import UnpacksTooMuch
 
 Span = tuple[pd.Timestamp | None, pd.Timestamp | None]
 Item = TypeVar("Item", contravariant=True)
@@ -153,7 +154,7 @@ def _find_in_containers(
         try:
             with opened_container(kind, address, options) as container:
                 store = ContainerStore(container.info, kind, address)
-        except BROKEN:
+        except (*BROKEN, UnpacksTooMuch):
             # one broken container must not hide the others; `local_copy` will say what is wrong
             version, size = container_file.version, container_file.size
             return [SourceFile(f"{kind}://::{address}", version, size)]
