@@ -25,10 +25,11 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.check import Progress, check
 from squall.datasets.archive.check_records import Rows
 from squall.datasets.archive.check_report import CheckReport, Damage
+from squall.datasets.archive.icechunk_errors import unwritable
 from squall.datasets.archive.layout import LOG, put_rows
 from squall.datasets.archive.records import CODES, MISSING, OK, REJECTED
 from squall.datasets.archive.repository import BRANCH, open_repository, write_lock
-from squall.datasets.errors import DataError
+from squall.datasets.errors import BusyError, DataError
 from squall.datasets.measures import BLOCK_STATISTICS, measure
 from squall.datasets.runs import Bools
 
@@ -69,6 +70,8 @@ def repair(
     DataError
         If there is no archive, another process keeps writing it, or the damage is in manifests or
         coordinates, which cannot be computed again.
+    BusyError
+        If an ingestion commits at the same time to object storage.
     """
     address = os.fspath(address)
     with write_lock(address, lock_timeout_s):
@@ -76,9 +79,23 @@ def repair(
         if report.sound:
             return RepairReport(report, 0, report.snapshot)
         session = open_repository(address).writable_session(BRANCH)
+        if session.snapshot_id != report.snapshot:
+            raise _changed_meanwhile(address)
         given_up = _Repair(Archive(address, session), session, report.damage).run()
-        snapshot = session.commit(f"repair: {given_up} damaged scans given up")
+        try:
+            snapshot = session.commit(f"repair: {given_up} damaged scans given up")
+        except icechunk.ConflictError as error:
+            raise _changed_meanwhile(address) from error
+        except icechunk.IcechunkError as error:
+            raise unwritable(address, error) from error
     return RepairReport(report, given_up, snapshot)
+
+
+def _changed_meanwhile(address: str) -> BusyError:
+    """On object storage no lock keeps writers out; what they stored was not checked."""
+    return BusyError(
+        f"{address}: an ingestion committed during the check; nothing was repaired, run again"
+    )
 
 
 class _Repair:

@@ -199,6 +199,7 @@ class ArchiveWriter:
     ) -> str:
         if self._repository is None:
             self._repository = create_repository(self.address, manifest_splitting(grid))
+            self._expected_snapshot = INITIAL_SNAPSHOT
         session = self._repository.writable_session(self._branch)
         if self._expected_snapshot not in (None, session.snapshot_id):
             raise self._conflict()
@@ -236,8 +237,11 @@ class ArchiveWriter:
         if session.has_uncommitted_changes or is_empty or first < start_of(group):
             # Only a clean session can be forked, and rows must not move while the forks write.
             reserve(group, first, first)
-            self._commit(session, f"time axis from {first:%Y-%m-%dT%H:%M}")
+            committed = self._commit(session, f"time axis from {first:%Y-%m-%dT%H:%M}")
             session = self._repository.writable_session(self._branch)
+            if session.snapshot_id != committed:
+                # another ingestion may have stored scans that the caller did not know of
+                raise self._conflict()
             group = zarr.open_group(session.store, mode="r+")
         by_row = self._by_row(group, scans)
         write_codes(session, by_row, max(_length(group), max(by_row) + 1))
