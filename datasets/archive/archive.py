@@ -18,17 +18,21 @@ block_rain_rate       time, block_y/x     mean rain rate of a block's observed p
 block_wet_share       time, block_y/x     share of observed pixels that are wet
 block_observed_share  time, block_y/x     share of pixels that are observed
 time, y, x            CF coordinates      valid time; pixel centres, north up
+not_needed            time                superseded and duplicate files of a time, see `log`
 set_aside/…           entry               log of rejected files and scans, see `log`
 ===================== =================== ==================================================
 
 The time axis is regular, so a scan's index follows from its time. The chunks of missing scans are
-not written and read as not observed. The names ``seen`` and ``set_aside`` are older than the words
+not written and read as not observed. The attribute ``first_row`` names the first row that can hold
+a scan; the rows before it are empty, which makes room for earlier scans (`layout.reserve`). Index 0
+of an `Archive` is that row. The names ``seen`` and ``set_aside`` are older than the words
 *file mark* and *log* that the code uses; they stay, so that existing archives can be read.
 """
 
 from __future__ import annotations
 
 import json
+import operator
 import os
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +45,8 @@ import pandas as pd
 import zarr
 
 from squall.datasets.addresses import archive_address, is_remote
-from squall.datasets.archive.log import read_log
+from squall.datasets.archive.layout import first_row_of, start_of
+from squall.datasets.archive.log import read_log, read_not_needed
 from squall.datasets.archive.records import CODES, EmptyArchiveError, Rejection, check_format
 from squall.datasets.archive.repository import (
     BRANCH,
@@ -67,6 +72,7 @@ class Archive(ScanStore):
     grid : pixel centres and projection.
     step : spacing of the time axis.
     start : valid time of index 0, UTC.
+    first_row : row of index 0 in the stored arrays.
     attributes : name, title, institution, license and the like.
     """
 
@@ -87,7 +93,8 @@ class Archive(ScanStore):
         attributes = dict(self._group.attrs)
         check_format(address, attributes)
         self.step = pd.Timedelta(seconds=int(attributes["step_s"]))  # type: ignore[arg-type]
-        self.start = pd.Timestamp(int(attributes["start_s"]), unit="s")  # type: ignore[arg-type]
+        self.first_row = first_row_of(self._group)
+        self.start = start_of(self._group) + self.first_row * self.step
         self.attributes: dict[str, Any] = json.loads(str(attributes["archive"]))
         self.grid = grid_from_attributes(
             self._array("x")[:], self._array("y")[:], str(attributes["crs_wkt"])
@@ -132,36 +139,44 @@ class Archive(ScanStore):
         return int(self._group.attrs["block_px"])  # type: ignore[arg-type]
 
     @cached_property
-    def codes(self) -> zarr.Array[Any]:
+    def codes(self) -> RowsFrom:
         """(time, y, x) uint8, lazily read; see `RainCode`."""
-        return self._array(CODES)
+        return RowsFrom(self._array(CODES), self.first_row)
 
     @cached_property
     def status(self) -> npt.NDArray[np.uint8]:
         """(time,) 0 missing, 1 ok, 2 rejected; read once, because a snapshot never changes."""
-        status = np.array(self._array("status")[:])
+        status = np.array(self._array("status")[self.first_row :])
         status.setflags(write=False)
         return status
 
     @property
     def checksums(self) -> npt.NDArray[np.uint64]:
         """(time,) `codes_checksum` of each scan, also of rejected ones; 0 where missing."""
-        return np.asarray(self._array("checksum")[:])
+        return np.asarray(self._array("checksum")[self.first_row :])
 
     @property
     def rejections(self) -> list[Rejection]:
         """Open entries of the log: files and scans that are not in the archive, with reasons."""
+        return self.refusals + self.redundant()
+
+    @cached_property
+    def refusals(self) -> list[Rejection]:
+        """Open entries about files and scans that cannot be used."""
         return read_log(self._group)
+
+    def redundant(self, since: pd.Timestamp | None = None) -> list[Rejection]:
+        """Superseded and duplicate files whose first scan has a valid time from ``since`` on."""
+        return read_not_needed(self._group, self.step, self._row_of(since))
 
     def marks(self, since: pd.Timestamp | None = None) -> npt.NDArray[np.uint64]:
         """`file_mark` of the files of stored scans, from a valid time on; not unique, 0: none."""
-        first = 0 if since is None else max(0, (since - self.start) // self.step)
-        return np.asarray(self._array("seen")[first:])
+        return np.asarray(self._array("seen")[self._row_of(since) :])
 
     def records(self, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
         """``status``, ``source``, ``digest`` (row, byte), ``checksum`` of ascending indices."""
         names = ("status", "source", "digest", "checksum")
-        return {name: np.asarray(self._array(name).oindex[rows]) for name in names}
+        return {name: np.asarray(self._array(name).oindex[rows + self.first_row]) for name in names}
 
     def block_statistics(self, name: str, where: Bools | None = None) -> npt.NDArray[np.float32]:
         """(time, block_y, block_x): ``rain_rate``, ``wet_share`` or ``observed_share``.
@@ -170,14 +185,15 @@ class Archive(ScanStore):
         """
         array = self._array(f"block_{name}")
         if where is None:
-            return np.asarray(array[:])
+            return np.asarray(array[self.first_row :])
         # One read for each chunk with a time that is wanted; a read for each run of such times
         # would decompress the same chunk again and again.
         span = array.chunks[0]
+        wanted = np.concatenate([np.zeros(self.first_row, dtype=bool), where])
         chosen = [
-            np.asarray(array[first : first + span])[where[first : first + span]]
-            for first in range(0, where.size, span)
-            if where[first : first + span].any()
+            np.asarray(array[first : first + span])[wanted[first : first + span]]
+            for first in range(self.first_row // span * span, wanted.size, span)
+            if wanted[first : first + span].any()
         ]
         return np.concatenate([np.empty((0, *array.shape[1:]), array.dtype), *chosen])
 
@@ -188,7 +204,8 @@ class Archive(ScanStore):
 
     def block_rows(self, name: str, first: int, end: int) -> npt.NDArray[np.float32]:
         """(time, block_y, block_x): a block statistic of the time steps from first to end."""
-        return np.asarray(self._array(f"block_{name}")[first:end])
+        rows = slice(first + self.first_row, end + self.first_row)
+        return np.asarray(self._array(f"block_{name}")[rows])
 
     def bytes_on_disk(self) -> int:
         """Size of all snapshots, bytes; on object storage without metadata."""
@@ -198,10 +215,48 @@ class Archive(ScanStore):
         files = Path(self.address).rglob("*")
         return sum(file.stat().st_size for file in files if file.is_file())
 
+    def _row_of(self, since: pd.Timestamp | None) -> int:
+        """Row of a time in the stored arrays, or of index 0 if it is earlier."""
+        index = 0 if since is None else max(0, (since - self.start) // self.step)
+        return self.first_row + index
+
     def _array(self, name: str) -> zarr.Array[Any]:
         array = self._group[name]
         assert isinstance(array, zarr.Array)
         return array
+
+
+class RowsFrom:
+    """An array from one of its rows on, lazily read: row 0 of the view is that row.
+
+    Parameters
+    ----------
+    array : the whole array.
+    first : a multiple of the array's chunk length, so that chunks begin at the same rows.
+    """
+
+    def __init__(self, array: zarr.Array[Any], first: int) -> None:
+        self.array, self.first = array, first
+        self.shape = (array.shape[0] - first, *array.shape[1:])
+        self.chunks, self.dtype, self.ndim = array.chunks, array.dtype, array.ndim
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, key: Any) -> Any:
+        """Read with slices and whole numbers; the first of them is along the rows."""
+        along_rows, *others = key if isinstance(key, tuple) else (key,)
+        if isinstance(along_rows, slice):
+            first, end, step = along_rows.indices(len(self))
+            end = max(first, end)
+            return self.array[(slice(first + self.first, end + self.first, step), *others)]
+        row = operator.index(along_rows)
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        return self.array[(self.first + row % len(self), *others)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)
 
 
 def _reopen(address: str, snapshot: str) -> Archive:

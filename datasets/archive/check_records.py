@@ -14,6 +14,7 @@ from typing import Any
 import icechunk
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from squall.datasets.addresses import is_remote, unreachable
 from squall.datasets.archive.archive import Archive
@@ -23,6 +24,7 @@ from squall.datasets.archive.icechunk_errors import (
     is_permission_denied,
     message_of,
 )
+from squall.datasets.archive.layout import start_of
 from squall.datasets.archive.records import MISSING, OK, REJECTED
 from squall.datasets.errors import DataError
 from squall.datasets.measures import codes_checksum
@@ -41,11 +43,13 @@ class Records:
 
     Parameters
     ----------
+    times : (time,) valid time of each row, also of the empty ones before the first scan.
     arrays : (time, …) the arrays of `RECORDS`; the fill value where a chunk cannot be read.
     is_lost : (time,) whether any record of a time step cannot be read.
     """
 
     archive: Archive
+    times: pd.DatetimeIndex
     arrays: dict[str, npt.NDArray[Any]]
     is_lost: Bools
 
@@ -64,7 +68,8 @@ class Records:
         unreadable: bool = True,
     ) -> Damage:
         """Describe damage to rows of the time axis, with the files that restore their scans."""
-        times = self.archive.times
+        times = self.times
+        rows = rows[rows >= self.archive.first_row]  # the rows before it are always empty
         stored = rows[self.arrays["status"][rows] == OK]
         sources = self.arrays["source"][stored].tolist()
         return Damage(
@@ -92,11 +97,13 @@ class Records:
 def read_records(archive: Archive, group: Any) -> tuple[Records, list[Damage]]:
     """Read all records chunk by chunk; chunks that cannot be read are damage."""
     arrays, failures = {}, []
-    is_lost = np.zeros(archive.times.size, dtype=bool)
+    length = archive.first_row + archive.codes.shape[0]
+    times = pd.date_range(start_of(group), periods=length, freq=archive.step)
+    is_lost = np.zeros(length, dtype=bool)
     for name in RECORDS:
         array = group[name]
         values = np.full(array.shape, array.fill_value, dtype=array.dtype)
-        for chunk in _all_chunks(array):
+        for chunk in _all_chunks(array, 0 if name == "time" else archive.first_row):
             region = region_of(array, chunk)
             try:
                 values[region] = array[region]
@@ -104,7 +111,7 @@ def read_records(archive: Archive, group: Any) -> tuple[Records, list[Damage]]:
                 failures.append((name, chunk, error))
                 is_lost[region[0]] = True
         arrays[name] = values
-    records = Records(archive, arrays, is_lost)
+    records = Records(archive, times, arrays, is_lost)
     return records, [
         records.damage(name, chunk, records.problem(error), rows_of(group[name], chunk))
         for name, chunk, error in failures
@@ -116,9 +123,8 @@ def contradictions(records: Records, group: Any) -> list[Damage]:
 
     The time axis must be regular, and a scan is stored if and only if its file is named.
     """
-    archive, arrays = records.archive, records.arrays
-    step_s = int(archive.step.total_seconds())
-    regular = int(archive.start.timestamp()) + step_s * np.arange(archive.times.size)
+    arrays = records.arrays
+    regular = records.times.to_numpy().astype("datetime64[s]").astype(np.int64)
     is_named = (arrays["source"] != "") & arrays["digest"].any(axis=1)
     is_stored = arrays["status"] == OK
     is_known = np.isin(arrays["status"], (MISSING, OK, REJECTED))
@@ -155,9 +161,11 @@ def problem_of(error: Exception, address: str) -> str:
     return message_of(error)
 
 
-def _all_chunks(array: Any) -> Iterator[Chunk]:
+def _all_chunks(array: Any, first_row: int) -> Iterator[Chunk]:
+    """Chunks from a row on; the rows before the first scan hold nothing but their times."""
     counts = [-(-size // chunk) for size, chunk in zip(array.shape, array.chunks, strict=True)]
-    return itertools.product(*map(range, counts))
+    first = first_row // array.chunks[0]
+    return itertools.product(range(first, counts[0]), *map(range, counts[1:]))
 
 
 def region_of(array: Any, chunk: Chunk) -> tuple[slice, ...]:

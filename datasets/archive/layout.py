@@ -5,6 +5,7 @@ what each array holds.
 """
 
 import json
+import math
 from typing import Any
 
 import icechunk
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import zarr
-from zarr.codecs import ZstdCodec
+from zarr.codecs import BloscCodec, ZstdCodec
 
 from squall.datasets.archive.records import (
     CODES,
@@ -31,10 +32,13 @@ TIME_CHUNK = 24  # scans; with the tile below 1.5 MiB a chunk before compression
 TILE = 256  # pixels
 BLOCK_CHUNK = 256  # time steps
 RECORD_CHUNK = 8192  # time steps of the numeric records
+AXIS_CHUNK = 65_536  # time steps of the time axis, which is regular and so takes little space
 TEXT_CHUNK = 1024  # time steps, or log entries: an append rewrites one chunk of each
+ROOM = pd.Timedelta("731D")  # of empty rows before the first scan, for scans that are earlier
 MANIFEST_REFS = 2048  # chunks a manifest: an append rewrites one manifest of each array
 
 LOG = "set_aside"  # the group's stored name
+NOT_NEEDED = "not_needed"
 
 
 def manifest_splitting(grid: Grid) -> icechunk.ManifestSplittingConfig:
@@ -146,7 +150,14 @@ def _create_records(group: zarr.Group) -> None:
         "calendar": "standard",
     }
     group.create_array("status", dtype="uint8", fill_value=MISSING, attributes=flags, **numeric)
-    group.create_array("time", dtype="int64", attributes=time_attributes, **numeric)
+    group.create_array(
+        "time",
+        dtype="int64",
+        attributes=time_attributes,
+        # plain zstd needs 20 times the space for a regular axis
+        compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
+        **(numeric | {"chunks": (AXIS_CHUNK,)}),
+    )
     group.create_array("seen", dtype="uint64", fill_value=0, **numeric)
     group.create_array("checksum", dtype="uint64", fill_value=0, **numeric)
     group.create_array(
@@ -157,7 +168,20 @@ def _create_records(group: zarr.Group) -> None:
         chunks=(RECORD_CHUNK, DIGEST_BYTES),
         dimension_names=("time", "byte"),
     )
-    group.create_array("source", dtype=str, fill_value="", **(numeric | {"chunks": (TEXT_CHUNK,)}))
+    for name in ("source", NOT_NEEDED):
+        create_text(group, name, 0)
+
+
+def create_text(group: zarr.Group, name: str, length: int) -> zarr.Array[Any]:
+    """Create an array of one text for each time step."""
+    return group.create_array(
+        name,
+        dtype=str,
+        fill_value="",
+        shape=(length,),
+        chunks=(TEXT_CHUNK,),
+        dimension_names=("time",),
+    )
 
 
 def _create_log(group: zarr.Group) -> None:
@@ -179,6 +203,11 @@ def start_of(group: zarr.Group) -> pd.Timestamp:
     return pd.Timestamp(int(group.attrs["start_s"]), unit="s")  # type: ignore[arg-type]
 
 
+def first_row_of(group: zarr.Group) -> int:
+    """The first row that can hold a scan; 0 in archives of releases without `ROOM`."""
+    return int(group.attrs.get("first_row", 0))  # type: ignore[arg-type]
+
+
 def row_of(time: pd.Timestamp, start: pd.Timestamp, step: pd.Timedelta) -> int:
     """Row of a valid time on the step, negative before the start."""
     row, rest = divmod(time - start, step)
@@ -189,42 +218,55 @@ def row_of(time: pd.Timestamp, start: pd.Timestamp, step: pd.Timedelta) -> int:
 def reserve(group: zarr.Group, first: pd.Timestamp, last: pd.Timestamp) -> None:
     """Extend the time axis so that it holds both times.
 
-    At the start it is extended by whole chunks, and all stored rows move towards the end. That is
-    slow, but rare: only scans older than the archive need it.
+    The rows before the first scan are `ROOM` for earlier scans, which cost nothing but their own
+    rows. If the room is too short, all scans move towards the end, and the new room is as long as
+    the archive: filling an archive backwards moves a scan a few times, however long it gets.
     """
     step_s = int(group.attrs["step_s"])  # type: ignore[arg-type]
-    start_s = int(group.attrs["start_s"])  # type: ignore[arg-type]
-    length = group["time"].shape[0]  # type: ignore[union-attr]
+    start_s, first_row = int(group.attrs["start_s"]), first_row_of(group)  # type: ignore[arg-type]
+    first_s, last_s = int(first.timestamp()), int(last.timestamp())
+    length = int(group["time"].shape[0])  # type: ignore[union-attr]
+    moved = 0
+    room = _whole_chunks(int(ROOM.total_seconds()) // step_s)
     if length == 0:  # the first commit may have had no scan with a time
-        start_s = int(first.timestamp())
-    before = -(-max(0, start_s - int(first.timestamp())) // step_s)
-    before = -(-before // TIME_CHUNK) * TIME_CHUNK
-    start_s -= before * step_s
-    new_length = max(length + before, (int(last.timestamp()) - start_s) // step_s + 1)
-    if new_length == length:
-        return
-    for array in _time_arrays(group):
-        array.resize((new_length, *array.shape[1:]))
-        if before:
-            _move_back(array, length, before)
-    if group.attrs["start_s"] != start_s:
-        group.attrs["start_s"] = start_s
-    changed = slice(0 if before else length, new_length)
-    group["time"][changed] = start_s + step_s * np.arange(changed.start, new_length)  # type: ignore[index]
+        start_s, first_row = first_s - room * step_s, room
+    elif first_s < start_s:
+        moved = _whole_chunks(-((first_s - start_s) // step_s))
+        moved += _whole_chunks(max(room, length - first_row))
+        start_s -= moved * step_s
+    row = (first_s - start_s) // step_s
+    new_length = max(length + moved, (last_s - start_s) // step_s + 1)
+    if new_length > length:
+        for array in _time_arrays(group):
+            array.resize((new_length, *array.shape[1:]))
+            if moved:
+                _move_back(array, first_row, length, moved)
+        changed = slice(0 if moved else length, new_length)
+        group["time"][changed] = start_s + step_s * np.arange(changed.start, new_length)  # type: ignore[index]
+    first_row = min(first_row + moved, row // TIME_CHUNK * TIME_CHUNK)
+    place = {"start_s": start_s, "first_row": first_row}
+    if any(group.attrs.get(name) != value for name, value in place.items()):
+        group.attrs.update(place)
+
+
+def _whole_chunks(rows: int) -> int:
+    """Round up, so that chunks of codes and of block statistics begin at the first scan."""
+    unit = math.lcm(TIME_CHUNK, BLOCK_CHUNK)
+    return -(-rows // unit) * unit
 
 
 def _time_arrays(group: zarr.Group) -> list[zarr.Array[Any]]:
     return [array for name, array in group.arrays() if name not in ("y", "x", GRID_MAPPING)]
 
 
-def _move_back(array: zarr.Array[Any], length: int, by: int) -> None:
-    """Move the first ``length`` rows by ``by``, the last chunks first so that none is lost."""
+def _move_back(array: zarr.Array[Any], first: int, end: int, by: int) -> None:
+    """Move the rows from ``first`` to ``end`` by ``by``, the last first so that none is lost."""
     span = array.chunks[0]
-    for low in reversed(range(0, length, span)):
-        high = min(low + span, length)
+    for low in reversed(range(first, end, span)):
+        high = min(low + span, end)
         array[low + by : high + by] = array[low:high]
-    vacated = min(by, length)
-    for low in range(0, vacated, span):
+    vacated = min(first + by, end)
+    for low in range(first, vacated, span):
         high = min(low + span, vacated)
         array[low:high] = np.full(
             (high - low, *array.shape[1:]), array.fill_value, dtype=array.dtype

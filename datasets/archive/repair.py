@@ -18,6 +18,7 @@ from typing import Any
 
 import icechunk
 import numpy as np
+import pandas as pd
 import zarr
 from zarr.core.sync import sync
 
@@ -26,7 +27,7 @@ from squall.datasets.archive.check import Progress, check
 from squall.datasets.archive.check_records import Rows
 from squall.datasets.archive.check_report import CheckReport, Damage
 from squall.datasets.archive.icechunk_errors import unwritable
-from squall.datasets.archive.layout import LOG, put_rows
+from squall.datasets.archive.layout import LOG, NOT_NEEDED, put_rows, row_of, start_of
 from squall.datasets.archive.records import CODES, MISSING, OK, REJECTED
 from squall.datasets.archive.repository import BRANCH, open_repository, write_lock
 from squall.datasets.errors import BusyError, DataError
@@ -167,19 +168,22 @@ class _Repair:
 
     def _write_times(self, length: int) -> None:
         step_s = int(self._archive.step.total_seconds())
-        first_s = int(self._archive.start.timestamp())
+        first_s = int(start_of(self._group).timestamp())
         self._group["time"][:] = first_s + step_s * np.arange(length)
 
     def _rows(self, damage: Damage) -> Rows:
         assert damage.first is not None
         assert damage.last is not None
-        index = self._archive.index_of
-        return np.arange(index(damage.first), index(damage.last) + 1)
+        first, last = (self._row_of(time) for time in (damage.first, damage.last))
+        return np.arange(first, last + 1)
+
+    def _row_of(self, time: pd.Timestamp) -> int:
+        return row_of(time, start_of(self._group), self._archive.step)
 
     def _clear(self, rows: Rows) -> None:
         """Set everything that is stored of scans to the fill value, as if they were missing."""
-        for name in ("source", "digest", "checksum", "seen", *BLOCK_ARRAYS, CODES):
-            array = self._group[name]
+        names = ("source", "digest", "checksum", "seen", NOT_NEEDED, *BLOCK_ARRAYS, CODES)
+        for array in (self._group[name] for name in names if name in self._group):
             for chunk_rows in _by_chunk(rows, array.chunks[0]):
                 stretch = slice(chunk_rows[0], chunk_rows[-1] + 1)
                 values = array[stretch]

@@ -71,6 +71,18 @@ class ScanStore(Protocol):
     def rejections(self) -> list[Rejection]:
         """Files and scans that are not in the store, with their reasons."""
 
+    @property
+    def refusals(self) -> list[Rejection]:
+        """The `rejections` that are about files and scans that cannot be used."""
+        return self.rejections
+
+    def redundant(self, since: pd.Timestamp | None = None) -> list[Rejection]:
+        """The `rejections` that are about superseded and duplicate files.
+
+        With a valid time, only files whose first scan is not earlier.
+        """
+        return []
+
     @abstractmethod
     def marks(self, since: pd.Timestamp | None = None) -> npt.NDArray[np.uint64]:
         """`file_mark` of the files of stored scans, from a valid time on; not unique, 0: none.

@@ -24,6 +24,7 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.icechunk_errors import unwritable
 from squall.datasets.archive.layout import (
     TIME_CHUNK,
+    first_row_of,
     initialise,
     manifest_splitting,
     put_rows,
@@ -312,7 +313,8 @@ def _rejected_times_near_axis(
     """Times of rejections on the time axis, extended to ``times``, or within `REJECTED_MARGIN`."""
     limits = list(times)
     if _length(group):
-        limits += [start_of(group), start_of(group) + (_length(group) - 1) * step]
+        rows = (first_row_of(group), _length(group) - 1)
+        limits += [start_of(group) + row * step for row in rows]
     if not limits:
         return []
     first, last = min(limits) - REJECTED_MARGIN, max(limits) + REJECTED_MARGIN

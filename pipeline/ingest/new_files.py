@@ -164,7 +164,9 @@ def _known(requests: Sequence[ReadRequest], config: IngestConfig, archive: Archi
     network = config.source
     files = [request.file for request in requests]
     marks_if_unused = _marks(mark_of_unused_file(f.identity, f.version, network) for f in files)
-    log_entries = archive.rejections
+    since = _oldest_scan(requests, config)
+    log_entries = archive.refusals
+    unused_marks = {entry.file_mark for entry in (*log_entries, *archive.redundant(since))}
     current_marks = set(marks_if_unused.tolist()) | {
         mark_of_unused_file(f.identity, partial_version(f.version), network) for f in files
     }
@@ -175,11 +177,11 @@ def _known(requests: Sequence[ReadRequest], config: IngestConfig, archive: Archi
         if entry.rule not in REDUNDANT and entry.file_mark not in current_marks
     }
     is_outdated = np.array([file.identity in outdated_files for file in files])
-    marks = archive.marks(_oldest_scan(requests, config))
+    marks = archive.marks(since)
     is_used = np.isin(_marks(mark_of_used_file(f.identity, f.version) for f in files), marks)
     # earlier releases made marks of addresses as they were typed
     is_used |= np.isin(_marks(mark_of_used_file(f.address, f.version) for f in files), marks)
-    is_unused = np.isin(marks_if_unused, _marks(sorted({entry.file_mark for entry in log_entries})))
+    is_unused = np.isin(marks_if_unused, _marks(sorted(unused_marks)))
     return (is_used & ~is_outdated) | is_unused
 
 

@@ -80,4 +80,4 @@ class StoredScans:
         mark = mark_of_used_file(file.identity, file.version)
         if mark not in set(self.archive.marks(first).tolist()):
             return False
-        return all(entry.file != file.identity for entry in self.archive.rejections)
+        return all(entry.file != file.identity for entry in self.archive.refusals)

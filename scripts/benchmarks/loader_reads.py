@@ -21,7 +21,7 @@ import zarr
 from loader_data import plain_copy
 from zarr.core.buffer import default_buffer_prototype
 
-from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.archive import Archive, RowsFrom
 
 SCANS = 1920  # most scans of an archive to copy and read
 PLACES = {1: 40, 2: 8}  # number of blocks to read, by their side in chunks
@@ -135,13 +135,14 @@ def _box(block: list[Chunk], sizes: tuple[int, ...]) -> Box:
     return t, y, x
 
 
-def _stored(codes: zarr.Array[Any], block: list[Chunk]) -> list[Any]:
+def _stored(codes: RowsFrom, block: list[Chunk]) -> list[Any]:
     """Compressed bytes of several chunks, requested together."""
-    store, metadata = codes.store_path, codes.metadata
+    store, metadata = codes.array.store_path, codes.array.metadata
+    first = codes.first // codes.chunks[0]
 
     async def all_of() -> list[Any]:
         prototype = default_buffer_prototype()
-        keys = [(store / metadata.encode_chunk_key(chunk)) for chunk in block]
+        keys = [(store / metadata.encode_chunk_key((first + t, y, x))) for t, y, x in block]
         return await asyncio.gather(*(key.get(prototype) for key in keys))
 
     return [buffer.as_numpy_array() for buffer in asyncio.run(all_of())]

@@ -1,14 +1,21 @@
 """The log of rejected files and scans, and the states of a time slot."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import icechunk
+import numpy as np
 import pandas as pd
 import pytest
+import zarr
 
 from squall.datasets.archive.archive import Archive
-from squall.datasets.archive.layout import LOG
+from squall.datasets.archive.layout import LOG, NOT_NEEDED
+from squall.datasets.archive.log import _add_entries
 from squall.datasets.archive.records import MISSING, OK, REDUNDANT, REJECTED, Rejection
+from squall.datasets.archive.repository import BRANCH, open_repository
 from squall.datasets.grid import Grid
 from squall.datasets.measures import measure
 from tests.datasets.archive.archive_store import (
@@ -105,7 +112,7 @@ def test_rows_of_settled_entries_are_used_again(
     store.commit(scans[:1], [Rejection(s.source, "b" * 32, "cut", s.time) for s in scans[1:]])
     store.commit(scans[1:])
     assert store.open().rejections == []
-    assert log_length(store.open()) == 5
+    assert log_length(store.open()) == 0
     store.commit([], [Rejection(f"z{i}.nc", "1", "broken") for i in range(7)])
     assert log_length(store.open()) == 7
     assert [r.file for r in store.open().rejections] == [f"z{i}.nc" for i in range(7)]
@@ -178,3 +185,136 @@ def test_a_wrong_year_of_a_rejected_file_does_not_lengthen_the_axis(
     store.commit(scans_of(rain_codes(2), NOON), [far])
     assert store.open().codes.shape[0] == 2
     assert store.open().rejections == [far]
+
+
+def test_a_settled_row_before_an_open_entry_is_used_again(
+    store: Store, rain_codes: Codes, scans_of: Scans
+) -> None:
+    scans = scans_of(rain_codes(4), NOON)
+    store.commit(scans[:1], [Rejection(s.source, "b" * 32, "cut", s.time) for s in scans[1:]])
+    store.commit(scans[1:3])
+    assert log_length(store.open()) == 3
+    store.commit([], [Rejection("z.nc", "1", "broken")])
+    assert log_length(store.open()) == 3
+    assert [r.file for r in store.open().rejections] == ["z.nc", scans[3].source]
+
+
+# -- files that are not needed ---------------------------------------------------------------------
+
+
+def not_needed(count: int, *, first: int = 0, mark: int = 1) -> list[Rejection]:
+    """Log entries of duplicate files, one for each time step."""
+    return [
+        Rejection(f"double{i}.nc", "1" * 32, "the same as x.nc", NOON + i * STEP, "duplicate", mark)
+        for i in range(first, first + count)
+    ]
+
+
+class Requests:
+    """Counts the chunks of an archive that are read and written."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        for name in ("get", "set"):
+            self._watch(monkeypatch, name)
+
+    def _watch(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        inner = getattr(icechunk.IcechunkStore, name)
+
+        async def counted(store: Any, key: str, *arguments: Any, **options: Any) -> Any:
+            self.count += "/c/" in f"/{key}"
+            return await inner(store, key, *arguments, **options)
+
+        monkeypatch.setattr(icechunk.IcechunkStore, name, counted)
+
+    def of(self, action: Callable[[], object]) -> int:
+        self.count = 0
+        action()
+        return self.count
+
+
+def test_files_that_are_not_needed_cost_nothing_later(
+    store: Store, rain_codes: Codes, scans_of: Scans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next commit and the next look read as many chunks after 12,000 entries as after 12."""
+    requests = Requests(monkeypatch)
+    scans = scans_of(rain_codes(3), NOON + 20_000 * STEP)
+    store.commit(scans_of(rain_codes(1), NOON))
+    store.commit(scans[:1], not_needed(12))
+    counts = []
+    for i, more in enumerate((12, 12_000)):
+        store.commit([], not_needed(more))
+        archive = store.open()
+        looked = requests.of(lambda a=archive: (a.refusals, a.redundant(scans[0].time)))  # type: ignore[misc]
+        appended = requests.of(lambda i=i: store.commit([scans[1 + i]]))  # type: ignore[misc]
+        counts.append((looked, appended))
+        assert log_length(store.open()) == 0
+        assert len(store.open().rejections) == more
+    assert counts[0] == counts[1]
+    assert max(counts[0]) < 40, counts
+
+
+def test_a_file_that_is_not_needed_again_replaces_its_entry(
+    store: Store, rain_codes: Codes, scans_of: Scans
+) -> None:
+    store.commit(scans_of(rain_codes(1), NOON), not_needed(3))
+    (again,) = not_needed(1, first=1, mark=2)
+    beside = replace(again, file="another.nc")
+    store.commit([], [again, beside])
+    first, _, last = not_needed(3)
+    assert store.open().redundant() == [first, again, beside, last]
+    assert store.open().redundant(NOON + STEP) == [again, beside, last]
+    used = replace(scans_of(rain_codes(1), NOON + STEP)[0], source="double1.nc")
+    store.commit([used])
+    assert store.open().redundant() == [first, beside, last]
+
+
+def test_entries_of_an_older_release_move_to_their_slots(
+    store: Store, rain_codes: Codes, scans_of: Scans
+) -> None:
+    """An older release kept files that are not needed in the log."""
+    broken = Rejection("broken.nc", "2" * 32, "is cut off", NOON + 7 * STEP)
+    store.commit(scans_of(rain_codes(8), NOON)[:7], [broken])
+    session = open_repository(str(store.path)).writable_session(BRANCH)
+    group = zarr.open_group(session.store, mode="r+")
+    log: Any = dict(group[LOG].arrays())  # type: ignore[union-attr]
+    _add_entries(log, np.zeros(1, dtype=bool), not_needed(5))
+    log["settled"][:] = False
+    del group[NOT_NEEDED]
+    session.commit("as an older release wrote it")
+    assert store.open().refusals == [broken, *not_needed(5)]
+
+    store.commit([], [Rejection("b.nc", "3", "no map")])
+    assert [r.file for r in store.open().refusals] == ["broken.nc", "b.nc"]
+    assert store.open().redundant() == not_needed(5)
+    assert_regular(store.open())
+
+
+def test_a_rejected_time_in_the_room_before_the_first_scan_marks_nothing(
+    store: Store, rain_codes: Codes, scans_of: Scans
+) -> None:
+    far = Rejection("a.nc", "1", "cut", NOON - 100_000 * STEP)
+    store.commit(scans_of(rain_codes(2), NOON), [far])
+    archive = store.open()
+    assert archive.start == NOON
+    assert not (archive._group["status"][:] == REJECTED).any()  # type: ignore[operator,index]
+    assert archive.rejections == [far]
+
+
+@pytest.mark.parametrize(("off", "rows"), [("0s", 1), ("5min", 0)])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_margin_of_rejected_times(
+    store: Store, rain_codes: Codes, scans_of: Scans, off: str, rows: int, sign: int
+) -> None:
+    """A day beyond the first or last scan is on the axis, one step more is not."""
+    store.commit(scans_of(rain_codes(1), NOON))
+    time = NOON + sign * (pd.Timedelta("1D") + pd.Timedelta(off))
+    store.commit([], [Rejection("a.nc", "1", "cut", time)])
+    archive = store.open()
+    assert (archive.status == REJECTED).sum() == rows
+    index = archive.index_of(time)
+    assert (0 <= index < archive.status.size) == bool(rows)
+    if rows:
+        assert archive.status[index] == REJECTED
+    store.commit([], [Rejection("b.nc", "1", "cut", NOON + sign * STEP)])
+    assert (store.open().status == REJECTED).sum() == rows + 1
