@@ -32,7 +32,6 @@ TIME_CHUNK = 24  # scans; with the tile below 1.5 MiB a chunk before compression
 TILE = 256  # pixels
 BLOCK_CHUNK = 256  # time steps
 RECORD_CHUNK = 8192  # time steps of the numeric records
-AXIS_CHUNK = 65_536  # time steps of the time axis, which is regular and so takes little space
 TEXT_CHUNK = 1024  # time steps, or log entries: an append rewrites one chunk of each
 ROOM = pd.Timedelta("731D")  # of empty rows before the first scan, for scans that are earlier
 MANIFEST_REFS = 2048  # chunks a manifest: an append rewrites one manifest of each array
@@ -156,7 +155,7 @@ def _create_records(group: zarr.Group) -> None:
         attributes=time_attributes,
         # plain zstd needs 20 times the space for a regular axis
         compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
-        **(numeric | {"chunks": (AXIS_CHUNK,)}),
+        **numeric,
     )
     group.create_array("seen", dtype="uint64", fill_value=0, **numeric)
     group.create_array("checksum", dtype="uint64", fill_value=0, **numeric)

@@ -222,7 +222,7 @@ def _report_archive(writer: ArchiveWriter, listing: Listing, report: IngestRepor
     of_this_run = {(rejected.file, rejected.time) for rejected in report.rejected}
     logged = [
         (entry, ReportedRejection.of(entry))
-        for entry in archive.rejections
+        for entry in archive.refusals
         if entry.rule not in REDUNDANT
     ]
     report.standing = [

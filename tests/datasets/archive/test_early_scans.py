@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import zarr
@@ -54,13 +55,13 @@ def test_an_early_scan_writes_as_much_into_a_long_archive_as_into_a_short_one(
 
 
 def test_an_archive_that_grows_backwards_moves_a_scan_a_few_times(
-    tmp_path: Path, grid: Grid, rain_codes: Codes, scans_of: Scans, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, grid: Grid, scans_of: Scans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With almost no room, the bytes that are written stay in proportion to the scans."""
     monkeypatch.setattr("squall.datasets.archive.layout.ROOM", 24 * STEP)
     path, count = tmp_path / "a.icechunk", 20
     stored = []
-    codes = rain_codes(24 * count)
+    codes = np.random.default_rng(0).integers(0, 255, (24 * count, *grid.shape), dtype=np.uint8)
     for i in range(count):
         day = scans_of(codes[24 * i : 24 * i + 24], NOON - 24 * i * STEP, source=f"day{i}-")
         stored = day + stored
