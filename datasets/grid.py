@@ -172,3 +172,16 @@ def proj_parameters(crs: pyproj.CRS) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return dict(crs.to_dict())
+
+
+def is_wide_pixel_known(observed: Any, pixels: Any) -> Any:
+    """Whether the mean over a square of pixels counts: at least half of them are observed.
+
+    Training and forecasts make wide pixels by this rule.
+
+    Parameters
+    ----------
+    observed : number of observed pixels in each square, an array or a tensor.
+    pixels : number of pixels of each square that lie in the domain.
+    """
+    return 2 * observed >= pixels

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.coding import RAIN_CODE
+from squall.datasets.grid import is_wide_pixel_known
 from squall.datasets.training.batches import PADDING, CodeBatch, Places, Sample, SlotBatch
 from squall.datasets.training.windows import window_span
 
@@ -146,7 +147,7 @@ def coarsened(codes: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8
     Returns
     -------
     (time, y / factor, x / factor): mean over the observed pixels of a square; not observed if
-    fewer than half of its pixels are observed.
+    too few of its pixels are (`is_wide_pixel_known`).
     """
     time, height, width = codes.shape
     # 64 bits: with 32 bits the mean of pixels that all have code 1 could become dry
@@ -158,7 +159,7 @@ def coarsened(codes: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8
             total += _RATE_OR_ZERO.take(pixels)
             observed += pixels != RAIN_CODE.NOT_OBSERVED
     total /= np.maximum(observed, 1)
-    total[2 * observed < factor**2] = np.nan
+    total[~is_wide_pixel_known(observed, factor**2)] = np.nan
     return RAIN_CODE.encode(total)
 
 

@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate
 
 from squall.convgru import RainScaling
 from squall.convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport
+from squall.datasets.grid import is_wide_pixel_known
 
 Rates = npt.NDArray[np.float32]
 
@@ -62,7 +63,8 @@ def with_scans_between(rain_rate: Rates, observed: Rates, parts: int) -> Rates:
 def regridded(rain_rate: Rates, factor: Fraction) -> Rates:
     """Make pixels wider by a whole factor k, or narrower by 1 / k.
 
-    A wide pixel is the mean rain rate of the known pixels in it. Narrow pixels are interpolated in
+    A wide pixel is the mean rain rate of the known pixels in it; it is not known if too few of them
+    are (`squall.datasets.grid.is_wide_pixel_known`). Narrow pixels are interpolated in
     decibels and scaled, so that their mean is the rain rate of the wide pixel.
 
     Parameters
@@ -87,10 +89,19 @@ def _advected(rate_11HW: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _block_means(rate_T1HW: Tensor, side: int) -> Tensor:
-    """Means of the known pixels in blocks of ``side`` × ``side``; NaN if none is known."""
-    padded = pad_to(rate_T1HW, side, value=math.nan)
-    blocks = padded.unfold(2, side, side).unfold(3, side, side)
-    return blocks.nanmean(dim=(4, 5))
+    """Means of the known pixels in blocks of ``side`` × ``side``; NaN if too few are known.
+
+    Only the pixels in the domain count where a block reaches beyond its edge.
+    """
+
+    def blocks(x: Tensor, beyond: float) -> Tensor:
+        return pad_to(x, side, value=beyond).unfold(2, side, side).unfold(3, side, side)
+
+    rates = blocks(rate_T1HW, math.nan)
+    known = (~torch.isnan(rates)).sum(dim=(4, 5))
+    in_domain = blocks(torch.ones_like(rate_T1HW[:1]), 0.0).sum(dim=(4, 5))
+    enough = (known > 0) & is_wide_pixel_known(known, in_domain)
+    return torch.where(enough, rates.nanmean(dim=(4, 5)), torch.nan)
 
 
 def _refined(rate_T1HW: Tensor, side: int) -> Tensor:

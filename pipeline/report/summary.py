@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from squall.pipeline.scores.axes import Dims
 from squall.pipeline.scores.score import Score
-from squall.pipeline.scores.skill import where_observed
+from squall.pipeline.scores.skill import lead_time_means
 from squall.pipeline.scores.table import SCORES
 
 _SHOWN_LEADS_MIN = (15.0, 30.0, 60.0)
@@ -37,14 +37,13 @@ def lead_means(scores: xr.Dataset) -> xr.Dataset:
     """Mean of every score over lead times; NAME_low and NAME_high are the bounds of the mean.
 
     A score at a threshold is averaged over the lead times at which an observation reached the
-    threshold (`where_observed`).
+    threshold (`lead_time_means`).
     """
     without_waves = scores.drop_dims("wavelength", errors="ignore")
     bounds = [str(name) for name in without_waves if str(name).endswith(("_low", "_high"))]
     values = without_waves.drop_vars(bounds)
-    means = where_observed(values, scores["base_rate"])
-    means["base_rate"] = scores["base_rate"].fillna(0)
-    means = means.mean("lead_time", skipna=True, keep_attrs=True)
+    means = lead_time_means(values)
+    means["base_rate"] = scores["base_rate"].fillna(0).mean("lead_time", keep_attrs=True)
     for name in values:
         for end in ("low", "high"):
             if f"{name}_mean_{end}" in scores:

@@ -3,6 +3,7 @@ from .intervals import with_intervals as with_intervals
 from .pooling import on_common_axes as on_common_axes
 from .pooling import scales_of_grid as scales_of_grid
 from .score import Score as Score
+from .skill import lead_time_means as lead_time_means
 from .skill import scores_from_sums as scores_from_sums
 from .skill import where_observed as where_observed
 from .sums import ScoreSums as ScoreSums

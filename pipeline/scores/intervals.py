@@ -10,7 +10,11 @@ from operator import add
 import numpy as np
 import xarray as xr
 
-from squall.pipeline.scores.skill import scores_from_sums, where_observed
+from squall.pipeline.scores.skill import (
+    lead_time_means,
+    scores_from_sums,
+    where_observed,
+)
 from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.scores.table import SCORES, names_with_intervals
 
@@ -21,7 +25,7 @@ def with_intervals(blocks: Sequence[ScoreSums], *, level: float = 0.9) -> xr.Dat
     """Scores of all blocks pooled, with the bounds of their intervals.
 
     NAME_low and NAME_high are bounds of the score; NAME_mean_low and NAME_mean_high are those of
-    its mean over the lead times of `where_observed`.
+    its mean over lead times, over the same lead times as `lead_time_means`.
 
     The interval is a percentile bootstrap (Efron and Tibshirani 1993,
     https://doi.org/10.1201/9780429246593). Each of 1000 draws takes N of the N blocks with
@@ -37,54 +41,69 @@ def with_intervals(blocks: Sequence[ScoreSums], *, level: float = 0.9) -> xr.Dat
 
     Returns
     -------
-    As `scores_from_sums`. Bounds are NaN where fewer than two blocks have a pixel to compare. They
-    leave out the draws in which the score is undefined (no drawn block reaches the threshold).
+    As `scores_from_sums`. A score lies inside its interval, or both bounds are NaN. They are NaN
+
+    - where fewer than two blocks have the score: on the other blocks alone it is undefined, as the
+      CSI of a threshold that neither observation nor forecast reaches;
+    - for a mean, also where this holds at one of its lead times;
+    - where the bootstrap is so skewed that its interval does not contain the score.
+
+    Bounds leave out the draws in which the score, or one of the scores of a mean, is undefined.
     """
     if not blocks:
         raise ValueError("no sums to score, expected those of at least one block of time.")
     scores = scores_from_sums(reduce(add, blocks))
     stacked = xr.concat([block.data for block in blocks], dim="block", join="exact")
     tail = (1 - level) / 2
-    by_lead_time, of_means = _bounds(stacked, scores["base_rate"], [tail, 1 - tail])
+    by_lead_time, of_means = _bounds(stacked, scores, [tail, 1 - tail])
+    means = lead_time_means(scores)
     percent = f"{100 * level:g} %"
     for name in names_with_intervals():
         long_name, unit = SCORES[name].long_name, SCORES[name].unit
         mean_name = f"{long_name}, mean over lead times"
-        for prefix, described, bounds in (
-            (name, long_name, by_lead_time[name]),
-            (f"{name}_mean", mean_name, of_means[name]),
+        for prefix, described, value, bounds in (
+            (name, long_name, scores[name], by_lead_time[name]),
+            (f"{name}_mean", mean_name, means[name], of_means[name]),
         ):
-            dims = [dim for dim in scores[name].dims if dim in bounds.dims]
-            for number, end in enumerate(("low", "high")):
-                bound = bounds.isel(quantile=number, drop=True).transpose(*dims)
+            ends = _around(value, bounds.transpose("quantile", *value.dims))
+            for end, bound in zip(("low", "high"), ends, strict=True):
                 scores[f"{prefix}_{end}"] = bound.assign_attrs(
                     long_name=f"{described}, {end} end of the {percent} interval", units=unit
                 )
     return scores
 
 
+def _around(value: xr.DataArray, bounds: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Lower and upper bound; NaN where the value does not lie between them."""
+    low, high = bounds.isel(quantile=0, drop=True), bounds.isel(quantile=1, drop=True)
+    # Where all draws are alike, they differ from the value by rounding errors.
+    tolerance = 1e-9 * np.maximum(abs(value), 1.0)
+    inside = (low <= value + tolerance) & (high >= value - tolerance)
+    return np.minimum(low, value).where(inside), np.maximum(high, value).where(inside)
+
+
 def _bounds(
-    stacked: xr.Dataset, base_rate: xr.DataArray, quantiles: Sequence[float]
+    stacked: xr.Dataset, scores: xr.Dataset, quantiles: Sequence[float]
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Quantiles of the scores of all draws, by lead time and of the means over lead times.
 
     Parameters
     ----------
     stacked : sums along `block`.
-    base_rate : of all blocks pooled.
+    scores : of all blocks pooled.
     """
     weights = _weights(stacked.sizes["block"])
-    by_lead_time, total, count = [], xr.Dataset(), xr.Dataset()
+    in_mean = where_observed(scores[names_with_intervals()], scores["base_rate"]).notnull()
+    by_lead_time, total = [], xr.Dataset()
     # One lead time at a time: the draws of the FSS sums of all lead times would fill the memory.
     for lead in range(stacked.sizes["lead_time"]):
         samples = _scores_of_draws(stacked.isel(lead_time=[lead]), weights)
         by_lead_time.append(samples.map(_quantiles, quantiles=quantiles))
-        observed = where_observed(samples, base_rate.isel(lead_time=[lead]))
-        observed = observed.isel(lead_time=0, drop=True)
-        is_defined = observed.notnull().astype(float)
-        total = total + observed.fillna(0) if lead else observed.fillna(0)
-        count = count + is_defined if lead else is_defined
-    means = total / count.where(count > 0)
+        # A mean is over the lead times at which the pooled score counts, so a draw without one of
+        # them has no mean.
+        parts = samples.where(in_mean.isel(lead_time=[lead]), 0.0).isel(lead_time=0, drop=True)
+        total = total + parts if lead else parts
+    means = total / in_mean.sum("lead_time").where(lambda count: count > 0)
     return xr.concat(by_lead_time, dim="lead_time"), means.map(_quantiles, quantiles=quantiles)
 
 
@@ -97,10 +116,11 @@ def _weights(n_blocks: int) -> xr.DataArray:
 
 
 def _scores_of_draws(blocks: xr.Dataset, weights: xr.DataArray) -> xr.Dataset:
-    """The scores of weighted sums of blocks, along `sample`."""
+    """The scores of weighted sums of blocks, along `sample`; NaN without two blocks that have them."""
     sums = blocks.map(lambda values: xr.dot(weights, values, dim="block"))
     samples = scores_from_sums(ScoreSums(sums))[names_with_intervals()]
-    return samples.where((blocks["n_pixels"] > 0).sum("block") > 1)
+    of_blocks = scores_from_sums(ScoreSums(blocks))[names_with_intervals()]
+    return samples.where(of_blocks.notnull().sum("block") > 1)
 
 
 def _quantiles(score: xr.DataArray, quantiles: Sequence[float]) -> xr.DataArray:

@@ -49,6 +49,15 @@ def where_observed(scores: xr.Dataset, base_rate: xr.DataArray) -> xr.Dataset:
     return scores.map(lambda score: score.where(reached) if "threshold" in score.dims else score)
 
 
+def lead_time_means(scores: xr.Dataset) -> xr.Dataset:
+    """Mean of every score over the lead times at which it is defined and its threshold observed.
+
+    `where_observed` says which thresholds and lead times are left out.
+    """
+    means = where_observed(scores, scores["base_rate"])
+    return means.mean("lead_time", skipna=True, keep_attrs=True)
+
+
 def _finite(values: xr.DataArray) -> xr.DataArray:
     """NaN in place of infinity, such as false alarms divided by no observed event."""
     return values.where(np.isfinite(values)) if values.dtype.kind == "f" else values

@@ -1,9 +1,15 @@
 """Rain rate between two scans: its place, its amount and where it is known."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from squall.pipeline.forecast.interpolation import with_scans_between
+from squall.datasets.coding import RAIN_CODE
+from squall.datasets.training.window_reader import coarsened
+from squall.pipeline.forecast.interpolation import regridded, with_scans_between
 from tests.convgru.moving_rain import moving_texture
 
 
@@ -55,3 +61,21 @@ def test_beyond_the_edge_nothing_is_known():
     half_way = with_scans_between(scans, scans, 2)[1]
     assert half_way[~np.isnan(half_way)].min() > 1.9
     assert not np.isnan(half_way[40:-40, 40:-4]).any()
+
+
+@given(st.integers(0, 2**32), st.sampled_from([2, 3]), st.floats(0.2, 0.8))
+def test_a_wide_pixel_is_known_in_a_forecast_if_it_is_in_training(seed, side, share):
+    random = np.random.default_rng(seed)
+    rain = np.full((1, 4 * side, 5 * side), 3.0, np.float32)
+    rain[random.random(rain.shape) > share] = np.nan
+    in_training = RAIN_CODE.decode(coarsened(RAIN_CODE.encode(rain), side))
+    in_forecast = regridded(rain, Fraction(side))
+    np.testing.assert_array_equal(np.isnan(in_forecast), np.isnan(in_training))
+    np.testing.assert_allclose(in_forecast, in_training, rtol=0.02)
+
+
+def test_a_wide_pixel_with_half_of_its_pixels_observed_is_known():
+    rain = np.array([[[1, np.nan, 5, np.nan, 7], [np.nan, np.nan, 3, np.nan, np.nan]]], np.float32)
+    # of the last wide pixel only one column lies in the domain
+    np.testing.assert_array_equal(regridded(rain, Fraction(2)), [[[np.nan, 4, 7]]])
+    np.testing.assert_array_equal(regridded(rain[:, 1:], Fraction(2)), [[[np.nan, 3, np.nan]]])

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from squall.pipeline.scores.intervals import with_intervals
-from squall.pipeline.scores.skill import scores_from_sums
+from squall.pipeline.scores.skill import lead_time_means, scores_from_sums
 from squall.pipeline.scores.sums import ScoreSums, score_sums_by_method
 from squall.pipeline.scores.table import SCORES, names_with_intervals
 
@@ -139,10 +141,75 @@ def test_a_block_without_pixels_does_not_count_as_a_block() -> None:
     assert np.isnan(with_intervals([block(0), empty])["mae_low"]).all()
 
 
-def test_draws_without_an_event_are_left_out() -> None:
+def test_a_score_that_one_block_alone_has_gets_no_interval() -> None:
+    # The block without events tells nothing about the CSI.
     result = with_intervals([hits_and_misses(0, 0), hits_and_misses(1, 3)])
+    assert result["csi"].values.ravel() == pytest.approx(1 / 4)
+    for name in ("csi_low", "csi_high", "csi_mean_low", "csi_mean_high"):
+        assert np.isnan(result[name]).all()
+    assert np.isfinite(result["mae_low"]).all()
+
+
+def test_draws_without_an_event_are_left_out() -> None:
+    # Of AAA to CCC, 26/27 have an event. The 5 % and 95 % quantiles are the scores of B and C.
+    blocks = [hits_and_misses(0, 0), hits_and_misses(1, 3), hits_and_misses(3, 1)]
+    result = with_intervals(blocks)
     assert result["csi_low"].values.ravel() == pytest.approx(1 / 4)
-    assert result["csi_high"].values.ravel() == pytest.approx(1 / 4)
+    assert result["csi_high"].values.ravel() == pytest.approx(3 / 4)
+
+
+def test_a_mean_over_more_lead_times_than_its_interval_could_have_gets_none() -> None:
+    """At the second lead time only one block has an observation."""
+    blocks = [block(seed) for seed in range(4)]
+    for later in blocks[1:]:
+        for sums in later.data.values():
+            sums.loc[{"lead_time": LEADS[1]}] = 0
+    result = with_intervals(blocks)
+    for name in WITH_INTERVALS:
+        by_lead_time = np.isfinite(result[f"{name}_low"]).all(
+            [dim for dim in result[name].dims if dim != "lead_time"]
+        )
+        assert by_lead_time.values.tolist() == [True, False], name
+        assert np.isfinite(lead_time_means(result[[name, "base_rate"]])[name]).all()
+        assert np.isnan(result[f"{name}_mean_low"]).all(), name
+
+
+@st.composite
+def uneven_blocks(draw: st.DrawFn) -> list[ScoreSums]:
+    """Blocks of small fields, in which whole fields may be missing or dry, and rain is rare."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    wet_share = draw(st.sampled_from([0.02, 0.2, 0.9]))
+    missing_share = draw(st.sampled_from([0.0, 0.3, 0.7]))
+    blocks = []
+    for _ in range(draw(st.integers(2, 7))):
+        rain = random.gamma(0.3, 6.0, (3, 4, 6, 7)) * (random.random((3, 4, 6, 7)) < wet_share)
+        rain[0, random.random(4) < missing_share] = np.nan
+        observed, first, second = rain.astype(np.float32)
+        blocks.append(
+            score_sums_by_method(
+                {"a": first, "b": observed + second * np.float32(0.3)},
+                observed,
+                lead_times=np.array([5, 10, 15, 20], "m8[m]"),
+                thresholds_mm_h=[0.5, 5.0],
+                scales_km=[3],
+                pixel_km=1.0,
+            )
+        )
+    return blocks
+
+
+@settings(max_examples=8, deadline=None)
+@given(uneven_blocks())
+def test_a_score_and_a_mean_lie_inside_their_interval_or_have_none(blocks: list[ScoreSums]) -> None:
+    result = with_intervals(blocks)
+    means = lead_time_means(result[[*WITH_INTERVALS, "base_rate"]])
+    for name in WITH_INTERVALS:
+        for value, prefix in ((result[name], name), (means[name], f"{name}_mean")):
+            low, high = result[f"{prefix}_low"], result[f"{prefix}_high"]
+            xr.testing.assert_equal(low.isnull(), high.isnull())
+            has_interval = low.notnull()
+            assert (value.notnull() | ~has_interval).all(), prefix
+            assert ((low <= value) & (value <= high) | ~has_interval).all(), prefix
 
 
 def test_no_block_is_refused() -> None:
