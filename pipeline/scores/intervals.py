@@ -116,7 +116,7 @@ def _weights(n_blocks: int) -> xr.DataArray:
 
 
 def _scores_of_draws(blocks: xr.Dataset, weights: xr.DataArray) -> xr.Dataset:
-    """The scores of weighted sums of blocks, along `sample`; NaN without two blocks that have them."""
+    """The scores of weighted sums of blocks, along `sample`; NaN if less than two have it."""
     sums = blocks.map(lambda values: xr.dot(weights, values, dim="block"))
     samples = scores_from_sums(ScoreSums(sums))[names_with_intervals()]
     of_blocks = scores_from_sums(ScoreSums(blocks))[names_with_intervals()]
