@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+import pandas as pd
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from squall.datasets.addresses import Address
-from squall.datasets.times import parse_time
+from squall.datasets.times import Duration, parse_time
 from squall.pipeline.config import Option
 from squall.pipeline.outputs import OutputPath
 
@@ -34,9 +35,32 @@ class ForecastConfig(BaseModel):
         default="latest",
         description="reference time, UTC: the last scan to use, like 2010-08-26T06:00",
     )
-    lead_times: int | None = Field(
+    max_age: Annotated[Duration | None, Option(metavar="DURATION")] = Field(
+        default=None,
+        description="refuse the latest scan if it is older than this, like 20min (default: any "
+        "age, with a warning above an hour)",
+    )
+    lead_times: Annotated[int | None, Option(excludes="horizon")] = Field(
         default=None,
         gt=0,
         description="steps to forecast (default: as many as trained with; one hour for a method "
         "without training)",
     )
+    minutes: Annotated[float | None, Option(excludes="horizon")] = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="forecast up to this lead time [min], a multiple of the archive's step",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ForecastConfig:
+        if self.lead_times and self.minutes:
+            raise ValueError("give either lead_times or minutes, not both")
+        if self.max_age is not None and self.max_age <= pd.Timedelta(0):
+            raise ValueError("max_age must be longer than nothing, like 20min")
+        if self.max_age is not None and self.at != "latest":
+            raise ValueError(
+                "max_age is a limit for the latest scan; leave it out where 'at' names a time"
+            )
+        return self

@@ -5,6 +5,7 @@ Public: `forecast_dataset`, `netcdf_encoding`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import xarray as xr
 from squall import __version__
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.grid import GRID_MAPPING
+from squall.datasets.public_text import public_address
 from squall.pipeline.forecast.methods import ForecastMethod
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import now_utc
@@ -34,6 +36,7 @@ def forecast_dataset(
     context: xr.DataArray,
     rain_rate: npt.NDArray[np.float32],
     configuration: str,
+    missing: Sequence[pd.Timestamp] = (),
 ) -> xr.Dataset:
     """Describe one forecast as a dataset of the CF conventions.
 
@@ -42,6 +45,8 @@ def forecast_dataset(
     context : (time, y, x), mm/h, the scans that the forecast starts from.
     rain_rate : (lead_time, y, x), mm/h, the forecast.
     configuration : configuration of the forecast stage as JSON.
+    missing : times of the scans that the method would use and that the archive lacks, or that
+        have no observed pixel.
     """
     return xr.Dataset(
         {
@@ -60,7 +65,7 @@ def forecast_dataset(
             **_time_coordinates(context, archive.step, rain_rate.shape[0]),
             **archive.grid.coords(),
         },
-        attrs=_attributes(archive, method, configuration),
+        attrs=_attributes(archive, method, configuration, missing),
     )
 
 
@@ -111,19 +116,26 @@ def _time_coordinates(context: xr.DataArray, step: pd.Timedelta, lead_times: int
     }
 
 
-def _attributes(archive: ScanStore, method: ForecastMethod, configuration: str) -> dict[str, str]:
+def _attributes(
+    archive: ScanStore,
+    method: ForecastMethod,
+    configuration: str,
+    missing: Sequence[pd.Timestamp],
+) -> dict[str, str]:
     """Global attributes: those of the archive, and the provenance of the forecast."""
+    times = ", ".join(time.isoformat() for time in missing)
     copied = {key: value for key, value in archive.attributes.items() if key not in _NOT_COPIED}
     return {
         **copied,
         "Conventions": "CF-1.11",
         "title": f"Precipitation nowcast, {archive.title}",
         "history": f"{now_utc()} squall forecast {__version__}",
-        "archive": archive.address,
+        "archive": public_address(archive.address),
         "archive_title": archive.title,
         "archive_snapshot": archive.snapshot,
         "model": method.name,
         **_method_attributes(method),
+        **({"missing_context": times} if missing else {}),
         "squall_version": __version__,
         "configuration": configuration,
     }

@@ -1,6 +1,6 @@
 """What a forecast method is, the methods of Squall that need no training, and `find_method`.
 
-Public: `ForecastMethod`, `Persistence`, `Extrapolation`, `find_method`.
+Public: `ForecastMethod`, `Persistence`, `Extrapolation`, `find_method`, `used_steps`.
 
 The forecast and verify stages know a method only as a `ForecastMethod`. Trained networks are in
 `squall.pipeline.forecast.network_method`, the methods of pysteps in `pysteps_methods` beside it.
@@ -43,6 +43,11 @@ class ForecastMethod(Protocol):
         ...
 
     @property
+    def stride(self) -> int:
+        """The method uses every ``stride``-th of these scans, counted back from the last."""
+        ...
+
+    @property
     def lead_times(self) -> int:
         """Default number of time steps to forecast."""
         ...
@@ -74,6 +79,7 @@ class Persistence:
     lead_times: int
     name: str = PERSISTENCE
     context: int = 1
+    stride: int = 1
 
     @property
     def digest(self) -> str:
@@ -91,6 +97,7 @@ class Extrapolation:
     lead_times: int
     name: str = EXTRAPOLATION
     context: int = FLOW_SCANS
+    stride: int = 1
 
     @property
     def digest(self) -> str:
@@ -104,6 +111,11 @@ class Extrapolation:
         scans = torch.from_numpy(np.ascontiguousarray(context))[None, :, None]
         with torch.inference_mode():
             return extrapolate(scans, lead_times)[0, :, 0].numpy()
+
+
+def used_steps(method: ForecastMethod) -> range:
+    """The scans that a method uses, in steps before the reference time: 0 is the last scan."""
+    return range(0, method.context, method.stride)
 
 
 def find_method(

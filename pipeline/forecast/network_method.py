@@ -72,6 +72,11 @@ class NetworkMethod:
         return self.resampling.context
 
     @property
+    def stride(self) -> int:
+        """The network uses every ``stride``-th of these scans."""
+        return self.resampling.stride
+
+    @property
     def lead_times(self) -> int:
         """Number of the archive's time steps that the network was trained to forecast."""
         return self.resampling.lead_times

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -30,11 +31,19 @@ WET_MM_H, WET_DBR, DRY_DBR = 0.1, -10.0, -15.0
 CASCADE_LEVELS = 6
 LINDA_FEATURES = 15
 SEED = 42
+MOST_GROWTH = 2.0  # of all rain, compared with the last scan's; no method makes so much rain
+# What pysteps raises where it cannot estimate correlations: in dry, constant and equal scans.
+UNUSABLE = (ValueError, IndexError, ArithmeticError, RuntimeError, np.linalg.LinAlgError)
+
+log = logging.getLogger("squall.forecast")
 
 
 @dataclass(frozen=True)
 class PystepsMethod:
     """One method of pysteps, for one grid spacing and time step.
+
+    Where the scans are dry, constant or equal, pysteps cannot estimate how long rain lasts; then a
+    warning says so, and the forecast is that of ``pysteps-extrapolation``.
 
     All methods compute the motion with the optical flow of Lucas and Kanade from rain rate in dB,
     and advect rain with a semi-Lagrangian scheme.
@@ -60,6 +69,7 @@ class PystepsMethod:
     lead_times: int
     members: int
     context: int = CONTEXT
+    stride: int = 1
 
     @property
     def digest(self) -> str:
@@ -106,9 +116,28 @@ class PystepsMethod:
 
     def _forecast(self, rate: Doubles, dbr: Doubles, motion: Doubles, lead_times: int) -> Doubles:
         """Forecast (lead_time, y, x), mm/h, from fields without gaps."""
-        if self.name == "pysteps-extrapolation":
-            extrapolate = _submodule("nowcasts.extrapolation").forecast
-            return _rate_from_dbr(extrapolate(dbr[-1], motion, lead_times))
+        extrapolate = _submodule("nowcasts.extrapolation").forecast
+        extrapolated = _rate_from_dbr(extrapolate(dbr[-1], motion, lead_times))
+        if self.name == "pysteps-extrapolation" or not np.nan_to_num(extrapolated).any():
+            return extrapolated
+        try:
+            forecast = self._from_processes(rate, dbr, motion, lead_times)
+            problem = _problem(forecast, extrapolated)
+        except UNUSABLE as error:
+            problem = str(error) or type(error).__name__
+        if problem:
+            log.warning(
+                "%s: dry or constant scans, or too small a grid, do not tell how long rain lasts "
+                "(pysteps: %s); the forecast is that of pysteps-extrapolation",
+                *(self.name, problem),
+            )
+            return extrapolated
+        return forecast
+
+    def _from_processes(
+        self, rate: Doubles, dbr: Doubles, motion: Doubles, lead_times: int
+    ) -> Doubles:
+        """Forecast of a method that estimates how rain grows and decays; see `_forecast`."""
         if self.name == "s-prog":
             s_prog = _submodule("nowcasts.sprog").forecast
             forecast_dbr = s_prog(
@@ -149,6 +178,21 @@ class PystepsMethod:
             return_output=False,
         )
         return np.stack(means)
+
+
+def _problem(forecast: Doubles, extrapolated: Doubles) -> str:
+    """Why a forecast of pysteps is no forecast; empty if it is one.
+
+    Where their correlations are undefined, STEPS loses all rain and LINDA multiplies it.
+    """
+    is_known = ~np.isnan(extrapolated)
+    if np.isinf(forecast).any() or np.isnan(forecast[is_known]).mean() > 0.5:
+        return "the forecast has no numbers"
+    both = is_known & ~np.isnan(forecast)
+    rain, expected = (np.where(both, r, 0).sum(axis=(1, 2)) for r in (forecast, extrapolated))
+    if ((rain == 0) & (expected > 0)).any():
+        return "the forecast has no rain"
+    return "the forecast has too much rain" if (rain > MOST_GROWTH * expected).any() else ""
 
 
 def check_pysteps(name: str) -> None:

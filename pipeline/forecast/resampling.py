@@ -94,6 +94,11 @@ class Resampling:
             description=_description(time_factor, space_factor, step_min, spacing_km),
         )
 
+    @property
+    def stride(self) -> int:
+        """Of the archive's scans, only every ``stride``-th is used, counted back from the last."""
+        return max(1, int(self.time_factor))
+
     def __str__(self) -> str:
         return self.description
 
@@ -195,7 +200,7 @@ def _description(
 
 def _from_every_kth_scan(network: NowcastFunction, scans: Rates, k: int, lead_times: int) -> Rates:
     """Forecast from every k-th scan; interpolate the lead times between."""
-    every_kth_scan = scans[::k]
+    every_kth_scan = scans[::-k][::-1]
     forecast = network(every_kth_scan, math.ceil(lead_times / k))
     with_last_scan = np.concatenate([every_kth_scan[-1:], forecast])
     return with_scans_between(with_last_scan, every_kth_scan, k)[1 : lead_times + 1]

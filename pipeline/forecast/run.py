@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -15,15 +17,19 @@ import xarray as xr
 
 from squall.datasets.archive.records import OK
 from squall.datasets.archive.scan_store import ScanStore
-from squall.datasets.errors import DataError
+from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
+from squall.datasets.public_text import public_text
+from squall.datasets.times import now
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.dataset import forecast_dataset, netcdf_encoding
-from squall.pipeline.forecast.methods import find_method
+from squall.pipeline.forecast.methods import ForecastMethod, find_method, used_steps
 from squall.pipeline.outputs import check_output_file
 from squall.pipeline.provenance import atomic_path
 
 log = logging.getLogger("squall.forecast")
+
+OLD = pd.Timedelta(hours=1)  # the age of a latest scan that a warning tells
 
 SUFFIXES = (".nc", ".nc4", ".netcdf")
 
@@ -34,28 +40,32 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
     Raises
     ------
     DataError
-        If the archive has no scan at the reference time, or the network cannot be loaded, or cannot
-        be used at the archive's time step or grid spacing.
+        If the archive has no scan at the reference time, or its latest scan is too old, or the
+        network cannot be loaded, or cannot be used at the archive's time step or grid spacing.
     ConfigError
-        If there is no such method.
+        If there is no such method, or the lead time is no multiple of the archive's step.
     """
     check_output_file(config.out, "--out", SUFFIXES)
     archive = open_archive(config.archive)
     method = find_method(config.model, archive)
     index = reference_index(archive, config.at)
-    lead_times = config.lead_times or method.lead_times
+    if config.at == "latest":
+        _check_age(archive, index, config.max_age)
+    lead_times = _lead_times(config, archive, method)
     context = archive.read(index - method.context + 1, method.context)
-    missing = _missing_times(archive, index, method.context)
+    missing = _missing_times(archive, index, used_steps(method))
     if missing:
         times = ", ".join(f"{time:%H:%M}" for time in missing)
         log.warning("the scan of %s UTC is missing in the context", times)
-    blank = [time for time in _blank_times(context) if time not in missing]
+    used = context[[-1 - step for step in used_steps(method)][::-1]]
+    blank = [time for time in _blank_times(used) if time not in missing]
     if blank:
         times = ", ".join(f"{time:%H:%M}" for time in blank)
         log.warning("nothing was observed in the scan of %s UTC: it has no observed pixel", times)
     rain_rate = method.nowcast(context.values, lead_times)
-    configuration = json.dumps(config.model_dump(mode="json"))
-    dataset = forecast_dataset(archive, method, context, rain_rate, configuration)
+    configuration = public_text(json.dumps(config.model_dump(mode="json")))
+    unknown = sorted(missing + blank)
+    dataset = forecast_dataset(archive, method, context, rain_rate, configuration, unknown)
     with atomic_path(config.out) as temporary_path:
         dataset.to_netcdf(temporary_path, encoding=netcdf_encoding())
     return dataset
@@ -89,12 +99,54 @@ def reference_index(archive: ScanStore, at: pd.Timestamp | Literal["latest"]) ->
     return index
 
 
-def _missing_times(archive: ScanStore, last: int, count: int) -> list[pd.Timestamp]:
-    """Times without a good scan among the ``count`` time steps that end at index ``last``."""
+def _lead_times(config: ForecastConfig, archive: ScanStore, method: ForecastMethod) -> int:
+    """Number of steps to forecast; ConfigError if the minutes are no multiple of the step."""
+    if config.minutes is None:
+        return config.lead_times or method.lead_times
+    steps = pd.Timedelta(minutes=config.minutes) / archive.step
+    if steps == int(steps):
+        return int(steps)
+    step_min = archive.step.total_seconds() / 60
+    nearest = [step_min * n for n in (math.floor(steps), math.ceil(steps)) if n]
+    raise ConfigError(
+        f"--minutes {config.minutes:g} is no multiple of the step of {archive.address}, "
+        f"{step_min:g} min; give {' or '.join(f'{minutes:g}' for minutes in nearest)}"
+    )
+
+
+def _check_age(archive: ScanStore, index: int, max_age: pd.Timedelta | None) -> None:
+    """Say how old the latest scan is; DataError if it is older than the limit."""
+    time = archive.times[index]
+    age = now() - time
+    text = f"the latest scan is of {time:%Y-%m-%d %H:%M} UTC, {_duration_text(abs(age))}"
+    if age < -archive.step:
+        log.warning("%s in the future; check the times of the archive and the clock", text)
+    elif max_age is not None and age > max_age:
+        raise DataError(
+            f"{archive.address}: {text} old; --max-age allows {_duration_text(max_age)}. Run "
+            "`squall ingest` for newer scans, or name the scan with --at"
+        )
+    elif age > OLD:
+        log.warning("%s old", text)
+    else:
+        log.info("%s old", text)
+
+
+def _duration_text(duration: pd.Timedelta) -> str:
+    """Like "35 min", "7 h", "12 days" or "16 years"."""
+    minutes = duration.total_seconds() / 60
+    for unit, length, least in (("years", 525_960, 2), ("days", 1440, 2), ("h", 60, 2)):
+        if minutes >= least * length:
+            return f"{int(minutes // length)} {unit}"
+    return f"{minutes:.3g} min"
+
+
+def _missing_times(archive: ScanStore, last: int, steps: Iterable[int]) -> list[pd.Timestamp]:
+    """Times without a good scan, oldest first, of those some steps before the index ``last``."""
     status = archive.status
     return [
         archive.start + index * archive.step
-        for index in range(last - count + 1, last + 1)
+        for index in sorted(last - step for step in steps)
         if index < 0 or status[index] != OK
     ]
 

@@ -77,9 +77,10 @@ def _around(value: xr.DataArray, bounds: xr.DataArray) -> tuple[xr.DataArray, xr
     """Lower and upper bound; NaN where the value does not lie between them."""
     low, high = bounds.isel(quantile=0, drop=True), bounds.isel(quantile=1, drop=True)
     # Where all draws are alike, they differ from the value by rounding errors.
-    tolerance = 1e-9 * np.maximum(abs(value), 1.0)
+    tolerance = 1e-9 * (1 + abs(value))
     inside = (low <= value + tolerance) & (high >= value - tolerance)
-    return np.minimum(low, value).where(inside), np.maximum(high, value).where(inside)
+    low, high = low.where(low <= value, value), high.where(high >= value, value)
+    return low.where(inside), high.where(inside)
 
 
 def _bounds(

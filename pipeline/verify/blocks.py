@@ -6,6 +6,8 @@ This module scores nothing (`squall.pipeline.verify.scoring`).
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,10 @@ import xarray as xr
 from squall.pipeline.provenance import atomic_path
 from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.verify.plan import Failure, Target
+
+KEPT_CONFIGURATIONS = 5
+_DIGEST_LENGTH = 16
+_DIGEST = re.compile(f"[0-9a-f]{{{_DIGEST_LENGTH}}}")  # other folders are not ours to delete
 
 
 @dataclass
@@ -46,6 +52,9 @@ class Block:
 class BlockStore:
     """Finished blocks on disk. Each configuration has its own folder, so that none are mixed.
 
+    The blocks of the `KEPT_CONFIGURATIONS` that were used last are kept, so that the disk does not
+    fill up as archives grow and models change.
+
     Parameters
     ----------
     out : folder of the verification.
@@ -53,11 +62,31 @@ class BlockStore:
     """
 
     def __init__(self, out: Path, digest: str) -> None:
-        self.folder = out / "blocks" / digest[:16]
+        self.folder = out / "blocks" / digest[:_DIGEST_LENGTH]
 
     def has_others(self) -> bool:
         """Whether the same `out` has blocks of another configuration."""
         return any(path != self.folder for path in self.folder.parent.glob("*"))
+
+    def remove_oldest(self) -> int:
+        """Mark this configuration as used, and delete the blocks of those used longest ago.
+
+        Returns
+        -------
+        The number of configurations whose blocks were deleted.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        os.utime(self.folder)
+        folders = [
+            path
+            for path in self.folder.parent.iterdir()
+            if path.is_dir() and not path.is_symlink() and _DIGEST.fullmatch(path.name)
+        ]
+        newest_first = sorted(folders, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        oldest = [path for path in newest_first[KEPT_CONFIGURATIONS:] if path != self.folder]
+        for path in oldest:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(oldest)
 
     def clear(self) -> None:
         """Delete the blocks of this configuration."""

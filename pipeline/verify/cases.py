@@ -5,7 +5,7 @@ This module compares times. It reads no scans and makes no forecasts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +31,14 @@ class ChosenCases:
     indices : of the reference times on the archive's time axis.
     trained_on : number left out because a model was trained or validated on their window.
     gaps : number left out because scans of their context are missing.
+    missing_scans : for each of the indices, number of scans that a method would use and that are
+        missing.
     """
 
     indices: tuple[int, ...]
     trained_on: int = 0
     gaps: int = 0
+    missing_scans: tuple[int, ...] = ()
 
     def reason(self) -> str:
         """Why there is no case, for an error message."""
@@ -45,26 +48,32 @@ class ChosenCases:
                 "(--include-training scores them)"
             )
         if self.gaps:
-            return f"all {self.gaps} lack scans of their context"
+            return (
+                f"all {self.gaps} lack scans of their context (--incomplete-contexts scores them)"
+            )
         return "no scan in the chosen time is followed by another scan"
 
 
 def choose_cases(
     archive: ScanStore,
     *,
-    context: int,
+    used: Collection[int],
     lead_times: int,
     periods: Sequence[ReferencePeriod],
     interval: pd.Timedelta | None,
     excluded: Bools,
+    incomplete: bool = False,
 ) -> ChosenCases:
     """Reference times in the periods that have all scans of the context and any later scan.
 
     Parameters
     ----------
-    context, lead_times : number of scans before and after, the largest of any method.
+    used : the scans that any method uses, in steps before the reference time. Other scans may be
+        missing.
+    lead_times : number of scans after the reference time.
     interval : between reference times, counted from the first scan of a period. None = each scan.
     excluded : (time,) times that no window may contain.
+    incomplete : whether to keep cases of whose context scans are missing, except the last one.
 
     Raises
     ------
@@ -79,18 +88,21 @@ def choose_cases(
         )
     ok = archive.status == OK
     requested = _requested(archive.times, periods, interval // archive.step)
-    indices, trained_on, gaps = [], 0, 0
+    indices, missing_scans, trained_on, gaps = [], [], 0, 0
     for index in np.flatnonzero(requested & ok).tolist():
-        first, end = index - context + 1, index + 1 + lead_times
+        first, end = index - max(used), index + 1 + lead_times
         if not ok[index + 1 : end].any():
             continue
         if excluded[max(0, first) : end].any():
             trained_on += 1
-        elif first < 0 or not ok[first:index].all():
+            continue
+        missing = sum(step > index or not ok[index - step] for step in used)
+        if missing and not incomplete:
             gaps += 1
         else:
             indices.append(index)
-    return ChosenCases(tuple(indices), trained_on, gaps)
+            missing_scans.append(missing)
+    return ChosenCases(tuple(indices), trained_on, gaps, tuple(missing_scans))
 
 
 def training_times(archive: ScanStore, provenances: Iterable[Mapping[str, Any]]) -> Bools:

@@ -95,6 +95,11 @@ class VerifyConfig(BaseModel):
     include_training: Annotated[bool, Option(group=FORECASTS_GROUP)] = Field(
         default=False, description="also score times that a model was trained or validated on"
     )
+    incomplete_contexts: Annotated[bool, Option(group=FORECASTS_GROUP)] = Field(
+        default=False,
+        description="also score forecasts that lack scans of their context; methods of pysteps "
+        "cannot make them",
+    )
     lead_times: Annotated[int | None, Option(group=FORECASTS_GROUP, excludes="horizon")] = Field(
         default=None,
         gt=0,

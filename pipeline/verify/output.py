@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import xarray as xr
 
 from squall.datasets.archive.scan_store import ScanStore
+from squall.datasets.public_text import public_address, public_text
 from squall.pipeline.forecast.methods import ForecastMethod
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import atomic_path, code_version, now_utc
@@ -57,6 +59,10 @@ class ArchiveScores:
     blocks: tuple[ScoreSums, ...]
     scores: xr.Dataset
 
+    def missing_scans(self) -> dict[str, int]:
+        """Reference time of each scored case that lacks scans, to the number of these scans."""
+        return missing_scans(self.archive, self.cases, self.total)
+
 
 @dataclass(frozen=True)
 class VerifyResult:
@@ -66,6 +72,7 @@ class VerifyResult:
     ----------
     scores : of all archives pooled.
     cases : number of cases scored.
+    incomplete : number of cases scored that lack scans of their context.
     left_out : number of reference times that models were trained or validated on.
     failures : cases that a method failed on. They are left out for all methods.
     table : the printed table.
@@ -74,6 +81,7 @@ class VerifyResult:
     scores: xr.Dataset
     by_archive: dict[str, xr.Dataset]
     cases: int
+    incomplete: int
     left_out: int
     failures: tuple[Failure, ...]
     netcdf: Path
@@ -81,6 +89,14 @@ class VerifyResult:
     report: Path
     plots: tuple[Path, ...]
     table: str
+
+
+def missing_scans(archive: ScanStore, cases: ChosenCases, total: Block) -> dict[str, int]:
+    """Reference time of each case that did not fail and lacks scans, to the number of these."""
+    failed = {failure.reference_time for failure in total.failures}
+    times = (f"{archive.times[index]:%Y-%m-%d %H:%M}" for index in cases.indices)
+    counts = zip(times, cases.missing_scans, strict=True)
+    return {time: count for time, count in counts if count and time not in failed}
 
 
 def write(
@@ -108,6 +124,7 @@ def write(
         scores=scores,
         by_archive={scored.archive.name: scored.scores for scored in scored_archives},
         cases=sum(scored.total.cases for scored in scored_archives),
+        incomplete=sum(len(scored.missing_scans()) for scored in scored_archives),
         left_out=sum(scored.cases.trained_on for scored in scored_archives),
         failures=tuple(f for scored in scored_archives for f in scored.total.failures),
         netcdf=out / "scores.nc",
@@ -161,6 +178,9 @@ def _page(
     cautions = _failure_lines(scored_archives)
     if config.include_training:
         cautions.append("The cases include times that models were trained or validated on.")
+    incomplete = sum(len(scored.missing_scans()) for scored in scored_archives)
+    if incomplete:
+        cautions.append(f"{incomplete} of the cases lack scans of their context.")
     digests = {
         f"{'Weights' if isinstance(method, NetworkMethod) else 'Code'} of {name}": method.digest
         for name, method in methods.items()
@@ -174,7 +194,7 @@ def _page(
             "Intervals": f"90 %, bootstrap over blocks of {config.block_minutes:g} min",
         },
         provenance={"Squall": code_version(), "Made at": now_utc(), **digests},
-        configuration=json.dumps(config.model_dump(mode="json"), indent=2),
+        configuration=public_text(json.dumps(config.model_dump(mode="json"), indent=2)),
         cautions=cautions,
     )
 
@@ -187,11 +207,14 @@ def _facts(scored: ArchiveScores) -> dict[str, str]:
         "without all scans of their context": scored.cases.gaps,
     }
     left_out = " and ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+    counts = sorted(Counter(scored.missing_scans().values()).items())
+    incomplete = ", ".join(f"{scans} missing in {cases}" for scans, cases in counts)
     return {
-        "Archive": archive.address,
+        "Archive": public_address(archive.address),
         "Snapshot": archive.snapshot,
         "Reference times": "{first_reference_time} to {last_reference_time} UTC".format(**attrs),
         "Cases": f"{scored.total.cases}" + (f" (left out: {left_out})" if left_out else ""),
+        **({"Cases by scans missing in the context": incomplete} if incomplete else {}),
         "Grid": f"{height} × {width} pixels of {archive.grid.pixel_size_m / 1000:.3g} km, "
         f"every {archive.step.total_seconds() / 60:g} min",
         **{

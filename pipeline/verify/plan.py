@@ -17,9 +17,10 @@ import pandas as pd
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
-from squall.pipeline.forecast.methods import ForecastMethod, find_method
+from squall.pipeline.forecast.methods import ForecastMethod, find_method, used_steps
 from squall.pipeline.forecast.names import PERSISTENCE
 from squall.pipeline.forecast.network_method import NetworkMethod
+from squall.pipeline.forecast.pysteps_methods import PystepsMethod
 from squall.pipeline.scores.pooling import scales_of_grid
 from squall.pipeline.verify.cases import ChosenCases, choose_cases, training_times
 from squall.pipeline.verify.config import ReferencePeriod, VerifyConfig
@@ -150,16 +151,19 @@ def _planned(
     methods = {
         label: find_method(name, archive, members=config.members) for label, name in labels.items()
     }
+    if config.incomplete_contexts:
+        _check_takes_gaps(methods)
     networks = [method for method in methods.values() if isinstance(method, NetworkMethod)]
     provenances = [] if config.include_training else [network.provenance for network in networks]
     lead_times = _lead_times(config, archive, methods)
     cases = choose_cases(
         archive,
-        context=max(method.context for method in methods.values()),
+        used={step for method in methods.values() for step in used_steps(method)},
         lead_times=lead_times,
         periods=periods,
         interval=pd.Timedelta(minutes=config.every_minutes) if config.every_minutes else None,
         excluded=training_times(archive, provenances),
+        incomplete=config.incomplete_contexts,
     )
     for count, reason in (
         (cases.trained_on, "a model was trained or validated on them"),
@@ -170,6 +174,16 @@ def _planned(
     scales_km = scales_of_grid(config.scales_km, archive.grid.pixel_size_m / 1000)
     target = Target(archive.address, archive.snapshot, archive.name, lead_times, scales_km)
     return PlannedArchive(archive, methods, target, cases)
+
+
+def _check_takes_gaps(methods: dict[str, ForecastMethod]) -> None:
+    """ConfigError if a method cannot forecast when scans of its context are missing."""
+    names = [name for name, method in methods.items() if isinstance(method, PystepsMethod)]
+    if names:
+        raise ConfigError(
+            f"--incomplete-contexts: {', '.join(names)} cannot forecast when scans are missing; "
+            "leave these methods out, or verify complete contexts only"
+        )
 
 
 def _labels(config: VerifyConfig, archive: ScanStore) -> dict[str, str]:

@@ -13,14 +13,15 @@ import xarray as xr
 
 from squall import __version__
 from squall.datasets.errors import DataError
+from squall.datasets.public_text import public_address, public_text
 from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.provenance import code_version, now_utc
 from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.scores.pooling import on_common_axes
 from squall.pipeline.scores.table import SCORES
-from squall.pipeline.verify.blocks import Block, BlockStore
+from squall.pipeline.verify.blocks import KEPT_CONFIGURATIONS, Block, BlockStore
 from squall.pipeline.verify.config import VerifyConfig
-from squall.pipeline.verify.output import ArchiveScores, VerifyResult, write
+from squall.pipeline.verify.output import ArchiveScores, VerifyResult, missing_scans, write
 from squall.pipeline.verify.plan import Plan, PlannedArchive, VerificationCase, make_plan
 from squall.pipeline.verify.scoring import Scorer
 from squall.pipeline.verify.workers import cores, scored_blocks
@@ -63,6 +64,13 @@ def verify(config: VerifyConfig) -> VerifyResult:
             "starting from the beginning",
             config.out,
         )
+    removed = store.remove_oldest()
+    if removed:
+        log.info(
+            "%s: removed the blocks of %d configurations that were used longest ago; those of "
+            "the last %d are kept",
+            *(store.folder.parent, removed, KEPT_CONFIGURATIONS),
+        )
     blocks = scored_blocks(plan, cases, store, config.workers or cores())
     scored_archives = [
         _archive_scores(
@@ -87,7 +95,8 @@ def _digest(config: VerifyConfig, plan: Plan, planned_archives: list[PlannedArch
         "methods": {name: method.digest for name, method in planned_archives[0].methods.items()},
         "code": code_version(),
     }
-    return sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+    text = public_text(json.dumps(deciding, sort_keys=True))  # a new signature changes no sum
+    return sha256(text.encode()).hexdigest()
 
 
 def _archive_scores(
@@ -109,14 +118,15 @@ def _archive_scores(
         title=f"Verification of {', '.join(planned.methods)} on {archive.title}",
         source="squall verify",
         history=f"{now_utc()} squall verify {__version__}",
-        archive=archive.address,
+        archive=public_address(archive.address),
         archive_snapshot=archive.snapshot,
         methods=json.dumps(digests),
         squall_version=code_version(),
         first_reference_time=str(archive.times[indices[0]]),
         last_reference_time=str(archive.times[indices[-1]]),
         cases=total.cases,
-        configuration=json.dumps(config.model_dump(mode="json")),
+        missing_context_scans=json.dumps(missing_scans(archive, planned.cases, total)),
+        configuration=public_text(json.dumps(config.model_dump(mode="json"))),
     )
     return ArchiveScores(
         archive, planned.methods, planned.target, planned.cases, total, tuple(sums), scores
@@ -134,12 +144,15 @@ def _pooled(scored_archives: list[ArchiveScores]) -> xr.Dataset:
     first = scored_archives[0].scores.attrs
     shared = ("source", "history", "methods", "squall_version", "configuration")
     methods = ", ".join(scored_archives[0].methods)
-    archives = {s.archive.address: s.archive.snapshot for s in scored_archives}
+    archives = {public_address(s.archive.address): s.archive.snapshot for s in scored_archives}
     return _with_seconds(with_intervals(on_common_axes(sums, scales)), seconds).assign_attrs(
         {name: first[name] for name in shared},
         title=f"Verification of {methods} on {len(scored_archives)} archives",
         archives=json.dumps(archives),
         cases=sum(scored.total.cases for scored in scored_archives),
+        missing_context_scans=json.dumps(
+            {s.archive.name: s.missing_scans() for s in scored_archives}
+        ),
     )
 
 

@@ -1,13 +1,16 @@
 """The forecast stage: the file, its times, grid and provenance, and its errors."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from pydantic import ValidationError
 
 from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.records import MISSING
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.cli.main import main
+from squall.pipeline.forecast import run as forecast_run
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.run import forecast
@@ -162,3 +165,69 @@ def test_a_scan_without_an_observed_pixel_is_not_announced_as_dry(tmp_path, caps
     assert "up to" not in output.out
     assert "no pixel could be forecast" in output.out
     assert "nothing was observed in the scan of 00:15 UTC" in caplog.text
+
+
+def test_minutes_give_the_lead_times(chain, tmp_path):
+    dataset = forecast(config(chain, tmp_path, model="persistence", minutes=25))
+    assert (dataset.lead_time / np.timedelta64(1, "m")).values.tolist() == [5, 10, 15, 20, 25]
+    for minutes, advice in ((12, "give 10 or 15"), (4, "give 5"), (0.5, "give 5")):
+        with pytest.raises(ConfigError, match=f"no multiple of the step of .*5 min; {advice}"):
+            forecast(config(chain, tmp_path, model="persistence", minutes=minutes))
+    with pytest.raises(ValidationError, match="either lead_times or minutes"):
+        config(chain, tmp_path, lead_times=3, minutes=15)
+
+
+def aged(monkeypatch, age):
+    """The clock shows a time after the archive's latest scan, of 04:55."""
+    time = pd.Timestamp("2024-06-01T04:55") + pd.Timedelta(age)
+    monkeypatch.setattr(forecast_run, "now", lambda: time)
+
+
+@pytest.mark.parametrize(
+    ("age", "level", "message"),
+    [
+        ("12min", "INFO", "of 2024-06-01 04:55 UTC, 12 min old"),
+        ("61min", "WARNING", "61 min old"),
+        ("5h", "WARNING", "5 h old"),
+        ("5875D", "WARNING", "16 years old"),
+        ("-2h", "WARNING", "2 h in the future; check the times of the archive and the clock"),
+    ],
+)
+def test_the_log_tells_the_age_of_the_latest_scan(
+    chain, tmp_path, monkeypatch, caplog, age, level, message
+):
+    caplog.set_level("INFO", "squall")
+    aged(monkeypatch, age)
+    forecast(config(chain, tmp_path, model="persistence", lead_times=1))
+    (record,) = (r for r in caplog.records if "the latest scan" in r.getMessage())
+    assert record.levelname == level
+    assert message in record.getMessage()
+
+
+def test_a_latest_scan_that_is_too_old_is_refused(chain, tmp_path, monkeypatch):
+    changes = {"model": "persistence", "lead_times": 1, "max_age": "20min"}
+    aged(monkeypatch, "20min")
+    forecast(config(chain, tmp_path, **changes))
+    (tmp_path / "f.nc").unlink()
+    aged(monkeypatch, "21min")
+    with pytest.raises(DataError, match=r"04:55 UTC, 21 min old; --max-age allows 20 min\. Run"):
+        forecast(config(chain, tmp_path, **changes))
+    assert not (tmp_path / "f.nc").exists()
+    for wrong, message in (("20", "has no unit"), ("0min", "longer than nothing")):
+        with pytest.raises(ValidationError, match=message):
+            config(chain, tmp_path, max_age=wrong)
+    with pytest.raises(ValidationError, match="a limit for the latest scan"):
+        config(chain, tmp_path, max_age="1h", at="2024-06-01T04:00")
+
+
+def test_the_file_names_the_scans_that_were_missing(chain, tmp_path, monkeypatch, written):
+    assert "missing_context" not in written.attrs
+    status = Archive.open(chain.archive).status.copy()
+    status[-3:-1] = MISSING
+    monkeypatch.setattr(Archive, "status", status)
+    forecast(config(chain, tmp_path, model="extrapolation"))
+    with xr.open_dataset(tmp_path / "f.nc") as dataset:
+        assert dataset.attrs["missing_context"] == "2024-06-01T04:45:00, 2024-06-01T04:50:00"
+    forecast(config(chain, tmp_path, model="persistence"))  # needs the last scan only
+    with xr.open_dataset(tmp_path / "f.nc") as dataset:
+        assert "missing_context" not in dataset.attrs

@@ -88,3 +88,67 @@ def test_the_ensemble_mean_is_reproducible_and_smoother_with_more_members():
 
     assert roughness(many) < roughness(few)
     assert "2 members" in method("steps", 2).digest
+
+
+def hostile_contexts():
+    """Contexts whose correlations pysteps cannot compute, or computes as 0 / 0."""
+    rain, dry = scans(4)[:, 24:72, 24:72], np.zeros((4, 48, 48), np.float32)
+    pixel, newest_pixel, one_pixel_observed = dry.copy(), dry.copy(), np.full_like(dry, np.nan)
+    pixel[:, 24, 24] = newest_pixel[3, 24, 24] = one_pixel_observed[:, 24, 24] = 5
+    nearly_dry = rain.copy()
+    nearly_dry[:3] = 0
+    nearly_dry[:3, 0, 0] = 0.2
+    last_constant = rain.copy()
+    last_constant[3] = 2
+    contexts = {
+        "one wet pixel": pixel,
+        "one wet pixel in the last scan": newest_pixel,
+        "one observed pixel": one_pixel_observed,
+        "constant rain": dry + 2,
+        "the heaviest rain everywhere": dry + 205,
+        "the same scan": rain[[3, 3, 3, 3]],
+        "the last scan is constant": last_constant,
+        "nearly dry, then rain": nearly_dry,
+    }
+    for steps in ([0, 1], [0, 1, 2], [1], [2], [1, 2]):
+        contexts[f"dry scans {steps}"] = rain.copy()
+        contexts[f"dry scans {steps}"][steps] = 0
+    return contexts
+
+
+@pytest.mark.parametrize("name", ["s-prog", "linda", "steps"])
+@pytest.mark.parametrize("label", hostile_contexts())
+def test_rain_that_pysteps_cannot_correlate_is_extrapolated(name, label):
+    context = hostile_contexts()[label]
+    extrapolated = method("pysteps-extrapolation").nowcast(context, 2)
+    forecast = method(name).nowcast(context, 2)
+    assert not np.isinf(forecast).any()
+    is_known = ~np.isnan(extrapolated) & ~np.isnan(forecast)
+    assert is_known.sum() >= 0.8 * (~np.isnan(extrapolated)).sum()
+    rain, expected = forecast[is_known].mean(), extrapolated[is_known].mean()
+    assert 0.4 * expected <= rain <= 2 * expected
+
+
+def test_the_log_says_that_the_forecast_is_an_extrapolation(caplog):
+    context = hostile_contexts()["dry scans [0, 1]"]
+    forecast = method("s-prog").nowcast(context, 2)
+    np.testing.assert_array_equal(forecast, method("pysteps-extrapolation").nowcast(context, 2))
+    assert "s-prog: dry or constant scans" in caplog.text
+    assert "the forecast is that of pysteps-extrapolation" in caplog.text
+
+
+@pytest.mark.parametrize("name", PYSTEPS_METHODS)
+def test_after_a_dry_last_scan_the_forecast_is_dry(name):
+    context = scans(4)
+    context[3] = 0
+    forecast = method(name).nowcast(context, 2)
+    assert not np.nan_to_num(forecast).any()
+
+
+@pytest.mark.parametrize("name", PYSTEPS_METHODS)
+@pytest.mark.parametrize("side", [1, 7])
+def test_a_tiny_grid_has_a_forecast(name, side):
+    context = scans(4)[:, 40 : 40 + side, 40 : 40 + side]
+    forecast = method(name).nowcast(context, 2)
+    assert forecast.shape == (2, side, side)
+    assert np.isfinite(forecast).any()

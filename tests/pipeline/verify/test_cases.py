@@ -25,16 +25,19 @@ def archive(statuses):
     )
 
 
-def chosen(statuses, *, periods=ALL_TIMES, interval=None, excluded=(), context=2, lead_times=2):
+def chosen(
+    statuses, *, periods=ALL_TIMES, interval=None, excluded=(), used=(0, 1), lead_times=2, **more
+):
     mask = np.zeros(len(statuses), dtype=bool)
     mask[list(excluded)] = True
     return choose_cases(
         archive(statuses),
-        context=context,
+        used=used,
         lead_times=lead_times,
         periods=periods,
         interval=interval,
         excluded=mask,
+        **more,
     )
 
 
@@ -52,6 +55,24 @@ def test_scans_before_and_any_scan_after_are_needed():
     assert with_gap.gaps == 2
     # if scans 3 and 4 are missing, index 2 has no observation
     assert chosen([OK, OK, OK, MISSING, MISSING, OK, OK, OK]).indices == (1, 6)
+
+
+def test_scans_that_no_method_uses_may_be_missing():
+    """Every third scan is used, as by a network for a step three times as long."""
+    statuses = [OK] * 12
+    statuses[5] = MISSING
+    cases = chosen(statuses, used=(0, 3, 6))
+    # 8 and 11 would use scan 5; 5 itself has no scan
+    assert cases.indices == (6, 7, 9, 10)
+    assert (cases.gaps, cases.missing_scans) == (7 - 1, (0, 0, 0, 0))
+
+
+def test_incomplete_contexts_are_kept_on_request_and_their_missing_scans_are_counted():
+    statuses = [OK, OK, OK, MISSING, OK, OK, MISSING, OK, OK]
+    cases = chosen(statuses, used=(0, 1, 2), incomplete=True)
+    assert cases.indices == (0, 1, 2, 4, 5, 7)
+    assert cases.missing_scans == (2, 1, 0, 1, 1, 1)
+    assert cases.gaps == 0
 
 
 def test_windows_with_training_times_are_left_out():

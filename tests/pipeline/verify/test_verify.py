@@ -1,5 +1,6 @@
 """The verify stage on a small archive: its scores, its choice of cases, and its files."""
 
+import json
 import shutil
 
 import numpy as np
@@ -9,12 +10,15 @@ import xarray as xr
 from pydantic import ValidationError
 
 from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.records import MISSING
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.forecast.methods import Extrapolation, find_method
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.ingest.run import ingest
 from squall.pipeline.verify import output as verify_output
+from squall.pipeline.verify import plan as verify_plan
+from squall.pipeline.verify import scoring as verify_scoring
 from squall.pipeline.verify.config import VerifyConfig
 from squall.pipeline.verify.run import verify
 
@@ -245,3 +249,60 @@ def test_two_archives_are_scored_separately_and_pooled(result, chain, synthetic_
     assert "The other" in verified.report.read_text()
     with pytest.raises(ConfigError, match="verify them separately"):
         verify(config(chain, tmp_path, archives=(chain.archive, chain.archive)))
+
+
+@pytest.fixture
+def two_scans_lost(chain, monkeypatch):
+    """The archive without the scans of 04:05 and 04:25."""
+    archive = Archive.open(chain.archive)
+    lost = [archive.index_of(pd.Timestamp(f"2024-06-01T04:{m}")) for m in ("05", "25")]
+    status = archive.status.copy()
+    status[lost] = MISSING
+    read = Archive.read
+
+    def incomplete(self, first, count):
+        scans = read(self, first, count).copy()
+        for index in lost:
+            if first <= index < first + count:
+                scans[index - first] = np.nan
+        return scans
+
+    monkeypatch.setattr(Archive, "status", status)
+    monkeypatch.setattr(Archive, "read", incomplete)
+
+
+def test_cases_with_incomplete_contexts_are_scored_on_request(chain, tmp_path, two_scans_lost):
+    complete = verify(config(chain, tmp_path / "a", start=TEST))
+    assert (complete.cases, complete.incomplete) == (3, 0)
+    everything = verify(config(chain, tmp_path / "b", start=TEST, incomplete_contexts=True))
+    assert (everything.cases, everything.incomplete) == (5, 2)
+    with xr.open_dataset(everything.netcdf) as scores:
+        missing = json.loads(scores.attrs["missing_context_scans"])
+    assert missing == {"2024-06-01 04:10": 1, "2024-06-01 04:30": 1}
+    assert "2 of the cases lack scans of their context" in everything.report.read_text()
+
+
+def test_methods_that_need_all_scans_are_refused_with_incomplete_contexts(chain, tmp_path):
+    pytest.importorskip("pysteps")
+    models = ("s-prog", chain.model)
+    with pytest.raises(ConfigError, match="s-prog cannot forecast when scans are missing"):
+        verify(config(chain, tmp_path, models=models, incomplete_contexts=True))
+
+
+def test_no_file_shows_the_signature_of_an_archive(chain, tmp_path, monkeypatch):
+    """A renewed signature does not start a run from the beginning either."""
+    signed = "https://radar.example/archive.zarr?X-Amz-Signature={}"
+    archive = Archive.open(chain.archive)
+    for module in (verify_plan, verify_scoring):
+        monkeypatch.setattr(module, "open_archive", lambda *_: archive)
+    for signature in ("abc123", "def456"):
+        address = signed.format(signature)
+        monkeypatch.setattr(archive, "address", address)
+        verify(config(chain, tmp_path, archives=(address,), models=("persistence",), start=TEST))
+    assert len(list((tmp_path / "blocks").iterdir())) == 1
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert b"X-Amz" not in path.read_bytes(), path
+    with xr.open_dataset(tmp_path / "scores.nc") as scores:
+        assert scores.attrs["archive"] == "https://radar.example/archive.zarr"
+        assert "radar.example" in scores.attrs["configuration"]

@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import os
 import signal
 import time
 
@@ -14,8 +15,9 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import DataError
 from squall.pipeline.verify import output as verify_output
 from squall.pipeline.verify import workers
+from squall.pipeline.verify.blocks import Block, BlockStore
 from squall.pipeline.verify.config import VerifyConfig
-from squall.pipeline.verify.plan import MethodError, Plan
+from squall.pipeline.verify.plan import MethodError, Plan, Target
 from squall.pipeline.verify.run import verify
 from squall.pipeline.verify.scoring import Scorer
 
@@ -106,6 +108,24 @@ def test_another_configuration_starts_from_the_beginning(chain, tmp_path, scored
     xr.testing.assert_equal(again.scores, first.scores)  # the seconds are stored, too
     verify(config(chain, tmp_path, fresh=True))
     assert len(scored) == 3 * number
+
+
+def test_the_blocks_of_few_configurations_are_kept(tmp_path):
+    """The configurations that were used longest ago go; other folders stay."""
+    (tmp_path / "blocks" / "notes").mkdir(parents=True)
+    stores = [BlockStore(tmp_path, f"{number:064x}"[::-1]) for number in range(1, 9)]
+    target = Target("a", "s", "radar", 2, (1.0,))
+    for seconds, store in enumerate(stores, start=1000):
+        store.save(target, "20240601T0000", Block(cases=seconds))
+        store.remove_oldest()
+        os.utime(store.folder, (seconds, seconds))
+    names = {path.name for path in (tmp_path / "blocks").iterdir()}
+    assert names == {"notes", *(store.folder.name for store in stores[-5:])}
+    assert stores[3].remove_oldest() == 0  # used again
+    os.utime(stores[3].folder, (2000, 2000))
+    assert stores[0].remove_oldest() == 1
+    assert stores[3].load(target, "20240601T0000").cases == 1003
+    assert stores[4].load(target, "20240601T0000") is None
 
 
 def test_blocks_of_failed_cases_are_stored(chain, tmp_path, monkeypatch):
