@@ -59,13 +59,18 @@ def archive_address(value: Any) -> str:
     Raises
     ------
     ValueError
-        If the value is neither text nor a path, or holds a password.
+        If the value is neither text nor a path, or holds a password, a signature or a token.
     """
     try:
         address = os.fspath(value)
     except TypeError as error:
         raise ValueError(f"expected a folder or s3://…, found {value!r}") from error
     refuse_credentials(address)
+    if is_remote(address) and public_address(address) != address:
+        raise ConfigError(
+            f"{address}: the address of an archive must not hold a signature or token, because it "
+            "is written to models, forecasts and scores; put credentials into the environment"
+        )
     return local_path(address) or address
 
 

@@ -146,6 +146,16 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(address: str) ->
         archive_address(address)
 
 
+def test_the_address_of_an_archive_with_a_signature_is_refused_and_not_repeated() -> None:
+    """Models, forecasts and scores record the address of their archive."""
+    with pytest.raises(ConfigError, match=r"https://host/a\.zarr: .* signature or token") as caught:
+        archive_address("https://host/a.zarr?sv=1&sig=hunter2")
+    with pytest.raises(ValidationError):
+        Configured(archive="s3://bucket/a?X-Amz-Signature=hunter2")
+    assert "hunter2" not in str(caught.value)
+    assert archive_address("https://host/a.zarr?version=2") == "https://host/a.zarr?version=2"
+
+
 @pytest.mark.parametrize("address", ["s3://bucket/a@b.nc", "https://host/a@b.nc", "/data/a@b"])
 def test_an_at_sign_elsewhere_is_no_password(address: str) -> None:
     refuse_credentials(address)

@@ -311,7 +311,8 @@ def test_a_run_lists_only_the_days_it_needs(tmp_path, proxy, s3_server):  # noqa
     assert listed() == {"2024/06/03", "2024/06/04", "2024/06/05"}
     report = run(archive, pattern, config=config, since=FIRST, until=FIRST)
     assert (report.found, report.ingested) == (1, 1)
-    assert listed() == {"2024/06/01"}
+    # a scan of 23:59:50 belongs to midnight, and its file lies in the folder of the day before
+    assert listed() == {"2024/05/31", "2024/06/01"}
     too_early = pd.Timestamp("2023-01-01")
     assert run(archive, pattern, config=config, since=too_early, until=too_early).found == 0
 
