@@ -18,6 +18,7 @@ from squall.datasets.archive.records import Rejection
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import DataError
 from squall.datasets.grid import GRID_MAPPING, Grid
+from squall.datasets.names import safe_name
 from squall.datasets.runs import Bools
 
 
@@ -119,8 +120,8 @@ class ScanStore(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name of the radar network."""
-        return str(self.attributes["name"])
+        """Short name of the radar network, safe as the name of a file or folder."""
+        return safe_name(str(self.attributes["name"]))
 
     @property
     def title(self) -> str:

@@ -33,6 +33,7 @@ from squall.datasets.errors import DataError
 from squall.datasets.measures import BLOCK, BLOCK_STATISTICS, measure
 from squall.datasets.mlcast.field import CodesView, Field, store_at, unobserved_rows
 from squall.datasets.mlcast.times import TimeAxis, time_axis
+from squall.datasets.names import safe_name
 from squall.datasets.radar.coordinates import crs_of, harmonised_grid
 from squall.datasets.radar.units import Quantity, parse_unit
 from squall.datasets.runs import Bools
@@ -290,7 +291,7 @@ def _is_consolidated(root: dict[str, bytes]) -> bool:
 def _name(attributes: dict[str, Any], address: str) -> str:
     name = attributes.get(NAME_ATTRIBUTE) or attributes.get("mlcast_dataset_identifier")
     name = str(name or Path(address.rstrip("/")).stem)
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+    return safe_name(name)
 
 
 def _rain_variable(dataset: xr.Dataset) -> xr.DataArray:

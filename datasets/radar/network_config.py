@@ -11,10 +11,10 @@ from typing import Any, Literal, Self
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from squall.datasets.names import FileName
 from squall.datasets.radar.network_keys import (
     CrsText,
     NamePattern,
-    NetworkName,
     Numbers,
     OneOrMore,
     RainUnits,
@@ -39,7 +39,7 @@ class RadarNetworkConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: NetworkName = Field(description="short name of the network, used in file names")
+    name: FileName = Field(description="short name of the network, used in file names")
     title: str = Field(default="", description="name in full, as on maps")
     attributes: dict[str, str] = Field(
         default={}, description="institution, license and other attributes to carry along"

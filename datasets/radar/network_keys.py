@@ -23,12 +23,6 @@ def _as_tuple(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value,)
 
 
-def _check_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
-        raise ValueError("use letters, digits, '_', '.' and '-' only")
-    return name
-
-
 def _check_units(units: str) -> str:
     parse_unit(units)
     return units
@@ -58,7 +52,6 @@ def _check_crs(crs: str) -> str:
 
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
-NetworkName = Annotated[str, AfterValidator(_check_name)]
 RainUnits = Annotated[str, AfterValidator(_check_units)]
 NamePattern = Annotated[str, AfterValidator(_check_name_pattern)]
 CrsText = Annotated[str, AfterValidator(_check_crs)]

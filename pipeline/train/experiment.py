@@ -13,6 +13,7 @@ from squall.convgru import (
     NetworkConfig,
     OptimiserConfig,
 )
+from squall.datasets.names import FileName
 from squall.datasets.training.config import DataConfig
 from squall.pipeline.forecast.names import METHODS
 from squall.pipeline.train.config import TrainConfig
@@ -73,7 +74,7 @@ class ExperimentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(description="name of the model, on maps and in tables")
+    name: FileName = Field(description="name of the model, on maps and in tables")
     seed: int = Field(default=1, ge=0)
     network: NetworkConfig = NetworkConfig()
     loss: LossConfig = BalancedLossConfig()

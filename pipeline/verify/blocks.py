@@ -16,7 +16,7 @@ import xarray as xr
 
 from squall.pipeline.provenance import atomic_path
 from squall.pipeline.scores.sums import ScoreSums
-from squall.pipeline.verify.plan import Failure, Target
+from squall.pipeline.verify.plan import BLOCKS, Failure, Target
 
 KEPT_CONFIGURATIONS = 5
 _DIGEST_LENGTH = 16
@@ -62,7 +62,7 @@ class BlockStore:
     """
 
     def __init__(self, out: Path, digest: str) -> None:
-        self.folder = out / "blocks" / digest[:_DIGEST_LENGTH]
+        self.folder = out / BLOCKS / digest[:_DIGEST_LENGTH]
 
     def has_others(self) -> bool:
         """Whether the same `out` has blocks of another configuration."""

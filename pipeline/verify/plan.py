@@ -25,6 +25,8 @@ from squall.pipeline.scores.pooling import scales_of_grid
 from squall.pipeline.verify.cases import ChosenCases, choose_cases, training_times
 from squall.pipeline.verify.config import ReferencePeriod, VerifyConfig
 
+BLOCKS = "blocks"  # folder of the output that keeps finished parts of a verification
+
 log = logging.getLogger("squall.verify")
 
 
@@ -118,10 +120,12 @@ def make_plan(config: VerifyConfig) -> tuple[Plan, list[PlannedArchive]]:
     """
     archives = [open_archive(address) for address in config.archives]
     names = [archive.name for archive in archives]
-    if len(set(names)) < len(names):
+    if len({name.casefold() for name in names}) < len(names):  # each gets a folder
         raise ConfigError(
             f"two archives have the same name ({', '.join(names)}): verify them separately"
         )
+    if BLOCKS in {name.casefold() for name in names}:
+        raise ConfigError(f"an archive called '{BLOCKS}' cannot be verified: the folder is in use")
     labels = _labels(config, archives[0])
     periods = config.reference_periods()
     planned_archives = [_planned(config, archive, labels, periods) for archive in archives]
