@@ -1,17 +1,20 @@
 """Colours and styles of all pictures, and a figure as an image.
 
-Public: `RAIN_SCALE`, `COVERAGE_SCALE`, `MAP_STYLE`, `BADGE_COLOURS`, `NO_RADAR`, `NO_FORECAST`, and
-`image_of`.
+Public: `RAIN_SCALE`, `AMOUNT_SCALE`, `COVERAGE_SCALE`, `MAP_STYLE`, `BADGE_COLOURS`, `NO_RADAR`,
+`NO_FORECAST`, and `image_of`.
 
 This module needs only matplotlib and Pillow, so that training and `squall status` need not import
 cartopy to use a colour.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgba_array
+from matplotlib.colors import to_hex, to_rgba_array
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -36,6 +39,15 @@ class RainScale:
     no_forecast: str = "#fbf6e0"
     no_forecast_hatch: str = "#b9ac7c"
     unit: str = "mm h⁻¹"
+    quantity: str = "Rain rate"
+
+    def with_levels(self, levels_mm_h: Sequence[float]) -> RainScale:
+        """The scale with other levels; its colours are spread evenly over them."""
+        position = np.linspace(0, len(self.colours) - 1, len(levels_mm_h))
+        rgb = to_rgba_array(self.colours)[:, :3]
+        columns = [np.interp(position, np.arange(len(rgb)), column) for column in rgb.T]
+        colours = tuple(to_hex(colour) for colour in np.stack(columns, axis=1))
+        return replace(self, levels_mm_h=tuple(levels_mm_h), colours=colours)
 
     def rgba(
         self, rain_rate_mm_h: NDArray, is_covered: NDArray[np.bool_] | None = None
@@ -58,6 +70,7 @@ class RainScale:
 
 
 RAIN_SCALE = RainScale()
+AMOUNT_SCALE = replace(RAIN_SCALE, unit="mm", quantity="Rain amount")  # levels in mm
 NO_RADAR, NO_FORECAST = "no radar", "no forecast"  # the two reasons why a pixel is unknown
 BADGE_COLOURS = {"observed": "#2f6b4f", "forecast": "#1f3f75"}  # of the word on each map
 

@@ -8,8 +8,9 @@ from squall.pipeline.cli.options import add_common_options, add_options, configu
 from squall.pipeline.maps.config import MapsConfig
 
 EXAMPLES = """\
-example:
+examples:
   squall maps forecast.nc --out maps --animate
+  squall maps forecast.nc --out maps --extent 4 8 51 54 --timezone Europe/Amsterdam --accumulation
 """
 
 
@@ -21,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--archive",
         type=existing,
         metavar="ADDRESS",
-        help="archive with the scans that were observed later; the overview shows them beside "
-        "the forecast",
+        help="archive with the scans that were observed later; overview and animation show them "
+        "beside the forecast",
     )
     parser.set_defaults(run=run)
 

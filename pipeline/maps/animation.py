@@ -1,4 +1,4 @@
-"""An animated GIF of maps.
+"""An animation of maps, GIF or WebP.
 
 Public: `Animation`.
 """
@@ -41,15 +41,18 @@ class Animation:
         self._durations_ms.append(duration_ms)
 
     def save(self, path: Path) -> None:
-        """Write the GIF; the last frame stays longer, then the animation repeats."""
+        """Write GIF or WebP, by the suffix; the last frame stays longer, then it repeats."""
         first, *others = self._frames
+        if path.suffix == ".webp":
+            first, *others = (frame.convert("RGB") for frame in self._frames)
         durations = [*self._durations_ms[:-1], _LAST_FRAME_MS]
         with atomic_path(path) as temporary_path:
             first.save(
                 temporary_path,
-                "gif",
+                path.suffix[1:],
                 save_all=True,
                 append_images=others,
                 duration=durations,
                 loop=0,
+                **({"lossless": True, "method": 2} if path.suffix == ".webp" else {}),
             )

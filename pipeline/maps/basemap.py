@@ -50,6 +50,7 @@ class Basemap:
     credit : sources of the shapes, as text.
     """
 
+    crs_wkt: str
     projection: ccrs.Projection
     extent: Extent
     aspect: float
@@ -100,6 +101,7 @@ def basemap_for_grid(crs_wkt: str, extent: Extent, style: MapStyle = MAP_STYLE) 
     meridians, parallels = meridians_and_parallels(crs, box, style)
     mid_latitude = np.radians((extent.y_min + extent.y_max) / 2)
     return Basemap(
+        crs_wkt=crs_wkt,
         projection=NativeProjection(crs, extent),
         extent=extent,
         aspect=1 / max(float(np.cos(mid_latitude)), 0.1) if crs.is_geographic else 1.0,

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from squall.pipeline.lettering import write
 from squall.pipeline.maps.basemap import Basemap, add_map_axes
+from squall.pipeline.maps.places import Place, add_places
 from squall.pipeline.pictures import (
     BADGE_COLOURS,
     MAP_STYLE,
@@ -39,7 +40,11 @@ Kind = Literal["observed", "forecast"]
 
 @dataclass(frozen=True)
 class Caption:
-    """Text around one map: `origin` says what produced the rain, `footer` whose data it is."""
+    """Text around one map: `origin` says what produced the rain, `footer` whose data it is.
+
+    `timezone` is the zone of the local time, such as Europe/Rome. Of a rain amount, `start` is
+    the beginning of its period; `valid` is the end.
+    """
 
     kind: Kind
     title: str
@@ -47,6 +52,8 @@ class Caption:
     reference: pd.Timestamp
     origin: str
     footer: tuple[str, ...] = ()
+    timezone: str | None = None
+    start: pd.Timestamp | None = None
 
     @property
     def lead(self) -> str:
@@ -54,9 +61,29 @@ class Caption:
         return f"{(self.valid - self.reference).total_seconds() / 60:+g} min"
 
     @property
+    def when(self) -> str:
+        """Valid time or period, UTC."""
+        if self.start is None:
+            return f"valid {self.valid:%Y-%m-%d %H:%M} UTC"
+        same_day = self.valid.date() == self.start.date()
+        end = f"{self.valid:{'%H:%M' if same_day else '%d %b %H:%M'}}"
+        return f"{self.start:%Y-%m-%d %H:%M} to {end} UTC"
+
+    @property
+    def local(self) -> str:
+        """Valid time in the zone, such as "Thu 26 Aug 08:35 CEST"; empty without a zone."""
+        if self.timezone is None:
+            return ""
+        local = self.valid.tz_localize("UTC").tz_convert(self.timezone)
+        name = local.tzname() or ""
+        return f"{local:%a %d %b %H:%M} {f'UTC{name}' if name[:1] in '+-' else name}"
+
+    @property
     def since(self) -> str:
         """The lead time and the reference time, with its date if it is another day."""
         same_day = self.valid.date() == self.reference.date()
+        if self.start is not None:
+            return f"sum of {(self.valid - self.start).total_seconds() / 60:g} min"
         start = f"{self.reference:{'%H:%M' if same_day else '%d %b %H:%M'}} UTC"
         if self.kind == "forecast" or self.valid > self.reference:
             return f"{self.lead} from {start}"
@@ -82,6 +109,7 @@ def draw_map(
     caption: Caption,
     *,
     is_covered: NDArray[np.bool_] | None = None,
+    places: Sequence[Place] = (),
     scale: RainScale = RAIN_SCALE,
     dpi: int = 110,
 ) -> Figure:
@@ -100,6 +128,7 @@ def draw_map(
     rect = (left / width, 0.75 / height, map_width / width, map_height / height)
     axes = add_map_axes(figure, rect, basemap)
     _add_rain(axes, np.asarray(rain_rate_mm_h), is_covered, basemap, scale)
+    add_places(axes, basemap, places, 8.5)
     _add_colour_bar(figure, left + map_width + 0.18, 0.75, map_height, scale)
 
     write(figure, left, top, caption.title, width - left - 0.2, size=13, weight="bold")
@@ -108,11 +137,12 @@ def draw_map(
     figure.add_artist(Rectangle(*badge, fc=colour, lw=0, transform=figure.transFigure))
     look: dict[str, Any] = {"size": 9.5, "weight": "bold", "color": "white", "ha": "center"}
     write(figure, left + 0.49, top - 0.32, caption.kind.upper(), 0.9, **look)
-    valid = f"valid {caption.valid:%Y-%m-%d %H:%M} UTC"
-    write(figure, left + 1.08, top - 0.32, valid, 2.7, size=11.5, weight="bold")
+    write(figure, left + 1.08, top - 0.32, caption.when, 2.7, size=11.5, weight="bold")
     end = width - 0.2
     write(figure, end, top - 0.32, caption.since, end - left - 3.7, size=10.5, ha="right")
-    write(figure, left, top - 0.61, caption.origin, end - left, size=9.5)
+    room = end - left - (2.2 if caption.local else 0)
+    write(figure, left, top - 0.61, caption.origin, room, size=9.5)
+    write(figure, end, top - 0.61, caption.local, 2.1, size=9.5, ha="right")
     _write_footer(figure, left, caption)
     return figure
 
@@ -121,13 +151,20 @@ def draw_overview(
     panels: Sequence[Panel],
     basemap: Basemap,
     *,
+    places: Sequence[Place] = (),
+    panel_in: tuple[float, float] = (3.3, 3.7),
     scale: RainScale = RAIN_SCALE,
     dpi: int = 110,
 ) -> Figure:
-    """Draw scans and lead times with one colour bar, under the title of the last panel."""
+    """Draw scans and lead times with one colour bar, under the title of the last panel.
+
+    Parameters
+    ----------
+    panel_in : largest width and height of a map [inches].
+    """
     rows, columns = 1 + max(p.row for p in panels), 1 + max(p.column for p in panels)
-    panel_width, panel_height = _size_within(basemap, 3.3, 3.7)
-    step_x, step_y = max(panel_width, 2.5) + 0.15, panel_height + 0.42
+    panel_width, panel_height = _size_within(basemap, *panel_in)
+    step_x, step_y = max(panel_width, 2.9) + 0.15, panel_height + 0.42
     width, height = max(columns * step_x + 1.6, 6.3), rows * step_y + 1.35
     figure = _figure(width, height, dpi)
     for row, column, rain, caption, is_covered in panels:
@@ -135,9 +172,10 @@ def draw_overview(
         rect = (x / width, y / height, panel_width / width, panel_height / height)
         axes = add_map_axes(figure, rect, basemap, labels=False)
         if rain is None:
-            _note(axes, "no scan")
+            _note(axes, "no scan" if caption.kind == "observed" else "starts later")
         else:
             _add_rain(axes, rain, is_covered, basemap, scale)
+            add_places(axes, basemap, places, 7)
         lead = f"  {caption.lead}" if caption.kind == "forecast" else ""
         label = f"{caption.kind.upper()}  {caption.valid:%d %b %H:%M} UTC{lead}"
         look: dict[str, Any] = {"size": 9.5, "weight": "bold", "color": BADGE_COLOURS[caption.kind]}
@@ -146,7 +184,10 @@ def draw_overview(
     last = panels[-1].caption
     start = f"{last.origin} from {last.reference:%Y-%m-%d %H:%M} UTC"
     write(figure, 0.3, height - 0.34, last.title, width - 0.6, size=14, weight="bold")
-    write(figure, 0.3, height - 0.63, start, width - 0.6, size=10.5)
+    room = width - 0.6 - (3.0 if last.local else 0)
+    write(figure, 0.3, height - 0.63, start, room, size=10.5)
+    local = f"last map: {last.local}" if last.local else ""
+    write(figure, width - 0.3, height - 0.63, local, 2.9, size=10.5, ha="right")
     _write_footer(figure, 0.3, last)
     return figure
 
@@ -223,7 +264,7 @@ def _add_colour_bar(figure: Figure, x: float, y: float, height: float, scale: Ra
     colour_bar.ax.set_yticklabels([f"{level:g}" for level in scale.levels_mm_h])
     colour_bar.ax.tick_params(length=0, labelsize=9, pad=3)
     colour_bar.outline.set(lw=0.5, edgecolor=MAP_STYLE.quiet_text)
-    colour_bar.set_label(f"Rain rate [{scale.unit}]", size=10)
+    colour_bar.set_label(f"{scale.quantity} [{scale.unit}]", size=10)
     fills = {NO_RADAR: scale.no_radar, NO_FORECAST: scale.no_forecast}
     for bottom, (word, fill) in zip((y + 0.3, y), fills.items(), strict=True):
         swatch = (x / width_in, bottom / height_in), 0.17 / width_in, 0.2 / height_in

@@ -1,6 +1,6 @@
 """The maps of one forecast: what each shows, its caption, and which of them the overview shows.
 
-Public: `Frame`, `frames_of`, `overview_panels`.
+Public: `Frame`, `frames_of`, `amounts_of`, `overview_panels`, `pairs_of`.
 """
 
 from dataclasses import replace
@@ -28,12 +28,15 @@ class Frame(NamedTuple):
     is_covered: NDArray[np.bool_] | None = None
 
 
-def frames_of(forecast: xr.Dataset, shapes_credit: str) -> tuple[list[Frame], list[Frame]]:
+def frames_of(
+    forecast: xr.Dataset, shapes_credit: str, timezone: str | None = None
+) -> tuple[list[Frame], list[Frame]]:
     """Make a frame for each scan of the context and for each lead time.
 
     Parameters
     ----------
     shapes_credit : sources of the coastlines and borders.
+    timezone : zone of the local time of the captions.
     """
     reference = timestamp(forecast["forecast_reference_time"])
     attributes = forecast.attrs
@@ -45,7 +48,7 @@ def frames_of(forecast: xr.Dataset, shapes_credit: str) -> tuple[list[Frame], li
         forecast["observed_rain_rate"].values, forecast["context_time"].values, strict=True
     ):
         caption = Caption(
-            "observed", title, timestamp(time), reference, "Observed by radar", footer
+            "observed", title, timestamp(time), reference, "Observed by radar", footer, timezone
         )
         scans.append(Frame(rain, caption))
     missing = missing_context(attributes)
@@ -56,9 +59,48 @@ def frames_of(forecast: xr.Dataset, shapes_credit: str) -> tuple[list[Frame], li
     leads = []
     for rain, lead_min in zip(forecast["rain_rate"].values, minutes, strict=True):
         valid = reference + pd.Timedelta(minutes=lead_min)
-        caption = Caption("forecast", title, valid, reference, origin, footer)
+        caption = Caption("forecast", title, valid, reference, origin, footer, timezone)
         leads.append(Frame(rain, caption, f"plus{lead_min:0{width}f}min", is_covered))
     return scans, leads
+
+
+def amounts_of(last_scan: Frame, leads: list[Frame]) -> list[Frame]:
+    """Rain amount [mm] of each full hour of a forecast; of all of it if it is shorter.
+
+    The rate changes linearly between two lead times. An amount is unknown (NaN) where the rate is
+    unknown at any time of the hour.
+    """
+    rates = [last_scan.rain_rate_mm_h, *(lead.rain_rate_mm_h for lead in leads)]
+    captions = [replace(leads[0].caption, valid=last_scan.caption.valid)]
+    captions += [lead.caption for lead in leads]
+    hours = [(caption.valid - captions[0].valid) / pd.Timedelta(hours=1) for caption in captions]
+    ends = [i for i, hour in enumerate(hours) if i and abs(hour - round(hour)) < 1e-6]
+    frames, first = [], 0
+    for end in ends or [len(leads)]:
+        amount = sum(
+            (rates[i] + rates[i - 1]) / 2 * (hours[i] - hours[i - 1])
+            for i in range(first + 1, end + 1)
+        )
+        caption = replace(captions[end], start=captions[first].valid)
+        name = f"amount{round(60 * hours[end]):03d}min"
+        frames.append(Frame(np.asarray(amount), caption, name, leads[0].is_covered))
+        first = end
+    return frames
+
+
+def pairs_of(
+    scans: list[Frame], leads: list[Frame], observed: dict[pd.Timestamp, NDArray]
+) -> list[list[Panel]]:
+    """Panels of each picture of an animation: what was observed, and beside it the forecast."""
+    pairs = [
+        [_panel(0, 0, scan), Panel(0, 1, None, replace(leads[0].caption, valid=scan.caption.valid))]
+        for scan in scans
+    ]
+    for lead in leads:
+        caption = replace(lead.caption, kind="observed", origin=scans[-1].caption.origin)
+        scan = observed.get(lead.caption.valid)
+        pairs.append([Panel(0, 0, scan, caption), _panel(0, 1, lead)])
+    return pairs
 
 
 def missing_context(attributes: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The maps stage: a forecast file becomes maps (PNG), an overview and an animation (GIF).
+"""The maps stage: a forecast file becomes maps (PNG), an overview and an animation.
 
 Public: `MapsResult`, `maps`.
 
@@ -6,32 +6,37 @@ It writes the files. `forecast_file.py` reads the forecast, `frames.py` says whi
 and `drawing.py` draws them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 from PIL import Image, PngImagePlugin
 
 from squall.datasets.errors import DataError
 from squall.pipeline.maps.animation import Animation
-from squall.pipeline.maps.basemap import basemap_for_grid
+from squall.pipeline.maps.basemap import Basemap, basemap_for_grid
 from squall.pipeline.maps.config import MapsConfig
-from squall.pipeline.maps.drawing import Caption, draw_map, draw_overview
+from squall.pipeline.maps.drawing import Caption, Panel, draw_map, draw_overview
 from squall.pipeline.maps.forecast_file import read_forecast, timestamp
-from squall.pipeline.maps.frames import frames_of, overview_panels
+from squall.pipeline.maps.frames import Frame, amounts_of, frames_of, overview_panels, pairs_of
 from squall.pipeline.maps.observed import scans_by_time
+from squall.pipeline.maps.places import Place, read_places
 from squall.pipeline.maps.projection import grid_extent
+from squall.pipeline.maps.view import view_of
 from squall.pipeline.outputs import check_output_folder
-from squall.pipeline.pictures import RAIN_SCALE, image_of
+from squall.pipeline.pictures import AMOUNT_SCALE, RAIN_SCALE, RainScale, image_of
 from squall.pipeline.progress import tracked
 from squall.pipeline.provenance import atomic_path
 
 _FRAME_MS = {"observed": 300, "forecast": 450}
+_PAIR_IN = (5.0, 5.6)  # largest map of an animation that shows observed beside forecast
 
 
 @dataclass(frozen=True)
 class MapsResult:
-    """Files written: the map of each lead time in order, the overview, the animation or None."""
+    """Files written; `maps` are those of the lead times in order, then those of amounts."""
 
     maps: tuple[Path, ...]
     overview: Path
@@ -44,47 +49,84 @@ def maps(config: MapsConfig, *, observed: xr.DataArray | None = None) -> MapsRes
     Parameters
     ----------
     observed : (time, y, x), mm h-1, on the forecast's grid, at valid times. The overview shows
-        these scans above the forecast; without them it shows the scans of the context.
+        these scans above the forecast, the animation beside it; without them both show the scans
+        of the context.
 
     Raises
     ------
+    ConfigError
+        If nothing can be written to the folder, or the extent is not on the grid.
     DataError
-        If the file is not a forecast, or `observed` is on another grid.
+        If the places cannot be read, the file is not a forecast, or `observed` is on another grid.
     """
     check_output_folder(config.out, "--out")
+    places = read_places(config.places) if config.places else []
     forecast = read_forecast(config.forecast)
+    observed_by_time = {} if observed is None else scans_by_time(observed, forecast)
     try:
+        view = view_of(forecast, config.extent)
+        forecast = forecast.isel(y=view.rows, x=view.columns)
         extent = grid_extent(forecast["x"].values, forecast["y"].values)
         basemap = basemap_for_grid(forecast["spatial_ref"].attrs["crs_wkt"], extent)
     except DataError as error:
         raise DataError(f"{config.forecast}: {error}") from error
-    scans, leads = frames_of(forecast, basemap.credit)
-    observed_by_time = {} if observed is None else scans_by_time(observed, forecast)
-    panels = overview_panels(scans, leads, observed_by_time)
-    stem = f"{timestamp(forecast['forecast_reference_time']):%Y%m%dT%H%MZ}"
+    observed_by_time = {time: scan[view] for time, scan in observed_by_time.items()}
+    scans, leads = frames_of(forecast, basemap.credit, config.timezone)
     config.out.mkdir(parents=True, exist_ok=True)
-    animation = Animation(RAIN_SCALE)
+    stem = f"{timestamp(forecast['forecast_reference_time']):%Y%m%dT%H%MZ}"
+    painter = _Painter(config, basemap, places)
+    in_animation = config.animate and not observed_by_time
+    animation = Animation(painter.scale)
     paths: list[Path] = []
-    frames = [*scans, *leads] if config.animate else leads
+    frames = [*scans, *leads] if in_animation else leads
     for frame in tracked(frames, "maps", len(frames), "map"):
-        figure = draw_map(
-            frame.rain_rate_mm_h,
-            basemap,
-            frame.caption,
-            is_covered=frame.is_covered,
-            dpi=config.dpi,
-        )
-        image = image_of(figure)
+        image = painter.map(frame, painter.scale)
         if frame.name:
             paths.append(_save_png(image, f"{stem}_{frame.name}.png", frame.caption, config))
-        if config.animate:
+        if in_animation:
             animation.add(image, _FRAME_MS[frame.caption.kind])
-    image = image_of(draw_overview(panels, basemap, dpi=config.dpi))
-    overview = _save_png(image, f"{stem}_overview.png", panels[-1].caption, config)
-    animation_path = config.out / f"{stem}_animation.gif" if config.animate else None
-    if animation_path:
-        animation.save(animation_path)
-    return MapsResult(tuple(paths), overview, animation_path)
+    for frame in amounts_of(scans[-1], leads) if config.accumulation else []:
+        image = painter.map(frame, painter.amount_scale)
+        paths.append(_save_png(image, f"{stem}_{frame.name}.png", frame.caption, config))
+    panels = overview_panels(scans, leads, observed_by_time)
+    overview = _save_png(
+        painter.overview(panels), f"{stem}_overview.png", panels[-1].caption, config
+    )
+    if config.animate and observed_by_time:
+        for pair in pairs_of(scans, leads, observed_by_time):
+            kind = "observed" if pair[1].rain_rate_mm_h is None else "forecast"
+            animation.add(painter.overview(pair, panel_in=_PAIR_IN), _FRAME_MS[kind])
+    path = config.out / f"{stem}_animation.{config.animation_format}" if config.animate else None
+    if path:
+        animation.save(path)
+    return MapsResult(tuple(paths), overview, path)
+
+
+class _Painter:
+    """Draws the maps of one forecast with its scale and places."""
+
+    def __init__(self, config: MapsConfig, basemap: Basemap, places: Sequence[Place]) -> None:
+        self.scale, self.amount_scale = RAIN_SCALE, AMOUNT_SCALE
+        if config.levels:
+            self.scale = RAIN_SCALE.with_levels(config.levels)
+            self.amount_scale = AMOUNT_SCALE.with_levels(config.levels)
+        self._basemap, self._places, self._dpi = basemap, places, config.dpi
+
+    def map(self, frame: Frame, scale: RainScale) -> Image.Image:
+        figure = draw_map(
+            frame.rain_rate_mm_h,
+            self._basemap,
+            frame.caption,
+            is_covered=frame.is_covered,
+            places=self._places,
+            scale=scale,
+            dpi=self._dpi,
+        )
+        return image_of(figure)
+
+    def overview(self, panels: Sequence[Panel], **options: Any) -> Image.Image:
+        options |= {"places": self._places, "scale": self.scale, "dpi": self._dpi}
+        return image_of(draw_overview(panels, self._basemap, **options))
 
 
 def _save_png(image: Image.Image, name: str, caption: Caption, config: MapsConfig) -> Path:

@@ -1,0 +1,97 @@
+"""Names of places on maps, read from CSV and GeoJSON."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from squall.datasets.errors import DataError
+from squall.pipeline.maps.drawing import draw_map
+from squall.pipeline.maps.places import Place, read_places
+from tests.pipeline.maps.map_examples import caption
+from tests.pipeline.maps.test_drawing import axes_of
+
+pytestmark = pytest.mark.usefixtures("gshhg_only")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,lat,lon\nDe Bilt,52.1,5.18\n",
+        "\ufefflon;Latitude;Name;people\n5.18;52.1;De Bilt;40000\n\n",
+        "City\tlng\tlat\nDe Bilt\t5.18\t52.1\n",
+    ],
+)
+def test_csv_with_columns_in_any_order(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "places.csv"
+    path.write_text(text, encoding="utf-8")
+    assert read_places(path) == [Place("De Bilt", 5.18, 52.1)]
+
+
+def test_points_of_geojson(tmp_path: Path) -> None:
+    point = {"type": "Point", "coordinates": [5.18, 52.1, 2]}
+    features = [
+        {"type": "Feature", "properties": {"NAME": "De Bilt"}, "geometry": point},
+        {"type": "Feature", "properties": {}, "geometry": {"type": "LineString"}},
+    ]
+    path = tmp_path / "places.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    assert read_places(path) == [Place("De Bilt", 5.18, 52.1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("p.csv", "", "no column name and lat and lon"),
+        ("p.csv", "name,lat\nA,1\n", "no column lon"),
+        ("p.csv", "name,lat,lon\n", "holds no place"),
+        ("p.csv", "name,lat,lon\nA,120,5\n", "line 2: 'A' has latitude '120'"),
+        ("p.csv", 'name,lat,lon\nA,"52,1",5\n', "with a point"),
+        ("p.csv", "name,lat,lon\nA,52\n", "line 2"),
+        ("p.csv", "name,lat,lon\n ,52,5\n", "line 2: has no name"),
+        ("p.csv", "name,lat,lon\nA,nan,5\n", "latitude 'nan'"),
+        ("p.geojson", "{", "no GeoJSON"),
+        ("p.geojson", '{"type": "Point"}', "no GeoJSON"),
+        ("p.geojson", '{"features": [1]}', "no GeoJSON"),
+    ],
+)
+def test_unusable_files_are_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_places(path)
+
+
+def test_a_file_in_another_encoding_or_a_folder_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "places.csv"
+    path.write_bytes("name,lat,lon\nKöln,50.9,6.9\n".encode("latin-1"))
+    with pytest.raises(DataError, match="UTF-8"):
+        read_places(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_places(tmp_path)
+
+
+def test_names_are_on_the_map_at_their_place_and_do_not_overlap() -> None:
+    _, _, basemap = axes_of("geographic")  # 3 to 6.8 degrees east, 50.2 to 54 degrees north
+    places = [
+        Place("$ De Bilt", 5.0, 52.0),
+        Place("Covered", 5.01, 52.0),
+        Place("East", 6.7, 51.0),
+        Place("Far away", 20.0, 52.0),
+    ]
+    figure = draw_map(np.zeros((64, 64)), basemap, caption(), places=places, dpi=80)
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    labels = {t.get_text(): t for t in axes.texts}
+    assert {"$ De Bilt", "East"} < set(labels)
+    assert "Covered" not in labels
+    assert "Far away" not in labels
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [float(dot.get_xdata()[0]) for dot in dots] == [5.0, 5.01, 6.7]
+    assert axes.get_xlim() == (basemap.extent.x_min, basemap.extent.x_max)
+    box = labels["$ De Bilt"].get_window_extent()
+    dot_x, dot_y = axes.transData.transform((5.0, 52.0))
+    assert 1 < box.x0 - dot_x < 10
+    assert box.y0 < dot_y < box.y1
+    assert labels["East"].get_window_extent().x1 < axes.get_window_extent().x1
