@@ -13,12 +13,16 @@ duration   numbers with units: ``5min``, ``1h 30min``, ``2.5h``, ``30s``, ``2D``
            also ``00:05:00`` and ISO 8601 (``PT5M``). A number without a unit is refused.
 =========  ====================================================================================
 
+Units of time inside files (``seconds since 1970-01-01``) are decoded by xarray. It ignores what it
+does not understand, such as the name of a time zone, so `check_utc` reads them first.
+
 Times are naive UTC `pandas.Timestamp`, durations are `pandas.Timedelta`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date, datetime
 from functools import partial
 from typing import Annotated, Any
@@ -46,6 +50,15 @@ _TIME = re.compile(
     r"(?: ?(?:Z|UTC|[+-]\d{2}:?\d{2}))?)?",
     re.IGNORECASE,
 )
+_TIME_UNITS = re.compile(
+    r"[a-z]+ +since +(?:\d{1,4}([-/])\d{1,2}\1\d{1,2}|\d{8}|\d{4}(?:-\d{2})?)"
+    r"(?P<clock>T\d{4}(?:\d{2})?|[T ] *\d{1,2}(?::\d{1,2}(?::\d{1,2}(?:\.\d*)?)?)?)?"
+    r" *(?P<zone>.*)",
+    re.IGNORECASE,
+)
+_ZONE_NAMES = ("time_zone", "timezone", "tz")  # attributes that some producers add
+_UTC = re.compile(r"(?:Z|UTC|GMT)?", re.IGNORECASE)
+_OFFSET = re.compile(r"[+-](?:0?\d|1[0-4])(?::[0-5]\d)?|[+-](?:0\d|1[0-4])[0-5]\d")
 
 
 def parse_time(value: Any) -> pd.Timestamp:
@@ -175,6 +188,48 @@ def _positive_duration(text: str) -> pd.Timedelta:
     elif place < len(text) or not text:
         raise ValueError(text)
     return total
+
+
+def check_utc(attributes: Mapping[str, Any]) -> None:
+    """Refuse a time variable of a file whose times are not surely UTC.
+
+    Parameters
+    ----------
+    attributes : of the variable. The origin in ``units``, like ``seconds since 1970-01-01``, is
+        UTC, or has ``Z``, ``UTC``, ``GMT`` or an offset in numbers, like ``+02:00``.
+
+    Raises
+    ------
+    ValueError
+        If the origin has another time zone, like ``CEST``, or is not written year, month, day; or
+        if another attribute names another time zone.
+    """
+    units = attributes.get("units")
+    if isinstance(units, str) and re.search(r"\bsince\b", units, re.IGNORECASE):
+        _check_units(units)
+    for name in _ZONE_NAMES:
+        zone = attributes.get(name)
+        if zone is not None and not _UTC.fullmatch(str(zone).strip()):
+            raise ValueError(f"attribute {name} is '{zone}', not UTC")
+
+
+def _check_units(units: str) -> None:
+    matched = _TIME_UNITS.fullmatch(units.strip())
+    if matched is None:
+        raise ValueError(
+            f"units '{units}' do not give the origin as year, month and day, like "
+            "'seconds since 1970-01-01 00:00:00'"
+        )
+    zone = matched["zone"]
+    if _UTC.fullmatch(zone):
+        return
+    if not _OFFSET.fullmatch(zone):
+        raise ValueError(
+            f"units '{units}' end in '{zone}', which is neither UTC nor an offset from it in "
+            "numbers, like '+02:00'"
+        )
+    if not matched["clock"]:  # xarray takes some of these offsets for a time of day
+        raise ValueError(f"units '{units}' have an offset, but no time of day before it")
 
 
 def to_utc(time: pd.Timestamp) -> pd.Timestamp:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from squall.datasets.errors import DataError
 from squall.datasets.runs import Bools
-from squall.datasets.times import parse_duration, parse_time
+from squall.datasets.times import check_utc, parse_duration, parse_time
 
 TOLERANCE_S = 30  # largest distance of a scan from its step, as in ingestion
 RESOLUTION_ATTRIBUTE = "time_coverage_resolution"  # ACDD, ISO 8601
@@ -117,6 +117,10 @@ def _seconds(times: xr.DataArray) -> Seconds:
     values = times.values
     if not np.issubdtype(values.dtype, np.datetime64):
         raise DataError(f"'{times.name}' holds no CF times")
+    try:
+        check_utc(times.attrs | times.encoding)
+    except ValueError as error:
+        raise DataError(f"'{times.name}' holds no times in UTC: {error}") from error
     if np.isnat(values).any():
         raise DataError(f"'{times.name}' holds {np.isnat(values).sum()} missing values")
     half = np.timedelta64(500, "ms")

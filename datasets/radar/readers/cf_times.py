@@ -6,6 +6,7 @@ Owns the decoding of CF times (CF 4.4) with netCDF4 alone, since xarray is slow 
 
 from __future__ import annotations
 
+import re
 import warnings
 from functools import lru_cache
 from math import prod
@@ -23,6 +24,7 @@ from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import MAX_SCANS
 from squall.datasets.radar.readers.cf_layout import Layout
 from squall.datasets.radar.readers.cf_limits import check_values
+from squall.datasets.times import check_utc
 
 _PACKED = {"_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned"}
 # nanoseconds from the origin; int64 might overflow for later times, so xarray decodes them
@@ -56,6 +58,7 @@ def times_of(
     if size != count:
         raise DataError(f"has {count} scans but {size} times")
     end_times = _datetimes(file, layout.time)
+    _check_resolution(file[layout.time], config)
     starts = None
     if layout.bounds is not None:
         bounds = _datetimes(file, layout.bounds, bounded=layout.time).reshape(-1, 2)
@@ -85,6 +88,13 @@ def _datetimes(file: netCDF4.Dataset, name: str, bounded: str | None = None) -> 
         for key in ("units", "calendar"):
             if key in file[bounded].ncattrs():
                 attributes.setdefault(key, file[bounded].getncattr(key))
+    try:
+        check_utc(attributes)
+    except ValueError as error:
+        raise DataError(
+            f"time variable '{name}' cannot be used: {error}; correct the attribute in the files, "
+            "or name another variable as 'time_variable' in the network configuration"
+        ) from error
     check_values(variable)
     raw = np.atleast_1d(np.asarray(variable[...]))
     dims = [f"dim_{i}" for i in range(raw.ndim)]
@@ -97,7 +107,8 @@ def _datetimes(file: netCDF4.Dataset, name: str, bounded: str | None = None) -> 
     if not np.issubdtype(times.dtype, np.datetime64):
         raise DataError(
             f"time variable '{name}' is no CF time in the standard calendar from 1678 to 2262 "
-            f"(units '{attributes.get('units', '')}')"
+            f"(units '{attributes.get('units', '')}', calendar "
+            f"'{attributes.get('calendar', 'standard')}')"
         )
     if np.isnat(times).any():
         raise DataError(f"time variable '{name}' is missing its value")
@@ -113,6 +124,29 @@ def _decoded(raw: npt.NDArray[Any], units: str, calendar: str | None) -> npt.NDA
     if int(np.abs(raw.astype(np.float64)).max(initial=0)) > MAX_FAST_NS // tick_ns:
         return np.asarray(xr.coding.times.decode_cf_datetime(raw, units, calendar))
     return origin + raw.astype(np.int64) * np.timedelta64(tick_ns, "ns")
+
+
+def _check_resolution(variable: netCDF4.Variable, config: RadarNetworkConfig) -> None:
+    """Refuse times in so few digits that a scan could fall on the step of another one.
+
+    In single precision, days since the year 1 have a resolution of 90 minutes.
+    """
+    units = getattr(variable, "units", None)
+    if variable.dtype.kind != "f" or variable.dtype.itemsize >= 8 or units is None:
+        return
+    numbers = np.asarray(variable[...])
+    numbers = numbers[np.isfinite(numbers)]
+    unit = re.split(r"\bsince\b", str(units), flags=re.IGNORECASE)[0]
+    clock = _clock(f"{unit} since 2000-01-01", None)
+    if clock is None or not numbers.size:
+        return
+    resolution = pd.Timedelta(int(np.spacing(np.median(np.abs(numbers))).item() * clock[1]))
+    if resolution / 2 >= config.step - config.snap_tolerance:
+        raise DataError(
+            f"time variable '{variable.name}' is stored as {variable.dtype}, which holds "
+            f"'{units}' only to {resolution.total_seconds() / 60:.3g} min; name another variable "
+            "as 'time_variable' in the network configuration"
+        )
 
 
 @lru_cache(maxsize=256)

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 import xarray as xr
 import zarr
 
 from squall.datasets.archive.records import MISSING, OK
 from squall.datasets.coding import RAIN_CODE
+from squall.datasets.errors import DataError
 from squall.datasets.mlcast.store import MlcastStore
 from tests.datasets.mlcast.store_size import HEIGHT, SCANS, TIMES, WIDTH
 
@@ -84,3 +86,14 @@ def test_a_single_scan_has_its_step_from_the_attribute(write_store, rate):
     store = MlcastStore.open(write_store(rate[:1], times=TIMES[:1], attrs=attrs))
     assert store.step == pd.Timedelta("10min")
     assert store.codes.shape == (1, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("zone", ["CEST", "+530", "local"])
+def test_times_in_another_time_zone_are_refused(write_store, rate, zone):
+    address = write_store(rate)
+    units = zarr.open_array(f"{address}/time", mode="r+").attrs["units"]
+    time = zarr.open_array(f"{address}/time", mode="r+")
+    time.attrs["units"] = f"{units} {zone}" if ":" in units else f"{units} 00:00:00 {zone}"
+    zarr.consolidate_metadata(address, zarr_format=2)
+    with pytest.raises(DataError, match="'time' holds no times in UTC"):
+        MlcastStore.open(address)
