@@ -29,6 +29,17 @@ def time_from_name(path: str, config: RadarNetworkConfig) -> pd.Timestamp | None
     return None
 
 
+def steps_from_name(slot: pd.Timestamp, named: pd.Timestamp, era: RadarNetworkConfig) -> int:
+    """Steps from the time in a file's name to the scan's time; negative if the name is later.
+
+    Where ``time_marks`` says that times are starts, `time_from_name` has added the accumulation;
+    the name may be the end all the same, as those of KNMI's netCDF accumulations.
+    """
+    if era.time_marks == "start" and slot == named - (era.accumulation or pd.Timedelta(0)):
+        return 0
+    return round((slot - named) / era.step)
+
+
 def _time_from_name(name: str, era: RadarNetworkConfig) -> pd.Timestamp | None:
     if era.time_in_name is None:
         return None

@@ -22,7 +22,11 @@ from squall.datasets.errors import ConfigError, DataError, first_line
 from squall.datasets.grid import Grid
 from squall.datasets.measures import ScanMeasures, measure
 from squall.datasets.radar.encoding import encode_scan
-from squall.datasets.radar.file_times import snap_to_step, time_from_name
+from squall.datasets.radar.file_times import (
+    snap_to_step,
+    steps_from_name,
+    time_from_name,
+)
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Product
 from squall.datasets.radar.quality import (
@@ -62,7 +66,9 @@ class FileReport:
     """Scans of one file on its grid, and the rejected scans with the reasons.
 
     ``scan_count`` counts all scans of the file, also those that were not asked for;
-    ``masked_px`` counts pixels of its kept scans that were marked as not observed, by rule.
+    ``masked_px`` counts pixels of its kept scans that were marked as not observed, by rule;
+    ``steps_from_name`` is how many steps after the time in its name the scan of a file is, None if
+    the file holds several scans, or no time is in its name.
     """
 
     path: str
@@ -73,6 +79,7 @@ class FileReport:
     rejected: list[RejectedScan] = field(default_factory=list)
     scan_count: int = 0
     masked_px: dict[str, int] = field(default_factory=dict)
+    steps_from_name: int | None = None
 
     def without_codes(self) -> FileReport:
         """Return the report without codes, small enough to be sent between processes."""
@@ -211,6 +218,9 @@ def _read_scans(report: FileReport, file: _OpenFile, positions: Sequence[int]) -
             raise
         except (OSError, RuntimeError, ValueError) as error:  # perhaps only this scan is damaged
             rejected.append(RejectedScan(slot, UNREADABLE, _unreadable(error, file.era)))
+    steps = None
+    if len(file.product.times) == 1 and scans and file.name_time is not None:
+        steps = steps_from_name(scans[0].time, file.name_time, file.era)
     return replace(
         report,
         grid=file.grid,
@@ -218,6 +228,7 @@ def _read_scans(report: FileReport, file: _OpenFile, positions: Sequence[int]) -
         rejected=rejected,
         scan_count=len(file.product.times),
         masked_px=dict(masked_px),
+        steps_from_name=steps,
     )
 
 

@@ -57,6 +57,11 @@ class Committer:
             for file_part in parts
             if file_part.report is not None and file_part.request.first_scan == 0
         )
+        self._report.steps_from_name.update(
+            file_part.report.steps_from_name
+            for file_part in parts
+            if file_part.report is not None and file_part.report.steps_from_name is not None
+        )
         if self.grid is None:
             self.grid = commonest_grid(parts)
         decision = self._decide(parts)

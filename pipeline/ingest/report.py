@@ -59,6 +59,8 @@ class IngestReport:
         not in the archive.
     unavailable : files that could not be fetched, with the reason; the next run tries again.
     masked_px : pixels marked as not observed, by rule.
+    steps_from_name : files by how many steps after the time in their name their scan is, among
+        files with one scan and a time in their name.
     bytes_read : size of the files that were read.
     newest : valid time of the archive's newest scan, UTC.
     """
@@ -75,6 +77,7 @@ class IngestReport:
     standing: list[ReportedRejection] = field(default_factory=list)
     unavailable: list[tuple[str, str]] = field(default_factory=list)
     masked_px: Counter[str] = field(default_factory=Counter)
+    steps_from_name: Counter[int] = field(default_factory=Counter)
     bytes_read: int = 0
     commits: int = 0
     seconds: float = 0.0
@@ -103,12 +106,18 @@ class IngestReport:
         """Whether everything in the files that were found is in the archive."""
         return not (self.rejected or self.standing or self.unavailable)
 
+    @property
+    def common_steps_from_name(self) -> int:
+        """By how many steps all files differ from the time in their name; 0 if not all alike."""
+        return next(iter(self.steps_from_name)) if len(self.steps_from_name) == 1 else 0
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         values = asdict(self)
         values["newest"] = self.newest.isoformat() if self.newest is not None else None
         values["unavailable"] = [{"file": f, "reason": reason} for f, reason in self.unavailable]
         values["masked_px"] = dict(self.masked_px)
+        values["steps_from_name"] = dict(self.steps_from_name)
         return values | {"rejected_by_rule": self.rejected_by_rule}
 
     def __str__(self) -> str:

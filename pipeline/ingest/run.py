@@ -72,7 +72,26 @@ def ingest(config: IngestConfig) -> IngestReport:
         with write_lock(config.address, config.lock_timeout_s):
             _run_passes(config, report)
     report.seconds = round(time.monotonic() - started, 3)
+    _warn_of_names(config.source, report)
     return report
+
+
+def _warn_of_names(network: RadarNetworkConfig, report: IngestReport) -> None:
+    """Warn if the time in the file and that in its name differ alike in all files."""
+    steps = report.common_steps_from_name
+    if not steps:
+        return
+    minutes = abs(steps) * network.step.total_seconds() / 60
+    log.warning(
+        "in all %d files the time inside is %g min %s the time in the name, and scans are stored "
+        "at the time inside. A scan's time must be the end of its accumulation: if the time inside "
+        "is the start, set 'time_marks: start' and 'accumulation' in the network configuration; "
+        "if it is right, correct 'time_in_name' or leave it out",
+        report.steps_from_name[steps],
+        minutes,
+        "before" if steps < 0 else "after",
+        extra={"steps": steps},
+    )
 
 
 def _run_passes(config: IngestConfig, report: IngestReport) -> None:
