@@ -50,6 +50,7 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
+from squall.datasets.addresses import canonical_address
 from squall.datasets.archive.layout import (
     LOG,
     NOT_NEEDED,
@@ -172,8 +173,11 @@ def _newly_settled(
     filled_s = {_seconds(time) for time in filled}
     rejected_again = {(r.file, _seconds(r.time)) for r in rejections if r.time is not None}
     for i in np.flatnonzero(~settled).tolist():
-        replaced = (files[i], times[i]) in rejected_again
-        file_came_again = files[i] in files_again and not keeps(files[i], marks[i])
+        file = files[i]
+        if not (file.startswith("/") or file in files_again):
+            file = canonical_address(file)  # earlier releases named a file as it was typed
+        replaced = (file, times[i]) in rejected_again
+        file_came_again = file in files_again and not keeps(file, marks[i])
         slot_filled = times[i] in filled_s and rules[i] not in REDUNDANT
         result[i] = replaced or file_came_again or slot_filled
     return result

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from squall.datasets.archive.archive import Archive
+from squall.datasets.archive.records import Rejection
 from squall.datasets.archive.repository import lock_path
 from squall.datasets.archive.writer import ArchiveWriter, StoredScan
 from squall.datasets.radar.radar_file import read_file
@@ -131,6 +132,17 @@ def test_an_archive_of_an_earlier_release_takes_the_corrected_file(typed, here, 
     write_file(path, rain(1, seed=9), FIRST)
     assert run(archive, f"{here}/radar/*.nc").replaced == 1
     assert (scan_at(archive, 0) == codes_of(rain(1, seed=9)[0])).all()
+
+
+def test_a_log_entry_of_an_earlier_release_is_settled_by_the_repaired_file(here, archive):
+    first, second = write_scans(here / "radar", 2)
+    run(archive, first)
+    entry = Rejection(f"radar/{second.name}", "", "is cut off", None, "unreadable", 7)
+    grid = Archive.open(archive).grid
+    ArchiveWriter(archive, STEP, {"name": "tiny"}).commit(grid, [], [entry], "test")
+    report = run(archive, f"{here}/radar/*.nc")
+    assert (report.ingested, report.complete) == (1, True)
+    assert Archive.open(archive).rejections == []
 
 
 @pytest.mark.parametrize("order", [("one", "two"), ("two", "one")])
