@@ -56,6 +56,8 @@ def local_path(address: str) -> str | None:
 def archive_address(value: Any) -> str:
     """Address of an archive in the one form that is compared: ``~`` expanded, no ``file://``.
 
+    ``s3a://`` and ``gcs://`` are other names of ``s3://`` and ``gs://``.
+
     Raises
     ------
     ValueError
@@ -71,9 +73,15 @@ def archive_address(value: Any) -> str:
             f"{address}: the address of an archive must not hold a signature or token, because it "
             "is written to models, forecasts and scores; put credentials into the environment"
         )
+    protocol = protocol_of(address)
+    if protocol in ("file", "local"):
+        address = re.sub(r"^[a-z]+://localhost(?=/)", "file://", address, flags=re.IGNORECASE)
+    elif protocol in _OTHER_NAMES:
+        return f"{_OTHER_NAMES[protocol]}://{without_protocol(address)}"
     return local_path(address) or address
 
 
+_OTHER_NAMES = {"s3a": "s3", "gcs": "gs"}
 Address = Annotated[str, BeforeValidator(archive_address)]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from squall.datasets.addresses import archive_address
+from squall.datasets.addresses import HTTP, archive_address, protocol_of
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.repository import repository_exists
 from squall.datasets.archive.scan_store import ScanStore
@@ -19,7 +19,8 @@ def open_archive(address: Path | str, snapshot: str | None = None) -> ScanStore:
 
     Parameters
     ----------
-    address : a folder, ``s3://bucket/prefix`` or ``gs://bucket/prefix``.
+    address : a folder, ``s3://bucket/prefix`` or ``gs://bucket/prefix``; for plain Zarr also
+        ``https://…``.
     snapshot : the state to read; None for the newest.
 
     Raises
@@ -28,6 +29,7 @@ def open_archive(address: Path | str, snapshot: str | None = None) -> ScanStore:
         If there is neither at the address, or it has no such snapshot.
     """
     address = archive_address(address)
-    if not repository_exists(address) and is_plain_zarr(address):
+    is_repository = protocol_of(address) not in HTTP and repository_exists(address)
+    if not is_repository and is_plain_zarr(address):
         return MlcastStore.open(address, snapshot)
     return Archive.open(address, snapshot)

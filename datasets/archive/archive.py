@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import json
 import operator
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,6 +50,7 @@ from squall.datasets.archive.records import CODES, EmptyArchiveError, Rejection,
 from squall.datasets.archive.repository import (
     BRANCH,
     INITIAL_SNAPSHOT,
+    listed_sizes,
     open_repository,
     repository_exists,
 )
@@ -123,7 +123,7 @@ class Archive(ScanStore):
     @staticmethod
     def exists(address: Path | str) -> bool:
         """Whether an Icechunk repository lies at the address."""
-        return repository_exists(os.fspath(address))
+        return repository_exists(archive_address(address))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.address, self.snapshot)
@@ -207,11 +207,11 @@ class Archive(ScanStore):
         rows = slice(first + self.first_row, end + self.first_row)
         return np.asarray(self._array(f"block_{name}")[rows])
 
-    def bytes_on_disk(self) -> int:
-        """Size of all snapshots, bytes; on object storage without metadata."""
+    def bytes_on_disk(self) -> int | None:
+        """Size of all snapshots, bytes; None on object storage if listing them takes too long."""
         if is_remote(self.address):
-            stored = open_repository(self.address).chunk_storage_stats()
-            return int(stored.native_bytes) + int(stored.inlined_bytes)
+            sizes = listed_sizes(self.address)
+            return None if sizes is None else sum(sizes)
         files = Path(self.address).rglob("*")
         return sum(file.stat().st_size for file in files if file.is_file())
 

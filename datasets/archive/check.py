@@ -23,6 +23,7 @@ import icechunk
 import numpy as np
 import zarr
 
+from squall.datasets.addresses import archive_address
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.check_records import (
     NO_ROWS,
@@ -68,7 +69,7 @@ def check(
         does not answer.
     """
     began = time.monotonic()
-    archive, session = _open(os.fspath(address))
+    archive, session = _open(archive_address(address))
     group: Any = zarr.open_group(session.store, mode="r")
     records, damage = read_records(archive, group)
     damage += contradictions(records, group)

@@ -10,7 +10,6 @@ statistics, checksums, status, time) is computed again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import pandas as pd
 import zarr
 from zarr.core.sync import sync
 
+from squall.datasets.addresses import archive_address
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.check import Progress, check
 from squall.datasets.archive.check_records import Rows
@@ -74,7 +74,7 @@ def repair(
     BusyError
         If an ingestion commits at the same time to object storage.
     """
-    address = os.fspath(address)
+    address = archive_address(address)
     with write_lock(address, lock_timeout_s):
         report = check(address, progress=progress)
         if report.sound:

@@ -17,17 +17,19 @@ import filelock
 import fsspec
 import icechunk
 
-from squall.datasets.addresses import is_remote, protocol_of, unreachable
+from squall.datasets.addresses import HTTP, archive_address, is_remote, protocol_of, unreachable
 from squall.datasets.archive.icechunk_errors import (
+    in_words,
     is_created_meanwhile,
     is_folder_not_empty,
-    message_of,
+    is_of_icechunk,
     unwritable,
 )
 from squall.datasets.archive.records import CODES
 from squall.datasets.errors import BusyError, ConfigError, DataError
 
 BRANCH = "main"
+LISTED_PAGES = 15  # requests for a size or a number of snapshots on object storage
 UNFINISHED_S = 600  # older unfinished repositories on object storage are removed
 INITIAL_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"  # the empty first snapshot of every repository
 
@@ -55,11 +57,15 @@ def create_repository(
     BusyError
         If another process created one at the same moment.
     """
+    if not is_remote(address) and Path(address).exists() and not Path(address).is_dir():
+        raise DataError(f"{address}: is a file, and an archive needs a folder; give another place")
     config = icechunk.RepositoryConfig(manifest=icechunk.ManifestConfig(splitting=splitting))
     _remove_unfinished(address)
     try:
         return icechunk.Repository.create(storage_of(address), config=config)
-    except icechunk.IcechunkError as error:
+    except BaseException as error:
+        if not is_of_icechunk(error):
+            raise
         created_meanwhile = is_created_meanwhile(error)
         if not created_meanwhile and not is_folder_not_empty(error):
             raise unwritable(address, error) from error
@@ -134,6 +140,36 @@ def _is_own_configuration(content: bytes) -> bool:
     return content.startswith(b"inline_chunk_threshold_bytes") and CODES.encode() in content
 
 
+def listed_sizes(address: str, folder: str = "") -> list[int] | None:
+    """Sizes of the objects of an archive at ``s3://``, or of one of its folders, bytes.
+
+    Returns
+    -------
+    None if there are more than `LISTED_PAGES` thousand, or on other storage.
+
+    Raises
+    ------
+    DataError
+        If the object store does not answer.
+    """
+    if protocol_of(address) != "s3":
+        return None
+    sizes: list[int] = []
+    further: dict[str, str] = {}
+    try:
+        store, root = fsspec.url_to_fs(address)
+        bucket, _, prefix = f"{root.rstrip('/')}/{folder}".partition("/")
+        for _ in range(LISTED_PAGES):
+            page = store.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **further)
+            sizes += [entry["Size"] for entry in page.get("Contents", ())]
+            if not page.get("IsTruncated"):
+                return sizes
+            further = {"ContinuationToken": page["NextContinuationToken"]}
+    except Exception as error:  # the store has errors of its own
+        raise unreachable(address, error) from error
+    return None
+
+
 def storage_of(address: str) -> icechunk.Storage:
     """Icechunk's storage for an address; credentials come from the environment.
 
@@ -159,6 +195,11 @@ def storage_of(address: str) -> icechunk.Storage:
         )
     if parts.scheme == "gs" and bucket and prefix:
         return icechunk.gcs_storage(bucket=bucket, prefix=prefix, from_env=True)
+    if protocol_of(address) in HTTP:
+        raise ConfigError(
+            f"{address}: an archive cannot be read or written over http; copy it to a folder, or "
+            "make it readable at s3:// or gs:// (plain Zarr stores can be read over http)"
+        )
     raise ConfigError(
         f"{address}: an archive lies in a folder, at s3://bucket/prefix or at gs://bucket/prefix"
     )
@@ -170,14 +211,13 @@ def repository_exists(address: str) -> bool:
     Raises
     ------
     DataError
-        If the object store cannot be reached.
+        If its branch cannot be read, or the object store cannot be reached.
     """
-    if not is_remote(address):
-        return Path(address).is_dir() and icechunk.Repository.exists(storage_of(address))
-    try:
+    address = archive_address(address)
+    if not is_remote(address) and not Path(address).is_dir():
+        return False
+    with in_words(address):
         return icechunk.Repository.exists(storage_of(address))
-    except icechunk.IcechunkError as error:
-        raise unreachable(address, error) from error
 
 
 def open_repository(address: str) -> icechunk.Repository:
@@ -190,12 +230,8 @@ def open_repository(address: str) -> icechunk.Repository:
     """
     if not repository_exists(address):
         raise DataError(f"{address}: there is no archive; make one with `squall ingest`")
-    try:
+    with in_words(address):
         return icechunk.Repository.open(storage_of(address))
-    except icechunk.IcechunkError as error:
-        raise DataError(
-            f"{address}: cannot be opened as an archive: {message_of(error)}"
-        ) from error
 
 
 @contextmanager

@@ -115,8 +115,8 @@ class ScanStore(Protocol):
         """(time, block_y, block_x): a block statistic of the time steps from first to end."""
 
     @abstractmethod
-    def bytes_on_disk(self) -> int:
-        """Size of the whole store, bytes."""
+    def bytes_on_disk(self) -> int | None:
+        """Size of the whole store, bytes; None if counting takes too long."""
 
     @property
     def name(self) -> str:

@@ -9,7 +9,6 @@ snapshots and deletes the chunks that no other snapshot uses.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -22,9 +21,9 @@ from typing import Any
 import icechunk
 import pandas as pd
 
-from squall.datasets.addresses import is_remote
+from squall.datasets.addresses import archive_address, is_remote
 from squall.datasets.archive.icechunk_errors import is_tag_name_used
-from squall.datasets.archive.repository import BRANCH, open_repository, write_lock
+from squall.datasets.archive.repository import BRANCH, listed_sizes, open_repository, write_lock
 from squall.datasets.errors import ConfigError
 
 # Icechunk accepts other names, but lists only ASCII names without line breaks, and a tag that is
@@ -98,8 +97,21 @@ def history(address: str | Path, limit: int | None = None) -> list[Commit]:
     DataError
         If there is no archive at the address.
     """
-    repository = open_repository(os.fspath(address))
+    repository = open_repository(archive_address(address))
     return list(islice(_commits(repository), limit))
+
+
+def snapshot_count(address: str, limit: int) -> int | None:
+    """Number of snapshots; None if it takes too long to count them.
+
+    On a disk those of `history` are counted, up to the limit. On object storage each would take a
+    request, so the stored ones are listed: an expired snapshot counts until it is deleted.
+    """
+    if not is_remote(address):
+        count = len(history(address, limit + 1))
+        return None if count > limit else count
+    sizes = listed_sizes(address, "snapshots/")
+    return None if sizes is None else max(0, len(sizes) - 1)  # Icechunk itself makes the first
 
 
 def tags_of(repository: icechunk.Repository) -> dict[str, str]:
@@ -138,7 +150,7 @@ def tag(address: str | Path, name: str, snapshot: str | None = None) -> str:
     DataError
         If there is no archive, or another process keeps writing it.
     """
-    address = os.fspath(address)
+    address = archive_address(address)
     if not TAG_NAME.fullmatch(name):
         raise ConfigError(
             f"{name!r} is no name for a tag: a name has up to 100 letters a to z, digits, '.', "
@@ -179,7 +191,7 @@ def delete_tag(address: str | Path, name: str) -> str:
     ConfigError
         If there is no such tag.
     """
-    address = os.fspath(address)
+    address = archive_address(address)
     repository = open_repository(address)
     with write_lock(address):
         tags = tags_of(repository)
@@ -218,7 +230,7 @@ def expire(
     DataError
         If there is no archive, or another process keeps writing it.
     """
-    address = os.fspath(address)
+    address = archive_address(address)
     if not timedelta(0) <= older_than <= OLDEST:
         raise ConfigError(f"{older_than} is no age of a snapshot; give an age like 30D")
     repository = open_repository(address)

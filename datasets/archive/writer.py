@@ -8,7 +8,6 @@ is the caller's.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
+from squall.datasets.addresses import archive_address
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.icechunk_errors import unwritable
 from squall.datasets.archive.layout import (
@@ -92,7 +92,7 @@ class ArchiveWriter:
     """
 
     def __init__(self, address: str | Path, step: pd.Timedelta, attributes: dict[str, Any]) -> None:
-        self.address, self.step, self.attributes = os.fspath(address), step, attributes
+        self.address, self.step, self.attributes = archive_address(address), step, attributes
         exists = Archive.exists(self.address)
         self._repository = open_repository(self.address) if exists else None
         self._expected_snapshot: str | None = None

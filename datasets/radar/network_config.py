@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from squall.datasets.addresses import Address
 from squall.datasets.names import FileName
 from squall.datasets.radar.network_keys import (
     CrsText,
@@ -55,7 +56,7 @@ class RadarNetworkConfig(BaseModel):
         description="fsspec storage options, like {anon: true}; credentials belong in the "
         "environment",
     )
-    archive: str | None = Field(
+    archive: Address | None = Field(
         default=None,
         description="the archive, if --archive is not given: a folder, s3:// or gs://",
     )

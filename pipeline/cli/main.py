@@ -2,7 +2,7 @@
 
 Exit codes: 0 success; 1 something is wrong with the data (a rejected file, a missing scan);
 2 a wrong argument or configuration; 3 another process is writing the archive; 130 interrupted,
-143 terminated.
+141 nobody reads the output, 143 terminated.
 
 `COMMANDS` lists the commands. Each is a module of this package; only the module of the command
 that the user typed is imported, because `squall --help` must not wait for the others.
@@ -14,6 +14,7 @@ import argparse
 import importlib
 import logging
 import os
+import select
 import sys
 from collections.abc import Sequence
 from typing import Protocol, cast
@@ -69,18 +70,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_up_logging(quiet=arguments.quiet, as_json=as_json)
     with sigterm_raises():
         try:
-            return int(arguments.run(arguments))
+            code = int(arguments.run(arguments))
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError as error:
+            if _reader_left():
+                return 141  # as a program that SIGPIPE ends
+            message, code = explained(error)
         except (ConfigError, DataError, OSError, KeyboardInterrupt) as error:
             message, code = explained(error)
-        except Exception as error:
-            if not type(error).__module__.startswith("icechunk"):
+        except BaseException as error:
+            if not _is_of_icechunk(error):
                 raise
-            message, code = f"the archive cannot be read or written: {explained(error)[0]}", 1
+            from squall.datasets.archive.icechunk_errors import message_of
+
+            reason, code = explained(DataError(message_of(error)))
+            message = f"the archive cannot be read or written: {reason}"
     if as_json:
         log.error("%s", message, extra={"exit_code": code})
     else:
         print(f"squall: {message}", file=sys.stderr)
     return code
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads standard output any more, as after `squall … | head`."""
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError):  # not a file of the operating system
+        return False
+    poll = select.poll()
+    poll.register(number, select.POLLOUT)
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        return False
+    # Python would complain when it closes the pipe at its end
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return True
+
+
+def _is_of_icechunk(error: BaseException) -> bool:
+    """Whether Icechunk raised an error or its Rust code panicked; does not import Icechunk."""
+    return type(error).__module__.startswith("icechunk") or (
+        type(error).__name__ == "PanicException"
+    )
 
 
 def script() -> None:

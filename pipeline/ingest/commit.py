@@ -76,7 +76,14 @@ class Committer:
     def _decide(self, parts: Sequence[FilePart]) -> Decision:
         network, archive = self._config.source, self._writer.archive()
         stored = StoredScans.at(archive, times_to_look_up(parts, network))
-        rules = Rules(network, self.grid, self._config.since, self._config.until, self._cut_files)
+        rules = Rules(
+            network,
+            self.grid,
+            self._config.since,
+            self._config.until,
+            self._cut_files,
+            stored_from=archive.start if archive is not None and archive.times.size else None,
+        )
         return decide(parts, stored, rules)
 
     def _write(self, grid: Grid, decision: Decision, write_elsewhere: WriteCodes | None) -> None:

@@ -21,7 +21,8 @@ def mark_of_unused_file(address: str, version: str, network: RadarNetworkConfig)
 
     It changes with the configuration and with the release, because these may use the file.
     """
-    return file_mark(address, f"{version}\0{network.reading_key}\0{__version__}")
+    begins = "" if network.begins is None else f"\0{network.begins}"  # it allows early scans
+    return file_mark(address, f"{version}\0{network.reading_key}\0{__version__}{begins}")
 
 
 def partial_version(version: str) -> str:

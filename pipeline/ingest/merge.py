@@ -35,7 +35,7 @@ from squall.pipeline.ingest.file_marks import (
 from squall.pipeline.ingest.identical import identical_neighbours
 from squall.pipeline.ingest.reading import FilePart
 from squall.pipeline.ingest.report import BatchCounts, ReportedRejection
-from squall.pipeline.ingest.rules import Rules
+from squall.pipeline.ingest.rules import IMPROBABLE_TIME, Rules
 from squall.pipeline.ingest.stored import StoredScans
 
 Scans = dict[pd.Timestamp, StoredScan]
@@ -175,6 +175,10 @@ def _refused(file_part: FilePart, rules: Rules) -> Iterator[Rejection]:
             yield rules.rejection(file_part, entry.time, entry.rule, entry.reason)
     if not report.scans and not report.rejected:
         yield rules.rejection(file_part, None, UNREADABLE, "holds no scan")
+    for scan in report.scans:
+        problem = rules.improbable(scan.time) if rules.is_wanted(scan.time) else None
+        if problem is not None:
+            yield rules.rejection(file_part, scan.time, IMPROBABLE_TIME, problem)
     difference = _grid_difference(report, rules.grid)
     if difference is None:
         return
@@ -183,7 +187,7 @@ def _refused(file_part: FilePart, rules: Rules) -> Iterator[Rejection]:
         "the period under 'eras' in the configuration"
     )
     for scan in report.scans:
-        if rules.is_wanted(scan.time):
+        if rules.is_wanted(scan.time) and rules.improbable(scan.time) is None:
             yield rules.rejection(file_part, scan.time, OTHER_GRID, reason)
 
 
@@ -221,7 +225,7 @@ def _choose(parts: Sequence[FilePart], stored: StoredScans, rules: Rules) -> _Ch
         if _grid_difference(report, rules.grid) is not None:
             continue
         for index, scan in enumerate(report.scans):
-            if not rules.is_wanted(scan.time):
+            if not rules.is_wanted(scan.time) or rules.improbable(scan.time) is not None:
                 continue
             slot = stored.good(scan.time)
             is_same = slot is not None and slot.digest == report.digest

@@ -15,6 +15,11 @@ from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.pipeline.ingest.file_marks import mark_of_unused_file, partial_version
 from squall.pipeline.ingest.reading import FilePart
 
+IMPROBABLE_TIME = "improbable time"
+FUTURE_MARGIN = pd.Timedelta("1D")  # a clock may be wrong by a time zone
+EARLY_MARGIN = pd.Timedelta("3653D")  # ten years
+FIRST_RADARS = pd.Timestamp("1985-01-01")  # no archive of digital scans is older
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -27,6 +32,8 @@ class Rules:
     since, until : period of this run, both inclusive; scans outside it are ignored.
     cut_files : addresses of files with scans outside the period. Such a file is read again by a
         run with another period.
+    stored_from : valid time of the archive's first scan; None before there is one.
+    now : the present moment, UTC; None to ask the clock.
     """
 
     network: RadarNetworkConfig
@@ -34,6 +41,31 @@ class Rules:
     since: pd.Timestamp | None = None
     until: pd.Timestamp | None = None
     cut_files: frozenset[str] = frozenset()
+    stored_from: pd.Timestamp | None = None
+    now: pd.Timestamp | None = None
+
+    def improbable(self, time: pd.Timestamp) -> str | None:
+        """Why the time of a scan cannot be right; None if it can.
+
+        One scan of a wrong year would lengthen the archive's time axis by decades. `begins` and
+        ``since`` allow any earlier time.
+        """
+        now = pd.Timestamp.now("UTC").tz_convert(None) if self.now is None else self.now
+        if time > now + FUTURE_MARGIN:
+            return f"its time lies in the future, now it is {now:%Y-%m-%d %H:%M} UTC"
+        allowed = [t for t in (self.network.begins, self.since) if t is not None]
+        if allowed and time >= min(allowed):
+            return None
+        advice = f"if it is right, set 'begins: {time:%Y-%m-%d}' in the configuration"
+        if time < FIRST_RADARS:
+            return f"its time is before {FIRST_RADARS:%Y}; {advice}"
+        if self.stored_from is not None and time < self.stored_from - EARLY_MARGIN:
+            years = (self.stored_from - time) / pd.Timedelta("365.25D")
+            return (
+                f"its time is {years:.0f} years before the archive, which begins at "
+                f"{self.stored_from:%Y-%m-%d}; {advice}"
+            )
+        return None
 
     def is_wanted(self, time: pd.Timestamp) -> bool:
         """Whether a time lies in the period."""

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from squall.datasets.addresses import HTTP, protocol_of
 from squall.datasets.archive.records import MISSING, OK, REDUNDANT, REJECTED, Rejection
 from squall.datasets.archive.repository import open_repository, repository_exists
 from squall.datasets.archive.scan_store import ScanStore
-from squall.datasets.archive.snapshots import history, tags_of
+from squall.datasets.archive.snapshots import snapshot_count, tags_of
 from squall.datasets.open_archive import open_archive
 from squall.datasets.runs import runs
 from squall.pipeline.status.events import Events, events_of, pauses_of
@@ -75,7 +76,7 @@ class ArchiveStatus:
     worst_days : the days with the smallest shares of good scans, pauses not counted.
     rejected, rejections : files and scans that cannot be used; some of them have no time step.
     redundant : number of files that are not needed, because another file has their scans; by rule.
-    snapshots : None if there are more than `COUNTED_SNAPSHOTS`.
+    size_bytes, snapshots : None if there are too many objects or snapshots to count.
     """
 
     address: str
@@ -92,7 +93,7 @@ class ArchiveStatus:
     present: int
     missing: int
     rejected: int
-    size_bytes: int
+    size_bytes: int | None
     size_uncompressed_bytes: int
     events: Events
     gaps: list[Gap]
@@ -140,6 +141,7 @@ class ArchiveStatus:
         expected = self.present + self.missing
         share = f", {_percent(self.present, expected)} of {expected}" if expected else ""
         snapshots = f"more than {COUNTED_SNAPSHOTS}" if self.snapshots is None else self.snapshots
+        size = "not counted" if self.size_bytes is None else _size(self.size_bytes)
         tags = ", ".join(self.tags) or "none"
         lines = [
             f"{self.title} ({self.name})",
@@ -149,8 +151,7 @@ class ArchiveStatus:
             f"  grid       {self.height} × {self.width} pixels of "
             f"{self.pixel_size_m / 1000:.3g} km, {self.projection}",
             f"  scans      {self.present} present, {self.missing} missing{share}",
-            f"  size       {_size(self.size_bytes)} on disk, "
-            f"{_size(self.size_uncompressed_bytes)} uncompressed",
+            f"  size       {size} on disk, {_size(self.size_uncompressed_bytes)} uncompressed",
             f"  snapshots  {snapshots}, tags: {tags}",
             *_entry("events", self._event_lines()),
             *_entry("gaps", self._gap_lines()),
@@ -249,10 +250,9 @@ def status(address: Path | str) -> ArchiveStatus:
 
 def _snapshots(address: str) -> tuple[int | None, dict[str, str]]:
     """Number of snapshots, or None above `COUNTED_SNAPSHOTS`, and tags; a plain Zarr has none."""
-    if not repository_exists(address):
+    if protocol_of(address) in HTTP or not repository_exists(address):
         return 0, {}
-    count = len(history(address, limit=COUNTED_SNAPSHOTS + 1))
-    return None if count > COUNTED_SNAPSHOTS else count, tags_of(open_repository(address))
+    return snapshot_count(address, COUNTED_SNAPSHOTS), tags_of(open_repository(address))
 
 
 def known_period(archive: ScanStore) -> tuple[npt.NDArray[np.uint8], pd.Timestamp]:
