@@ -16,7 +16,6 @@ from squall.pipeline.ingest.file_marks import mark_of_unused_file, partial_versi
 from squall.pipeline.ingest.reading import FilePart
 
 IMPROBABLE_TIME = "improbable time"
-FUTURE_MARGIN = pd.Timedelta("1D")  # a clock may be wrong by a time zone
 EARLY_MARGIN = pd.Timedelta("3653D")  # ten years
 FIRST_RADARS = pd.Timestamp("1985-01-01")  # no archive of digital scans is older
 
@@ -33,7 +32,6 @@ class Rules:
     cut_files : addresses of files with scans outside the period. Such a file is read again by a
         run with another period.
     stored_from : valid time of the archive's first scan; None before there is one.
-    now : the present moment, UTC; None to ask the clock.
     """
 
     network: RadarNetworkConfig
@@ -42,17 +40,13 @@ class Rules:
     until: pd.Timestamp | None = None
     cut_files: frozenset[str] = frozenset()
     stored_from: pd.Timestamp | None = None
-    now: pd.Timestamp | None = None
 
     def improbable(self, time: pd.Timestamp) -> str | None:
-        """Why the time of a scan cannot be right; None if it can.
+        """Why the time of a scan is too early to be right; None if it is not.
 
         One scan of a wrong year would lengthen the archive's time axis by decades. `begins` and
-        ``since`` allow any earlier time.
+        ``since`` allow earlier times. Times in the future are refused by the reader.
         """
-        now = pd.Timestamp.now("UTC").tz_convert(None) if self.now is None else self.now
-        if time > now + FUTURE_MARGIN:
-            return f"its time lies in the future, now it is {now:%Y-%m-%d %H:%M} UTC"
         allowed = [t for t in (self.network.begins, self.since) if t is not None]
         if allowed and time >= min(allowed):
             return None
