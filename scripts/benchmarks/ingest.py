@@ -105,7 +105,7 @@ def floor(files: list[str], archive: Archive, variable: str) -> float:
         for y in range(0, codes.shape[1], tile_y)
         for x in range(0, codes.shape[2], tile_x)
     ]
-    (stored,) = archive.codes.compressors
+    (stored,) = archive.codes.array.compressors
     codec = numcodecs.Zstd(stored.level, checksum=stored.checksum)
     cores = os.cpu_count() or 1
     context = multiprocessing.get_context("fork")  # forked processes share the blocks
