@@ -183,6 +183,18 @@ def test_a_finer_step_gives_the_same_forecast_at_common_times():
     np.testing.assert_array_equal(every_2_min[1::2], every_4_min[:4])
 
 
+def test_scans_that_the_network_does_not_use_may_be_missing():
+    chosen = resampling(2.0)
+    assert (chosen.context, chosen.stride, resampling(5.0).stride) == (10, 3, 1)
+    assert resampling(20.0).stride == 1
+    context = scans(10, 2.0)
+    with_gaps = context.copy()
+    with_gaps[[step for step in range(10) if (9 - step) % chosen.stride]] = np.nan
+    assert np.isnan(with_gaps).any(axis=(1, 2)).sum() == 6
+    complete, incomplete = (chosen.nowcast(optical_flow, c, 5) for c in (context, with_gaps))
+    np.testing.assert_array_equal(incomplete, complete)
+
+
 def test_rain_moves_evenly_through_interpolated_lead_times():
     forecast = resampling(2.0).nowcast(optical_flow, scans(10, 2.0), 18)
     start, step_px = centre(scan_at(0)), SPEED_KM_H * 2 / 60 * np.array([1, 0.25])

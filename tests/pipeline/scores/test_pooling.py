@@ -33,6 +33,7 @@ def test_of_scales_with_equal_windows_the_nearest_is_kept():
     assert scales_of_grid((1.0, 2.0, 4.0), 2.0) == (2.0, 4.0)
     assert scales_of_grid((1.0, 2.0, 4.0), 1.0) == (1.0, 2.0, 4.0)
     assert scales_of_grid((1.0,), 2.0) == (1.0,)
+    assert scales_of_grid((2.0, 3.0), 2.0) == (2.0,)
 
 
 def test_equal_lead_times_stay_and_common_scales_have_the_requested_labels():

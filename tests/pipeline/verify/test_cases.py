@@ -90,6 +90,11 @@ def test_every_counts_from_the_start_of_each_period():
         chosen([OK] * 4, interval=pd.Timedelta("7min"))
 
 
+def test_a_period_includes_both_its_ends():
+    assert chosen([OK] * 12, periods=(ReferencePeriod(at(3), at(5)),)).indices == (3, 4, 5)
+    assert chosen([OK] * 12, periods=(ReferencePeriod(at(4), at(4)),)).indices == (4,)
+
+
 def test_training_times_are_those_of_the_same_archive():
     periods = {"training_periods": [["2024-06-01T12:00", "2024-06-01T12:10"]]}
     periods["validation_periods"] = [["2024-06-01T12:20", "2024-06-01T12:25"]]
@@ -111,3 +116,5 @@ def test_the_rainiest_cases_lie_an_hour_apart():
     # 9 has 5 + 4 after it; 10 is too near to it; 28 and 29 both have 3, the earlier is taken
     assert rainiest(radar, range(1, 38), 2, 2) == [9, 28]
     assert rainiest(radar, range(1, 38), 2, 0) == []
+    # exactly an hour is far enough
+    assert rainiest(radar, (9, 21, 20), 2, 2) == [9, 21]
