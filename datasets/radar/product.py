@@ -58,7 +58,8 @@ class Product:
     Parameters
     ----------
     grid : north up, in metres (degrees where the CRS is geographic).
-    times : valid time of each scan, UTC, in the file's order; the end of an accumulation.
+    times : valid time of each scan, UTC, in the file's order; the end of an accumulation; NaT
+        where the file has none.
     intervals : duration of each scan's accumulation; None for rates and reflectivity, and if the
         file does not say.
     read_stored : function of a scan's position in the file, which reads the scan's numbers as they

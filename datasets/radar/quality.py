@@ -30,6 +30,7 @@ IMPOSSIBLE_TIME = "impossible time"
 NAME_AND_TIME = "name and time"
 OTHER_GRID = "other grid"
 IDENTICAL = "identical scans"
+SAME_TIME = "same time"
 # rules that mask pixels only
 CLUTTER_MASK = "clutter mask"
 VALID_RANGE = "valid range"
@@ -88,7 +89,9 @@ class QualityConfig(BaseModel):
 
 
 def check_time(time: pd.Timestamp) -> None:
-    """Reject a time before the first digital radars, or in the future."""
+    """Reject a missing time (NaT), one before the first digital radars, or in the future."""
+    if pd.isna(time):
+        raise QualityError(IMPOSSIBLE_TIME, "the scan's time is missing in the file")
     latest = pd.Timestamp(datetime.now(UTC).replace(tzinfo=None) + _A_DAY)
     if not EARLIEST <= time <= latest:
         raise QualityError(

@@ -31,6 +31,7 @@ from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Product
 from squall.datasets.radar.quality import (
     NAME_AND_TIME,
+    SAME_TIME,
     UNREADABLE,
     QualityError,
     check_observed_share,
@@ -168,7 +169,23 @@ class _OpenFile:
 
     @cached_property
     def _first_and_last(self) -> tuple[pd.Timestamp, pd.Timestamp]:
-        return min(self.product.times), max(self.product.times)
+        known = [time for time in self.product.times if not pd.isna(time)]
+        return min(known), max(known)
+
+    @cached_property
+    def _first_position(self) -> dict[pd.Timestamp, int]:
+        """Position of the first scan of each time."""
+        positions: dict[pd.Timestamp, int] = {}
+        for index, time in enumerate(self.product.times):
+            positions.setdefault(time, index)
+        return positions
+
+    def check_first(self, index: int, slots: set[pd.Timestamp], slot: pd.Timestamp) -> None:
+        """Reject a scan whose time an earlier scan of the file has; ``slots`` are those read."""
+        if slot in slots or self._first_position[self.product.times[index]] != index:
+            raise QualityError(
+                SAME_TIME, f"scan {index + 1} of the file has the same time as one before, {slot}"
+            )
 
     def check_times(self, slot: pd.Timestamp) -> None:
         """Reject a scan if the time in the file's name is wrong, or gives the wrong era."""
@@ -201,17 +218,22 @@ class _OpenFile:
 def _read_scans(report: FileReport, file: _OpenFile, positions: Sequence[int]) -> FileReport:
     scans: list[FileScan] = []
     rejected: list[RejectedScan] = []
+    slots: set[pd.Timestamp] = set()
     masked_px: Counter[str] = Counter()
     for index in positions:
         slot: pd.Timestamp | None = None
         try:
             slot = snap_to_step(file.product.times[index], file.era)
+            file.check_first(index, slots, slot)
             file.check_times(slot)
             codes, masked_in_scan = file.read_codes(index)
             scans.append(FileScan(slot, codes, measure(codes)))
+            slots.add(slot)
             masked_px += masked_in_scan
         except QualityError as error:
-            rejected.append(RejectedScan(slot, error.rule, str(error)))
+            # the slot of a second scan belongs to the first
+            time = None if error.rule == SAME_TIME else slot
+            rejected.append(RejectedScan(time, error.rule, str(error)))
         except DataError as error:
             rejected.append(RejectedScan(slot, UNREADABLE, str(error)))
         except ConfigError:

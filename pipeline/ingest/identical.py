@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from squall.datasets.archive.writer import StoredScan
+from squall.datasets.measures import BLOCK
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.pipeline.ingest.stored import StoredScans
+
+# wet pixels that do not count as rain: at most this many, or this share of the observed ones
+CLUTTER_PX, CLUTTER_SHARE = 10, 1e-4
 
 
 def identical_neighbours(
@@ -47,6 +49,9 @@ def _checksum(scan: StoredScan) -> int:
 
 
 def _has_rain(scan: StoredScan) -> bool:
+    """Whether enough pixels are wet for rain: a few that never change are clutter."""
     assert scan.measures is not None
-    wet_share: npt.NDArray[np.float32] = scan.measures.blocks[1]
-    return bool((wet_share > 0).any())
+    _, wet_share, observed_share = scan.measures.blocks
+    observed_px = observed_share * BLOCK**2  # fewer in the blocks at the edge
+    wet_px = float((wet_share * observed_px).sum())
+    return wet_px > max(CLUTTER_PX, CLUTTER_SHARE * float(observed_px.sum()))

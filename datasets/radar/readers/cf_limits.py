@@ -28,7 +28,7 @@ def check_file(path: str) -> None:
     if expected is not None and size < expected:
         raise DataError(f"is cut off: it has {size} of at least {expected} bytes")
     if h5py.is_hdf5(path):
-        with open_hdf5(path) as file:
+        with open_hdf5(path, "netCDF") as file:
             check_self_contained(file)
 
 

@@ -74,7 +74,8 @@ def times_of(
             )
     valid = pd.DatetimeIndex(end_times)
     if starts is not None:
-        return list(valid), list(valid - pd.DatetimeIndex(starts))
+        intervals = valid - pd.DatetimeIndex(starts)
+        return list(valid), [config.accumulation if pd.isna(i) else i for i in intervals]
     if config.time_marks == "start" and config.accumulation is not None:
         valid = valid + config.accumulation
     return list(valid), [config.accumulation] * count
@@ -110,7 +111,7 @@ def _datetimes(file: netCDF4.Dataset, name: str, bounded: str | None = None) -> 
             f"(units '{attributes.get('units', '')}', calendar "
             f"'{attributes.get('calendar', 'standard')}')"
         )
-    if np.isnat(times).any():
+    if times.size and np.isnat(times).all():  # `quality` rejects single scans without a time
         raise DataError(f"time variable '{name}' is missing its value")
     return times.astype("datetime64[ns]")
 

@@ -26,12 +26,12 @@ FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, h5z.FI
 
 
 @contextmanager
-def open_hdf5(path: str) -> Iterator[h5py.File]:
+def open_hdf5(path: str, format: str = "HDF5") -> Iterator[h5py.File]:
     """Open a file for reading, without a lock: files may lie on read-only or network disks."""
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
-        raise DataError(f"cannot be read as HDF5: {first_line(error)}") from error
+        raise DataError(f"cannot be read as {format}: {first_line(error)}") from error
     with file:
         yield file
 

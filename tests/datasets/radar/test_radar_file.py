@@ -368,3 +368,27 @@ def test_a_scan_with_another_shape_than_its_grid_is_rejected(
     monkeypatch.setattr("squall.datasets.radar.radar_file.reader_of", lambda settings: crooked)
     (rejected,) = read_file(path, config()).rejected
     assert "a scan of (2, 2) pixels is on a grid of (2, 3)" in rejected.reason
+
+
+def test_a_scan_without_a_time_does_not_lose_the_others(tmp_path: Path, write_radar: Write) -> None:
+    times = ("2024-06-01T12:00", "NaT", "2024-06-01T12:10")
+    path = write_radar(tmp_path / "a.nc", np.stack([RATE, RATE, RATE]), times=times)
+    report = read_file(path, config(time_in_name="%Y%m%d"))
+    assert [f"{scan.time:%H:%M}" for scan in report.scans] == ["12:00", "12:10"]
+    (rejected,) = report.rejected
+    assert (rejected.time, rejected.rule) == (None, "impossible time")
+    assert rejected.reason == "the scan's time is missing in the file"
+
+
+@pytest.mark.parametrize("second", ["2024-06-01T12:00", "2024-06-01T12:00:20"])
+def test_the_second_scan_of_a_time_is_rejected(
+    tmp_path: Path, write_radar: Write, second: str
+) -> None:
+    times = ("2024-06-01T12:00", second, "2024-06-01T12:05")
+    path = write_radar(tmp_path / "a.nc", np.stack([RATE, 2 * RATE, RATE]), times=times)
+    report = read_file(path, config())
+    assert [f"{scan.time:%H:%M}" for scan in report.scans] == ["12:00", "12:05"]
+    assert_rate(RAIN_CODE.decode(report.scans[0].codes), RATE)
+    (rejected,) = report.rejected
+    assert (rejected.time, rejected.rule) == (None, "same time")
+    assert "scan 2 of the file has the same time as one before, 2024-06-01 12:00" in rejected.reason

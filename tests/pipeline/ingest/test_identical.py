@@ -73,3 +73,12 @@ def test_a_reissued_file_replaces_a_rejected_scan(radar, archive):
     assert run(archive, radar / "*.nc").ingested == 1
     assert (Archive.open(archive).status == OK).all()
     assert contents(archive)["log"] == []
+
+
+def test_a_clutter_pixel_in_dry_weather_is_no_stuck_radar(radar, archive):
+    numbers = np.zeros((SIZE, SIZE), np.uint16)
+    numbers[3, 4] = 500
+    for i in range(4):
+        write_file(path_of(radar, FIRST + i * STEP), numbers, FIRST + i * STEP)
+    report = run(archive, radar / "*.nc")
+    assert (report.ingested, report.rejected) == (4, [])
