@@ -15,6 +15,11 @@ import numpy.typing as npt
 import pyproj
 
 GRID_MAPPING = "spatial_ref"
+# CF attributes of the Earth's shape
+_EARTH = {
+    "semi_major_axis", "semi_minor_axis", "inverse_flattening", "earth_radius",
+    "reference_ellipsoid_name", "horizontal_datum_name", "geographic_crs_name",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +63,8 @@ class Grid:
     def projection_name(self) -> str:
         """The projection in words, such as ``polar stereographic``."""
         if self.crs.is_geographic:
-            return "latitude and longitude"
-        name = self.crs.to_cf().get("grid_mapping_name") or self.crs.name
+            return f"{'rotated ' if is_rotated(self.crs) else ''}latitude and longitude"
+        name = grid_mapping_attributes(self.crs).get("grid_mapping_name") or self.crs.name
         return str(name).replace("_", " ")
 
     @property
@@ -89,7 +94,10 @@ class Grid:
             (height, width), (expected_height, expected_width) = other.shape, self.shape
             return f"{height}×{width} pixels instead of {expected_height}×{expected_width}"
         for name, size in zip(("y", "x"), self.pixel_size, strict=True):
-            shift = np.abs(getattr(self, name) - getattr(other, name)).max()
+            shifts = getattr(self, name) - getattr(other, name)
+            if name == "x" and self.crs.is_geographic:  # 190° and -170° are the same meridian
+                shifts = shifts - 360 * np.rint(shifts.mean() / 360)
+            shift = np.abs(shifts).max()
             if shift > 0.02 * size:
                 return f"{name} coordinates differ by up to {shift:g} (a pixel is {size:g})"
         same = self.crs_wkt == other.crs_wkt or self.crs.equals(other.crs, ignore_axis_order=True)
@@ -97,7 +105,12 @@ class Grid:
 
     def coords(self) -> dict[str, Any]:
         """CF coordinates ``y``, ``x`` and the grid mapping, for an xarray Dataset or DataArray."""
-        if self.crs.is_geographic:
+        if is_rotated(self.crs):
+            attributes = {
+                "y": {"standard_name": "grid_latitude", "units": "degrees", "axis": "Y"},
+                "x": {"standard_name": "grid_longitude", "units": "degrees", "axis": "X"},
+            }
+        elif self.crs.is_geographic:
             attributes = {
                 "y": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
                 "x": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
@@ -114,11 +127,19 @@ class Grid:
         }
 
 
+def is_rotated(crs: pyproj.CRS) -> bool:
+    """Whether the coordinates are longitudes and latitudes of a rotated pole, not the true ones."""
+    return bool(crs.is_geographic and crs.is_derived)
+
+
 def grid_mapping_attributes(crs: pyproj.CRS) -> dict[str, Any]:
     """CF grid-mapping attributes of a CRS, with ``crs_wkt`` and GDAL's ``spatial_ref``."""
+    with warnings.catch_warnings():
+        # Swiss grids: CF has no parameter for an angle, but crs_wkt has it
+        warnings.filterwarnings("ignore", ".*lost in conversion to CF")
+        of_cf = crs.to_cf()
     attributes: dict[str, Any] = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in crs.to_cf().items()
+        name: list(value) if isinstance(value, tuple) else value for name, value in of_cf.items()
     }
     if attributes.get("grid_mapping_name") == "polar_stereographic":
         # CF requires the pole and the standard parallel; PROJ writes only the parallel.
@@ -141,24 +162,74 @@ def crs_from_attributes(attributes: dict[str, Any]) -> pyproj.CRS:
     ValueError
         If the attributes describe no projection that PROJ knows.
     """
+    return next(iter(all_crs_from_attributes(attributes).values()))
+
+
+def all_crs_from_attributes(attributes: dict[str, Any]) -> dict[str, pyproj.CRS]:
+    """All descriptions of the CRS in CF grid-mapping attributes, the one that counts first.
+
+    Returns
+    -------
+    ``crs_wkt``, ``spatial_ref`` and ``grid_mapping_name``, as far as there are.
+
+    Raises
+    ------
+    ValueError
+        As `crs_from_attributes`.
+    """
     plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in attributes.items()}
-    return _crs(json.dumps(plain, sort_keys=True))
+    return _all_crs(json.dumps(plain, sort_keys=True))
 
 
 @lru_cache(maxsize=64)
-def _crs(attributes_json: str) -> pyproj.CRS:
+def _all_crs(attributes_json: str) -> dict[str, pyproj.CRS]:
     """Cached: PROJ takes a quarter of a second for some datums, and all files have the same CRS."""
     attributes = json.loads(attributes_json)
+    found = {}
     for name in ("crs_wkt", "spatial_ref"):
-        if attributes.get(name):
+        text = attributes.pop(name, None)
+        if text:
             try:
-                return pyproj.CRS.from_user_input(attributes[name])
+                found[name] = _usable(pyproj.CRS.from_user_input(text))
             except pyproj.exceptions.CRSError as error:
                 raise ValueError(f"'{name}' is no valid CRS: {error}") from error
+    if found and not _EARTH.intersection(attributes):
+        # the parameters alone say nothing of the Earth's shape
+        ellipsoid = next(iter(found.values())).ellipsoid
+        if ellipsoid is not None:
+            attributes |= {
+                "semi_major_axis": ellipsoid.semi_major_metre,
+                "semi_minor_axis": ellipsoid.semi_minor_metre,
+            }
     try:
-        return pyproj.CRS.from_cf(attributes)
-    except (pyproj.exceptions.CRSError, KeyError, TypeError) as error:
-        raise ValueError(f"grid mapping attributes give no CRS: {error}") from error
+        found["grid_mapping_name"] = _usable(pyproj.CRS.from_cf(attributes))
+    except (pyproj.exceptions.CRSError, KeyError, TypeError, ValueError) as error:
+        if not found:
+            raise ValueError(f"grid mapping attributes give no CRS: {error}") from error
+    return found
+
+
+def _usable(crs: pyproj.CRS) -> pyproj.CRS:
+    """The CRS, if it is a map projection or longitude and latitude on an Earth in metres."""
+    if not (crs.is_projected or crs.is_geographic):
+        raise ValueError(f"'{crs.name}' is a {crs.type_name}, no map projection")
+    check_earth(crs)
+    return crs
+
+
+def check_earth(crs: pyproj.CRS) -> None:
+    """Refuse a radius in other units than metres: PROJ takes 6370 for a ball of 6 km.
+
+    Raises
+    ------
+    ValueError
+        If the semi-major axis is not between 6,000 and 7,000 km.
+    """
+    radius_m = crs.ellipsoid.semi_major_metre if crs.ellipsoid is not None else 6.4e6
+    if not 6e6 < radius_m < 7e6:
+        raise ValueError(
+            f"the Earth has a radius of {radius_m:g} m, expected 6,000 to 7,000 km, in metres"
+        )
 
 
 def _same_projection(a: pyproj.CRS, b: pyproj.CRS) -> bool:

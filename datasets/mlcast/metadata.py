@@ -19,7 +19,7 @@ from zarr.storage import MemoryStore
 
 from squall import __version__
 from squall.datasets.archive.scan_store import ScanStore
-from squall.datasets.grid import Grid, grid_mapping_attributes
+from squall.datasets.grid import Grid, grid_mapping_attributes, is_rotated
 from squall.datasets.mlcast.store import NAME_ATTRIBUTE
 from squall.datasets.mlcast.times import CONSISTENT_START, MISSING_TIMES, RESOLUTION_ATTRIBUTE
 from squall.datasets.times import now
@@ -136,7 +136,9 @@ def _coordinates(grid: Grid) -> xr.Dataset:
     coords: dict[str, Any] = {k: v for k, v in grid.coords().items() if k in ("y", "x")}
     to_degrees = pyproj.Transformer.from_crs(grid.crs, 4326, always_xy=True)
     lon, lat = to_degrees.transform(*np.meshgrid(grid.x, grid.y))
-    if not grid.crs.is_geographic:
+    if not grid.crs.is_geographic or is_rotated(grid.crs):
+        # off the disc of a satellite there is neither longitude nor latitude
+        lon, lat = (np.where(np.isfinite(lon + lat), degrees, np.nan) for degrees in (lon, lat))
         for name, values, standard_name, units in (
             ("lat", lat, "latitude", "degrees_north"),
             ("lon", lon, "longitude", "degrees_east"),
@@ -161,11 +163,18 @@ def _with_area(
     members = {key: value for key, value in crs.to_json_dict().items() if key not in replaced}
     members["scope"] = "Radar precipitation composite."
     members["area"] = "Domain of the composite."
+    known = np.isfinite(lon) & np.isfinite(lat)
+    if not known.any():
+        return crs
+    middle = lon[known].flat[known.sum() // 2]
+    # without a jump at 180°; west is larger than east if the domain crosses it, as ISO 19111 says
+    offsets = (lon[known] - middle + 180) % 360 - 180
+    west, east = ((middle + limit + 180) % 360 - 180 for limit in (offsets.min(), offsets.max()))
     members["bbox"] = {
-        "south_latitude": round(float(lat.min()), 4),
-        "west_longitude": round(float(lon.min()), 4),
-        "north_latitude": round(float(lat.max()), 4),
-        "east_longitude": round(float(lon.max()), 4),
+        "south_latitude": round(float(lat[known].min()), 4),
+        "west_longitude": round(float(west), 4),
+        "north_latitude": round(float(lat[known].max()), 4),
+        "east_longitude": round(float(east), 4),
     }
     return pyproj.CRS.from_json_dict(members)
 

@@ -4,15 +4,20 @@ Owns the table of length units, the directions of rows and columns, and CF grid 
 nothing of rain: units of rain are in `squall.datasets.radar.units`.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pyproj
 import xarray as xr
 
 from squall.datasets.errors import DataError
-from squall.datasets.grid import Grid, crs_from_attributes, proj_parameters
+from squall.datasets.grid import Grid, all_crs_from_attributes, is_rotated, proj_parameters
 from squall.datasets.radar.units import UNIT_WORDS
 
 LENGTHS_M = {"m": 1.0, "km": 1000.0}  # unit of length -> metres
+DEGREES, RADIANS = "degrees", "radians"
+_ROTATED_NAMES = ("grid_longitude", "grid_latitude", "rlon", "rlat")
 
 
 def harmonised_grid(x: xr.DataArray, y: xr.DataArray, crs: pyproj.CRS) -> tuple[Grid, bool, bool]:
@@ -29,11 +34,19 @@ def harmonised_grid(x: xr.DataArray, y: xr.DataArray, crs: pyproj.CRS) -> tuple[
     Raises
     ------
     DataError
-        If the unit of the coordinates is unknown, or the coordinates are not regular.
+        If the unit of the coordinates is unknown, the coordinates are not regular, or they are
+        those of a rotated pole and the CRS is not.
     """
-    metres_x, metres_y = (_metres_per_unit(axis, crs) for axis in (x, y))
-    columns = np.asarray(x.values, dtype=np.float64) * metres_x
-    rows = np.asarray(y.values, dtype=np.float64) * metres_y
+    for axis in (x, y):
+        if {axis.attrs.get("standard_name"), axis.name} & set(_ROTATED_NAMES):
+            _check_rotated(axis, crs)
+    columns, rows = _in_grid_units(x, crs), _in_grid_units(y, crs)
+    if crs.is_geographic:
+        columns = _continuous(columns)
+        if np.abs(rows).max(initial=0) > 90.0 + 1e-6:
+            raise DataError(
+                f"coordinate '{y.name}' has latitudes up to {np.abs(rows).max():g} degrees"
+            )
     flip_columns = columns.size > 1 and columns[0] > columns[-1]
     flip_rows = rows.size > 1 and rows[0] < rows[-1]
     try:
@@ -47,22 +60,79 @@ def harmonised_grid(x: xr.DataArray, y: xr.DataArray, crs: pyproj.CRS) -> tuple[
     return grid, bool(flip_rows), bool(flip_columns)
 
 
-def _metres_per_unit(axis: xr.DataArray, crs: pyproj.CRS) -> float:
-    """Factor from the unit of a coordinate to metres; 1 for degrees on a geographic grid."""
-    text = str(axis.attrs.get("units", "")).strip().lower()
-    unit = UNIT_WORDS.get(text, text)
+def coordinate_unit(text: str) -> str | None:
+    """The unit of coordinates, ``m``, ``km``, ``degrees`` or ``radians``; None if it is another."""
+    unit = text.strip().lower()
+    unit = UNIT_WORDS.get(unit, unit)
+    if unit in LENGTHS_M:
+        return unit
+    if unit == "deg" or unit.startswith("degree"):
+        return DEGREES
+    return RADIANS if unit in ("rad", "radian", "radians") else None
+
+
+def units_per(text: str, crs: pyproj.CRS) -> float:
+    """Factor from a unit of coordinates to that of a grid: metres, or degrees if geographic.
+
+    Radians are scanning angles of a geostationary satellite: times its height they are metres.
+
+    Raises
+    ------
+    DataError
+        If the unit is unknown, or another than the CRS needs; the message says what to set.
+    """
+    unit = coordinate_unit(text)
     if crs.is_geographic:
-        if unit.startswith("degree") or unit == "deg":
+        if unit == DEGREES:
             return 1.0
         raise DataError(
-            f"coordinate '{axis.name}' has units '{text}', expected degrees on a geographic grid"
+            f"units '{text}', expected degrees on a grid of longitude and latitude; if the numbers "
+            "are lengths, set 'crs' to their projection; if they are degrees, set "
+            "'coordinate_units: degrees' in the network configuration"
         )
-    if unit not in LENGTHS_M:
+    if unit in LENGTHS_M:
+        return LENGTHS_M[unit]
+    height_m = proj_parameters(crs).get("h")
+    if unit == RADIANS and height_m:
+        return float(height_m)
+    if unit in (DEGREES, RADIANS):
         raise DataError(
-            f"coordinate '{axis.name}' has units '{text}', expected m or km; if the attribute is "
-            "missing or wrong, set 'coordinate_units' in the network configuration"
+            f"units '{text}', expected m or km in the projection '{crs.name}'; if the numbers are "
+            "longitude and latitude, set 'crs: EPSG:4326' in the network configuration"
         )
-    return LENGTHS_M[unit]
+    raise DataError(
+        f"units '{text}', expected m or km; if the attribute is missing or wrong, set "
+        "'coordinate_units' to m or km in the network configuration; files in other units must be "
+        "converted"
+    )
+
+
+def _in_grid_units(axis: xr.DataArray, crs: pyproj.CRS) -> npt.NDArray[np.float64]:
+    """Coordinates in metres; in degrees on a geographic grid."""
+    try:
+        factor = units_per(str(axis.attrs.get("units", "")), crs)
+    except DataError as error:
+        raise DataError(f"coordinate '{axis.name}' has {error}") from error
+    return np.asarray(axis.values, dtype=np.float64) * factor
+
+
+def _continuous(longitudes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Longitudes that do not jump from 180 to -180 or from 360 to 0; from -180 on if they did."""
+    unwrapped = np.unwrap(longitudes, period=360.0)
+    if np.array_equal(unwrapped, longitudes) or not np.isfinite(unwrapped).all():
+        return longitudes
+    jumps = np.rint((unwrapped - longitudes) / 360)
+    whole = longitudes + 360 * jumps  # without the rounding errors of the sums in unwrap
+    return np.asarray(whole - 360 * np.floor((whole.min() + 180) / 360))
+
+
+def _check_rotated(axis: xr.DataArray, crs: pyproj.CRS) -> None:
+    if not is_rotated(crs):
+        raise DataError(
+            f"coordinate '{axis.name}' is one of a rotated pole, but the CRS '{crs.name}' has "
+            "none; set 'crs' in the network configuration to the rotated pole, like "
+            "'+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=39.25 +lon_0=18'"
+        )
 
 
 def crs_of(
@@ -86,15 +156,83 @@ def crs_of(
                 f"grid mapping variable '{name}' is missing; set 'crs' in the network configuration"
             )
         try:
-            return in_metres(crs_from_attributes(dict(dataset[name].attrs)))
+            attributes = _offsets_in_metres(dict(dataset[name].attrs), x)
+            described = {
+                key: in_metres(crs) for key, crs in all_crs_from_attributes(attributes).items()
+            }
         except ValueError as error:
             raise DataError(f"grid mapping '{name}': {error}; set 'crs' instead") from error
+        _check_agreement(name, described, x, y)
+        return next(iter(described.values()))
     if {str(axis.attrs.get("units", ""))[:6] for axis in (x, y)} == {"degree"}:
         return pyproj.CRS.from_epsg(4326)
     raise DataError(
         f"variable '{variable.name}' has no grid_mapping; set 'crs' in the network configuration, "
         "for example EPSG:3067 or a PROJ string"
     )
+
+
+def _offsets_in_metres(attributes: dict[str, Any], x: xr.DataArray) -> dict[str, Any]:
+    """CF gives false easting and northing in the unit of the coordinates, PROJ wants metres."""
+    unit = coordinate_unit(str(x.attrs.get("units", "")))
+    metres = LENGTHS_M.get(unit or "", 1.0)
+    for key in ("false_easting", "false_northing"):
+        value = attributes.get(key)
+        if value is not None and metres != 1.0:
+            offset_m = float(np.ravel(value)[0]) * metres
+            if abs(offset_m) > 4e7:  # once around the Earth
+                raise ValueError(
+                    f"{key} {np.ravel(value)[0]:g} is in {unit} as the coordinates are, and larger "
+                    "than the Earth"
+                )
+            attributes[key] = offset_m
+    return attributes
+
+
+def _check_agreement(
+    name: str, described: dict[str, pyproj.CRS], x: xr.DataArray, y: xr.DataArray
+) -> None:
+    """Refuse a grid mapping whose WKT and parameters put the grid at different places."""
+    (first, crs), *others = described.items()
+    if not others:
+        return
+    columns, rows = (_in_grid_units(axis, crs)[[0, -1]] for axis in (x, y))
+    pixel = max(np.ptp(columns) / max(x.size - 1, 1), np.ptp(rows) / max(y.size - 1, 1))
+    pixel_m = pixel * (111_195.0 if crs.is_geographic else 1.0)
+    points = [axis.ravel() for axis in np.meshgrid(columns, rows)]
+    lon, lat = _on_its_earth(crs, points)
+    for other_name, other in others:
+        if other.is_geographic != crs.is_geographic:
+            distance_m = np.inf
+        else:
+            other_lon, other_lat = _on_its_earth(other, points)
+            degrees = np.hypot(
+                ((other_lon - lon + 180) % 360 - 180) * np.cos(np.radians(lat)), other_lat - lat
+            )
+            if not np.isfinite(degrees).any():
+                continue  # all corners are off the disc of a satellite
+            distance_m = float(np.nanmax(np.where(np.isfinite(degrees), degrees, np.nan)) * 111_195)
+        if distance_m > max(pixel_m, 100.0):
+            raise DataError(
+                f"grid mapping '{name}': its {first} and its {other_name} put the grid's corners "
+                f"{distance_m / 1000:.3g} km apart; set 'crs' in the network configuration to the "
+                "right one"
+            )
+
+
+def _on_its_earth(
+    crs: pyproj.CRS, points: list[npt.NDArray[np.float64]]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Longitude and latitude on the CRS's own ellipsoid, without a shift of the datum; inf: none.
+
+    A rotated pole is turned back.
+    """
+    if crs.is_geographic and not is_rotated(crs):
+        return points[0], points[1]
+    lonlat = crs.source_crs if is_rotated(crs) else crs.geodetic_crs
+    transformer = pyproj.Transformer.from_crs(crs, lonlat, always_xy=True)
+    lon, lat = transformer.transform(*points)
+    return np.asarray(lon), np.asarray(lat)
 
 
 def in_metres(crs: pyproj.CRS) -> pyproj.CRS:

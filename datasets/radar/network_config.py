@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from squall.datasets.addresses import Address
 from squall.datasets.names import FileName
 from squall.datasets.radar.network_keys import (
+    CoordinateUnits,
     CrsText,
     NamePattern,
     Numbers,
@@ -124,8 +125,9 @@ class RadarNetworkConfig(BaseModel):
     )
     x: str | None = Field(default=None, description="name of the x coordinate")
     y: str | None = Field(default=None, description="name of the y coordinate")
-    coordinate_units: str | None = Field(
-        default=None, description="units of x and y (m, km, degrees), if the file's are wrong"
+    coordinate_units: CoordinateUnits | None = Field(
+        default=None,
+        description="units of x and y (m, km, degrees, radians), if the file's are wrong",
     )
     crs: CrsText | None = Field(
         default=None, description="EPSG code, PROJ string or WKT, if the file has none"

@@ -7,7 +7,6 @@ keys are in `squall.datasets.radar.network_config`.
 import re
 from typing import Annotated, Any
 
-import pyproj
 from pydantic import AfterValidator, BeforeValidator
 
 from squall.datasets.radar.units import parse_unit
@@ -42,16 +41,30 @@ def _check_name_pattern(pattern: str) -> str:
     return pattern
 
 
-def _check_crs(crs: str) -> str:
+def _check_crs(text: str) -> str:
+    import pyproj  # slow to import, and most commands need no network
+
     try:
-        pyproj.CRS.from_user_input(crs)
+        crs = pyproj.CRS.from_user_input(text)
     except pyproj.exceptions.CRSError as error:
         raise ValueError(f"PROJ does not know this CRS: {error}") from error
-    return crs
+    if not (crs.is_projected or crs.is_geographic):
+        raise ValueError(f"'{text}' is a {crs.type_name}, no map projection")
+    return text
+
+
+def _check_coordinate_units(text: str) -> str:
+    from squall.datasets.radar.coordinates import coordinate_unit
+
+    unit = coordinate_unit(text)
+    if unit is None:
+        raise ValueError(f"'{text}' is not one of m, km, degrees, radians")
+    return unit
 
 
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
 RainUnits = Annotated[str, AfterValidator(_check_units)]
 NamePattern = Annotated[str, AfterValidator(_check_name_pattern)]
+CoordinateUnits = Annotated[str, AfterValidator(_check_coordinate_units)]
 CrsText = Annotated[str, AfterValidator(_check_crs)]

@@ -164,9 +164,15 @@ def _dimensions(
 def _dimension(dataset: xr.Dataset, variable: xr.DataArray, axis: str, position: int) -> str:
     """The dimension of an axis by its CF attributes, else by its name, else by its position."""
     standard_names = {
-        "X": ("projection_x_coordinate", "longitude", "grid_longitude"),
-        "Y": ("projection_y_coordinate", "latitude", "grid_latitude"),
-    }[axis]
+        "X": (
+            "projection_x_coordinate", "longitude", "grid_longitude",
+            "projection_x_angular_coordinate",
+        ),
+        "Y": (
+            "projection_y_coordinate", "latitude", "grid_latitude",
+            "projection_y_angular_coordinate",
+        ),
+    }[axis]  # fmt: skip
     plain_names = {"X": ("x", "lon", "longitude"), "Y": ("y", "lat", "latitude")}[axis]
     for dim in variable.dims:
         attributes = dataset[dim].attrs if dim in dataset.variables else {}

@@ -4,14 +4,15 @@ Owns the pixel centres, and the check that projection, corners and pixel size ag
 they do not.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 import pyproj
 
 from squall.datasets.errors import DataError
-from squall.datasets.grid import Grid
-from squall.datasets.radar.coordinates import in_metres
+from squall.datasets.grid import Grid, check_earth, is_rotated
+from squall.datasets.radar.coordinates import in_metres, units_per
 from squall.datasets.radar.product import check_scan_shape
 
 MAX_CRS_TEXT = 4096
@@ -26,6 +27,7 @@ def corner_grid(
     pixel: tuple[float, float],
     corners: tuple[tuple[str, float, float], ...],
     lower_left: tuple[float, float] | None = None,
+    units: str | None = None,
 ) -> Grid:
     """Make the north-up grid of pixel centres.
 
@@ -35,10 +37,12 @@ def corner_grid(
     ----------
     projection : PROJ string, EPSG code or WKT.
     shape : (H, W).
-    pixel : height and width of a pixel, metres; degrees where the projection is geographic.
+    pixel : height and width of a pixel.
     corners : (name, longitude, latitude) of outer corners of the grid, names as in `CORNERS`.
-    lower_left : x and y of the outer lower left corner, metres, if the file gives it; otherwise
-        it is computed from the first corner.
+    lower_left : x and y of the outer lower left corner, if the file gives it; otherwise it is
+        computed from the first corner.
+    units : of ``pixel`` and ``lower_left``; None = metres, or degrees where the projection is
+        geographic.
 
     Raises
     ------
@@ -48,13 +52,16 @@ def corner_grid(
     """
     check_scan_shape(*shape)
     crs, metres_per_unit = _crs(projection)
-    height, width = pixel
+    factor = 1.0 if units is None else _factor(units, crs)
+    height, width = pixel = pixel[0] * factor, pixel[1] * factor
     if not (0 < height < np.inf and 0 < width < np.inf):
         raise DataError(f"has pixels of {width} × {height}, expected positive sizes")
-    to_xy = _lonlat if crs.is_geographic else pyproj.Proj(crs)
+    to_xy = _lonlat if crs.is_geographic and not is_rotated(crs) else _from_lonlat(crs)
     origins = {}
     for name, longitude, latitude in corners:
         x, y = to_xy(longitude, latitude)
+        if crs.is_geographic and x < origins.get("LL", (x, 0))[0]:
+            x += 360  # the grid crosses the 180th meridian
         if not np.isfinite([x, y]).all():
             raise DataError(
                 f"corner {name} at longitude {longitude}, latitude {latitude} lies outside the "
@@ -69,6 +76,8 @@ def corner_grid(
         if not origins:
             raise DataError(f"has none of the corners {', '.join(CORNERS)}")
         lower_left = next(iter(origins.values()))
+    else:
+        lower_left = lower_left[0] * factor, lower_left[1] * factor
     _check_corners(origins, lower_left, pixel, projection)
     columns, rows = np.arange(shape[1]) + 0.5, shape[0] - 0.5 - np.arange(shape[0])
     try:
@@ -83,6 +92,21 @@ def corner_grid(
 
 def _lonlat(longitude: float, latitude: float) -> tuple[float, float]:
     return longitude, latitude
+
+
+def _from_lonlat(crs: pyproj.CRS) -> Callable[[float, float], tuple[float, float]]:
+    """Function of true longitude and latitude that gives x and y."""
+    if not is_rotated(crs):
+        return pyproj.Proj(crs)
+    to_rotated = pyproj.Transformer.from_crs(crs.source_crs, crs, always_xy=True)
+    return to_rotated.transform
+
+
+def _factor(units: str, crs: pyproj.CRS) -> float:
+    try:
+        return units_per(units, crs)
+    except DataError as error:
+        raise DataError(f"its pixels have {error}") from error
 
 
 def _check_corners(
@@ -115,6 +139,12 @@ def _crs(text: str) -> tuple[pyproj.CRS, float]:
         ) from error
     if crs.is_geographic:
         return crs, 1.0
+    try:
+        check_earth(crs)
+    except ValueError as error:
+        raise DataError(
+            f"projection '{text}': {error}; set 'crs' in the network configuration"
+        ) from error
     if not crs.is_projected:
         raise DataError(f"projection '{text}' is no map projection; set 'crs' instead")
     return crs, float(crs.axis_info[0].unit_conversion_factor)

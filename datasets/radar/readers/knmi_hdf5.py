@@ -28,7 +28,6 @@ import pandas as pd
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
-from squall.datasets.radar.coordinates import LENGTHS_M
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product
@@ -162,14 +161,14 @@ def _grid(root: h5py.File, shape: tuple[int, int], config: RadarNetworkConfig) -
     projection = config.crs or (proj_text and proj_in_metres(proj_text))
     if not projection:
         raise DataError("has no projection_proj4_params; set 'crs' in the network configuration")
-    metres = LENGTHS_M.get(config.coordinate_units or "km", 1.0)
-    width = required(geographic, "geo_pixel_size_x") * metres
-    height = abs(required(geographic, "geo_pixel_size_y")) * metres
+    width = required(geographic, "geo_pixel_size_x")
+    height = abs(required(geographic, "geo_pixel_size_y"))
     left = required(geographic, "geo_column_offset") * width
     # rows count downwards from the projection's origin
     bottom = -(required(geographic, "geo_row_offset") + shape[0]) * height
     corners = _corners(geographic)
-    return corner_grid(projection, shape, (height, width), corners, (left, bottom))
+    units = config.coordinate_units or "km"
+    return corner_grid(projection, shape, (height, width), corners, (left, bottom), units)
 
 
 def _corners(geographic: h5py.Group) -> tuple[tuple[str, float, float], ...]:

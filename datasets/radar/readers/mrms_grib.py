@@ -30,7 +30,7 @@ import pyproj
 from PIL import Image
 
 from squall.datasets.errors import ConfigError, DataError
-from squall.datasets.grid import Grid
+from squall.datasets.grid import Grid, is_rotated
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape
 from squall.datasets.radar.units import parse_unit
@@ -295,11 +295,14 @@ def _grid(
     width = (east - west) % 360
     if west >= 180:
         west -= 360
+    system = pyproj.CRS.from_user_input(crs)
+    if not system.is_geographic or is_rotated(system):
+        raise ConfigError(f"crs '{crs}' is not longitude and latitude, which MRMS files have")
     try:
         return Grid(
             x=np.linspace(west, west + width, shape[1]),
             y=np.linspace(max(latitudes), min(latitudes), shape[0]),
-            crs_wkt=pyproj.CRS.from_user_input(crs).to_wkt(),
+            crs_wkt=system.to_wkt(),
         )
     except ValueError as error:
         raise DataError(f"coordinates: {error}") from error

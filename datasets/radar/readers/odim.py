@@ -27,7 +27,6 @@ import pandas as pd
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
-from squall.datasets.radar.coordinates import LENGTHS_M
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape
@@ -183,14 +182,15 @@ def _grid(entry: _Entry, shape: tuple[int, int], config: RadarNetworkConfig) -> 
     scales = [_innermost(entry.where, name, finite) for name in ("yscale", "xscale")]
     if scales[0] is None or scales[1] is None:
         raise DataError("has no xscale and yscale in /where, the size of a pixel")
-    metres = LENGTHS_M.get(config.coordinate_units or "m", 1.0)
     corners = []
     for name in CORNERS:
         longitude = _innermost(entry.where, f"{name}_lon", finite)
         latitude = _innermost(entry.where, f"{name}_lat", finite)
         if longitude is not None and latitude is not None:
             corners.append((name, longitude, latitude))
-    return corner_grid(projection, shape, (scales[0] * metres, scales[1] * metres), tuple(corners))
+    return corner_grid(
+        projection, shape, (scales[0], scales[1]), tuple(corners), units=config.coordinate_units
+    )
 
 
 def _packing(entry: _Entry, dtype: np.dtype, units: str, config: RadarNetworkConfig) -> Packing:
