@@ -231,7 +231,7 @@ def _on_its_earth(
         return points[0], points[1]
     lonlat = crs.source_crs if is_rotated(crs) else crs.geodetic_crs
     transformer = pyproj.Transformer.from_crs(crs, lonlat, always_xy=True)
-    lon, lat = transformer.transform(*points)
+    lon, lat = transformer.transform(points[0], points[1])
     return np.asarray(lon), np.asarray(lat)
 
 

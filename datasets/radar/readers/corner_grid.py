@@ -57,10 +57,10 @@ def corner_grid(
     if not (0 < height < np.inf and 0 < width < np.inf):
         raise DataError(f"has pixels of {width} × {height}, expected positive sizes")
     to_xy = _lonlat if crs.is_geographic and not is_rotated(crs) else _from_lonlat(crs)
-    origins = {}
+    origins: dict[str, tuple[float, float]] = {}
     for name, longitude, latitude in corners:
         x, y = to_xy(longitude, latitude)
-        if crs.is_geographic and x < origins.get("LL", (x, 0))[0]:
+        if crs.is_geographic and x < origins.get("LL", (x, 0))[0] - 180:
             x += 360  # the grid crosses the 180th meridian
         if not np.isfinite([x, y]).all():
             raise DataError(
