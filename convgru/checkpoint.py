@@ -50,14 +50,10 @@ class Nowcaster(nn.Module):
         Returns
         -------
         (B, L, 1, H, W) rain rate, mm/h, for an ensemble network (B, M, L, 1, H, W); NaN where no
-        scan of the context observed the pixel, or no forecast is possible.
+        forecast is possible (see `Head.forward` of the network's head).
         """
         rain, observed = self.scaling.normalise(context)
-        rate = self.scaling.denormalise(self.network(rain, observed, lead_times, noise))
-        known = observed.any(dim=1, keepdim=True)
-        if noise is not None:
-            known = known.unsqueeze(1)
-        return torch.where(known, rate, torch.full_like(rate, torch.nan))
+        return self.scaling.denormalise(self.network(rain, observed, lead_times, noise))
 
 
 def draw_noise(

@@ -29,6 +29,7 @@ SMOOTHING_PX = 20.0  # standard deviation of the Gaussian that smooths motion
 MIN_FLOW_SIDE_PX = 64  # narrower images are padded, since OpenCV's optical flow crashes on them
 RAIN_BLUR_PX = 15  # of the later image, so that rain which moved still overlaps the earlier one
 MEAN_MOTION_WEIGHT = 0.02  # of the field's mean, relative to the mean weight of rain
+LEAST_RAIN_SHARE = 0.05  # a scan with less of the rain of another one does not tell its motion
 FLOW_SCANS = 4  # motion is measured from this many of the newest scans
 
 
@@ -40,12 +41,12 @@ def coarse_motion(rain_rate_BT1HW: Tensor) -> Tensor:
     which scale the optical flow sees it.
 
     Dense inverse search optical flow (Kroeger et al. 2016, arXiv:1603.03590) is computed between
-    consecutive scans of logarithmic rain rate. The flows of all pairs are averaged under a
-    Gaussian window, with the rain as weight. Then each scan is moved along this field to the time
-    of the last scan. The remaining flow between it and the last scan, divided by its age in
-    steps, is averaged in the same way and added. So the motion is that at the present place of
-    the rain, measured over up to three steps. Far from rain the field tends to its mean; without
-    any rain it is 0.
+    consecutive scans of logarithmic rain rate. Scans without rain are passed over; a flow over n
+    steps is divided by n. The flows of all pairs are averaged under a Gaussian window, with the
+    rain as weight. Then each scan is moved along this field to the time of the last scan. The
+    remaining flow between it and the last scan, divided by its age in steps, is averaged in the
+    same way and added. So the motion is that at the present place of the rain, measured over up
+    to three steps. Far from rain the field tends to its mean; without any rain it is 0.
 
     Parameters
     ----------
@@ -77,7 +78,10 @@ def _flow(images_THW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     height, width = images_THW.shape[1:]
     missing = [(0, max(0, MIN_FLOW_SIDE_PX - side)) for side in (height, width)]
     images_THW = np.pad(images_THW, ((0, 0), *missing))
-    field = _mean_flow(list(pairwise(images_THW)), [1] * (len(images_THW) - 1), height, width)
+    with_rain = list(pairwise(np.flatnonzero(images_THW.any(axis=(1, 2)))))
+    pairs = [(images_THW[earlier], images_THW[later]) for earlier, later in with_rain]
+    steps = [int(later - earlier) for earlier, later in with_rain]
+    field = _mean_flow(pairs, steps, height, width)
     last, older = images_THW[-1], images_THW[-2::-1]
     displacements = trajectories(torch.from_numpy(field)[None], len(older))
     moved = [
@@ -105,7 +109,8 @@ def _mean_flow(
     optical_flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     optical_flow.setFinestScale(2)  # a quarter of the resolution is as good, and faster
     for (earlier, later), steps_apart in zip(pairs, steps, strict=True):
-        if not (earlier.any() and later.any()):
+        less, more = sorted((int(earlier.sum()), int(later.sum())))
+        if less <= LEAST_RAIN_SHARE * more:  # also if both are dry
             continue
         flow = optical_flow.calc(earlier, later, None)  # type: ignore[call-overload]
         # the weight is high where the earlier image has rain and the later one has rain nearby

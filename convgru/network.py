@@ -151,7 +151,7 @@ class EncoderForecaster(nn.Module):
         -------
         (B, L, 1, H, W) normalised dB, with ``noise_channels`` (B, M, L, 1, H, W). 0 and below
         mean dry. -inf means that no forecast is possible: the trajectory starts where the last
-        scan observed nothing (advection head).
+        scan observed nothing (advection head), or no scan observed the pixel (direct head).
 
         Raises
         ------
@@ -204,7 +204,7 @@ class EncoderForecaster(nn.Module):
 
     def _encode(self, frame: Frame) -> list[Tensor]:
         """The last state (B, C, H, W) of each layer, finest first."""
-        x_TBCHW = torch.cat([frame.rain_BT1HW, frame.known_BT1HW], dim=2).transpose(0, 1)
+        x_TBCHW = self.head.encoder_input(frame).transpose(0, 1)
         steps, batch = x_TBCHW.shape[:2]
         x = channels_last(x_TBCHW.flatten(0, 1))
         states = []

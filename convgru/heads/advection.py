@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 from squall.convgru.heads.cascade import BANDS, TINY_POWER, band_processes
+from squall.convgru.heads.filling import filled, latest_known
 from squall.convgru.heads.interface import Frame, Head
 from squall.convgru.heads.matching import probability_matched, sorted_values
 from squall.convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport
 from squall.convgru.scaling import RainScaling
 
 CORRECTION_PX = 4.0  # displacement for an output of 1, over all steps up to a lead time together
+LAST_SCAN_SHARE = 0.01  # of the last scan in the smoothed field: it orders what is forgotten
 
 
 @torch.compiler.disable
@@ -56,7 +58,7 @@ class AdvectionHead(Head):
 
     ::
 
-        base = matched(sum_k smoothed_k)
+        base = matched(sum_k smoothed_k + 0.01 last scan)
         smoothed_k = band_k + trust_k (s_k - band_k)
         change = sum_k forgotten_k gain_k band_k + forgotten (growth base + residual)
         rain = transport(matched(base + change), displacement + correction)
@@ -67,6 +69,14 @@ class AdvectionHead(Head):
     forgotten_k is the share of a band's variance that its process has lost at that lead time, and
     forgotten the mean of these shares, weighted with the bands' power. So the network changes much
     where the past tells little, and hardly anything at the first lead times.
+
+    The share of the last scan keeps its order of pixels where all bands are forgotten. Without it
+    the ranks of a nearly constant field, noise, would get the last scan's rain.
+
+    Where a scan is not known, the encoder reads the latest rain that is known in the moving frame,
+    and beyond the edge of what any scan observed it reads that this rain continues. It never
+    sees an edge or a gap: the maps that it learnt beyond an edge count in no loss, and they would
+    leak into the pixels beside it.
 
     The maps gain_k, growth, residual and correction come from the network and begin as 0. trust
     is 1 and is not learnt. With weights and trust 0 the head is exactly optical-flow
@@ -108,9 +118,22 @@ class AdvectionHead(Head):
         """The context in the frame that moves with the rain, at the last scan's time."""
         return lagrangian_frame(rain_BT1HW, observed_BT1HW, self.multiple)
 
+    @torch.compiler.disable
+    def encoder_input(self, frame: Frame) -> Tensor:
+        """(B, T, 2, H, W): the rain, continued where it is not known, and ones."""
+        continued = filled(*latest_known(frame))
+        rain = torch.where(frame.known_BT1HW > 0, frame.rain_BT1HW, continued[:, None])
+        return torch.cat([rain, torch.ones_like(rain)], dim=2)
+
     @torch.compiler.disable  # compiled, the maps' gradient is lost (torch 2.13, on the CPU)
     def forward(self, features: Tensor, frame: Frame, lead_times: int, members: int) -> Tensor:
         """(L, B, M, 1, H, W) normalised dB; -inf where the trajectory starts at unknown pixels."""
+        # half precision has too few digits for ranks, lifetimes and places
+        with torch.autocast(features.device.type, enabled=False):
+            return self._rain(features.float(), frame, lead_times, members)
+
+    def _rain(self, features: Tensor, frame: Frame, lead_times: int, members: int) -> Tensor:
+        """See `forward`."""
         motion = frame.motion_B2hw
         assert motion is not None
         last, known = frame.rain_BT1HW[:, -1].float(), frame.known_BT1HW[:, -1].float()
@@ -127,7 +150,8 @@ class AdvectionHead(Head):
             features.chunk(lead_times),
             strict=True,
         ):
-            smoothed = last + (trust * (forecast.bands_BKHW - bands)).sum(dim=1, keepdim=True)
+            forgotten_rain = (trust * (bands - forecast.bands_BKHW)).sum(dim=1, keepdim=True)
+            smoothed = (1 + LAST_SCAN_SHARE) * last - forgotten_rain
             base = probability_matched(smoothed, known, last_values)
             forgotten = (power_share * forecast.forgotten_BKHW).sum(dim=1, keepdim=True)
             forgotten_bands = forecast.forgotten_BKHW * bands
@@ -139,7 +163,7 @@ class AdvectionHead(Head):
             if not self.training:
                 changed = probability_matched(changed, is_known, values)
             correction = interpolate(
-                self.correction(lead_features).float(), size=motion.shape[-2:], mode="area"
+                self.correction(lead_features), size=motion.shape[-2:], mode="area"
             )
             moved, is_reached = transport(
                 changed, is_known, displacement + CORRECTION_PX * correction
@@ -159,7 +183,7 @@ class AdvectionHead(Head):
         forgotten : (B, 1, H, W), the mean of these shares.
         """
         maps = interpolate(
-            self.maps(features).float(),
+            self.maps(features),
             size=base_B1HW.shape[-2:],
             mode="bilinear",
             align_corners=False,

@@ -24,6 +24,18 @@ LOCAL_SIGMA_PX = 32.0  # standard deviation of the Gaussian window of local esti
 DOMAIN_WEIGHT = 0.2  # weight of the domain's mean; the local mean has weight 1
 TINY_POWER = 1e-9  # [normalised dB squared] keeps the correlation of bands without rain finite
 MAX_RHO_1 = 0.999
+LONGEST_LAG = 3  # steps between two scans whose correlation tells a lifetime
+FULL_EVIDENCE = 0.1  # see `_correlation`
+NO_POWER = 1e-20  # prevents 0 / 0
+
+
+class Correlation(NamedTuple):
+    """What pairs of scans a number of steps apart say of the bands."""
+
+    rho_BKhw: Tensor
+    """on the motion's coarse grid"""
+    evidence_BK11: Tensor
+    """1 where the pairs determine the correlation, 0 where they say nothing"""
 
 
 class BandForecast(NamedTuple):
@@ -112,8 +124,13 @@ def band_processes(frame: Frame) -> BandProcesses:
         phi_2 = (rho_2 - rho_1**2) / (1 - rho_1**2)
 
     The correlations of the finest bands are local, since showers have shorter lives than the
-    rain bands around them. The correlations of the other bands are of the whole domain. With two
-    scans the processes are of first order (phi_2 = 0).
+    rain bands around them. The correlations of the other bands are of the whole domain.
+
+    Where the context tells less, because scans are missing or were dry before the rain came
+    (see `_correlation`), the processes are simpler. Without rho_2 they are of first order (phi_2
+    = 0). Without rho_1 the correlation at lag n > 1 gives rho_1 = rho_n**(1/n). If no pair of
+    scans tells anything, the bands last. Where the scan before the last is not known, its band is
+    the mean that the process expects, rho_1 times the last band.
 
     Parameters
     ----------
@@ -126,24 +143,44 @@ def band_processes(frame: Frame) -> BandProcesses:
     if scans == 1:
         ones = torch.ones_like(bands[..., ::COARSE, ::COARSE])
         return BandProcesses(bands, None, ones, torch.zeros_like(ones))
-    correlations = [_correlation(bands_by_age, known, lag) for lag in range(1, min(3, scans))]
-    rho_1 = correlations[0].clamp(0, MAX_RHO_1)
+    lags = range(1, min(LONGEST_LAG, scans - 1) + 1)
+    correlations = [_correlation(bands_by_age, known, lag) for lag in lags]
+    rho_1 = torch.full_like(correlations[0].rho_BKhw, MAX_RHO_1)
+    for lag, (rho, evidence) in reversed(list(zip(lags, correlations, strict=True))):
+        rho_1 = rho_1.lerp(rho.clamp(0, MAX_RHO_1) ** (1 / lag), evidence)
     rho_2 = rho_1**2
     if scans > 2:  # a stationary process whose correlation decays has rho_2 between these bounds
-        rho_2 = correlations[1].maximum(2 * rho_1**2 - 1).minimum(rho_1)
+        measured, evidence = correlations[1]
+        measured = measured.maximum(2 * rho_1**2 - 1).minimum(rho_1)
+        rho_2 = rho_2.lerp(measured, evidence.expand_as(rho_2))
     remainder = 1 - rho_1**2
     phi_1, phi_2 = rho_1 * (1 - rho_2) / remainder, (rho_2 - rho_1**2) / remainder
-    return BandProcesses(bands, bands_by_age[1], phi_1, phi_2)
+    previous = torch.where(known[:, -2] > 0, bands_by_age[1], upsampled(rho_1) * bands)
+    return BandProcesses(bands, previous, phi_1, phi_2)
 
 
-def _correlation(bands_by_age: list[Tensor], known_BT1HW: Tensor, lag: int) -> Tensor:
-    """(B, K, h, w): correlation of each band's scans ``lag`` steps apart, where both are known."""
-    moments = []
+def _correlation(bands_by_age: list[Tensor], known_BT1HW: Tensor, lag: int) -> Correlation:
+    """The correlation of each band's scans ``lag`` steps apart, where both are known.
+
+    Two scans say little of a band's lifetime if one of them has hardly any rain beside the other or
+    the last scan, or if they share few pixels. Such a pair has a small weight: `FULL_EVIDENCE` of
+    the power, or of the last scan's known pixels, gives the whole weight.
+    """
+    moments, weights = [], []
+    known_now = known_BT1HW[:, -1].mean(dim=(2, 3), keepdim=True)
+    power_now = (bands_by_age[0] * known_BT1HW[:, -1]).square().mean(dim=(2, 3), keepdim=True)
     for age in range(len(bands_by_age) - lag):
         both_known = known_BT1HW[:, -1 - age] * known_BT1HW[:, -1 - age - lag]
-        moments.append(_moments(bands_by_age[age], bands_by_age[age + lag], both_known))
+        pair = _moments(bands_by_age[age], bands_by_age[age + lag], both_known)
+        _, xx, yy = (m.mean(dim=(2, 3), keepdim=True) for m in pair.chunk(3))
+        power_ratio = xx.minimum(yy) / xx.maximum(yy).maximum(power_now).clamp(min=NO_POWER)
+        overlap = both_known.mean(dim=(2, 3), keepdim=True) / known_now.clamp(min=NO_POWER)
+        weight = (power_ratio.minimum(overlap) / FULL_EVIDENCE).clamp(max=1)
+        weights.append(weight)
+        moments.append(pair * weight.repeat(3, 1, 1, 1))
     xy, xx, yy = (_local_means(moment) for moment in torch.stack(moments).sum(dim=0).chunk(3))
-    return xy / (xx * yy).sqrt().clamp(min=TINY_POWER)
+    rho = xy / (xx * yy).sqrt().clamp(min=TINY_POWER)
+    return Correlation(rho, torch.stack(weights).amax(dim=0))
 
 
 def _moments(x_BKHW: Tensor, y_BKHW: Tensor, known_B1HW: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from torch.utils.checkpoint import checkpoint
 
+from squall.convgru.heads.filling import latest_known
 from squall.convgru.heads.interface import Frame, Head
 from squall.convgru.layers import channels_last, sub_pixel_convolution
 from squall.convgru.motion import pad_to
@@ -21,7 +22,7 @@ class DirectHead(Head):
         rain = (1 + gain) latest + field
 
     where latest is the last observation of each pixel. Gain and field begin as 0, so an untrained
-    network is persistence.
+    network is persistence. A pixel that no scan of the context observed has no forecast.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ class DirectHead(Head):
 
     def forward(self, features: Tensor, frame: Frame, lead_times: int, members: int) -> Tensor:
         """(L, B, M, 1, H, W) normalised dB; see `Head.forward`."""
-        latest_BCHW = _latest(frame)
+        latest_BCHW = torch.cat(latest_known(frame), dim=1)
         # The last observation is the same for all lead times, so its part of the convolution is
         # computed once.
         known = latest_BCHW.shape[1]
@@ -73,17 +74,5 @@ class DirectHead(Head):
         decoded_LBMCHW = decoded.unflatten(0, (lead_times, -1, members))
         # in half precision 1 + gain would have an error of up to 1 %
         gain, field = (decoded_LBMCHW + shared_BCHW[:, None]).float().chunk(2, dim=3)
-        return latest_BCHW[:, None, :1] * (1 + gain) + field
-
-
-def _latest(frame: Frame) -> Tensor:
-    """(B, 2, H, W): the last known rain of each pixel, and whether a scan of the context has it.
-
-    The last scan may lack pixels that earlier scans have.
-    """
-    rain, known = frame.rain_BT1HW.unbind(1), frame.known_BT1HW.unbind(1)
-    latest_rain, latest_known = rain[0], known[0]
-    for scan_rain, scan_known in zip(rain[1:], known[1:], strict=True):
-        latest_rain = torch.where(scan_known > 0, scan_rain, latest_rain)
-        latest_known = torch.where(scan_known > 0, scan_known, latest_known)
-    return torch.cat([latest_rain, latest_known], dim=1)
+        rain = latest_BCHW[:, None, :1] * (1 + gain) + field
+        return torch.where(latest_BCHW[:, None, 1:] > 0, rain, -torch.inf)

@@ -7,6 +7,7 @@ the motion's coarse grid.
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -41,6 +42,10 @@ class Head(nn.Module, ABC):
         rain_BT1HW, observed_BT1HW : normalised dB and validity mask. Any H and W; the last scan is
             not known in rows and columns that are added at the end.
         """
+
+    def encoder_input(self, frame: Frame) -> Tensor:
+        """(B, T, 2, H, W): what the encoder reads of a frame, rain and where it is known."""
+        return torch.cat([frame.rain_BT1HW, frame.known_BT1HW], dim=2)
 
     @abstractmethod
     def forward(self, features: Tensor, frame: Frame, lead_times: int, members: int) -> Tensor:

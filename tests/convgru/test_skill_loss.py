@@ -1,11 +1,18 @@
 """The skill loss: its terms worked out by hand, sums over parts, pixels that are left out."""
 
+import numpy as np
 import pytest
+import scipy.signal
 import torch
 
 from squall.convgru import RainScaling, loss_sums
 from squall.convgru.loss import LossSums
-from squall.convgru.skill_loss import FEW_PIXELS, LITTLE_MM_H, SkillLossConfig
+from squall.convgru.skill_loss import (
+    FEW_PIXELS,
+    LITTLE_MM_H,
+    SkillLossConfig,
+    _radial_power,
+)
 
 SCALING = RainScaling()
 
@@ -107,3 +114,17 @@ def test_the_loss_of_a_forecast_with_nan_is_nan():
 def test_a_loss_without_terms_is_refused():
     with pytest.raises(ValueError, match="would learn nothing"):
         config()
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 24), (20, 33)])
+def test_rings_of_the_spectrum_are_whole_radial_wavenumbers(height, width):
+    torch.manual_seed(0)
+    field = torch.rand(1, 1, height, width)
+    window = np.outer(*(scipy.signal.windows.hann(n, sym=False) for n in (height, width)))
+    power = np.abs(np.fft.fft2(field[0, 0].double().numpy() * window)) ** 2
+    side = min(height, width)
+    rows, columns = (np.fft.fftfreq(n) * side for n in (height, width))
+    ring = np.rint(np.hypot(rows[:, None], columns))
+    half = slice(0, width // 2 + 1)  # of the spectrum of a real field
+    expected = [power[:, half][ring[:, half] == k].mean() for k in range(1, side // 2)]
+    np.testing.assert_allclose(_radial_power(field)[0, 0], expected, rtol=1e-3)

@@ -5,7 +5,7 @@ import torch
 
 from squall.convgru import RainScaling
 from squall.convgru.heads.advection import lagrangian_frame
-from squall.convgru.heads.cascade import BANDS, band_processes, scale_bands
+from squall.convgru.heads.cascade import BANDS, _local_means, band_processes, scale_bands
 from squall.convgru.heads.interface import Frame
 from tests.convgru.moving_rain import moving_texture
 
@@ -67,3 +67,43 @@ def test_correlations_are_estimated_from_all_pairs_of_scans():
     # two of three pairs are equal: the correlation is 2/3; the last pairs alone would give 1
     assert kept[0] == pytest.approx(1, abs=0.01)
     assert kept[1] < 0.8
+
+
+def test_local_means_hold_a_fifth_of_the_mean_of_the_domain():
+    moments = torch.zeros(1, BANDS, 48, 64)
+    moments[..., 24, 10] = 48 * 64  # the mean of the domain is 1
+    means = _local_means(moments)
+    far, near = means[0, :, 24, 50], means[0, :, 24, 10]
+    assert torch.allclose(far[:4], torch.full((4,), 0.2))
+    assert torch.allclose(means[0, 4:], torch.ones(BANDS - 4, 48, 64))
+    peak = 48 * 64 / (2 * torch.pi * (32 / 8) ** 2)  # of a Gaussian of 32 pixels in cells of 8
+    assert torch.allclose(near[:4], torch.full((4,), peak + 0.2), rtol=0.02)
+
+
+def test_a_first_order_process_follows_from_any_pair_of_scans():
+    torch.manual_seed(0)
+    scans = [torch.randn(1, 1, 256, 256)]
+    for _ in range(3):
+        scans.append(0.8 * scans[-1] + 0.6 * torch.randn(1, 1, 256, 256))
+    rain, still = torch.stack(scans, dim=1), torch.zeros(1, 2, 32, 32)
+    for older in ([2], [1], [0], [0, 1], [0, 2], [1, 2], [0, 1, 2]):
+        known = torch.zeros_like(rain)
+        known[:, [*older, 3]] = 1
+        processes = band_processes(Frame(rain * known, known, still))
+        # the correlation at lag 3 with the last scan is 0.8 ** 3 for each band of white noise
+        *_, forecast = processes.forecasts(3)
+        kept = (1 - forecast.forgotten_BKHW[0, :4]).sqrt().mean().item()
+        assert kept == pytest.approx(0.8**3, abs=0.04), older
+        if 2 not in older:  # the last scan alone determines the forecast
+            expected = 0.8**3 * processes.bands_BKHW[0, 0]
+            assert (forecast.bands_BKHW[0, 0] - expected).abs().mean() < 0.1 * expected.abs().mean()
+
+
+def test_without_a_second_scan_the_bands_last():
+    rain = torch.rand(1, 4, 1, 64, 64)
+    known = torch.zeros_like(rain)
+    known[:, -1] = 1
+    processes = band_processes(Frame(rain * known, known, torch.zeros(1, 2, 8, 8)))
+    *_, forecast = processes.forecasts(12)
+    assert forecast.forgotten_BKHW.max() < 0.03
+    assert torch.allclose(forecast.bands_BKHW, processes.bands_BKHW, rtol=0.02, atol=1e-6)
