@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -86,13 +88,17 @@ class CodeBatch(NamedTuple):
 
 
 class SlotBatch(NamedTuple):
-    """A batch whose codes a worker has written to memory that the main process shares."""
+    """A batch whose codes a worker has written to memory that the main process shares.
+
+    The other fields are arrays, which travel through a pipe. Torch would send a tensor in a piece
+    of shared memory of its own; if that is full, the batch would be lost without an error.
+    """
 
     worker: int
     slot: int
-    turns: Tensor
-    gains: Tensor
-    places: Tensor
+    turns: npt.NDArray[np.int64]
+    gains: npt.NDArray[np.float32]
+    places: npt.NDArray[np.int64]
     """(B, 7), see `Places.table`"""
 
 

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.coding import RAIN_CODE
+from squall.datasets.errors import DataError
 from squall.datasets.grid import is_wide_pixel_known
 from squall.datasets.training.batches import PADDING, CodeBatch, Places, Sample, SlotBatch
 from squall.datasets.training.windows import window_span
@@ -55,7 +56,7 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
         shape = (workers, SLOTS, batch_size, length, crop, crop)
         self._slots = torch.empty(shape, dtype=torch.uint8)
         if workers:
-            self._slots.share_memory_()
+            _share(self._slots)
         self._batches_written = 0
         self._windows_ahead: dict[int, npt.NDArray[np.uint8]] = {}  # by sample number
         # arrays to reuse: fresh memory would cost as much time as the copy
@@ -76,7 +77,7 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
         slot = self._batches_written % SLOTS
         self._batches_written += 1
         self._fill_batch(self._slots[worker.id, slot], samples)
-        return SlotBatch(worker.id, slot, turns, gains, places.table())
+        return SlotBatch(worker.id, slot, turns.numpy(), gains.numpy(), places.table().numpy())
 
     def receive(self, batch: CodeBatch | SlotBatch) -> CodeBatch:
         """Take over a batch in the main process, before the next batch is asked for.
@@ -88,7 +89,10 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
             return batch._replace(codes=batch.codes.pin_memory()) if pinned else batch
         codes = self._slots[batch.worker, batch.slot]
         copy = torch.empty_like(codes, pin_memory=pinned).copy_(codes)
-        return CodeBatch(copy, batch.turns, batch.gains, Places.from_table(batch.places))
+        turns, gains, places = (
+            torch.from_numpy(values) for values in (batch.turns, batch.gains, batch.places)
+        )
+        return CodeBatch(copy, turns, gains, Places.from_table(places))
 
     def _fill_batch(self, codes: Tensor, samples: Sequence[Sample]) -> None:
         for window, sample in zip(codes.numpy(), samples, strict=True):
@@ -134,6 +138,26 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
             self._windows_ahead[number] = spare.pop() if spare else np.empty_like(window, order="C")
             self._windows_ahead[number][:] = window
         return windows[0]
+
+
+def _share(slots: Tensor) -> None:
+    """Move the slots to shared memory; torch reserves all of it at once.
+
+    Raises
+    ------
+    DataError
+        If there is no room.
+    """
+    try:
+        slots.share_memory_()
+    except (RuntimeError, OSError) as error:
+        if "shared memory" not in str(error) and "No space left" not in str(error):
+            raise
+        raise DataError(
+            f"/dev/shm has no room for {slots.nbytes / 1e6:.0f} MB of batches from "
+            f"{slots.shape[0]} loader processes; make it larger (docker run --shm-size=4g), delete "
+            "files there, or choose fewer data.workers (0: none) or a smaller data.batch_size"
+        ) from error
 
 
 def coarsened(codes: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 
@@ -20,7 +21,12 @@ def explained(error: BaseException) -> tuple[str, int]:
         return str(error), 2
     if isinstance(error, BusyError):
         return str(error), 3
-    return public_text(str(error)), 1
+    message = public_text(str(error))
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        message += (
+            "; free some, also in /dev/shm, which worker processes need (docker run --shm-size=4g)"
+        )
+    return message, 1
 
 
 class PublicText(logging.Filter):

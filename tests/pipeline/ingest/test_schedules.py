@@ -1,6 +1,7 @@
 """Squall accepts the command lines of the examples for cron, systemd, Kubernetes and SLURM."""
 
 import configparser
+import json
 import os
 import re
 import shlex
@@ -9,11 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 from squall.datasets.archive.archive import Archive
 from squall.pipeline.cli.main import parse
+from tests.pipeline.tiny_radar import VALUES, write_scans
+from tests.s3_server import moto_endpoint, s3_server  # noqa: F401 (fixtures)
 
 ROOT = Path(__file__).parents[3]
 SCHEDULES = ROOT / "configs" / "schedules"
@@ -56,6 +60,42 @@ def test_squall_accepts_the_command_of_the_kubernetes_job():
     archives = str(ROOT / "configs/archives")
     words = [word.replace("/configs", archives) for word in kubernetes_command()]
     assert parse(words[1:]).archive == "s3://radar/mrms"
+
+
+def test_the_kubernetes_job_ingests_new_files_and_nothing_again(
+    tmp_path,
+    s3_server,  # noqa: F811
+):
+    """The container's arguments, its mounted folder of configurations, and its bucket."""
+    files, configs = tmp_path / "radar", tmp_path / "configs"
+    now = pd.Timestamp.now("UTC").tz_localize(None).floor("5min")
+    write_scans(files, 3, now - pd.Timedelta("1h"))
+    write_scans(files, 1, now - pd.Timedelta("13h"))  # older than the job looks
+    words = [word.replace("/configs", str(configs)) for word in kubernetes_command()]
+    (name,) = (Path(word).name for word in words if word.endswith(".yaml"))
+    assert (ROOT / "configs/archives" / name).is_file()
+    configs.mkdir()
+    # the radar files are on this machine and tiny; all else is as in the pod
+    source = f"{files}/rain_{{time:%Y%m%dT%H%M}}.nc"
+    (configs / name).write_text(yaml.safe_dump(VALUES | {"source": source}))
+    s3_server.bucket("radar")
+    snapshots = set()
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-m", "squall.pipeline.cli", *words[1:]],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert all(json.loads(line) for line in done.stderr.splitlines())
+        archive = Archive.open(words[words.index("--archive") + 1])
+        assert (archive.status == 1).sum() == 3
+        assert archive.times[-1] == now - pd.Timedelta("50min")
+        snapshots.add(archive.snapshot)
+    assert len(snapshots) == 1  # the second pass found nothing new
 
 
 SBATCH = """#!/usr/bin/env bash
