@@ -96,7 +96,7 @@ def damage(kind, path):
 
 BROKEN = {
     "empty": ("unreadable", "the file is empty"),
-    "truncated": ("unreadable", "cannot be read as netCDF"),
+    "truncated": ("unreadable", "cannot be read as HDF5"),
     "not netCDF": ("unreadable", "cannot be read as netCDF"),
     "other grid": ("other grid", "another grid than the archive: 64×63 pixels instead of 64×64"),
     "shifted grid": ("other grid", "x coordinates differ by up to 500"),
@@ -215,13 +215,13 @@ def test_another_networks_archive_is_refused(run, synthetic_config):
 
 
 def write_daily_file(path, source_files, damaged):
-    """Write the scans of several files into one file, with an impossible value in one of them."""
+    """Write the scans of several files into one file, with impossible values in one of them."""
     parts = []
     for file in source_files:
         with xr.open_dataset(file) as opened:
             parts.append(opened.load())
     whole = xr.concat(parts, "time", data_vars="minimal", coords="minimal", compat="override")
-    whole.rainfall_rate[damaged, 40, 40] = -5.0
+    whole.rainfall_rate[damaged] = -5.0
     whole.to_netcdf(path, encoding={"rainfall_rate": {"dtype": "float32"}})
 
 
