@@ -7,6 +7,7 @@ Owns what a run remembers from one commit to the next. The decision itself is
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from squall.datasets.archive.records import Rejection
@@ -104,9 +105,13 @@ class Committer:
 
 
 def _log_failures(counts: BatchCounts) -> None:
-    for rejected in counts.rejected:
-        fields = {"file": rejected.file, "rule": rejected.rule, "time": rejected.time}
-        log.warning("%s: %s", rejected.file, rejected.reason, extra=fields)
+    alike = Counter((rejected.file, rejected.rule) for rejected in counts.rejected)
+    for rejected in counts.rejected:  # a file may hold hundreds of scans with the same fault
+        more = alike.pop((rejected.file, rejected.rule), 0) - 1
+        if more >= 0:
+            fields = {"file": rejected.file, "rule": rejected.rule, "time": rejected.time}
+            others = f" (and {more:,} more of its scans: {rejected.rule})" if more else ""
+            log.warning("%s: %s%s", rejected.file, rejected.reason, others, extra=fields)
     for file, reason in counts.unavailable:
         log.warning("%s", reason, extra={"file": file})
     if counts.of_same_name:

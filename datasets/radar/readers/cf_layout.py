@@ -7,6 +7,7 @@ names, types, attributes and coordinates are the same. Reads no scans.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -150,15 +151,34 @@ def _dimensions(
     if x_dim == y_dim:
         raise DataError(
             f"cannot tell x from y among the dimensions {variable.dims} of '{config.variable}'; "
-            "set 'x' and 'y' in the network configuration"
+            + _advice_on_axes(dataset, variable)
         )
     for dim in (x_dim, y_dim):
-        if dim not in variable.dims or dim not in dataset or dataset[dim].dims != (dim,):
+        if dim not in variable.dims or not _has_coordinate(dataset, dim):
             raise DataError(
                 f"variable '{config.variable}' has no coordinate '{dim}' among its dimensions "
-                f"{variable.dims}; set 'x' and 'y' in the network configuration"
+                f"{variable.dims}; {_advice_on_axes(dataset, variable)}"
             )
     return y_dim, x_dim
+
+
+def _has_coordinate(dataset: xr.Dataset, dim: Hashable) -> bool:
+    return dim in dataset.variables and dataset[dim].dims == (dim,)
+
+
+def _advice_on_axes(dataset: xr.Dataset, variable: xr.DataArray) -> str:
+    """What helps: other dimensions as axes if the file has two, else other files."""
+    names = [
+        f"'{dim}'"
+        for dim in variable.dims
+        if _has_coordinate(dataset, dim) and dataset[dim].dtype.kind in "iuf"  # and no time
+    ]
+    if len(names) > 1:
+        return f"set 'x' and 'y' in the network configuration; {', '.join(names)} have coordinates"
+    return (
+        "x and y need a coordinate variable each, of one dimension and the dimension's name, and "
+        "no key of the configuration replaces it; add both to the files (CF conventions, 5)"
+    )
 
 
 def _dimension(dataset: xr.Dataset, variable: xr.DataArray, axis: str, position: int) -> str:

@@ -266,7 +266,10 @@ def test_a_coordinate_along_another_dimension(
         file.createDimension("other", 7)
         file.createVariable(axis, "f8", ("other",))[:] = np.arange(7) * 1000.0
         file[axis].units = "m"
-    assert f"has no coordinate '{axis}' among its dimensions" in rejection_of(path)
+    reason = rejection_of(path)
+    assert f"has no coordinate '{axis}' among its dimensions" in reason
+    assert "no key of the configuration replaces it; add both to the files" in reason
+    assert "set 'x' and 'y'" not in reason  # there are no others
 
 
 def test_a_coordinate_is_preferred_among_two_time_variables(

@@ -107,7 +107,7 @@ def test_two_axes_with_the_same_dimension_are_rejected(tmp_path: Path, write_rad
     path = write_radar(tmp_path / "a.nc", RATE, coordinate_attributes=both)
     reason = rejection_of(path, config(x="x", y="x"))
     assert "cannot tell x from y" in reason
-    assert "set 'x' and 'y'" in reason
+    assert "set 'x' and 'y' in the network configuration; 'y', 'x' have coordinates" in reason
 
 
 @pytest.mark.parametrize("rows_up", [False, True])
