@@ -127,12 +127,16 @@ def parse_time_or_age(text: str, *, end: bool = False) -> pd.Timestamp:
     Raises
     ------
     ValueError
-        If the text is neither a time nor an age.
+        If the text is neither a time nor an age, or if the age is negative.
     """
     try:
-        return now() - parse_duration(text)
+        age = parse_duration(text)
     except ValueError:
         pass
+    else:
+        if age < pd.Timedelta(0):
+            raise ValueError(f"'{text}' is negative: an age is a span before now, like 2D or 36h")
+        return now() - age
     try:
         return parse_end(text) if end else parse_time(text)
     except ValueError:

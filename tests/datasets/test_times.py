@@ -199,6 +199,13 @@ def test_a_time_where_an_age_may_stand() -> None:
     assert parse_time_or_age("2024-06-01T12:00Z") == pd.Timestamp("2024-06-01T12:00")
 
 
+@pytest.mark.parametrize("text", ["-12h", "-1D", "-PT5M"])
+def test_a_negative_age_is_refused(text: str) -> None:
+    """It would be a time in the future: `archive expire --older-than -1D` would expire all."""
+    with pytest.raises(ValueError, match=f"'{text}' is negative"):
+        parse_time_or_age(text)
+
+
 @pytest.mark.parametrize("text", ["soon", "12", "1 M", "2024-02-30"])
 def test_neither_a_time_nor_an_age(text: str) -> None:
     with pytest.raises(ValueError, match=f"'{text}' is neither a time, .* nor a span before now"):

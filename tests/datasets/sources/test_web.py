@@ -9,12 +9,18 @@ from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 
+import aiohttp
 import fsspec
 import pandas as pd
 import pytest
 
 from squall.datasets.errors import ConfigError, DataError
-from squall.datasets.sources.access import FileVanished, SourceFile, SourceUnavailable
+from squall.datasets.sources.access import (
+    FileVanished,
+    SourceFile,
+    SourceUnavailable,
+    filesystem,
+)
 from squall.datasets.sources.find import find_files
 from tests.datasets.sources.temporary_storage import (
     JUNE_1,
@@ -227,6 +233,21 @@ def test_a_hanging_download_times_out():
         with pytest.raises(SourceUnavailable, match="Timeout"):
             read(SourceFile(f"{address}/x.nc", "v", 1), QUICK_HTTP)
         assert time.perf_counter() - started < 1.5
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, (1800, 10, 60)),
+        ({"client_kwargs": {"timeout": {"sock_read": 5}}}, (1800, 10, 5)),
+        ({"https": {"client_kwargs": {"timeout": {"total": 90}}}}, (90, 10, 60)),
+        ({"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=7)}}, (7, None, None)),
+    ],
+)
+def test_the_time_outs_of_web_servers(given, expected):
+    """Seconds for a whole download, to connect, and between two pieces."""
+    timeout = filesystem("https://radar.example/x.nc", given).client_kwargs["timeout"]
+    assert (timeout.total, timeout.sock_connect, timeout.sock_read) == expected
 
 
 def test_messages_hide_the_query_of_an_address():
