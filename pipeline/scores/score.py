@@ -81,7 +81,10 @@ class Score:
 
     def text(self, value: float) -> str:
         """The value as tables show it; a dash where it is undefined."""
-        return format(float(value), self.spec) if np.isfinite(value) else "–"
+        if not np.isfinite(value):
+            return "–"
+        text = format(float(value), self.spec)
+        return text if float(text) else format(0.0, self.spec)  # rounding errors make -0.000
 
     def cost(self, values: NDArray) -> NDArray:
         """Numbers that order the values: the lower the number, the better. NaN stays NaN."""

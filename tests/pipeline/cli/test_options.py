@@ -55,14 +55,15 @@ STAGES = [
     (
         ForecastConfig,
         ["forecast", "--archive", "s3://a", "--model", "steps", "--out", "f.nc", "--at", "latest",
-         "--lead-times", "3"],
-        set(),
+         "--lead-times", "3", "--max-age", "20min"],
+        {"minutes"},  # excludes --lead-times
     ),
     (
         VerifyConfig,
         [*VERIFY, "--start", "2024-06-01", "--end", "2024-06-02", "--period", "a/b", "--every",
-         "15", "--include-training", "--lead-times", "3", "--thresholds", "1", "2", "--scales",
-         "4", "--pixels", "observed", "--block", "30", "--members", "5", "--cases", "1",
+         "15", "--include-training", "--incomplete-contexts", "--lead-times", "3", "--thresholds",
+         "1", "2", "--scales", "4",
+         "--pixels", "observed", "--block", "30", "--members", "5", "--cases", "1",
          "--workers", "2", "--fresh"],
         {"minutes"},  # excludes --lead-times; tested below
     ),

@@ -40,6 +40,7 @@ def test_best(name: str, values: list[float], expected: list[bool]) -> None:
 
 def test_text_of_undefined_is_a_dash() -> None:
     assert SCORES["csi"].text(np.nan) == "–"
+    assert SCORES["fss"].text(-1e-9) == SCORES["fss"].text(0.0) == "0.000"
     assert SCORES["mean_error"].text(0.25) == "+0.250"
     assert SCORES["mae"].title == "MAE [mm/h]"
 

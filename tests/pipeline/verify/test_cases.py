@@ -73,6 +73,8 @@ def test_incomplete_contexts_are_kept_on_request_and_their_missing_scans_are_cou
     assert cases.indices == (0, 1, 2, 4, 5, 7)
     assert cases.missing_scans == (2, 1, 0, 1, 1, 1)
     assert cases.gaps == 0
+    # a window that begins before the archive may hold training times, too
+    assert chosen([OK] * 6, used=(0, 1, 2), incomplete=True, excluded=[0]).indices == (3, 4)
 
 
 def test_windows_with_training_times_are_left_out():
