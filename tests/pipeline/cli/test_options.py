@@ -39,7 +39,8 @@ STAGES = [
     (
         IngestConfig,
         ["ingest", "c.yaml", "--archive", "a", "--files", "*.nc", "--since", "2D", "--until",
-         "2024-06-01", "--dry-run", "--scheduler", "threads", "--workers", "2", "--wait", "1"],
+         "2024-06-01", "--dry-run", "--scheduler", "threads", "--workers", "2", "--wait", "1",
+         "--reread"],
         {"source"},
     ),
     (
@@ -67,7 +68,13 @@ STAGES = [
          "--workers", "2", "--fresh"],
         {"minutes"},  # excludes --lead-times; tested below
     ),
-    (MapsConfig, ["maps", "f.nc", "--out", "x", "--animate"], {"dpi"}),
+    (
+        MapsConfig,
+        ["maps", "f.nc", "--out", "x", "--animate", "--animation-format", "webp", "--accumulation",
+         "--extent", "3", "8", "50", "54", "--levels", "1", "2", "--timezone", "Europe/Rome",
+         "--places", "f.nc", "--dpi", "80"],
+        set(),
+    ),
 ]  # fmt: skip
 
 
