@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,7 +62,8 @@ def create_repository(
     config = icechunk.RepositoryConfig(manifest=icechunk.ManifestConfig(splitting=splitting))
     _remove_unfinished(address)
     try:
-        return icechunk.Repository.create(storage_of(address), config=config)
+        with _marked_as_ours(address):
+            return icechunk.Repository.create(storage_of(address), config=config)
     except BaseException as error:
         if not is_of_icechunk(error):
             raise
@@ -82,12 +83,34 @@ def create_repository(
         ) from error
 
 
+@contextmanager
+def _marked_as_ours(address: str) -> Iterator[None]:
+    """Leave an empty file beside a folder if the creation of an archive in it is cut off.
+
+    It proves that all of the folder is Squall's, also before the configuration is written.
+    """
+    mark = _creation_mark(address)
+    if is_remote(address) or any(not path.is_dir() for path in Path(address).rglob("*")):
+        yield
+        return
+    with suppress(OSError):  # a disk that cannot be written to is reported by the creation
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    yield
+    with suppress(OSError):
+        mark.unlink()
+
+
+def _creation_mark(address: str) -> Path:
+    return Path(f"{os.path.realpath(address)}.creating")
+
+
 def _remove_unfinished(address: str) -> None:
     """Remove what is left of a process that was killed while it created an archive.
 
-    Nothing is removed unless `_is_unfinished_archive` proves that all of it is Squall's. In a
-    folder the caller holds the lock. Object storage has no lock, so young objects are kept: another
-    process may be creating them.
+    Nothing is removed unless `_is_unfinished_archive` or the mark beside the folder proves that all
+    of it is Squall's. In a folder the caller holds the lock. Object storage has no lock, so young
+    objects are kept: another process may be creating them.
     """
     if repository_exists(address):
         return
@@ -100,7 +123,11 @@ def _remove_unfinished(address: str) -> None:
         return
     paths = [path for path in Path(address).rglob("*") if path.is_symlink() or not path.is_dir()]
     files = {path.relative_to(address).as_posix(): path for path in paths}
-    if _is_unfinished_archive(files, _content_of):
+    mark = _creation_mark(address)
+    is_marked = mark.is_file() and mark.stat().st_size == 0
+    if (is_marked and all(_NEW_REPOSITORY.fullmatch(name) for name in files)) or (
+        _is_unfinished_archive(files, _content_of)
+    ):
         for path in paths:
             path.unlink()
 

@@ -165,7 +165,7 @@ def test_a_worker_that_dies_while_it_writes_is_replaced(fourteen_files, tmp_path
 
 def test_a_worker_reports_a_mistake_in_the_configuration(radar, tmp_path):
     config = config_with(quality={"clutter_mask": str(tmp_path / "none.nc")})
-    with pytest.raises(ConfigError, match=r"none\.nc: is no clutter mask"):
+    with pytest.raises(ConfigError, match=r"clutter_mask: cannot be read: .*none\.nc"):
         run(tmp_path / "a.icechunk", radar / "*.nc", config=config, workers=2)
 
 

@@ -196,7 +196,10 @@ def test_an_ingestion_killed_while_it_creates_the_archive_does_not_block_the_nex
     (archive / "snapshots" / f"{INITIAL_SNAPSHOT}#1").write_bytes(b"half")
     (archive / "refs" / "branch.main").mkdir(parents=True)
     (archive / "refs" / "branch.main" / "ref.json#1").write_bytes(b"half")
+    mark = tmp_path / "a.icechunk.creating"
+    mark.touch()
     assert run(archive, tmp_path / "radar" / "*.nc").ingested == 2
+    assert not mark.exists()
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path):
