@@ -89,8 +89,12 @@ def _marked_as_ours(address: str) -> Iterator[None]:
 
     It proves that all of the folder is Squall's, also before the configuration is written.
     """
-    mark = _creation_mark(address)
-    if is_remote(address) or any(not path.is_dir() for path in Path(address).rglob("*")):
+    mark = _beside(address, ".creating")
+    if (
+        is_remote(address)
+        or any(not path.is_dir() for path in Path(address).rglob("*"))
+        or (mark.exists() and not _is_own_mark(mark))
+    ):
         yield
         return
     with suppress(OSError):  # a disk that cannot be written to is reported by the creation
@@ -99,10 +103,6 @@ def _marked_as_ours(address: str) -> Iterator[None]:
     yield
     with suppress(OSError):
         mark.unlink()
-
-
-def _creation_mark(address: str) -> Path:
-    return Path(f"{os.path.realpath(address)}.creating")
 
 
 def _remove_unfinished(address: str) -> None:
@@ -123,8 +123,7 @@ def _remove_unfinished(address: str) -> None:
         return
     paths = [path for path in Path(address).rglob("*") if path.is_symlink() or not path.is_dir()]
     files = {path.relative_to(address).as_posix(): path for path in paths}
-    mark = _creation_mark(address)
-    is_marked = mark.is_file() and mark.stat().st_size == 0
+    is_marked = _is_own_mark(_beside(address, ".creating"))
     if (is_marked and all(_NEW_REPOSITORY.fullmatch(name) for name in files)) or (
         _is_unfinished_archive(files, _content_of)
     ):
@@ -316,7 +315,7 @@ def crash_mark(address: str) -> Iterator[bool]:
         return
     mark = _beside(address, ".reading")
     crashed = mark.exists()
-    if crashed and (not mark.is_file() or mark.stat().st_size):  # not ours, which is empty
+    if crashed and not _is_own_mark(mark):
         yield False
         return
     mark.touch()
@@ -329,6 +328,11 @@ def crash_mark(address: str) -> Iterator[bool]:
 def lock_path(address: str | Path) -> Path:
     """Path of an archive's file lock: beside the folder, in which Icechunk allows no other file."""
     return _beside(address, ".lock")
+
+
+def _is_own_mark(mark: Path) -> bool:
+    """Whether a file beside an archive is a mark of ours, which is empty."""
+    return mark.is_file() and mark.stat().st_size == 0
 
 
 def _beside(address: str | Path, suffix: str) -> Path:

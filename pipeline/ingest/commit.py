@@ -7,7 +7,7 @@ Owns what a run remembers from one commit to the next. The decision itself is
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 
 from squall.datasets.archive.records import Rejection
@@ -105,13 +105,13 @@ class Committer:
 
 
 def _log_failures(counts: BatchCounts) -> None:
-    alike = Counter((rejected.file, rejected.rule) for rejected in counts.rejected)
-    for rejected in counts.rejected:  # a file may hold hundreds of scans with the same fault
-        more = alike.pop((rejected.file, rejected.rule), 0) - 1
-        if more >= 0:
-            fields = {"file": rejected.file, "rule": rejected.rule, "time": rejected.time}
-            others = f" (and {more:,} more of its scans: {rejected.rule})" if more else ""
-            log.warning("%s: %s%s", rejected.file, rejected.reason, others, extra=fields)
+    alike = defaultdict(list)  # a file may hold hundreds of scans with the same fault
+    for rejected in counts.rejected:
+        alike[rejected.file, rejected.rule].append(rejected)
+    for first, *others in alike.values():
+        fields = {"file": first.file, "rule": first.rule, "time": first.time}
+        more = f" (and {len(others):,} more of its scans: {first.rule})" if others else ""
+        log.warning("%s: %s%s", first.file, first.reason, more, extra=fields)
     for file, reason in counts.unavailable:
         log.warning("%s", reason, extra={"file": file})
     if counts.of_same_name:

@@ -201,7 +201,7 @@ def test_a_time_where_an_age_may_stand() -> None:
 
 @pytest.mark.parametrize("text", ["-12h", "-1D", "-PT5M"])
 def test_a_negative_age_is_refused(text: str) -> None:
-    """It would be a time in the future: `archive expire --older-than -1D` would expire all."""
+    """It would be a time in the future."""
     with pytest.raises(ValueError, match=f"'{text}' is negative"):
         parse_time_or_age(text)
 

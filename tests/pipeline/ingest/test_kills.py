@@ -202,6 +202,14 @@ def test_an_ingestion_killed_while_it_creates_the_archive_does_not_block_the_nex
     assert not mark.exists()
 
 
+def test_a_users_file_in_the_place_of_the_mark_is_kept(tmp_path):
+    write_scans(tmp_path / "radar", 2)
+    notes = tmp_path / "a.icechunk.creating"
+    notes.write_text("mine")
+    assert run(tmp_path / "a.icechunk", tmp_path / "radar" / "*.nc").ingested == 2
+    assert notes.read_text() == "mine"
+
+
 def test_a_folder_with_other_files_is_refused(tmp_path):
     write_scans(tmp_path / "radar", 2)
     other_file = tmp_path / "other" / "config.yaml"
