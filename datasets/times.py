@@ -32,6 +32,7 @@ from pydantic import BeforeValidator
 
 TIME_EXAMPLE = "write it like 2024-06-04 or 2024-06-04T12:00"
 DURATION_EXAMPLE = "write it like 5min, 1h or 30s"
+AGE_EXAMPLE = "write it like 2D, 36h or 30min"
 
 _UNITS = {
     "ms": "ms", "s": "s", "sec": "s", "second": "s", "seconds": "s",
@@ -130,20 +131,35 @@ def parse_time_or_age(text: str, *, end: bool = False) -> pd.Timestamp:
         If the text is neither a time nor an age, or if the age is negative.
     """
     try:
-        age = parse_duration(text)
+        parse_duration(text)
     except ValueError:
         pass
     else:
-        if age < pd.Timedelta(0):
-            raise ValueError(f"'{text}' is negative: an age is a span before now, like 2D or 36h")
-        return now() - age
+        return now() - parse_age(text)
     try:
         return parse_end(text) if end else parse_time(text)
     except ValueError:
         raise ValueError(
-            f"'{text}' is neither a time, like 2024-06-01T12:00, nor a span before now, like 2D "
+            f"{text!r} is neither a time, like 2024-06-01T12:00, nor a span before now, like 2D "
             "or 36h"
         ) from None
+
+
+def parse_age(value: Any) -> pd.Timedelta:
+    """Read an age: a duration that is not negative.
+
+    Raises
+    ------
+    ValueError
+        If the value is no duration with a unit, or is negative.
+    """
+    try:
+        age = parse_duration(value)
+    except ValueError as error:
+        raise ValueError(f"{str(error).partition(';')[0]}; {AGE_EXAMPLE}") from None
+    if age < pd.Timedelta(0):
+        raise ValueError(f"{value!r} is negative; an age is a span before now, like 2D or 36h")
+    return age
 
 
 def parse_duration(value: Any) -> pd.Timedelta:
@@ -246,8 +262,24 @@ def now() -> pd.Timestamp:
     return pd.Timestamp.now("UTC").tz_localize(None)
 
 
+def duration_text(duration: pd.Timedelta) -> str:
+    """A duration for people: ``40 s``, ``12 min``, ``3 h 20 min``, ``12 days`` or ``16 years``."""
+    seconds = duration.total_seconds()
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 2 * 1440:
+        hours, rest = divmod(minutes, 60)
+        return f"{hours} h {rest:02d} min" if rest else f"{hours} h"
+    days = minutes // 1440
+    return f"{days} days" if days < 2 * 365.25 else f"{int(days / 365.25)} years"
+
+
 Time = Annotated[Any, BeforeValidator(parse_time)]
 EndTime = Annotated[Any, BeforeValidator(parse_end)]
 TimeOrAge = Annotated[Any, BeforeValidator(parse_time_or_age)]
 EndTimeOrAge = Annotated[Any, BeforeValidator(partial(parse_time_or_age, end=True))]
 Duration = Annotated[Any, BeforeValidator(parse_duration)]
+Age = Annotated[Any, BeforeValidator(parse_age)]

@@ -12,7 +12,10 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
+import pandas as pd
 from tqdm import tqdm
+
+from squall.datasets.times import duration_text
 
 Item = TypeVar("Item")
 log = logging.getLogger("squall")
@@ -72,8 +75,8 @@ class Progress:
         seconds = time.monotonic() - self._started
         rate = self.done / max(seconds, 1e-3)
         pace = f"{rate:.3g} a second" if rate >= 1 else f"{60 * rate:.3g} a minute"
-        left = (self.total - self.done) / rate if rate else 0.0
-        time_left = f", {_duration(left)} left" if self.done < self.total else ""
+        left = pd.Timedelta(seconds=(self.total - self.done) / rate if rate else 0.0)
+        time_left = f", {duration_text(left)} left" if self.done < self.total else ""
         share = 100 * self.done // max(1, self.total)
         return (
             f"{self.label}: {self.done:,} of {self.total:,}{units} ({share} %), {pace}{time_left}"
@@ -86,11 +89,3 @@ def tracked(items: Iterable[Item], label: str, total: int, unit: str = "") -> It
         for item in items:
             yield item
             progress.advance()
-
-
-def _duration(seconds: float) -> str:
-    """A time left, as ``40 s``, ``12 min`` or ``3 h 20 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,10 @@ from squall.pipeline.cli.main import COMMANDS, parse
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SCRIPTS = [path for path in sorted((ROOT / "scripts").iterdir()) if path.is_file()]
+HEAVY = (
+    *("xarray", "torch", "zarr", "icechunk", "dask", "distributed", "scipy", "netCDF4", "h5py"),
+    *("pyproj", "cv2", "matplotlib", "cartopy", "pytorch_lightning", "fsspec", "pysteps"),
+)
 CONFIGURATIONS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
@@ -89,3 +95,20 @@ def test_command_lines_of_all_documents_and_scripts_are_tested():
     places = {str(line.id).partition(":")[0] for line in command_lines()}
     assert {"README.md", "docs/training.md", "docs/verification.md", "scripts/demo"} <= places
     assert {f"help of {name}" for name in COMMANDS} <= places
+
+
+def test_no_help_waits_for_libraries_that_read_compute_or_draw():
+    code = f"""
+import sys
+from squall.pipeline.cli.main import parse
+for name in {[*COMMANDS]!r}:
+    try:
+        parse([name, "--help"])
+    except SystemExit:
+        pass
+    print(name, [m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stderr.splitlines() == [f"{name} []" for name in COMMANDS]

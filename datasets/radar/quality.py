@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
 from squall.datasets.coding import RAIN_CODE
@@ -191,6 +190,8 @@ def read_clutter_mask(path: Path) -> npt.NDArray[np.bool_]:
     ConfigError
         If the file cannot be read or has no variable ``clutter`` of two dimensions.
     """
+    import xarray as xr  # not at the top, because `squall ingest --help` must not wait for it
+
     try:
         with xr.open_dataset(path) as dataset:
             mask = dataset["clutter"].load()

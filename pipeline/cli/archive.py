@@ -7,11 +7,9 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TypeAlias
 
 from squall.datasets.errors import ConfigError
-from squall.datasets.times import parse_duration
 from squall.pipeline.cli.options import add_common_options, existing
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -172,8 +170,12 @@ def _tag(arguments: argparse.Namespace) -> int:
 
 def _expire(arguments: argparse.Namespace) -> int:
     from squall.datasets.archive.snapshots import expire
+    from squall.datasets.times import parse_age
 
-    age = _age(arguments.older_than)
+    try:
+        age = parse_age(arguments.older_than).to_pytimedelta()
+    except ValueError as error:
+        raise ConfigError(f"--older-than: {error}") from None
     report = expire(arguments.archive, age, dry_run=arguments.dry_run)
     print(
         json.dumps(report.as_dict(), indent=2)
@@ -212,13 +214,3 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
             progress.advance(done - progress.done)
 
         yield show
-
-
-def _age(text: str) -> timedelta:
-    try:
-        age = parse_duration(text)
-    except ValueError:
-        age = None
-    if age is None or age < timedelta(0):
-        raise ConfigError(f"--older-than {text!r}: give an age with its unit, like 30D, 12h or 2W")
-    return timedelta(seconds=age.total_seconds())

@@ -14,6 +14,7 @@ import argparse
 import importlib
 import logging
 import os
+import re
 import select
 import sys
 from collections.abc import Sequence
@@ -154,12 +155,27 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         )
         if name == typed:
             _complete(command, name)
-    arguments, unknown = parser.parse_known_args(argv)
+    arguments, unknown = parser.parse_known_args(_with_negative_ages(argv))
     if hasattr(arguments, "take_unknown"):
         unknown = arguments.take_unknown(arguments, unknown)
     if unknown:
         parser.error(f"unrecognised arguments: {' '.join(unknown)}")
     return arguments
+
+
+def _with_negative_ages(argv: Sequence[str]) -> list[str]:
+    """Write ``--since -2D`` as ``--since=-2D``; argparse would take ``-2D`` for a flag.
+
+    The configuration then says why a negative age is wrong.
+    """
+    words: list[str] = []
+    for word in argv:
+        follows_flag = words and re.fullmatch(r"--[a-z][a-z-]*", words[-1])
+        if follows_flag and re.fullmatch(r"-P?T?\d.*[a-z].*", word, re.IGNORECASE):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
 
 
 def _complete(parser: argparse.ArgumentParser, name: str) -> None:

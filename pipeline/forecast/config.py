@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from squall.datasets.addresses import Address
-from squall.datasets.times import Duration, parse_time
+from squall.datasets.times import Age, parse_time
 from squall.pipeline.config import Option
 from squall.pipeline.outputs import OutputPath
 
@@ -35,7 +34,7 @@ class ForecastConfig(BaseModel):
         default="latest",
         description="reference time, UTC: the last scan to use, like 2010-08-26T06:00",
     )
-    max_age: Annotated[Duration | None, Option(metavar="DURATION")] = Field(
+    max_age: Annotated[Age | None, Option(metavar="DURATION")] = Field(
         default=None,
         description="refuse the latest scan if it is older than this, like 20min (default: any "
         "age, with a warning above an hour)",
@@ -57,7 +56,7 @@ class ForecastConfig(BaseModel):
     def _consistent(self) -> ForecastConfig:
         if self.lead_times and self.minutes:
             raise ValueError("give either lead_times or minutes, not both")
-        if self.max_age is not None and self.max_age <= pd.Timedelta(0):
+        if self.max_age is not None and not self.max_age:
             raise ValueError("max_age must be longer than nothing, like 20min")
         if self.max_age is not None and self.at != "latest":
             raise ValueError(

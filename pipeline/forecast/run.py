@@ -20,7 +20,7 @@ from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
 from squall.datasets.public_text import public_text
-from squall.datasets.times import now
+from squall.datasets.times import duration_text, now
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.dataset import forecast_dataset, netcdf_encoding
 from squall.pipeline.forecast.methods import ForecastMethod, find_method, used_steps
@@ -118,27 +118,18 @@ def _check_age(archive: ScanStore, index: int, max_age: pd.Timedelta | None) -> 
     """Say how old the latest scan is; DataError if it is older than the limit."""
     time = archive.times[index]
     age = now() - time
-    text = f"the latest scan is of {time:%Y-%m-%d %H:%M} UTC, {_duration_text(abs(age))}"
+    text = f"the latest scan is of {time:%Y-%m-%d %H:%M} UTC, {duration_text(abs(age))}"
     if age < -archive.step:
         log.warning("%s in the future; check the times of the archive and the clock", text)
     elif max_age is not None and age > max_age:
         raise DataError(
-            f"{archive.address}: {text} old; --max-age allows {_duration_text(max_age)}. Run "
+            f"{archive.address}: {text} old; --max-age allows {duration_text(max_age)}. Run "
             "`squall ingest` for newer scans, or name the scan with --at"
         )
     elif age > OLD:
         log.warning("%s old", text)
     else:
         log.info("%s old", text)
-
-
-def _duration_text(duration: pd.Timedelta) -> str:
-    """Like "35 min", "7 h", "12 days" or "16 years"."""
-    minutes = duration.total_seconds() / 60
-    for unit, length, least in (("years", 525_960, 2), ("days", 1440, 2), ("h", 60, 2)):
-        if minutes >= least * length:
-            return f"{int(minutes // length)} {unit}"
-    return f"{minutes:.3g} min"
 
 
 def _missing_times(archive: ScanStore, last: int, steps: Iterable[int]) -> list[pd.Timestamp]:

@@ -13,7 +13,9 @@ from squall.datasets.times import (
     Duration,
     EndTime,
     Time,
+    duration_text,
     is_date,
+    parse_age,
     parse_duration,
     parse_end,
     parse_time,
@@ -210,3 +212,36 @@ def test_a_negative_age_is_refused(text: str) -> None:
 def test_neither_a_time_nor_an_age(text: str) -> None:
     with pytest.raises(ValueError, match=f"'{text}' is neither a time, .* nor a span before now"):
         parse_time_or_age(text)
+
+
+@pytest.mark.parametrize("text", ["-1s", "-2D", "-00:05:00", "12", "month", "1e9D"])
+def test_text_that_is_no_age(text: str) -> None:
+    with pytest.raises(ValueError, match=r"like 2D, 36h or 30min|is negative; an age is"):
+        parse_age(text)
+
+
+def test_an_age_may_be_nothing() -> None:
+    assert parse_age("0s") == pd.Timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [
+        ("0s", "0 s"),
+        ("40.4s", "40 s"),
+        ("89s", "89 s"),
+        ("90s", "2 min"),
+        ("21min", "21 min"),
+        ("89min 29s", "89 min"),
+        ("89min 30s", "1 h 30 min"),
+        ("2h", "2 h"),
+        ("5h 32min", "5 h 32 min"),
+        ("47h 59min 20s", "47 h 59 min"),
+        ("48h", "2 days"),
+        ("729D 23h", "729 days"),
+        ("731D", "2 years"),
+        ("5850D", "16 years"),
+    ],
+)
+def test_a_duration_for_people(duration: str, text: str) -> None:
+    assert duration_text(pd.Timedelta(duration)) == text
