@@ -4,6 +4,7 @@ Owns the conversion from `product.Packing` to codes. Most products store 1 or 2 
 number of such a type is converted once into a table, and a scan is looked up in that table.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from squall.datasets.radar.quality import (
     mask_clutter,
 )
 from squall.datasets.radar.units import ZRRelation, unchecked_rain_rate
-from squall.datasets.radar.valid_range import Doubt, invalid_numbers
+from squall.datasets.radar.valid_range import Doubt, invalid_numbers, unclear_marker
 
 NETCDF_FILL = float(np.float32(9.969209968386869e36))  # what netCDF returns for unwritten floats
 
@@ -108,8 +109,8 @@ def encode_scan(
             clutter_px = mask_clutter(codes, config.quality)
             return codes, +Counter({VALID_RANGE: invalid_px, CLUTTER_MASK: clutter_px})
     rates = _rates(stored, meaning)
-    if rates.doubt is not None:
-        raise DataError(rates.doubt.reason)
+    if rates.doubts:
+        raise DataError(rates.doubts[0].reason)
     rate, values = to_archive(rates.rate), to_archive(rates.values)
     masked_px = _mask(rate, values, meaning.units, config.quality)
     if rates.is_invalid is not None:
@@ -175,8 +176,8 @@ def _table(meaning: _Meaning, dtype: str) -> _CodeTable:
     found = impossible(rates.rate, rates.values, meaning.units)
     possible = np.where(found, np.nan, np.maximum(rates.rate, 0))
     suspect = found | (rates.rate > highest)
-    if rates.doubt is not None:
-        suspect |= rates.doubt.pixels
+    for doubt in rates.doubts:
+        suspect |= doubt.pixels
     order = np.argsort(numbers.view(f"u{limits.dtype.itemsize}"))  # by bits
     return _CodeTable(
         RAIN_CODE.encode(possible.astype(np.float32))[order],
@@ -195,13 +196,13 @@ class _Rates:
     rate : mm/h, NaN = not observed.
     values : unpacked, as in the file's units; NaN = not observed or dry.
     is_invalid : not observed because of the file's valid range alone; None without a range.
-    doubt : why some of the invalid numbers might be rain or dry, and where; None without doubt.
+    doubts : why some numbers might be rain or not observed, and where.
     """
 
     rate: npt.NDArray[np.float64]
     values: npt.NDArray[np.float64]
     is_invalid: npt.NDArray[np.bool_] | None
-    doubt: Doubt | None
+    doubts: tuple[Doubt, ...]
 
 
 def _rates(stored: npt.NDArray[Any], meaning: _Meaning) -> _Rates:
@@ -222,6 +223,8 @@ def _rates(stored: npt.NDArray[Any], meaning: _Meaning) -> _Rates:
         missing |= numbers == number
     for number in packing.dry:
         dry |= numbers == number
+    if math.nan in packing.dry:  # by identity: readers write it so
+        dry |= np.isnan(numbers)
     if stored.dtype.kind == "f":
         missing |= np.isfinite(numbers) & (numbers >= NETCDF_FILL)
     # the configuration knows better than the file
@@ -232,10 +235,12 @@ def _rates(stored: npt.NDArray[Any], meaning: _Meaning) -> _Rates:
     def rate_of(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return unchecked_rain_rate(values, meaning.units, interval=meaning.interval, zr=meaning.z_r)
 
+    unclear = unclear_marker(numbers, missing | dry, packing, stored.dtype)
     is_invalid, doubt = invalid_numbers(numbers, missing | dry, packing, rate_of)
     if is_invalid is not None:
         missing |= is_invalid
     values[missing | dry] = np.nan
     rate = rate_of(values)
     rate[dry] = 0.0
-    return _Rates(rate, values, is_invalid, doubt)
+    doubts = tuple(found for found in (unclear, doubt) if found is not None)
+    return _Rates(rate, values, is_invalid, doubts)

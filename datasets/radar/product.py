@@ -37,6 +37,7 @@ class Packing:
     missing : stored values that mean not observed.
     dry : stored values that mean observed without rain (``undetect`` of ODIM).
     lowest, highest : stored values outside this range mean not observed; None = no limit.
+    doubtful : stored values that may be a marker of missing pixels which their type cannot hold.
     other_limits : what ``lowest`` and ``highest`` may mean instead, if the file does not make
         clear whether its limits are stored or unpacked values; see `valid_range`.
     """
@@ -49,6 +50,7 @@ class Packing:
     lowest: float | None = None
     highest: float | None = None
     other_limits: Limits | None = None
+    doubtful: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

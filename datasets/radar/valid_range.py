@@ -1,7 +1,8 @@
 """The valid range that a file declares for its numbers, and when it must be wrong.
 
 Owns the choice between two readings of a range: producers write packed numbers, as CF says, or
-unpacked ones. A scan is rejected if its rain depends on the reading and nothing decides.
+unpacked ones; and the doubt about a missing value that the pixels cannot hold. A scan is rejected
+if its rain depends on the reading and nothing decides.
 """
 
 from collections.abc import Callable
@@ -75,6 +76,30 @@ def invalid_numbers(
             "observed; set 'dry_values: [0]' or 'missing_values: [0]' in the network configuration",
         )
     return invalid, None
+
+
+def unclear_marker(
+    numbers: Numbers, is_marked: npt.NDArray[np.bool_], packing: Packing, dtype: np.dtype
+) -> Doubt | None:
+    """Where numbers are ``packing.doubtful``: rain, or a missing marker cut to its type.
+
+    Parameters
+    ----------
+    numbers, is_marked : as in `invalid_numbers`; the configuration may have marked a number.
+    dtype : of the pixels in the file.
+    """
+    pixels = np.isin(numbers, packing.doubtful) & ~is_marked
+    if not pixels.any():
+        return None
+    number = float(numbers[pixels][0])
+    value = number * packing.scale + packing.offset
+    return Doubt(
+        pixels,
+        f"the file declares a missing value that {dtype.name} cannot hold and that would be stored "
+        f"as {number:g}, and pixels have this number: nothing tells whether they are {value:g} or "
+        f"not observed; if not observed, set 'missing_values: [{value:g}]' in the network "
+        "configuration, else list there the other values that mean not observed",
+    )
 
 
 def _inside(numbers: Numbers, limits: Limits) -> npt.NDArray[np.bool_]:

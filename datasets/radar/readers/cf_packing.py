@@ -11,6 +11,7 @@ import numpy as np
 from squall.datasets.errors import DataError
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Limits, Packing
+from squall.datasets.radar.readers.markers import any_held, held_by, list_missing, wrapped_to
 
 # flag_values are numbers with a meaning in words, such as "no coverage"
 _MISSING = ("_FillValue", "missing_value", "flag_values")
@@ -37,13 +38,13 @@ def packing_of(
         If the variable does not hold numbers, or its attributes cannot be used. Attributes for
         missing values that cannot be used are ignored if the configuration has ``missing_values``.
     """
-    return _Attributes(variable, bool(config.missing_values)).packing()
+    return _Attributes(variable, config.missing_values).packing()
 
 
 class _Attributes:
     """The attributes of a variable, read as numbers."""
 
-    def __init__(self, variable: netCDF4.Variable, missing_is_configured: bool) -> None:
+    def __init__(self, variable: netCDF4.Variable, missing_values: tuple[float, ...]) -> None:
         self._variable = variable.name
         self._values: dict[str, Any] = {key: variable.getncattr(key) for key in variable.ncattrs()}
         self._dtype = np.dtype(variable.dtype).newbyteorder("=")
@@ -51,7 +52,7 @@ class _Attributes:
             raise DataError(f"variable '{variable.name}' holds {self._dtype}, no numbers")
         self._stored_as = _other_sign(self._dtype, str(self._values.get("_Unsigned", "")))
         self._read_as = self._stored_as or self._dtype
-        self._missing_is_configured = missing_is_configured
+        self._missing_values = missing_values
 
     def packing(self) -> tuple[Packing, np.dtype[Any] | None]:
         scale, offset = (
@@ -64,11 +65,13 @@ class _Attributes:
                 f"{offset:g}, with which nothing can be unpacked"
             )
         limits, other_limits = self._limits(scale, offset)
+        missing, doubtful = self._missing(scale, offset)
         packing = Packing(
             units=str(self._values.get("units", "")),
             scale=scale,
             offset=offset,
-            missing=self._missing(scale, offset),
+            missing=missing,
+            doubtful=doubtful,
             lowest=limits[0],
             highest=limits[1],
             other_limits=other_limits,
@@ -98,26 +101,30 @@ class _Attributes:
             )
         return numbers[0] if numbers else default
 
-    def _missing(self, scale: float, offset: float) -> tuple[float, ...]:
-        """Stored numbers that mean not observed, by all attributes that say so."""
+    def _missing(self, scale: float, offset: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Stored numbers that mean not observed, and those of markers that the type cannot hold."""
         missing: list[float] = []
+        doubtful: list[float] = []
         useless: list[str] = []
+        is_listed = any_held(self._read_as, self._missing_values, scale, offset)
         for name in _MISSING:
             try:
                 for number in self._numbers(name):
                     stored = self._stored_numbers(name, number, scale, offset)
                     missing += stored
                     if not stored:
-                        useless.append(f"{name} {number:g}")
+                        useless.append(f"{name} {number:.15g}")
+                        doubtful += wrapped_to(self._read_as, number)
             except DataError:
-                if not self._missing_is_configured:
+                if not is_listed:
                     raise
-        if useless and not missing and not self._missing_is_configured:
+        if useless and not missing and not is_listed:
             raise DataError(
-                f"variable '{self._variable}' has {', '.join(useless)}, which {self._read_as} "
-                f"cannot hold; {_LIST_THEM}"
+                f"variable '{self._variable}' has {', '.join(useless)}, which {self._read_as.name} "
+                f"cannot hold; {list_missing(self._read_as, scale, offset)}"
             )
-        return tuple(dict.fromkeys([*missing, *self._default_fill()]))
+        all_missing = tuple(dict.fromkeys([*missing, *self._default_fill()]))
+        return all_missing, () if is_listed else tuple(sorted({*doubtful} - {*all_missing}))
 
     def _stored_numbers(
         self, name: str, number: float, scale: float, offset: float
@@ -127,9 +134,8 @@ class _Attributes:
         It should be a packed number (CF 2.5.1). A floating-point value of packed integers may also
         be an unpacked value; it is taken for one if it cannot be a packed number.
         """
-        if self._dtype.kind == "f":  # the attribute may have more digits than the numbers
-            with np.errstate(over="ignore"):
-                return (float(np.array(number).astype(self._dtype)),)
+        if self._dtype.kind == "f":
+            return held_by(self._dtype, number)
         packed = self._as_integer(number)
         if np.asarray(self._values[name]).dtype.kind != "f" or (scale, offset) == (1.0, 0.0):
             return packed

@@ -23,6 +23,7 @@ from datetime import datetime
 from typing import Any
 
 import h5py
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
@@ -41,6 +42,13 @@ from squall.datasets.radar.readers.hdf5 import (
     required,
     subgroup,
     text,
+)
+from squall.datasets.radar.readers.markers import (
+    any_held,
+    fault,
+    held_by,
+    list_missing,
+    wrapped_to,
 )
 from squall.datasets.radar.readers.one_chunk import read_scan
 from squall.datasets.radar.units import parse_unit
@@ -87,7 +95,7 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
         grid=_grid(root, pixels.shape, config),
         times=(time,),
         intervals=(interval,),
-        packing=_packing(root, chosen, units, config),
+        packing=_packing(root, chosen, pixels.dtype, units, config),
         read_stored=read_stored,
     )
 
@@ -193,7 +201,7 @@ def proj_in_metres(proj_text: str) -> str:
 
 
 def _packing(
-    root: h5py.File, chosen: h5py.Group, units: str, config: RadarNetworkConfig
+    root: h5py.File, chosen: h5py.Group, dtype: np.dtype, units: str, config: RadarNetworkConfig
 ) -> Packing:
     calibration = subgroup(chosen, "calibration")
     if calibration is None:
@@ -216,18 +224,21 @@ def _packing(
             f"calibration_formulas is '{formula}', expected one like GEO=0.010000*PV+0.000000"
         )
     outside = number(calibration, "calibration_out_of_image")
-    missing_data = number(calibration, "calibration_missing_data")
-    if outside is None and not missing_data and not config.missing_values:
+    lost = number(calibration, "calibration_missing_data")
+    missing = {*held_by(dtype, outside), *(held_by(dtype, lost) if lost else ())}
+    is_listed = any_held(dtype, config.missing_values, scale, offset)
+    if not is_listed and (not missing or (outside is not None and not held_by(dtype, outside))):
         raise DataError(
-            f"{calibration.name} has no calibration_out_of_image, so pixels outside radar "
-            "coverage cannot be told from dry ones; list the values that mean not observed under "
-            "'missing_values' in the network configuration"
+            f"{calibration.name} has {fault('calibration_out_of_image', outside, dtype)}, so "
+            "pixels outside radar coverage cannot be told from dry or wet ones; "
+            + list_missing(dtype, scale, offset)
         )
-    missing = {value for value in (outside, missing_data or None) if value is not None}
+    is_held = lost is None or held_by(dtype, lost)
     return Packing(
         units=units,
         scale=scale,
         offset=offset,
         missing=tuple(sorted(missing)),
-        dry=(0.0,) if missing_data == 0 and 0.0 not in missing else (),
+        dry=(0.0,) if lost == 0 and 0.0 not in missing else (),
+        doubtful=() if is_held or is_listed else wrapped_to(dtype, lost or 0.0),
     )

@@ -9,8 +9,9 @@ the HDF5 file format, versions 2.0 to 2.4. How the reader interprets the files:
   reflectivity it is the nominal time, date and time of /what, because their start and end only say
   when the radars scanned. If a file has several scans of the quantity, it is the end of each scan.
 - ``undetect`` is dry, ``nodata`` is not observed. If both have the same number, these pixels are
-  not observed. ``nodata`` is required: without it the sea beyond the radars would be dry. A missing
-  gain is 1 and a missing offset 0, as ODIM says.
+  not observed. ``nodata`` is required: without it the sea beyond the radars would be dry. A marker
+  that the type of the pixels cannot hold is none. A missing gain is 1 and a missing offset 0, as
+  ODIM says.
 - Corners are the outer corners of the corner pixels; row 0 is the northernmost.
 """
 
@@ -40,6 +41,7 @@ from squall.datasets.radar.readers.hdf5 import (
     subgroup,
     text,
 )
+from squall.datasets.radar.readers.markers import any_held, fault, held_by, list_missing
 from squall.datasets.radar.readers.one_chunk import read_scan
 from squall.datasets.radar.units import parse_unit
 
@@ -197,28 +199,25 @@ def _packing(entry: _Entry, dtype: np.dtype, units: str, config: RadarNetworkCon
     gain, offset = (_innermost(entry.what, name, finite) for name in ("gain", "offset"))
     if gain == 0:
         raise DataError(f"{entry.data.name} has gain 0: all its values are the same")
+    scale, offset = 1.0 if gain is None else gain, offset or 0.0
     nodata, undetect = (_innermost(entry.what, name, number) for name in ("nodata", "undetect"))
-    if nodata is None and not config.missing_values:
+    missing, dry = held_by(dtype, nodata), held_by(dtype, undetect)
+    if not missing and not any_held(dtype, config.missing_values, scale, offset):
         raise DataError(
-            f"{entry.data.name} has no nodata, so pixels outside radar coverage cannot be told "
-            "from dry ones; list the values that mean not observed under 'missing_values' in the "
-            "network configuration"
+            f"{entry.data.name} has {fault('nodata', nodata, dtype)}, so pixels outside radar "
+            "coverage cannot be told from dry or wet ones; " + list_missing(dtype, scale, offset)
         )
-    missing, dry = _stored_value(nodata, dtype), _stored_value(undetect, dtype)
+    if undetect is not None and not (dry or any_held(dtype, config.dry_values, scale, offset)):
+        raise DataError(
+            f"{entry.data.name} has {fault('undetect', undetect, dtype)}, so pixels without rain "
+            "cannot be told from wet ones; list the unpacked value that they have under "
+            "'dry_values' in the network configuration, for example 'dry_values: "
+            f"[{offset:.10g}]' for pixels stored as 0"
+        )
     return Packing(
         units=units,
-        scale=1.0 if gain is None else gain,
-        offset=offset or 0.0,
+        scale=scale,
+        offset=offset,
         missing=missing,
         dry=tuple(value for value in dry if value not in missing),
     )
-
-
-def _stored_value(value: float | None, dtype: np.dtype) -> tuple[float, ...]:
-    """A marker as stored in the data: attributes are doubles, data may be single precision."""
-    if value is None or np.isnan(value):
-        return ()
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return (float(np.array(value).astype(dtype)),)
-    return (value,)

@@ -277,13 +277,33 @@ def test_a_missing_value_that_cannot_be_stored(
     """Without another marker, pixels that are not observed would count as rain."""
     numbers = np.array([[0, 1, 2], [255, 4, 241]], np.uint8)  # -9999 in 8 bits is 241
     path = packed(tmp_path / "a.nc", write_radar, numbers, {"missing_value": missing})
-    assert "uint8 cannot hold; list the unpacked values" in rejection_of(path)
+    reason = rejection_of(path)
+    assert "uint8 cannot hold; list the unpacked values" in reason
+    assert "'missing_values: [255]' for pixels stored as 255" in reason
     expected = [[0, 1, 2], [NAN, 4, 241]]
     assert_rate(scan_of(path, config(missing_values=[255])), expected)
+    numbers[1, 2] = 240
     path = packed(
         tmp_path / "b.nc", write_radar, numbers, {"missing_value": missing}, fill_value=255
     )
-    assert_rate(scan_of(path), expected)
+    assert_rate(scan_of(path), [[0, 1, 2], [NAN, 4, 240]])
+
+
+def test_pixels_that_may_be_a_missing_value_cut_to_their_type_are_refused(
+    tmp_path: Path, write_radar: Write
+) -> None:
+    """The fill value is fine, but -9999 in 8 bits is 241, and a pixel has 241."""
+    numbers = np.array([[0, 1, 2], [255, 4, 241]], np.uint8)
+    attributes = {"missing_value": np.int32(-9999)}
+    path = packed(tmp_path / "a.nc", write_radar, numbers, attributes, fill_value=255)
+    reason = rejection_of(path)
+    assert "uint8 cannot hold and that would be stored as 241, and pixels have this" in reason
+    assert "set 'missing_values: [241]'" in reason
+    assert_rate(scan_of(path, config(missing_values=241)), [[0, 1, 2], [NAN, 4, NAN]])
+    assert_rate(scan_of(path, config(missing_values=255)), [[0, 1, 2], [NAN, 4, 241]])
+    assert_rate(scan_of(path, config(dry_values=241)), [[0, 1, 2], [NAN, 4, 0]])
+    # the numbers of an unpacked value that no pixel can have are no answer
+    assert "stored as 241" in rejection_of(path, config(missing_values=-9999))
 
 
 def test_text_as_missing_value_does_not_matter_if_the_values_are_listed(

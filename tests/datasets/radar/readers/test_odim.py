@@ -37,7 +37,7 @@ def test_the_corners_of_the_opera_domain_give_its_grid(write_odim, configured, t
         "UR_lon": 57.8119647501499, "UR_lat": 67.6210371071631,
         "UL_lon": None, "UL_lat": None, "LR_lon": None, "LR_lat": None,
     }  # fmt: skip
-    path = write_odim(tmp_path / "a.h5", np.zeros((2200, 1900), np.uint8), where=corners)
+    path = write_odim(tmp_path / "a.h5", np.zeros((2200, 1900), np.uint16), where=corners)
     with open_odim(path, configured("odim")) as product:
         assert product.grid.x[[0, -1]] == pytest.approx([1000, 3_799_000], abs=1)
         assert product.grid.y[[0, -1]] == pytest.approx([-1000, -4_399_000], abs=1)
@@ -136,7 +136,7 @@ def test_the_configuration_replaces_missing_and_wrong_attributes(
     write_odim, configured, pixels, tmp_path
 ) -> None:
     path = write_odim(tmp_path / "a.h5", pixels, nodata=None)
-    with open_odim(path, configured("odim", missing_values=[-1])) as product:
+    with open_odim(path, configured("odim", missing_values=[25.5])) as product:
         assert product.packing.missing == ()
     path = write_odim(tmp_path / "b.h5", pixels, where={"projdef": None})
     with open_odim(path, configured("odim", crs="EPSG:3035")) as product:
@@ -167,7 +167,7 @@ def test_degrees(write_odim, configured, pixels, tmp_path) -> None:
     [
         ({"what": {"object": "PVOL"}}, "object 'PVOL', expected COMP or IMAGE"),
         ({"quantity": "DBZH"}, "no quantity 'RATE', only: DBZH"),
-        ({"nodata": None}, "no nodata, so pixels .*missing_values"),
+        ({"nodata": None}, r"no nodata, so pixels .*missing_values: \[6553\.5\]"),
         ({"gain": np.nan}, "gain is nan, expected a finite number"),
         ({"gain": 0.0}, "gain 0"),
         ({"gain": "much"}, "gain is .*much.*expected a number"),
