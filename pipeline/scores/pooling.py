@@ -50,6 +50,11 @@ def on_common_axes(
     Returns
     -------
     One for each of the sums. `n_cases` of a bin is the largest of its lead times.
+
+    Raises
+    ------
+    ValueError
+        If the lead times of one end before those of another begin.
     """
     shared = [s for s in scales_km[0] if all(s in scales for scales in scales_km)]
     on_shared_scales = []
@@ -69,6 +74,10 @@ def _bin_ends(leads: Sequence[npt.NDArray[np.timedelta64]]) -> pd.TimedeltaIndex
     longest_step = max(pd.Timedelta(lead[0]) for lead in leads)
     width = max(BIN, longest_step)
     horizon = min(pd.Timedelta(lead[-1]) for lead in leads)
+    if horizon < longest_step:
+        raise ValueError(
+            f"no common lead time: one ends at {horizon}, one begins at {longest_step}"
+        )
     count = max(1, int(horizon // width))
     return pd.TimedeltaIndex([min(horizon, width * (k + 1)) for k in range(count)])
 

@@ -116,7 +116,8 @@ def make_plan(config: VerifyConfig) -> tuple[Plan, list[PlannedArchive]]:
     DataError
         If an archive has no case, or a model cannot be loaded.
     ConfigError
-        If archives have the same name, a time cannot be read, or a method does not exist.
+        If archives have the same name or no common lead time, a time cannot be read, or a method
+        does not exist.
     """
     archives = [open_archive(address) for address in config.archives]
     names = [archive.name for archive in archives]
@@ -136,6 +137,7 @@ def make_plan(config: VerifyConfig) -> tuple[Plan, list[PlannedArchive]]:
     ]
     if without_cases:
         raise DataError("; ".join(without_cases))
+    _check_common_lead_times(planned_archives)
     plan = Plan(
         tuple(planned.target for planned in planned_archives),
         labels,
@@ -229,3 +231,20 @@ def _lead_times(
             f"{archive.step.total_seconds() / 60:g} min"
         )
     return int(horizon // archive.step)
+
+
+def _check_common_lead_times(planned_archives: Sequence[PlannedArchive]) -> None:
+    """ConfigError if the forecasts of one archive end before the first lead time of another."""
+    slowest = max(
+        (planned.archive for planned in planned_archives), key=lambda archive: archive.step
+    )
+    for planned in planned_archives:
+        horizon = planned.target.lead_times * planned.archive.step
+        if horizon < slowest.step:
+            first_lead = f"{slowest.step.total_seconds() / 60:g} min"
+            raise ConfigError(
+                f"the forecasts on {planned.archive.address} end at "
+                f"{horizon.total_seconds() / 60:g} min, before the first lead time of "
+                f"{slowest.address}, {first_lead}, so their scores cannot be pooled; forecast at "
+                f"least {first_lead}, or verify the archives separately"
+            )

@@ -68,3 +68,13 @@ def test_long_steps_make_wider_bins():
     aligned = on_common_axes([sums(5, 6), sums(15, 2)], [(1.0, 8.0)] * 2)
     assert minutes(aligned[0]) == minutes(aligned[1]) == [15, 30]
     assert aligned[0].data["hits"].values.ravel().tolist() == [1 + 2 + 3, 4 + 5 + 6]
+
+
+def test_a_horizon_shorter_than_a_bin_is_one_bin():
+    aligned = on_common_axes([sums(5, 2), sums(6, 1)], [(1.0, 8.0)] * 2)
+    assert minutes(aligned[0]) == minutes(aligned[1]) == [6]
+    # 5 min and 6 min are pooled; 10 min of the first archive is past the end of the second
+    assert [part.data["hits"].item() for part in aligned] == [1, 1]
+    # without a common lead time nothing may be pooled; `make_plan` refuses this before any work
+    with pytest.raises(ValueError, match="no common lead time"):
+        on_common_axes([sums(5, 1), sums(10, 1)], [(1.0, 8.0)] * 2)

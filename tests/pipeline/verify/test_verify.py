@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,10 @@ def quick_report(result, monkeypatch):
 
 
 def test_files_are_written_and_agree(result):
-    with xr.open_dataset(result.netcdf) as scores:
+    with xr.open_dataset(result.netcdf, decode_timedelta=True) as scores:
+        # the pixels are 1 km wide, and a window of 4 km has 5 pixels
+        assert scores.scale.values.tolist() == [1, 5]
+        assert scores.lead_time.values.tolist() == (np.arange(1, 5) * 300 * 10**9).tolist()
         assert {"csi", "pod", "far", "frequency_bias", "fss", "mae", "rmse"} <= set(scores)
         csi = float(scores.csi.sel({"method": "tiny", "threshold": 0.5}).isel(lead_time=0))
         assert {"csi_low", "csi_high", "seconds"} <= set(scores)
@@ -127,6 +131,29 @@ def test_every_and_periods_choose_the_cases(chain, tmp_path):
 def test_wrong_requests_are_refused(chain, tmp_path, changes, message):
     with pytest.raises((ConfigError, DataError, ValidationError), match=message):
         verify(config(chain, tmp_path, **changes))
+
+
+def test_archives_without_a_common_lead_time_are_refused_before_any_forecast(
+    chain, tmp_path, monkeypatch
+):
+    """One step of 5 min ends before the first step of an archive of 10 min."""
+    original = verify_plan.open_archive
+
+    def opened(address, *snapshot):
+        archive = original(chain.archive, *snapshot)
+        if "slow" in str(address):
+            shared = ("grid", "status", "snapshot", "times")
+            archive = SimpleNamespace(**{name: getattr(archive, name) for name in shared})
+            archive.name, archive.address = "slow", "slow.icechunk"
+            archive.step = pd.Timedelta("10min")
+        return archive
+
+    monkeypatch.setattr(verify_plan, "open_archive", opened)
+    both = {"archives": (chain.archive, "slow.icechunk"), "models": ("persistence",)}
+    with pytest.raises(ConfigError, match="end at 5 min, before the first lead time of slow"):
+        verify(config(chain, tmp_path, **both, lead_times=1))
+    plan, _ = verify_plan.make_plan(config(chain, tmp_path, **both, minutes=10))
+    assert [target.lead_times for target in plan.targets] == [2, 1]
 
 
 def test_options_that_exclude_each_other_are_refused(chain, tmp_path):
