@@ -109,7 +109,11 @@ class Growth:
 
 
 class Cells:
-    """Convective cells: round or long, born where it rains or nearly rains, with a short life."""
+    """Convective cells: round or long, born where it rains or nearly rains, with a short life.
+
+    A cell has a median radius of 3.5 px, a median life of 40 min, and is up to 2.2 times as long as
+    wide.
+    """
 
     REACH = 3.0  # a cell has no effect beyond this many radii
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
+from torch._subclasses import FakeTensorMode
 
 from squall.convgru.motion import (
     COARSE,
@@ -146,3 +147,15 @@ def test_rain_above_one_millimetre_everywhere_has_a_motion():
     motion = motion_field(1.5 + moving_texture(0, 6, 4))
     inner = motion[0, :, 32:-32, 32:-32].mean(dim=(1, 2))
     assert inner.tolist() == pytest.approx([6, 0], abs=0.5)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 50), (7, 5)])
+def test_the_shape_of_motion_without_values_is_that_of_motion(size):
+    """The memory estimate and the compiler run without values."""
+    assert COARSE == 8  # so the sizes are whole cells, cells over the edge, less than a cell
+    rain = torch.ones(2, 4, 1, *size)
+    motion = coarse_motion(rain)
+    with FakeTensorMode() as mode:
+        shape_only = coarse_motion(mode.from_tensor(rain))
+    assert shape_only.shape == motion.shape
+    assert shape_only.dtype == motion.dtype

@@ -24,6 +24,7 @@ def test_a_head_gives_each_member_rain_in_the_domain_of_its_frame(head: Head) ->
     assert height % head.multiple == width % head.multiple == 0
     assert not frame.known_BT1HW[:, -1, :, 21:].any()
     assert not frame.known_BT1HW[:, -1, :, :, 30:].any()
+    assert head.encoder_input(frame).shape == (2, 3, 2, height, width)
     lead_times, members = 2, 5
     features = torch.rand(lead_times * 2 * members, FEATURES, height // STRIDE, width // STRIDE)
     forecast = head(features, frame, lead_times, members)

@@ -73,6 +73,24 @@ def test_growth_moves_with_the_flow() -> None:
     assert correlation(first, last) < correlation(np.roll(first, 12, axis=1), last) - 0.1
 
 
+def test_the_total_of_growth_forgets_as_theory_says() -> None:
+    """An AR(1) process driven by another one is an AR(2) process with the two memories a and b.
+
+    Its autocorrelation at lag k is (b^(k+1) (1 - a²) - a^(k+1) (1 - b²)) / ((b - a) (1 + a b)).
+    The total lives half as long again as the tendency.
+    """
+    growth_min, step_min = 20.0, 5.0
+    a, b = np.exp(-step_min / growth_min), np.exp(-step_min / (1.5 * growth_min))
+    weather = Weather(growth=1.0, growth_min=growth_min)
+    growth = processes.Growth(weather, SIZE, step_min, np.random.default_rng(1))
+    totals = np.stack([growth.step(STILL) for _ in range(600)])[60:]
+    for lag in (6, 12):
+        expected = (b ** (lag + 1) * (1 - a**2) - a ** (lag + 1) * (1 - b**2)) / (b - a)
+        expected /= 1 + a * b
+        measured = np.mean(totals[:-lag] * totals[lag:]) / np.mean(totals**2)
+        assert measured == pytest.approx(expected, abs=0.04)
+
+
 # --- cells -------------------------------------------------------------------------------------
 
 
@@ -92,6 +110,24 @@ def test_cells_are_born_and_die() -> None:
     assert births_per_hour == pytest.approx(10 * (SIZE / 100) ** 2, rel=0.4)
     # the number of cells at the start is that of later
     assert np.mean(numbers[:6]) == pytest.approx(np.mean(numbers), rel=0.7)
+
+
+def test_the_number_of_cells_grows_with_the_area_and_they_are_round_or_long() -> None:
+    """The first step makes the cells of the 90 minutes before; a third of the trials are born."""
+    kinds = []
+    for size in (100, 200):
+        still, field = np.zeros((2, size, size)), np.zeros((size, size))
+        cells = processes.Cells(Weather(cells=2000.0), size, 5.0, np.random.default_rng(2))
+        cells._add = lambda *_: None  # type: ignore[method-assign]
+        cells.step(still, field)
+        kinds.append(cells._cells)
+    assert len(kinds[1]) / len(kinds[0]) == pytest.approx(4, rel=0.1)
+    # 2000 an hour live for the mean of a lognormal life of 40 min, 43 min
+    assert len(kinds[0]) == pytest.approx(2000 * 43.3 / 60, rel=0.1)
+    cells = kinds[1]
+    assert np.quantile(cells["aspect"], [0, 0.5, 1]) == pytest.approx([1, 1.6, 2.2], abs=0.05)
+    assert np.median(cells["radius_px"]) == pytest.approx(3.5, rel=0.05)
+    assert np.quantile(cells["peak"], [0, 1]) == pytest.approx([1, 3.2], abs=0.05)
 
 
 def test_a_cell_grows_and_decays_and_moves_with_the_wind() -> None:
@@ -191,3 +227,17 @@ def test_the_flow_has_no_divergence() -> None:
         inner = slice(2, -2)
         assert np.abs(divergence[inner, inner]).max() < 0.01
         assert np.hypot(rows, columns).std() > 0.05  # but it is not uniform
+
+
+def test_eddies_have_their_speed_and_leave_the_mean_wind_alone() -> None:
+    """Four waves of amplitude v, at right angles to their wave vectors, have 2 v² on average."""
+    kinds = [
+        processes.Flow(Weather(eddy_m_s=eddy), 64, 5.0, np.random.default_rng(4)).step()
+        for eddy in (0.0, 3.0)
+    ]
+    still_air, with_eddies = (flow * 1000 / 300 for flow in kinds)  # m/s
+    wind = still_air.mean(axis=(1, 2))
+    assert with_eddies.mean(axis=(1, 2)) == pytest.approx(wind)
+    gust = np.linalg.norm(wind) / 11  # the mean wind of the default weather
+    eddies = (with_eddies - still_air) / gust
+    assert (eddies**2).sum(axis=0).mean() == pytest.approx(2 * 3.0**2)

@@ -68,6 +68,21 @@ def test_wavelength_bins_take_the_mean_of_their_wavenumbers() -> None:
     assert np.isnan(binned[2.0])
 
 
+def test_wavelengths_outside_all_bins_are_left_out() -> None:
+    # 8 pixels of 0.25 km: 2, 1 and 0.67 km; 0.67 km is nearest to 0.707 km
+    assert WAVELENGTHS_KM[[0, 1, -1]].tolist() == [0.5, 0.707, 2048]
+    binned = by_wavelength(np.arange(1.0, 4), 8, 0.25)
+    assert binned[[0, 1, 2]].tolist() == pytest.approx([np.nan, 3, 2], nan_ok=True)
+    # 10 pixels of 0.1 km: 1, 0.5, 0.33 and 0.25 km; the last two are shorter than all bins
+    binned = by_wavelength(np.arange(1.0, 5), 10, 0.1)
+    assert binned[[0, 2]].tolist() == [2, 1]
+    assert np.nansum(binned) == 3
+    # 8 pixels of 512 km: 4096 km is longer than all bins; 2048 and 1365 km are in the last two
+    binned = by_wavelength(np.arange(1.0, 4), 8, 512.0)
+    assert binned[[-1, -2]].tolist() == [2, 3]
+    assert np.nansum(binned) == 5
+
+
 def test_hand_worked_distance() -> None:
     result = scores_of(one_pixel(10), one_pixel(1))  # 25 and 15 dB above the floor
     assert float(result["log_spectral_distance"]) == pytest.approx(20 * np.log10(25 / 15))
@@ -120,3 +135,6 @@ def test_power_of_rounding_errors_is_ignored() -> None:
 def test_fields_too_small_for_a_wave_have_no_spectrum() -> None:
     rain = np.ones((1, 2, 9), np.float32)
     assert np.isnan(scores_of(rain, rain)["log_spectral_distance"])
+    one_wave = np.ones((1, 3, 3), np.float32)
+    one_wave[0, 1, 1] = 10
+    assert scores_of(one_wave, one_wave)["log_spectral_distance"] == 0
