@@ -130,6 +130,18 @@ def test_the_learning_rate_rises_and_falls_over_the_steps_of_the_run(tmp_path: P
     assert rates.values == pytest.approx([0.25, 0.5, 0.75, 1.0, *cosine])
 
 
+def test_a_run_that_is_resumed_twice_with_other_epochs_keeps_its_place_in_the_schedule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # 6 epochs of 5 steps, then 7 epochs of 10 steps, are 100 steps and 13 epochs. In epochs of
+    # 10 steps, that is place 130, moved by 30.
+    module = untrained()
+    module._state = {"step": 100, "moved": 30.0, "steps_per_epoch": 10}
+    for steps_per_epoch, place in ((10, 130), (5, 65), (20, 260)):
+        monkeypatch.setattr(module, "_steps_per_epoch", lambda steps=steps_per_epoch: steps)
+        assert 100 + module._moved_steps() == place  # 13 epochs are over in any case
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_training_loss_of_an_epoch_is_the_mean_over_its_pixels(
     tmp_path: Path, accumulate: int

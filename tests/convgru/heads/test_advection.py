@@ -51,6 +51,20 @@ def test_zero_weights_are_exactly_the_extrapolation(side):
     assert difference.max() < 0.11
 
 
+def test_the_correction_of_motion_is_4_pixels_for_an_output_of_1():
+    """Weights that were trained with another unit would move rain to the wrong place."""
+    context = moving_texture(0, 0, 4)
+    net = network()
+    net.load_state_dict({name: torch.zeros_like(value) for name, value in net.state_dict().items()})
+    uncorrected = forecast(net, context, 2)
+    torch.nn.init.constant_(net.head.correction.bias, 0.5)  # 2 pixels down and to the right
+    corrected = forecast(net, context, 2)  # the same at both lead times
+    inner = (..., slice(20, -20), slice(20, -20))
+    expected = uncorrected.roll((2, 2), (-2, -1))[inner]
+    assert torch.allclose(corrected[inner], expected, atol=0.02)
+    assert not torch.allclose(corrected[inner], uncorrected[inner], atol=0.2)
+
+
 def test_an_untrained_head_smooths_short_lived_rain_and_keeps_the_distribution():
     context = moving_texture(0, 0, 4)
     torch.manual_seed(1)

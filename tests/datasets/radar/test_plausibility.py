@@ -124,6 +124,23 @@ def test_a_wrong_unit_rejects_the_scan_though_few_pixels_are_impossible(factor: 
         encode_scan(field, Packing("mm h-1"), None, config())
 
 
+@pytest.mark.parametrize(
+    ("count", "rate", "is_rejected"), [(20, 150.0, False), (21, 150.0, True), (21, 100.0, False)]
+)
+def test_a_wrong_unit_shows_in_more_than_20_pixels_of_more_than_100_mm_h(
+    count: int, rate: float, is_rejected: bool
+) -> None:
+    field = np.zeros((SIZE, SIZE), np.float32)
+    field[0, :count], field[1, 0] = rate, 6000.0
+    field[20:] = np.nan  # few pixels are observed, so 20 pixels are more than their share
+    if is_rejected:
+        with pytest.raises(QualityError, match="21 of 22 wet pixels have more than 100 mm/h"):
+            encode_scan(field, Packing("mm h-1"), None, config())
+    else:
+        _, masked = encode_scan(field, Packing("mm h-1"), None, config())
+        assert masked == {IMPOSSIBLE_VALUE: 1}
+
+
 def test_clutter_in_dry_weather_does_not_tell_of_a_wrong_unit() -> None:
     field = np.zeros((765, 700), np.float32)
     field[100:120, 100:110] = 400.0

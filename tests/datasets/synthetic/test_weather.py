@@ -4,9 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.special import ndtr, ndtri
 
 from squall.datasets.synthetic import processes
-from squall.datasets.synthetic.rain import rain_rates
+from squall.datasets.synthetic.rain import _rain_rate, rain_rates
 from squall.datasets.synthetic.weather import Weather
 
 SIZE = 96
@@ -40,6 +41,13 @@ def test_bands_are_longer_than_wide() -> None:
         along.append(np.mean(field * np.roll(field, 6, axis=1)))
         across.append(np.mean(field * np.roll(field, 6, axis=0)))
     assert np.mean(along) > np.mean(across) + 0.2
+
+
+def test_a_slow_process_forgets_to_1_e_in_its_hours() -> None:
+    process = processes.slow_process(np.random.default_rng(0), minutes=30, hours=2)
+    values = np.array([next(process) for _ in range(20_000)])
+    assert values.std() == pytest.approx(1, abs=0.03)
+    assert np.mean(values[:-4] * values[4:]) == pytest.approx(np.exp(-1), abs=0.05)
 
 
 # --- growth and decay --------------------------------------------------------------------------
@@ -186,6 +194,20 @@ def test_growth_and_cells_change_the_rain() -> None:
     assert cells.mean() > plain.mean()
     assert film(intensity=0.5)[plain < 100].sum() == pytest.approx(0.5 * plain[plain < 100].sum())
     assert film(tail=0.5).max() < plain.max()
+
+
+@pytest.mark.parametrize("convective", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("wet", [0.1, 0.5])
+def test_rates_are_lognormal_and_the_tail_is_shorter_above_two_standard_scores(
+    wet: float, convective: float
+) -> None:
+    scores, shorter = np.array([-3.0, -1, 0, 1, 2, 3, 4]), np.array([-3.0, -1, 0, 1, 2, 2.5, 3])
+    field = ndtri(1 - wet + wet * ndtr(scores))  # the wet pixels with these ranks
+    median, sigma = 0.5 + 0.6 * convective, 1 + 0.2 * convective
+    for tail, of_tail in ((1.0, scores), (0.5, shorter)):
+        rates = _rain_rate(field, wet, convective, tail)
+        np.testing.assert_allclose(rates, median * np.exp(sigma * of_tail), rtol=1e-6)
+    assert not _rain_rate(np.array([-8.0, ndtri(1 - wet)]), wet, convective, 1.0).any()
 
 
 # --- motion ------------------------------------------------------------------------------------
