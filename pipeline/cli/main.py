@@ -22,6 +22,7 @@ from typing import Protocol, cast
 
 from squall import __version__
 from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.orphans import end_with_launcher
 from squall.pipeline.cli.process import explained, set_up_logging
 from squall.pipeline.interrupts import sigterm_raises
 
@@ -121,6 +122,7 @@ def script() -> None:
 
     Threads that wait for storage may otherwise abort the process while Python shuts down.
     """
+    end_with_launcher()
     code = main()
     if code in (130, 143):
         sys.stdout.flush()

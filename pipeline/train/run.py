@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import yaml
-from pytorch_lightning.plugins.environments import TorchElasticEnvironment
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from squall.convgru import NowcastModule, compile_network
 from squall.datasets.errors import ConfigError
-from squall.datasets.orphans import end_with_parent
+from squall.datasets.orphans import as_launcher, end_with_launcher
 from squall.datasets.training.datamodule import RainDataModule
 from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.provenance import atomic_path
@@ -70,8 +68,7 @@ def train(config: TrainConfig) -> TrainResult:
     KeyboardInterrupt
         After SIGTERM (`pipeline.interrupts.Terminated`) or Ctrl-C, once ``last.ckpt`` is written.
     """
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0 or TorchElasticEnvironment.detect():
-        end_with_parent()  # a launcher started this process for a further device
+    end_with_launcher()
     experiment, out, last = config.experiment, config.out, config.out / "last.ckpt"
     _check_folder(out, last, resume=config.resume)
     position = Position.of(last, experiment) if config.resume else None
@@ -181,7 +178,7 @@ def _fit(
 ) -> None:
     """Train until the end or until the watch stops the run, and end the loader processes."""
     try:
-        with watch.listening():
+        with watch.listening(), as_launcher():
             trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except (Stopped, SystemExit):  # Lightning makes SystemExit of Ctrl-C
         if watch.interruption is not None:

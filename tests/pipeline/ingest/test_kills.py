@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from squall.datasets.archive.archive import Archive
@@ -23,6 +22,7 @@ from squall.datasets.archive.records import OK, EmptyArchiveError
 from squall.datasets.archive.repository import INITIAL_SNAPSHOT
 from squall.datasets.errors import DataError
 from squall.datasets.measures import codes_checksum
+from tests.left_over import MARKER, left_over
 from tests.pipeline.tiny_radar import (
     FIRST,
     SIZE,
@@ -39,7 +39,6 @@ from tests.pipeline.tiny_radar import (
 
 ROOT = Path(__file__).parents[3]
 CONFIG = config_with(quality={"least_observed_share": 0.5})
-MARKER = "SQUALL_TEST_OF_KILLS"
 SCANS = 180
 
 
@@ -131,18 +130,6 @@ def polled(archive):
     assert poller.wrong == []
 
 
-def left_over(marker):
-    """Processes of killed ingestions that are still running."""
-    running = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARKER) == marker:
-                running.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return running
-
-
 def killed(processes, arguments, delay_s):
     """Start an ingestion and kill it after the delay; whether it was still running."""
     started = processes.Event()
@@ -181,10 +168,7 @@ def test_kills_at_any_moment_lose_and_damage_nothing(
         run(archive, radar / "*.nc", config=CONFIG)  # reads files again whose scans were replaced
         assert_same(contents(archive), expected)
     assert len(states) > 10, "the poller must have seen archives grow"
-    until = time.monotonic() + 20
-    while left_over(marker) and time.monotonic() < until:
-        time.sleep(0.2)
-    assert left_over(marker) == []
+    assert left_over(marker, after_s=20) == []
     assert len(list(temporary.rglob("*"))) <= 2 * workers, "temporary files must not accumulate"
 
 
