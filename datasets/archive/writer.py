@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ class StoredScan:
     codes_key: Any = None
 
 
-NEW_BRANCH = "reread"  # of a repository: holds an archive that is being filled again
+# Branches of a repository that begin so hold an archive that is being filled again.
+NEW_BRANCH = "reread"
 
 # A rejected scan lengthens the time axis by this much at most: a wrong year in a file's name would
 # lengthen it by decades.
@@ -98,11 +100,16 @@ class ArchiveWriter:
         self._expected_snapshot: str | None = None
         self._branch, self._is_emptied = BRANCH, False
 
-    def start_again(self) -> str:
+    def start_again(self, key: str) -> str:
         """Let the next commits fill a new, empty archive beside the present one.
 
-        Readers see the present archive until `put_in_place`. What an earlier, interrupted attempt
-        left is removed.
+        Readers see the present archive until `put_in_place`. An interrupted attempt goes on if it
+        had the same key and began at the same snapshot; `archive` then gives what it has filled.
+        All other attempts are removed.
+
+        Parameters
+        ----------
+        key : what decides the new archive: the files and how they are read.
 
         Returns
         -------
@@ -110,9 +117,13 @@ class ArchiveWriter:
         """
         assert self._repository is not None
         present = self._repository.lookup_branch(BRANCH)
-        self.remove_unfinished()
-        self._repository.create_branch(NEW_BRANCH, present)
-        self._branch, self._is_emptied, self._expected_snapshot = NEW_BRANCH, True, None
+        digest = blake2b(f"{present} {key}".encode(), digest_size=8).hexdigest()
+        self._branch = f"{NEW_BRANCH}-{digest}"
+        self.remove_unfinished(but=self._branch)
+        if self._branch not in self._repository.list_branches():
+            self._repository.create_branch(self._branch, present)
+        self._is_emptied = self._repository.lookup_branch(self._branch) == present
+        self._expected_snapshot = None
         return present
 
     def put_in_place(self, present: str) -> None:
@@ -126,7 +137,7 @@ class ArchiveWriter:
             If another process committed to the present archive meanwhile; it stays as it is.
         """
         assert self._repository is not None
-        newest = self._repository.lookup_branch(NEW_BRANCH)
+        newest = self._repository.lookup_branch(self._branch)
         try:
             self._repository.reset_branch(BRANCH, newest, from_snapshot_id=present)
         except icechunk.IcechunkError as error:
@@ -136,10 +147,18 @@ class ArchiveWriter:
         self.remove_unfinished()
         self._branch = BRANCH
 
-    def remove_unfinished(self) -> None:
-        """Remove an archive that `start_again` began and that was not put in place."""
-        if self._repository is not None and NEW_BRANCH in self._repository.list_branches():
-            self._repository.delete_branch(NEW_BRANCH)
+    def remove_unfinished(self, *, but: str = "") -> None:
+        """Remove the archives that `start_again` began and that were not put in place.
+
+        Parameters
+        ----------
+        but : branch to keep.
+        """
+        if self._repository is None:
+            return
+        for branch in self._repository.list_branches():
+            if branch.startswith(NEW_BRANCH) and branch != but:
+                self._repository.delete_branch(branch)
 
     def archive(self) -> Archive | None:
         """The archive as of the last commit; None before the first.

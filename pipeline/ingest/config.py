@@ -40,7 +40,8 @@ class IngestConfig(BaseModel):
     reread: bool = Field(
         default=False,
         description="read all files again, for example after a change of the configuration, and "
-        "put the result in place of the archive when all are read",
+        "put the result in place of the archive when all are read; an interrupted run "
+        "goes on where it stopped",
     )
     dry_run: bool = Field(
         default=False, description="list the new files; read nothing, write nothing"

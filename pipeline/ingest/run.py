@@ -7,6 +7,7 @@ stopped, every commit is complete, and the next run continues from there.
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import time
@@ -20,6 +21,7 @@ from squall.datasets.archive.repository import crash_mark, write_lock
 from squall.datasets.archive.writer import ArchiveWriter
 from squall.datasets.errors import BusyError, ConfigError
 from squall.datasets.grid import Grid
+from squall.datasets.public_text import public_address
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.pipeline.ingest.batches import BatchQueue, parts_of
 from squall.pipeline.ingest.commit import Committer
@@ -39,6 +41,7 @@ from squall.pipeline.ingest.same_configuration import (
     stored_configuration,
 )
 from squall.pipeline.progress import Progress
+from squall.pipeline.provenance import code_version
 
 log = logging.getLogger("squall.ingest")
 
@@ -133,18 +136,28 @@ def _run_pass(config: IngestConfig, report: IngestReport) -> None:
 def _reread(
     config: IngestConfig, writer: ArchiveWriter, archive: Archive, report: IngestReport
 ) -> None:
-    """Read all files into a new archive, and put it in place of the present one."""
-    listing = list_files(config, None, since=first_time_of_all(config, archive))
+    """Read all files into a new archive, and put it in place of the present one.
+
+    A run that was interrupted goes on if files, configuration and code are the same.
+    """
+    since = first_time_of_all(config, archive)
+    listing = list_files(config, None, since=since)
     _count(listing, report)
     refuse_lost_scans(archive, listing)
     if config.dry_run:
         _log_new_files(listing)
         return
-    present = writer.start_again()
-    _fill(config, writer, None, listing, report)
+    key = [stored_configuration(config.source), *map(public_address, config.patterns)]
+    present = writer.start_again(json.dumps([*key, code_version()]))
+    begun = writer.archive()
+    if begun is not None:
+        listing = list_files(config, begun, since=since)
+        _count(listing, report)
+        log.info("goes on with an interrupted --reread: %d files were read", listing.known)
+    _fill(config, writer, begun, listing, report)
     _report_archive(writer, listing, report)
-    scans = int((archive.status == OK).sum())
-    if report.unavailable or (scans and not report.ingested):
+    scans, new_scans = _scans(archive), _scans(writer.archive())
+    if report.unavailable or (scans and not new_scans):
         log.error(
             "%s: stays as it was, because not all files could be read; run again with --reread",
             config.address,
@@ -156,9 +169,14 @@ def _reread(
         "%s: %d scans before, %d now; snapshot %s is the archive before",
         config.address,
         scans,
-        report.ingested,
+        new_scans,
         present,
     )
+
+
+def _scans(archive: Archive | None) -> int:
+    """Number of good scans."""
+    return 0 if archive is None else int((archive.status == OK).sum())
 
 
 def _count(listing: Listing, report: IngestReport) -> None:

@@ -29,6 +29,14 @@ from tests.pipeline.tiny_radar import (
 )
 
 OTHER = config_with(units="cm/h")
+
+
+def unfinished(archive):
+    """Branches of archives that are being filled again."""
+    branches = open_repository(str(archive)).list_branches()
+    return [branch for branch in branches if branch.startswith(NEW_BRANCH)]
+
+
 AT_MOST_10 = config_with(quality={"highest_mm_h": 10.0, "highest_share": 1.0})
 
 
@@ -123,9 +131,9 @@ def test_a_killed_run_leaves_the_archive_as_it_was_and_can_be_repeated(radar, ar
         with pytest.raises(KeyboardInterrupt):
             run(archive, radar / "*.nc", config=OTHER, reread=True)
     assert_same(contents(archive), before)
-    assert NEW_BRANCH in open_repository(str(archive)).list_branches()
+    assert len(unfinished(archive)) == 1
     assert run(archive, radar / "*.nc").new_files == 0  # and removes what is left
-    assert NEW_BRANCH not in open_repository(str(archive)).list_branches()
+    assert unfinished(archive) == []
     assert run(archive, radar / "*.nc", config=OTHER, reread=True).ingested == 3
 
 
@@ -143,7 +151,7 @@ def test_a_commit_of_another_process_is_not_overwritten(radar, archive):
     write_scans(radar, 1)
     run(archive, radar / "*.nc")
     writer = ArchiveWriter(archive, STEP, {"name": "tiny"})
-    present = writer.start_again()
+    present = writer.start_again("all files")
     grid = Archive.open(archive).grid
     writer.commit(grid, [], [], "empty")
     beside = ArchiveWriter(archive, STEP, {"name": "tiny", "title": "beside"})
