@@ -365,3 +365,27 @@ def test_a_missing_bucket_is_an_error(radar, tmp_path, archive, capsys):
     files = ["--files", str(radar / "*.nc")]
     assert main(["ingest", str(config), "--archive", "s3://nowhere/tiny", *files]) == 1
     assert "s3://nowhere/tiny: cannot be reached" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("double", ["//in/{name}", "/in//{name}"])
+def test_a_doubled_slash_is_part_of_a_key(double, radar, expected, tmp_path, s3_server):  # noqa: F811
+    """Keys are not paths: s3://bucket//key and s3://bucket/key are two objects."""
+    bucket = s3_server.bucket("radar")
+    upload(s3_server, bucket, radar, double.removeprefix("/"))
+    archive, pattern = tmp_path / "a.icechunk", f"s3://{bucket}{double.format(name='*.nc')}"
+    assert run(archive, pattern).ingested == COUNT
+    assert_same(contents(archive), expected, but=["source"])
+    name = double.format(name="rain_20240601T0000.nc")
+    assert contents(archive)["source"][0] == f"s3://{bucket}{name}"
+    assert run(archive, pattern).unchanged == COUNT
+    with pytest.raises(DataError, match="no file matches"):
+        run(tmp_path / "other.icechunk", f"s3://{bucket}/in/*.nc")
+
+
+@pytest.mark.parametrize("written", ["{bucket}//tiny", "{bucket}/tiny/", "{bucket}/in//tiny"])
+def test_an_archive_at_an_address_with_doubled_slashes(written, radar, expected, s3_server):  # noqa: F811
+    archive = "s3://" + written.format(bucket=s3_server.bucket("archives"))
+    assert run(archive, radar / "*.nc").ingested == COUNT
+    assert run(archive, radar / "*.nc").unchanged == COUNT
+    assert_same(contents(archive), expected)
+    assert status(archive).present == COUNT
