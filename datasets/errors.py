@@ -4,21 +4,21 @@ Owns the exception classes that all rooms raise and the words of a foreign excep
 of files, archives or stores. No message holds the signature or the password of an address.
 """
 
-from squall.datasets.public_text import public_text
+from squall.datasets.public_text import public_message
 
 
 class ConfigError(ValueError):
     """A configuration that cannot work; the message says which value and what to do."""
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(public_text(message))
+        super().__init__(public_message(message))
 
 
 class DataError(ValueError):
     """Radar files, archives or forecasts that cannot be used; the message says which and why."""
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(public_text(message))
+        super().__init__(public_message(message))
 
 
 class BusyError(DataError):

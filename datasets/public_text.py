@@ -10,6 +10,10 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote_plus
 
+MAX_DEPTH = 4  # of addresses that are parameters of each other; a hostile text may have thousands
+MAX_QUERY = 2**15  # characters; web servers refuse longer ones
+MAX_MESSAGE = 8000  # characters of a message; a file's attribute may have millions
+
 # S3 and its relatives (Amazon, Google, Alibaba, Huawei, Tencent), CloudFront, Azure, and the words
 # that web servers use
 _SECRET = re.compile(
@@ -27,8 +31,10 @@ _OF_A_SIGNATURE = {
     "ske", "sks", "skv", "saoid", "suoid", "scid", "rscc", "rscd", "rsce", "rscl", "rsct",
     "policy", "md5", "hash", "exp",
 }  # fmt: skip
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>`)]*[^\s'\"<>`):;,.]")
-_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#@\s'\"]*(?::[^/?#\s'\"]*)?)@")
+# bounded, because each letter of a long word might begin a scheme: the time would be quadratic
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}://"
+_ADDRESS = re.compile(_SCHEME + r"[^\s'\"<>`)]*[^\s'\"<>`):;,.]")
+_USER = re.compile(rf"({_SCHEME})([^/?#\s'\"]*)@")
 _QUERY = re.compile(r"\?.*", re.DOTALL)
 _QUERY_IN_TEXT = re.compile(r"\?[^\s'\"<>`)]*[^\s'\"<>`):;,.]")
 
@@ -40,7 +46,7 @@ def public_address(address: str) -> str:
     """
     if "://" not in address:
         return address
-    return _without_secrets(_USER.sub(_without_user, address))
+    return _without_secrets(_USER.sub(_without_user, address), 0)
 
 
 def public_text(text: str) -> str:
@@ -49,26 +55,45 @@ def public_text(text: str) -> str:
     return _QUERY_IN_TEXT.sub(lambda found: _public_query(found[0]), text)
 
 
+def public_message(text: str) -> str:
+    """As `public_text`, and without the middle of a text that is too long to be read.
+
+    The end of a message says what to do. It begins after a space, so that no secret of an address
+    is left whose beginning was cut off.
+    """
+    if len(text) <= MAX_MESSAGE:
+        return public_text(text)
+    half = MAX_MESSAGE // 2
+    end = re.sub(r"^\S*", "", text[-half:])
+    left_out = len(text) - half - len(end)
+    return f"{public_text(text[:half])} … ({left_out:,} characters left out) …{public_text(end)}"
+
+
 def _without_user(found: re.Match[str]) -> str:
     """Keep a user without a password where it may be a name of Azure: ``abfs://container@…``."""
     scheme, user = found[1], found[2]
     return found[0] if ":" not in user and scheme.lower().startswith("abfs") else scheme
 
 
-def _without_secrets(address: str) -> str:
+def _without_secrets(address: str, depth: int = 0) -> str:
     """Filter the query of each link of a chain; in a link, ``?`` may also be a glob."""
-    links = re.split(r"(::(?=[A-Za-z][A-Za-z0-9+.-]*://))", address)
-    return "".join(_QUERY.sub(lambda found: _public_query(found[0]), link) for link in links)
+    links = re.split(f"(::(?={_SCHEME}))", address)
+    return "".join(_QUERY.sub(lambda found: _public_query(found[0], depth), link) for link in links)
 
 
-def _public_query(query: str) -> str:
-    """A query, from its ``?`` on, without secrets; "" if nothing is left."""
+def _public_query(query: str, depth: int = 0) -> str:
+    """A query, from its ``?`` on, without secrets; "" if nothing is left.
+
+    ``depth`` counts the addresses that the query's own address is a parameter of.
+    """
+    if len(query) > MAX_QUERY:
+        return ""
     texts = re.split(r"([?&]|;(?=[^=?&;]+=))", query[1:])
     parameters = list(zip(["?", *texts[1::2]], texts[0::2], strict=True))
     names = [_name(text) for _, text in parameters]
     is_signed = any(_SECRET.fullmatch(name) for name in names)
     kept = [
-        (separator, _public_value(text))
+        (separator, _public_value(text, depth + 1))
         for (separator, text), name in zip(parameters, names, strict=True)
         if not _is_secret(text, name, is_signed)
     ]
@@ -91,10 +116,13 @@ def _is_secret(parameter: str, name: str, is_signed: bool) -> bool:
     return bool(_SECRET.fullmatch(name)) or (is_signed and name.lower() in _OF_A_SIGNATURE)
 
 
-def _public_value(parameter: str) -> str:
-    """A parameter whose value may be another, signed address."""
+def _public_value(parameter: str, depth: int) -> str:
+    """A parameter whose value may be another, signed address; "" if it is one too deep inside."""
     name, equals, value = parameter.partition("=")
     inner = unquote_plus(value)
-    if "://" not in inner or public_address(inner) == inner:
+    if "://" not in inner:
         return parameter
-    return f"{name}{equals}{quote(public_address(inner), safe='')}"
+    if depth > MAX_DEPTH:
+        return f"{name}{equals}"
+    public = _without_secrets(_USER.sub(_without_user, inner), depth)
+    return parameter if public == inner else f"{name}{equals}{quote(public, safe='')}"

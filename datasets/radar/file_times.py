@@ -16,6 +16,12 @@ from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.network_keys import NAME_DIGITS
 from squall.datasets.radar.quality import OFF_STEP, QualityError, check_time
 
+# a date in digits, perhaps with the time of day behind it
+_DATE = re.compile(
+    r"(?<![0-9])(?P<y>(?:19|20)[0-9]{2})(?P<s>[-_.]?)(?P<m>0[1-9]|1[0-2])(?P=s)"
+    r"(?P<d>0[1-9]|[12][0-9]|3[01])(?:[0-9]{2}|[0-9]{4}|[0-9]{6})?(?![0-9])"
+)
+
 
 def time_from_name(path: str, config: RadarNetworkConfig) -> pd.Timestamp | None:
     """Read the valid time in a file's name, on the step; None if the name has none.
@@ -27,6 +33,20 @@ def time_from_name(path: str, config: RadarNetworkConfig) -> pd.Timestamp | None
         if time is not None and config.at(time) is era:
             return time
     return None
+
+
+def dates_in_name(path: str) -> list[pd.Timestamp]:
+    """All days that a file's name holds in digits, like 20240601, 2024-06-01 or 202406011200.
+
+    They check the times of a file whose name is not described by ``time_in_name``.
+    """
+    dates = []
+    for found in _DATE.finditer(PurePosixPath(path).name):
+        try:
+            dates.append(pd.Timestamp(int(found["y"]), int(found["m"]), int(found["d"])))
+        except ValueError:  # like the 31st of June
+            continue
+    return dates
 
 
 def steps_from_name(slot: pd.Timestamp, named: pd.Timestamp, era: RadarNetworkConfig) -> int:

@@ -6,7 +6,8 @@ new rule is a function here, with its limit in `QualityConfig`, which `radar_fil
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import math
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ SAME_TIME = "same time"
 CLUTTER_MASK = "clutter mask"
 VALID_RANGE = "valid range"
 
-_A_DAY = timedelta(days=1)
+_A_DAY = pd.Timedelta(days=1)
+_A_YEAR = pd.Timedelta(days=366)
 # no digital radar archive is older; a lost time is often written as 1970-01-01
 EARLIEST = pd.Timestamp("1975-01-01")
 
@@ -110,6 +112,43 @@ def check_time_in_name(
             f"time {first:%Y-%m-%d %H:%M} inside the file is far from {named:%Y-%m-%d %H:%M} in "
             "its name; correct 'time_in_name' or 'time_variable' in the network configuration, "
             "or set quality.name_tolerance where such a difference is normal",
+        )
+
+
+def check_span_of_name(
+    time: pd.Timestamp, named: pd.Timestamp | None, span: pd.Timedelta, quality: QualityConfig
+) -> None:
+    """Reject a scan far from the time in its file's name, though others of the file are near it.
+
+    ``span`` is the period that a file covers; without one it may be a year.
+    """
+    longest = (span or _A_YEAR) + quality.name_tolerance
+    if named is not None and abs(time - named) > longest:
+        raise QualityError(
+            NAME_AND_TIME,
+            f"time {time:%Y-%m-%d %H:%M} of the scan is far from {named:%Y-%m-%d %H:%M} in the "
+            f"file's name; if a file covers more than {longest.total_seconds() / 86_400:.3g} days, "
+            "set 'file_span' in the network configuration, for example 'file_span: 3650D'",
+        )
+
+
+def check_dates_in_name(
+    first: pd.Timestamp, last: pd.Timestamp, dates: list[pd.Timestamp], quality: QualityConfig
+) -> None:
+    """Reject a file if its name holds dates, and none is near its first to last scan.
+
+    Of a name that ``time_in_name`` does not describe, only the days are known, and they may be
+    those of another time zone.
+    """
+    tolerance = max(quality.name_tolerance, _A_DAY)
+    if dates and not any(first - tolerance - _A_DAY < d <= last + tolerance for d in dates):
+        nearest = min(dates, key=lambda date: abs(date - first))
+        raise QualityError(
+            NAME_AND_TIME,
+            f"time {first:%Y-%m-%d %H:%M} inside the file is far from the date "
+            f"{nearest:%Y-%m-%d} in its name; if the time is wrong, correct it in the file; if the "
+            "date means something else, set a larger quality.name_tolerance in the network "
+            f"configuration, for example '{math.ceil(abs(nearest - first) / _A_DAY) + 1}D'",
         )
 
 

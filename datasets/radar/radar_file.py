@@ -23,6 +23,7 @@ from squall.datasets.grid import Grid
 from squall.datasets.measures import ScanMeasures, measure
 from squall.datasets.radar.encoding import encode_scan
 from squall.datasets.radar.file_times import (
+    dates_in_name,
     snap_to_step,
     steps_from_name,
     time_from_name,
@@ -34,7 +35,9 @@ from squall.datasets.radar.quality import (
     SAME_TIME,
     UNREADABLE,
     QualityError,
+    check_dates_in_name,
     check_observed_share,
+    check_span_of_name,
     check_time_in_name,
 )
 from squall.datasets.radar.readers.choice import FORMATS, reader_of
@@ -139,7 +142,7 @@ def read_file(
                 height, width = product.grid.shape
                 end = min(end, first + max(1, max_px // (height * width)))
             grid = product.grid if era.regrid is None or target_grid is None else target_grid
-            file = _OpenFile(product, config, era, name_time, grid)
+            file = _OpenFile(product, config, era, name_time, grid, path)
             return _read_scans(report, file, range(first, end))
     except ConfigError:
         raise
@@ -166,11 +169,16 @@ class _OpenFile:
     era: RadarNetworkConfig
     name_time: pd.Timestamp | None
     grid: Grid
+    path: str
 
     @cached_property
     def _first_and_last(self) -> tuple[pd.Timestamp, pd.Timestamp]:
         known = [time for time in self.product.times if not pd.isna(time)]
         return min(known), max(known)
+
+    @cached_property
+    def _dates_in_name(self) -> list[pd.Timestamp]:
+        return dates_in_name(self.path)
 
     @cached_property
     def _first_position(self) -> dict[pd.Timestamp, int]:
@@ -189,7 +197,11 @@ class _OpenFile:
 
     def check_times(self, slot: pd.Timestamp) -> None:
         """Reject a scan if the time in the file's name is wrong, or gives the wrong era."""
-        check_time_in_name(*self._first_and_last, self.name_time, self.era.quality)
+        quality = self.era.quality
+        check_time_in_name(*self._first_and_last, self.name_time, quality)
+        check_span_of_name(slot, self.name_time, self.era.file_span, quality)
+        if self.name_time is None:
+            check_dates_in_name(*self._first_and_last, self._dates_in_name, quality)
         if self.name_time is None and self.network.at(slot) is not self.network:
             raise QualityError(
                 NAME_AND_TIME,

@@ -7,7 +7,7 @@ import logging
 import sys
 
 from squall.datasets.errors import BusyError, ConfigError
-from squall.datasets.public_text import public_text
+from squall.datasets.public_text import public_message, public_text
 from squall.pipeline.interrupts import Terminated
 
 
@@ -21,7 +21,7 @@ def explained(error: BaseException) -> tuple[str, int]:
         return str(error), 2
     if isinstance(error, BusyError):
         return str(error), 3
-    message = public_text(str(error))
+    message = public_message(str(error))
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         message += (
             "; free some, also in /dev/shm, which worker processes need (docker run --shm-size=4g)"

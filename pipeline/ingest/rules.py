@@ -17,6 +17,8 @@ from squall.pipeline.ingest.reading import FilePart
 
 IMPROBABLE_TIME = "improbable time"
 EARLY_MARGIN = pd.Timedelta("3653D")  # ten years
+# a clock that lost its time counts from 2000 on; a few days may pass before it is set
+CLOCK_RESET = pd.Timestamp("1999-12-31T12:00"), pd.Timestamp("2000-01-03")
 FIRST_RADARS = pd.Timestamp("1985-01-01")  # no archive of digital scans is older
 
 
@@ -53,6 +55,12 @@ class Rules:
         advice = f"if it is right, set 'begins: {time:%Y-%m-%d}' in the configuration"
         if time < FIRST_RADARS:
             return f"its time is before {FIRST_RADARS:%Y}; {advice}"
+        first, last = CLOCK_RESET
+        if first <= time < last and (self.stored_from is None or self.stored_from >= last):
+            return (
+                f"its time, {time:%Y-%m-%d %H:%M}, is that of a clock that was reset to 2000; "
+                + advice
+            )
         if self.stored_from is not None and time < self.stored_from - EARLY_MARGIN:
             years = (self.stored_from - time) / pd.Timedelta("365.25D")
             return (

@@ -1,9 +1,12 @@
 """What messages, reports and archives may show of addresses: no signature, token or password."""
 
+import time
+from urllib.parse import quote
+
 import pytest
 
 from squall.datasets.errors import ConfigError, DataError
-from squall.datasets.public_text import public_address, public_text
+from squall.datasets.public_text import MAX_MESSAGE, public_address, public_message, public_text
 
 AMAZON = (
     "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F20240601%2Feu&X-Amz-Date=20240601"
@@ -88,3 +91,71 @@ def test_a_message_of_a_library_loses_all_signatures() -> None:
 def test_no_error_shows_a_signature(kind: type[ValueError]) -> None:
     error = kind("https://host/a.nc?sig=hunter2: cannot be read")
     assert "hunter2" not in f"{error} {error!r} {error.args}"
+
+
+MILLION = 1_000_000
+HOSTILE = {
+    "a word": "a" * MILLION,
+    "an address": "x://" + "a" * MILLION,
+    "schemes": "a://" * (MILLION // 4),
+    "a user": "a://" + ":" * MILLION + "b",
+    "users": "x://u:p@" * (MILLION // 8),
+    "question marks": "?" * MILLION,
+    "dots": "?" + "." * MILLION,
+    "parameters": "http://h/?" + "a=b&" * (MILLION // 4),
+    "semicolons": "http://h/?" + ";a" * (MILLION // 2) + "=",
+    "an escape": "http://h/?u=" + "%25" * (MILLION // 3),
+    "nested": "http://h/?u=" * (MILLION // 12),
+    "links": "http://h" + "::a" * (MILLION // 3),
+    "a name": "http://h/?" + "token_" * (MILLION // 6) + "=1",
+    "spaces": " " * MILLION,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+@pytest.mark.parametrize("function", [public_text, public_address, public_message, DataError])
+def test_a_hostile_text_of_a_million_characters_takes_less_than_a_second(function, text) -> None:
+    """A word of 100,000 letters took 17 to 35 s: each letter might begin a scheme."""
+    began = time.process_time()
+    function(text)
+    assert time.process_time() - began < 1
+
+
+def test_addresses_inside_each_other_take_no_exponential_time() -> None:
+    address = "https://host/a?sig=hunter2"
+    for _ in range(30):
+        address = "https://host/a?u=" + quote(address, safe="")
+    began = time.process_time()
+    assert "hunter2" not in public_address(address)
+    assert time.process_time() - began < 1
+    twice = "https://h/a?u=" + quote(
+        "https://h/b?v=" + quote("https://h/c?sig=hunter2&w=1", ""), ""
+    )
+    inner = quote("https://h/b?v=" + quote("https://h/c?w=1", ""), "")
+    assert public_address(twice) == f"https://h/a?u={inner}"
+
+
+def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
+    message = str(DataError("attribute 'units' is '" + "x y " * MILLION + "'; correct the file"))
+    assert len(message) < 1.1 * MAX_MESSAGE
+    assert message.startswith("attribute 'units' is 'x y")
+    assert message.endswith("x y '; correct the file")
+    assert "characters left out" in message
+    short = "x" * MAX_MESSAGE
+    assert public_message(short) == short
+
+
+def test_the_cut_of_a_long_message_leaves_no_half_of_a_secret() -> None:
+    """The half of an address behind the cut has no ``?`` by which its secrets are known."""
+    for length in range(MAX_MESSAGE - 60, MAX_MESSAGE + 60, 7):
+        filling = "x" * length
+        text = f"{filling} https://h/a?file={filling}&sig=hunter2&token={filling}hunter3; try again"
+        message = public_message(text)
+        assert "hunter" not in message
+        assert message.endswith(("; try again", "again"))
+
+
+def test_a_scheme_with_a_long_word_before_it_has_no_secret() -> None:
+    word = "a" * 100
+    assert "hunter2" not in public_text(f"{word}https://me:hunter2@host/a.nc?sig=hunter2")
+    assert "hunter2" not in public_text("https://me:hun@hunter2@host/a.nc")

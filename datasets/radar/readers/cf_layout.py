@@ -23,7 +23,7 @@ from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import crs_of, harmonised_grid, in_metres
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import MAX_SCAN_PIXELS, Packing, check_scan_shape
-from squall.datasets.radar.readers.cf_limits import check_chunks, check_values
+from squall.datasets.radar.readers.cf_limits import check_attributes, check_chunks, check_values
 from squall.datasets.radar.readers.cf_packing import PACKING_ATTRIBUTES, packing_of
 from squall.datasets.radar.units import parse_unit
 
@@ -88,6 +88,7 @@ def _fingerprint(file: netCDF4.Dataset, config: RadarNetworkConfig) -> bytes:
     check_chunks(file[config.variable], MAX_SCAN_PIXELS)
     for name, variable in file.variables.items():
         attributes = [(key, variable.getncattr(key)) for key in variable.ncattrs()]
+        check_attributes(name, attributes)
         attributes = [(key, value) for key, value in attributes if not _is_time_unit(key, value)]
         described = (name, str(variable.dtype), variable.dimensions, _exact(attributes))
         digest.update(repr(described).encode())

@@ -5,14 +5,16 @@ A small broken file may claim any size; the netCDF library would allocate memory
 
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import h5py
 import netCDF4
+import numpy as np
 
 from squall.datasets.errors import DataError
 from squall.datasets.radar.product import MAX_SCANS
 from squall.datasets.radar.readers.classic_netcdf import expected_size
-from squall.datasets.radar.readers.hdf5 import check_self_contained, open_hdf5
+from squall.datasets.radar.readers.hdf5 import MAX_ATTRIBUTE_BYTES, check_self_contained, open_hdf5
 
 
 def check_file(path: str) -> None:
@@ -30,6 +32,18 @@ def check_file(path: str) -> None:
     if h5py.is_hdf5(path):
         with open_hdf5(path, "netCDF") as file:
             check_self_contained(file)
+
+
+def check_attributes(variable: str, attributes: list[tuple[str, Any]]) -> None:
+    """Reject an absurdly long attribute: libraries need minutes for a unit of a million letters."""
+    for name, value in attributes:
+        size = len(value) if isinstance(value, str | list) else np.size(value)
+        if size > MAX_ATTRIBUTE_BYTES:
+            raise DataError(
+                f"variable '{variable}' has an attribute '{name}' of {size:,} characters or "
+                f"numbers, at most {MAX_ATTRIBUTE_BYTES:,} are read; shorten or delete it in the "
+                "file"
+            )
 
 
 def check_values(variable: netCDF4.Variable) -> None:

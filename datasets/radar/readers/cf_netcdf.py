@@ -22,7 +22,7 @@ from squall.datasets.radar.product import Product
 from squall.datasets.radar.readers.cf_layout import Layout, layout_of
 from squall.datasets.radar.readers.cf_limits import check_file
 from squall.datasets.radar.readers.cf_times import times_of
-from squall.datasets.radar.readers.one_chunk import read_scan
+from squall.datasets.radar.readers.chunks import read_scan
 
 _LIBRARY = threading.RLock()  # netCDF4 and the HDF5 library below it are not thread-safe
 

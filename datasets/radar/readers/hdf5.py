@@ -21,6 +21,7 @@ from squall.datasets.radar.product import check_scan_shape
 MAX_MEMBERS = 10_000  # of a group; a day of one-minute scans has 1440
 MAX_DEPTH = 32  # of groups inside each other
 MAX_ATTRIBUTE_BYTES = 2**16
+MAX_TEXT = 2**13  # of an attribute; some libraries need much time for a long text
 # each may occur once, so that a small file cannot unpack to a huge one
 FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, h5z.FILTER_SZIP}
 
@@ -145,10 +146,15 @@ def image(group: h5py.Group, name: str) -> h5py.Dataset:
 def text(owner: h5py.Group, name: str) -> str | None:
     """Read an attribute as text, stored as bytes or as a string; None if it is missing."""
     value = _single(owner, name)
-    if value is None or isinstance(value, str):
-        return value
     if isinstance(value, bytes):
-        return value.split(b"\0")[0].decode("utf-8", "replace").strip()
+        value = value.split(b"\0")[0].decode("utf-8", "replace").strip()
+    if value is None or isinstance(value, str):
+        if value is not None and len(value) > MAX_TEXT:
+            raise DataError(
+                f"attribute {_place(owner, name)} has {len(value):,} characters, at most "
+                f"{MAX_TEXT:,} are read; no radar file needs so many"
+            )
+        return value
     raise DataError(f"attribute {_place(owner, name)} is {value!r}, expected text")
 
 

@@ -32,6 +32,7 @@ from squall.datasets.grid import Grid
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product
+from squall.datasets.radar.readers.chunks import read_scan
 from squall.datasets.radar.readers.corner_grid import corner_grid
 from squall.datasets.radar.readers.hdf5 import (
     image,
@@ -50,14 +51,13 @@ from squall.datasets.radar.readers.markers import (
     list_missing,
     wrapped_to,
 )
-from squall.datasets.radar.readers.one_chunk import read_scan
 from squall.datasets.radar.units import parse_unit
 
 # always English, whereas %b of strptime depends on the locale
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 CORNER_ORDER = ("LL", "UL", "UR", "LR")
 SMALLEST_EARTH_M = 1e6  # a smaller radius is in kilometres
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from squall.datasets.grid import Grid
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape
+from squall.datasets.radar.readers.chunks import read_scan
 from squall.datasets.radar.readers.corner_grid import CORNERS, corner_grid
 from squall.datasets.radar.readers.hdf5 import (
     finite,
@@ -42,7 +43,6 @@ from squall.datasets.radar.readers.hdf5 import (
     text,
 )
 from squall.datasets.radar.readers.markers import any_held, fault, held_by, list_missing
-from squall.datasets.radar.readers.one_chunk import read_scan
 from squall.datasets.radar.units import parse_unit
 
 UNITS = {

@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squall.datasets.radar.file_times import snap_to_step, time_from_name
-from squall.datasets.radar.quality import OFF_STEP, QualityError
+from squall.datasets.errors import DataError
+from squall.datasets.radar.file_times import (
+    accumulation_times,
+    dates_in_name,
+    snap_to_step,
+    time_from_name,
+)
+from squall.datasets.radar.quality import NAME_AND_TIME, OFF_STEP, QualityError
 from squall.datasets.radar.radar_file import read_file
 from tests.datasets.radar.radar_files import (
     NOON,
@@ -122,3 +128,80 @@ def test_a_time_near_a_step_is_snapped_to_it(number: int, off_s: int, phase: str
     settings = config(phase=phase)
     exact = pd.Timestamp("2014-01-01") + number * pd.Timedelta("5min") + pd.Timedelta(phase)
     assert snap_to_step(exact + pd.Timedelta(seconds=off_s), settings) == exact
+
+
+@pytest.mark.parametrize(
+    ("name", "dates"),
+    [
+        ("radar_20240601.nc", ["2024-06-01"]),
+        ("radar_202406011200.nc", ["2024-06-01"]),
+        ("radar_20240601120030.nc", ["2024-06-01"]),
+        ("radar_20240601T1200Z.nc", ["2024-06-01"]),
+        ("LOT_2024_06_01_12_14_47", ["2024-06-01"]),
+        ("2024-06-01.v20200229.nc", ["2024-06-01", "2020-02-29"]),
+        ("2024.0601.nc", []),
+        ("VMI_1744824600000.h5", []),  # milliseconds
+        ("2024060112003.nc", []),
+        ("CPC2335513304_00060.001.h5", []),
+        ("radar_20240631.nc", []),
+        ("latest.nc", []),
+    ],
+)
+def test_dates_in_names(name: str, dates: list[str]) -> None:
+    assert dates_in_name(f"/data/20200101/{name}") == [pd.Timestamp(date) for date in dates]
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("radar_20240601.nc", True),
+        ("radar_20240531.nc", True),  # perhaps the day of another time zone
+        ("radar_20240602.nc", True),
+        ("radar_20240604.nc", False),
+        ("radar_20240529.nc", False),
+        ("radar_20230601_1200.nc", False),
+        ("radar_20000101.nc", False),
+        ("radar_20240601.v20200101.nc", True),
+        ("latest.nc", True),
+    ],
+)
+def test_a_date_in_the_name_checks_the_time_in_the_file(
+    tmp_path: Path, write_radar: Write, name: str, kept: bool
+) -> None:
+    """Nothing in the configuration says that the name holds a date."""
+    path = write_radar(tmp_path / name, RATE)
+    if kept:
+        assert_rate(scan_of(path), RATE)
+        return
+    report = read_file(path, config())
+    (rejected,) = report.rejected
+    assert (report.scans, rejected.rule, rejected.time) == ([], NAME_AND_TIME, NOON)
+    days = rejected.reason.split("for example '")[1].split("'")[0]
+    assert_rate(scan_of(path, config(quality={"name_tolerance": days})), RATE)
+
+
+@pytest.mark.parametrize(("other", "span", "kept"), [
+    ("2023-06-02T12:00", None, 2), ("2023-05-30T12:00", None, 1), ("2019-06-01T12:00", None, 1),
+    ("2024-05-30T12:00", "1D", 1), ("2024-06-02T12:00", "1D", 2), ("2019-06-01T12:00", "3650D", 2),
+])  # fmt: skip
+def test_one_scan_of_a_wrong_year_does_not_pass_with_the_others(
+    tmp_path: Path, write_radar: Write, other: str, span: str | None, kept: int
+) -> None:
+    times = (other, "2024-06-01T12:00")
+    path = write_radar(tmp_path / "radar_20240601_1200.nc", np.stack([RATE, RATE]), times=times)
+    settings = config(time_in_name="%Y%m%d_%H%M", **({"file_span": span} if span else {}))
+    report = read_file(path, settings)
+    assert len(report.scans) == kept
+    assert [r.rule for r in report.rejected] == [NAME_AND_TIME] * (2 - kept)
+    assert all("'file_span: 3650D'" in r.reason for r in report.rejected)
+
+
+def test_a_start_with_or_after_its_end() -> None:
+    """A start that equals the end counts as none."""
+    hour = pd.Timedelta("1h")
+    settings = config(accumulation="5min")
+    assert accumulation_times(NOON - hour, NOON, settings) == (NOON, hour)
+    assert accumulation_times(NOON, NOON, settings) == (NOON, pd.Timedelta("5min"))
+    assert accumulation_times(None, NOON, settings) == (NOON, pd.Timedelta("5min"))
+    with pytest.raises(DataError, match="ends before"):
+        accumulation_times(NOON + hour, NOON, settings)

@@ -63,3 +63,28 @@ def test_the_limits_of_a_probable_time():
     assert "is before 1985" in first.improbable(pd.Timestamp("1984-12-31T23:55"))
     explicit = Rules(config_with(), since=pd.Timestamp("1950-01-01"))
     assert explicit.improbable(pd.Timestamp("1950-01-01")) is None
+
+
+@pytest.mark.parametrize(
+    ("time", "stored_from", "refused"),
+    [
+        ("2000-01-01T00:05", None, True),
+        ("2000-01-01T00:05", "2006-01-01", True),
+        ("1999-12-31T12:00", "2006-01-01", True),
+        ("2000-01-02T23:55", "2000-01-03", True),
+        ("2000-01-03", None, False),
+        ("1999-12-31T11:55", None, False),
+        ("2000-01-01T00:05", "1998-01-01", False),
+    ],
+)
+def test_a_clock_that_was_reset_to_2000(time, stored_from, refused):
+    """The archive begins less than ten years later, so no other rule sees it."""
+    first = None if stored_from is None else pd.Timestamp(stored_from)
+    problem = Rules(config_with(), stored_from=first).improbable(pd.Timestamp(time))
+    assert (problem is not None) == refused
+    if refused:
+        day = pd.Timestamp(time).date()
+        assert "clock that was reset to 2000" in problem
+        assert f"set 'begins: {day}'" in problem
+        allowed = Rules(config_with(begins=day), stored_from=first)
+        assert allowed.improbable(pd.Timestamp(time)) is None
