@@ -15,6 +15,7 @@ from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid, all_crs_from_attributes, is_rotated, proj_parameters
 from squall.datasets.radar.units import UNIT_WORDS
 
+SET_CRS = "set 'crs' in the network configuration, for example 'crs: EPSG:3035' or a PROJ string"
 LENGTHS_M = {"m": 1.0, "km": 1000.0}  # unit of length -> metres
 DEGREES, RADIANS = "degrees", "radians"
 _ROTATED_NAMES = ("grid_longitude", "grid_latitude", "rlon", "rlat")
@@ -45,7 +46,8 @@ def harmonised_grid(x: xr.DataArray, y: xr.DataArray, crs: pyproj.CRS) -> tuple[
         columns = _continuous(columns)
         if np.abs(rows).max(initial=0) > 90.0 + 1e-6:
             raise DataError(
-                f"coordinate '{y.name}' has latitudes up to {np.abs(rows).max():g} degrees"
+                f"coordinate '{y.name}' has latitudes up to {np.abs(rows).max():g} degrees; "
+                f"if they are lengths, {SET_CRS}"
             )
     flip_columns = columns.size > 1 and columns[0] > columns[-1]
     flip_rows = rows.size > 1 and rows[0] < rows[-1]
@@ -56,7 +58,10 @@ def harmonised_grid(x: xr.DataArray, y: xr.DataArray, crs: pyproj.CRS) -> tuple[
             crs_wkt=crs.to_wkt(),
         )
     except ValueError as error:
-        raise DataError(f"coordinates {x.name}, {y.name}: {error}") from error
+        raise DataError(
+            f"coordinates {x.name}, {y.name}: {error}; no key of the configuration helps: put the "
+            "files on a regular grid first"
+        ) from error
     return grid, bool(flip_rows), bool(flip_columns)
 
 
@@ -102,8 +107,8 @@ def units_per(text: str, crs: pyproj.CRS) -> float:
         )
     raise DataError(
         f"units '{text}', expected m or km; if the attribute is missing or wrong, set "
-        "'coordinate_units' to m or km in the network configuration; files in other units must be "
-        "converted"
+        "'coordinate_units: m' or 'coordinate_units: km' in the network configuration; files in "
+        "other units must be converted"
     )
 
 
@@ -152,24 +157,19 @@ def crs_of(
         # the CF form "crs: x y" names the coordinates too
         name = str(mapping).split(":")[0].strip()
         if name not in dataset.variables:
-            raise DataError(
-                f"grid mapping variable '{name}' is missing; set 'crs' in the network configuration"
-            )
+            raise DataError(f"grid mapping variable '{name}' is missing; {SET_CRS}")
         try:
             attributes = _offsets_in_metres(dict(dataset[name].attrs), x)
             described = {
                 key: in_metres(crs) for key, crs in all_crs_from_attributes(attributes).items()
             }
         except ValueError as error:
-            raise DataError(f"grid mapping '{name}': {error}; set 'crs' instead") from error
+            raise DataError(f"grid mapping '{name}': {error}; {SET_CRS}") from error
         _check_agreement(name, described, x, y)
         return next(iter(described.values()))
     if {str(axis.attrs.get("units", ""))[:6] for axis in (x, y)} == {"degree"}:
         return pyproj.CRS.from_epsg(4326)
-    raise DataError(
-        f"variable '{variable.name}' has no grid_mapping; set 'crs' in the network configuration, "
-        "for example EPSG:3067 or a PROJ string"
-    )
+    raise DataError(f"variable '{variable.name}' has no grid_mapping; {SET_CRS}")
 
 
 def _offsets_in_metres(attributes: dict[str, Any], x: xr.DataArray) -> dict[str, Any]:

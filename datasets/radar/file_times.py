@@ -4,6 +4,7 @@ Owns how the network configuration turns what a file says into the valid time of
 find the times inside their files.
 """
 
+import math
 import re
 from datetime import datetime
 from functools import lru_cache
@@ -103,8 +104,10 @@ def snap_to_step(time: pd.Timestamp, config: RadarNetworkConfig) -> pd.Timestamp
         raise QualityError(
             OFF_STEP,
             f"time {time:%Y-%m-%d %H:%M:%S} is {distance.total_seconds():g} s off the step of "
-            f"{config.step.total_seconds() / 60:g} min; set 'step', 'phase' (where scans lie off "
-            "the full hour) or 'snap_tolerance' in the network configuration",
+            f"{config.step.total_seconds() / 60:g} min; set 'step', 'phase' (where all scans lie "
+            "off the full hour) or 'snap_tolerance' (where single scans are late) in the network "
+            f"configuration, for example 'phase: {(rest + phase) % step // 10**9}s' or "
+            f"'snap_tolerance: {math.ceil(distance.total_seconds())}s'",
         )
     return snapped
 
@@ -125,7 +128,9 @@ def accumulation_times(
     if start is not None and start < end:
         return end, end - start
     if start is not None and start > end:
-        raise DataError(f"accumulation starts at {start} and ends before, at {end}")
+        raise DataError(
+            f"accumulation starts at {start} and ends before, at {end}; correct the files"
+        )
     if config.time_marks == "start" and config.accumulation is not None:
         return end + config.accumulation, config.accumulation
     return end, config.accumulation

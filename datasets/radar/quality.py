@@ -97,7 +97,9 @@ def check_time(time: pd.Timestamp) -> None:
     if not EARLIEST <= time <= latest:
         raise QualityError(
             IMPOSSIBLE_TIME,
-            f"time {time:%Y-%m-%d %H:%M:%S} is impossible: before {EARLIEST:%Y} or in the future",
+            f"time {time:%Y-%m-%d %H:%M:%S} is impossible: before {EARLIEST:%Y} or in the future; "
+            "correct the clock of the radar or the file, or name another variable of the time in "
+            "the network configuration, for example 'time_variable: valid_time' (netCDF)",
         )
 
 

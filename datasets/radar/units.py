@@ -77,7 +77,7 @@ def parse_unit(text: str) -> tuple[Quantity, float]:
         known = ", ".join(UNITS).replace("dbz", "dBZ")
         raise DataError(
             f"units '{text}' are no rain unit; expected one of {known}. If the file's attribute is "
-            "wrong, set 'units' in the network configuration"
+            "wrong, set 'units' in the network configuration, for example 'units: mm h-1'"
         ) from None
 
 
@@ -140,8 +140,12 @@ def unchecked_rain_rate(
         raise DataError(
             f"an accumulation in '{units}' needs its interval, and the file has neither time "
             "bounds nor a start time; set 'accumulation' in the network configuration, for "
-            "example 10min"
+            "example 'accumulation: 10min'"
         )
     if interval <= pd.Timedelta(0):
-        raise DataError(f"accumulation interval {interval} is not positive")
+        raise DataError(
+            f"accumulation interval {interval} is not positive: its start lies after its end; "
+            "correct the files, or name another variable of the start in the network "
+            "configuration, for example 'start_variable: start_time'"
+        )
     return rate / (interval / pd.Timedelta("1h"))

@@ -163,7 +163,7 @@ class RemoteStore:
         for info in listing:
             path = info["name"]
             if self.protocol in HTTP:
-                path = path.partition("?")[0].partition("#")[0]
+                path = path.partition("?")[0].partition("#")[0].replace("/./", "/")
             parent, _, name = path.rstrip("/").rpartition("/")
             if not name or parent.strip("/") != folder_path.strip("/"):
                 continue  # the folder itself; on index pages also links for sorting and elsewhere

@@ -82,7 +82,10 @@ def _fingerprint(file: netCDF4.Dataset, config: RadarNetworkConfig) -> bytes:
     """Digest of all that a layout depends on: names, types, attributes and coordinates."""
     if config.variable not in file.variables:
         names = ", ".join(file.variables) or "none at all"
-        raise DataError(f"has no variable '{config.variable}'; it has {names}")
+        raise DataError(
+            f"has no variable '{config.variable}'; it has {names}; set 'variable' in the network "
+            "configuration to one of them"
+        )
     digest = blake2b(digest_size=16)
     dims = file[config.variable].dimensions
     check_chunks(file[config.variable], MAX_SCAN_PIXELS)

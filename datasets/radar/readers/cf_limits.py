@@ -29,7 +29,14 @@ def check_file(path: str) -> None:
     size = Path(path).stat().st_size
     if expected is not None and size < expected:
         raise DataError(f"is cut off: it has {size} of at least {expected} bytes")
-    if h5py.is_hdf5(path):
+    is_hdf5 = h5py.is_hdf5(path)
+    if expected is None and not is_hdf5:
+        raise DataError(
+            "cannot be read as netCDF: is no netCDF file, or damaged at its start; set 'format' "
+            "in the network configuration if it has another format that is read (odim, knmi, "
+            "mrms), else convert it to CF netCDF first, for example with GDAL or wradlib"
+        )
+    if is_hdf5:
         with open_hdf5(path, "netCDF") as file:
             check_self_contained(file)
 

@@ -49,7 +49,8 @@ def times_of(
         if name_time is None or count != 1:
             raise DataError(
                 "has no time variable, and no time in its name; set 'time_variable' or "
-                "'time_in_name' in the network configuration"
+                "'time_in_name' in the network configuration, for example "
+                "'time_in_name: radar_%Y%m%d%H%M'"
             )
         return [name_time], [config.accumulation]
     size = file[layout.time].size

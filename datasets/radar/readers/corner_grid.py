@@ -12,7 +12,7 @@ import pyproj
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid, check_earth, is_rotated
-from squall.datasets.radar.coordinates import in_metres, units_per
+from squall.datasets.radar.coordinates import SET_CRS, in_metres, units_per
 from squall.datasets.radar.product import check_scan_shape
 
 MAX_CRS_TEXT = 4096
@@ -55,7 +55,9 @@ def corner_grid(
     factor = 1.0 if units is None else _factor(units, crs)
     height, width = pixel = pixel[0] * factor, pixel[1] * factor
     if not (0 < height < np.inf and 0 < width < np.inf):
-        raise DataError(f"has pixels of {width} × {height}, expected positive sizes")
+        raise DataError(
+            f"has pixels of {width} × {height}, expected positive sizes; correct the files"
+        )
     to_xy = _lonlat if crs.is_geographic and not is_rotated(crs) else _from_lonlat(crs)
     origins: dict[str, tuple[float, float]] = {}
     for name, longitude, latitude in corners:
@@ -65,7 +67,8 @@ def corner_grid(
         if not np.isfinite([x, y]).all():
             raise DataError(
                 f"corner {name} at longitude {longitude}, latitude {latitude} lies outside the "
-                f"projection '{projection}'"
+                f"projection '{projection}'; if the projection is wrong, set 'crs' in the network "
+                "configuration, for example 'crs: EPSG:3035', else correct the corner in the files"
             )
         across, up = CORNERS[name]
         origins[name] = (
@@ -74,7 +77,10 @@ def corner_grid(
         )
     if lower_left is None:
         if not origins:
-            raise DataError(f"has none of the corners {', '.join(CORNERS)}")
+            raise DataError(
+                f"has none of the corners {', '.join(CORNERS)}, and no key of the configuration "
+                "replaces them; add one to the files, as attributes LL_lon and LL_lat of /where"
+            )
         lower_left = next(iter(origins.values()))
     else:
         lower_left = lower_left[0] * factor, lower_left[1] * factor
@@ -122,29 +128,30 @@ def _check_corners(
         if max(abs(off_x), abs(off_y)) > 0.5:
             raise DataError(
                 f"corner {name} lies {off_x:.2f} pixels in x and {off_y:.2f} in y from where the "
-                f"projection '{projection}' and pixels of {width:g} × {height:g} put it; where "
-                "the file's are wrong, set 'crs' or 'coordinate_units' in the network configuration"
+                f"projection '{projection}' and pixels of {width:g} × {height:g} put it; if the "
+                "projection is wrong, set 'crs' in the network configuration, for example "
+                "'crs: EPSG:3035'; if the pixel size is in kilometres, set 'coordinate_units: km'; "
+                "if the corners are wrong, correct them in the files"
             )
 
 
 def _crs(text: str) -> tuple[pyproj.CRS, float]:
     """Read a CRS; returns it with the length of its axis unit in metres, 1 for degrees."""
     if len(text) > MAX_CRS_TEXT:
-        raise DataError(f"has a projection of {len(text)} characters")
+        raise DataError(
+            f"has a projection of {len(text)} characters, at most {MAX_CRS_TEXT} are read; "
+            + SET_CRS
+        )
     try:
         crs = pyproj.CRS.from_user_input(text)
     except pyproj.exceptions.CRSError as error:
-        raise DataError(
-            f"PROJ does not know the projection '{text}'; set 'crs' in the network configuration"
-        ) from error
+        raise DataError(f"PROJ does not know the projection '{text}'; {SET_CRS}") from error
     if crs.is_geographic:
         return crs, 1.0
     try:
         check_earth(crs)
     except ValueError as error:
-        raise DataError(
-            f"projection '{text}': {error}; set 'crs' in the network configuration"
-        ) from error
+        raise DataError(f"projection '{text}': {error}; {SET_CRS}") from error
     if not crs.is_projected:
-        raise DataError(f"projection '{text}' is no map projection; set 'crs' instead")
+        raise DataError(f"projection '{text}' is no map projection; {SET_CRS}")
     return crs, float(crs.axis_info[0].unit_conversion_factor)

@@ -22,6 +22,10 @@ MAX_MEMBERS = 10_000  # of a group; a day of one-minute scans has 1440
 MAX_DEPTH = 32  # of groups inside each other
 MAX_ATTRIBUTE_BYTES = 2**16
 MAX_TEXT = 2**13  # of an attribute; some libraries need much time for a long text
+_OTHER_FORMAT = (
+    "if it has another format that is read, set 'format' in the network configuration, for example "
+    "'format: netcdf' or 'format: mrms'"
+)
 # each may occur once, so that a small file cannot unpack to a huge one
 FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, h5z.FILTER_SZIP}
 
@@ -32,7 +36,9 @@ def open_hdf5(path: str, format: str = "HDF5") -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
-        raise DataError(f"cannot be read as {format}: {first_line(error)}") from error
+        is_hdf5 = h5py.is_hdf5(path)
+        advice = "it is damaged: fetch it again" if is_hdf5 else _OTHER_FORMAT
+        raise DataError(f"cannot be read as {format}: {first_line(error)}; {advice}") from error
     with file:
         yield file
 

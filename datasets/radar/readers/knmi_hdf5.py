@@ -29,6 +29,7 @@ import pandas as pd
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
+from squall.datasets.radar.coordinates import SET_CRS
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product
@@ -80,7 +81,10 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
             f"{name} ({text(group, 'image_geo_parameter')})"
             for name, group in numbered_groups(root, "image").items()
         )
-        raise DataError(f"has no image '{config.variable}', only: {images or 'none at all'}")
+        raise DataError(
+            f"has no image '{config.variable}', only: {images or 'none at all'}; "
+            "set 'variable' in the network configuration, for example 'variable: image1'"
+        )
     units = _units(chosen, config)
     is_accumulation = parse_unit(config.units or units)[0] == "accumulation"
     time, interval = _time(root, chosen, is_accumulation, config)
@@ -113,7 +117,8 @@ def _units(chosen: h5py.Group, config: RadarNetworkConfig) -> str:
             return config.units
         raise DataError(
             f"{chosen.name} holds '{parameter}', expected rain or reflectivity with its unit, like "
-            "PRECIP_[MM]; choose another image as 'variable' or set 'units'"
+            "PRECIP_[MM]; choose another image as 'variable', or set 'units' in the network "
+            "configuration, for example 'units: mm'"
         ) from None
 
 
@@ -128,7 +133,7 @@ def _time(
     valid = _moment(chosen, "image_datetime_valid")
     time = end if valid is None else valid
     if time is None:
-        raise DataError("has no time: no product_datetime_end in /overview")
+        raise DataError("has no time: no product_datetime_end in /overview; correct the files")
     if not is_accumulation:
         return time, None
     # an image with another valid time is a forecast, which the product's start does not describe
@@ -168,7 +173,7 @@ def _grid(root: h5py.File, shape: tuple[int, int], config: RadarNetworkConfig) -
     proj_text = text(mapping, "projection_proj4_params") if mapping is not None else None
     projection = config.crs or (proj_text and proj_in_metres(proj_text))
     if not projection:
-        raise DataError("has no projection_proj4_params; set 'crs' in the network configuration")
+        raise DataError(f"has no projection_proj4_params; {SET_CRS}")
     width = required(geographic, "geo_pixel_size_x")
     height = abs(required(geographic, "geo_pixel_size_y"))
     left = required(geographic, "geo_column_offset") * width

@@ -112,7 +112,10 @@ def _message(path: str) -> bytes:
     if len(data) > MAX_BYTES:
         raise DataError(f"has more than {MAX_BYTES} bytes, no MRMS scan")
     if data[:4] != b"GRIB" or len(data) < 16:
-        raise DataError("is no GRIB file: it does not start with GRIB")
+        raise DataError(
+            "is no GRIB file: it does not start with GRIB; if it has another format, set 'format' "
+            "in the network configuration, for example 'format: netcdf'"
+        )
     if data[7] != 2:
         raise DataError(f"is GRIB edition {data[7]}, expected 2")
     length = int.from_bytes(data[8:16], "big")
@@ -120,14 +123,18 @@ def _message(path: str) -> bytes:
         raise DataError(f"is cut off: {len(data)} bytes of a message of {length}")
     if length < len(data):
         raise DataError(
-            f"has {len(data) - length} bytes after its first message; MRMS files hold one"
+            f"has {len(data) - length} bytes after its first message; MRMS files hold one; "
+            "split it, for example with grib_copy of ecCodes"
         )
     return data
 
 
 def _product(header: _Header, message: bytes, config: RadarNetworkConfig) -> Product:
     if header["gridType"] != "regular_ll":
-        raise DataError(f"has a grid of type {header['gridType']}, expected regular_ll")
+        raise DataError(
+            f"has a grid of type {header['gridType']}, expected regular_ll, "
+            "latitude and longitude; convert it to CF netCDF first"
+        )
     shape = header["Nj"], header["Ni"]
     check_scan_shape(*shape)
     _check_packing(header, message, shape)
@@ -172,7 +179,10 @@ def _check_packing(header: _Header, message: bytes, shape: tuple[int, int]) -> N
     """
     pixels, packing = shape[0] * shape[1], header["packingType"]
     if packing not in PACKINGS:
-        raise DataError(f"is packed as {packing}, expected one of {', '.join(PACKINGS)}")
+        raise DataError(
+            f"is packed as {packing}, expected one of {', '.join(PACKINGS)}; pack it "
+            "anew, for example with grib_set -r -s packingType=grid_simple of ecCodes"
+        )
     packed, points = header["numberOfValues"], header["numberOfDataPoints"]
     # with a bitmap, fewer values than pixels are packed
     if points != pixels or packed > pixels or (packed < pixels and not header["bitmapPresent"]):
@@ -266,7 +276,8 @@ def _units(header: _Header, config: RadarNetworkConfig) -> tuple[str, pd.Timedel
         return config.units, config.accumulation if is_accumulation else None
     raise DataError(
         f"holds GRIB parameter {header['discipline']}-{parameter[0]}-{parameter[1]}, which is no "
-        "rain rate, accumulation or reflectivity composite of MRMS; if it is, set 'units'"
+        "rain rate, accumulation or reflectivity composite of MRMS; if it is, set 'units' in the "
+        "network configuration, for example 'units: mm h-1'"
     )
 
 

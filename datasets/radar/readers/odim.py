@@ -28,6 +28,7 @@ import pandas as pd
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
+from squall.datasets.radar.coordinates import SET_CRS
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape
@@ -82,7 +83,10 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
         raise DataError("has no group /what; is it an ODIM file?")
     kind = text(what, "object")
     if kind not in ("COMP", "IMAGE"):
-        raise DataError(f"holds an ODIM object '{kind}', expected COMP or IMAGE, a map")
+        raise DataError(
+            f"holds an ODIM object '{kind}', expected COMP or IMAGE, a map; "
+            "put scans and volumes of single radars on a map first, for example with wradlib"
+        )
     entries = _entries(root, config.variable)
     units = UNITS.get(config.variable) or config.units
     if units is None:
@@ -98,7 +102,9 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
     packings = [_packing(entry, pixels.dtype, units, config) for entry, pixels in pairs]
     grids_differ = any(grid is not grids[0] and grids[0].difference(grid) for grid in grids)
     if grids_differ or any(packing != packings[0] for packing in packings):
-        raise DataError(f"its scans of '{config.variable}' differ in grid or packing")
+        raise DataError(
+            f"its scans of '{config.variable}' differ in grid or packing; split the files"
+        )
     return Product(grids[0], times, intervals, packings[0], lambda scan: read_scan(images[scan]))
 
 
@@ -118,7 +124,10 @@ def _entries(root: h5py.File, quantity: str) -> list[_Entry]:
                 other_quantities.add(str(data_quantity))
     if not entries:
         names = ", ".join(sorted(other_quantities)) or "none at all"
-        raise DataError(f"has no quantity '{quantity}', only: {names}")
+        raise DataError(
+            f"has no quantity '{quantity}', only: {names}; set 'variable' in the network "
+            f"configuration, for example 'variable: {min(other_quantities, default='RATE')}'"
+        )
     return entries
 
 
@@ -141,13 +150,18 @@ def _times(
         has_own_time = is_accumulation or len(entries) > 1
         time, interval = (end if has_own_time and end is not None else nominal), None
         if time is None:
-            raise DataError(f"{entry.data.name} has no time: neither enddate nor /what date")
+            raise DataError(
+                f"{entry.data.name} has no time: neither enddate nor /what date; "
+                "add one to the files"
+            )
         if is_accumulation:
             time, interval = accumulation_times(None if end is None else start, time, config)
         if time in times:
             first = entries[times.index(time)].data.name
             raise DataError(
-                f"holds '{config.variable}' twice for {time}: {first} and {entry.data.name}"
+                f"holds '{config.variable}' twice for {time}: {first} and {entry.data.name}, "
+                "and no key of the configuration chooses between them; set another quantity as "
+                "'variable', or delete one of them in the files"
             )
         times.append(time)
         intervals.append(interval)
@@ -180,10 +194,12 @@ def _grid(entry: _Entry, shape: tuple[int, int], config: RadarNetworkConfig) -> 
     check_scan_shape(*shape)
     projection = config.crs or _innermost(entry.where, "projdef", text)
     if not projection:
-        raise DataError("has no projdef in /where; set 'crs' in the network configuration")
+        raise DataError(f"has no projdef in /where; {SET_CRS}")
     scales = [_innermost(entry.where, name, finite) for name in ("yscale", "xscale")]
     if scales[0] is None or scales[1] is None:
-        raise DataError("has no xscale and yscale in /where, the size of a pixel")
+        raise DataError(
+            "has no xscale and yscale in /where, the size of a pixel; add them to the files"
+        )
     corners = []
     for name in CORNERS:
         longitude = _innermost(entry.where, f"{name}_lon", finite)
@@ -198,7 +214,9 @@ def _grid(entry: _Entry, shape: tuple[int, int], config: RadarNetworkConfig) -> 
 def _packing(entry: _Entry, dtype: np.dtype, units: str, config: RadarNetworkConfig) -> Packing:
     gain, offset = (_innermost(entry.what, name, finite) for name in ("gain", "offset"))
     if gain == 0:
-        raise DataError(f"{entry.data.name} has gain 0: all its values are the same")
+        raise DataError(
+            f"{entry.data.name} has gain 0: all its values are the same; correct the files"
+        )
     scale, offset = 1.0 if gain is None else gain, offset or 0.0
     nodata, undetect = (_innermost(entry.what, name, number) for name in ("nodata", "undetect"))
     missing, dry = held_by(dtype, nodata), held_by(dtype, undetect)

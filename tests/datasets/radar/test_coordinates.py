@@ -51,7 +51,7 @@ def test_any_direction_becomes_north_up_and_eastward(rows_up: bool, columns_reve
 def test_coordinates_without_a_known_unit_are_rejected(units: str | None) -> None:
     with pytest.raises(DataError, match=r"'x' has units .*expected m or km") as caught:
         harmonised_grid(axis("x", [0, 1], units), axis("y", [1, 0]), METRES)
-    assert "set 'coordinate_units'" in str(caught.value)
+    assert "set 'coordinate_units: m' or 'coordinate_units: km'" in str(caught.value)
 
 
 def test_degrees_on_a_geographic_grid() -> None:
@@ -136,11 +136,23 @@ def test_longitude_and_latitude_without_a_mapping_are_wgs_84() -> None:
 @pytest.mark.parametrize(
     ("mapping", "attributes", "message"),
     [
-        (None, {}, "has no grid_mapping; set 'crs'.*EPSG:3067"),
+        (None, {}, "has no grid_mapping; set 'crs'.*EPSG:3035"),
         ("projection", {}, "variable 'projection' is missing; set 'crs'"),
-        ("crs", {}, "grid mapping 'crs'.*set 'crs' instead"),
-        ("crs", {"crs_wkt": "PROJCRS["}, "'crs_wkt' is no valid CRS.*set 'crs' instead"),
-        ("crs", {"grid_mapping_name": "flat"}, "set 'crs' instead"),
+        (
+            "crs",
+            {},
+            "grid mapping 'crs'.*for example 'crs: EPSG:3035'",
+        ),
+        (
+            "crs",
+            {"crs_wkt": "PROJCRS["},
+            "'crs_wkt' is no valid CRS.*for example 'crs: EPSG:3035'",
+        ),
+        (
+            "crs",
+            {"grid_mapping_name": "flat"},
+            "for example 'crs: EPSG:3035'",
+        ),
     ],
 )
 def test_an_unusable_projection_is_rejected(

@@ -213,6 +213,19 @@ def test_pixels_above_the_physical_range_are_masked_and_counted(dtype: str) -> N
     np.testing.assert_array_equal(codes[2], codes_of(np.full(100, 10.0)))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
+def test_a_pixel_at_the_physical_limit_is_kept(dtype: str) -> None:
+    """A whole scan at the limit is no fault, and one step above it is."""
+    settings = config(quality={"highest_mm_h": 100})
+    codes, masked = encode_scan(
+        np.full((10, 10), 200, dtype), Packing("mm h-1", 0.5), None, settings
+    )
+    assert not masked
+    np.testing.assert_array_equal(codes, codes_of(np.full((10, 10), 100.0)))
+    with pytest.raises(QualityError, match="100 of 100 observed pixels have more than 100 mm/h"):
+        encode_scan(np.full((10, 10), 201, dtype), Packing("mm h-1", 0.5), None, settings)
+
+
 def test_a_scan_with_too_many_pixels_above_the_physical_range_is_rejected() -> None:
     stored = np.full((10, 100), 255, np.uint8)
     stored[:, :50] = 0  # missing: shares are of the observed pixels

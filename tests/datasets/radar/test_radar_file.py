@@ -136,7 +136,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "no units": ({"units": None}, "units '' are no rain unit"),
     "no grid mapping": ({"grid_mapping": None}, "has no grid_mapping; set 'crs'"),
     "broken crs_wkt": ({"grid_mapping": {"crs_wkt": "PROJCRS["}}, "'crs_wkt' is no valid CRS"),
-    "unknown projection": ({"grid_mapping": {"grid_mapping_name": "flat"}}, "set 'crs' instead"),
+    "unknown projection": (
+        {"grid_mapping": {"grid_mapping_name": "flat"}},
+        "'crs: EPSG:3035'",
+    ),
     "coordinates in feet": ({"coordinate_units": "ft"}, "expected m or km"),
     "irregular coordinates": ({"x": [0.0, 1000.0, 5000.0]}, "x is not regular"),
     "missing coordinates": ({"x": [0.0, np.nan, 2000.0]}, "x must rise"),

@@ -194,6 +194,21 @@ def test_an_error_of_a_web_server_is_an_outage(pattern, status, message):
         find_files([f"{address}/{pattern}"], since=JUNE_1, until=JUNE_3)
 
 
+@pytest.mark.parametrize("link", ["x.nc", "x.nc?v=2", "x.nc#top", "x.nc?v=2#top", "./x.nc"])
+def test_links_of_an_index_page_may_have_queries(link):
+    page = f'<a href="{link}">x</a> <a href="?C=N;O=D">Name</a> <a href="/other/y.nc">y</a>'
+    with serving(answering(200, page.encode())) as address:
+        (file,) = find_files([f"{address}/radar/*.nc"])
+        assert file.address == f"{address}/radar/x.nc"
+
+
+@pytest.mark.parametrize("name", ["a#1.nc", "b?2.nc"])
+def test_names_in_a_store_may_have_the_characters_of_a_query(memory, name):
+    memory.pipe(f"/radar/{name}", b"content")
+    (file,) = find_files(["memory://radar/*.nc"])
+    assert file.address == f"memory://radar/{name}"
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_web_server_that_hangs_is_an_outage(pattern):
     started = time.perf_counter()

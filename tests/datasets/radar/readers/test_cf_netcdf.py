@@ -130,7 +130,7 @@ def test_directions(
 
 def test_kilometres_without_a_units_attribute(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(tmp_path / "a.nc", RATE, coordinate_units=None)
-    assert "set 'coordinate_units'" in rejection_of(path)
+    assert "set 'coordinate_units: m' or 'coordinate_units: km'" in rejection_of(path)
     grid = read_file(path, config(coordinate_units="km")).grid
     assert grid is not None
     assert grid.pixel_size_m == 1000

@@ -1,0 +1,78 @@
+"""Advice of messages: its examples are accepted by the configuration, and they help."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from squall.datasets.radar.radar_file import read_file
+from tests.datasets.radar.radar_files import NOON, RATE, Write, config, rejection_of
+
+
+def settings_in(reason: str) -> Iterator[dict[str, Any]]:
+    """The examples ``'key: value'`` of a message, as settings."""
+    for key, value in re.findall(r"'([a-z_]+): ([^']+)'", reason):
+        yield {key: value}
+
+
+@pytest.mark.parametrize(
+    ("changes", "time"),
+    [
+        ({"units": "furlongs"}, NOON),
+        ({"units": "kg m-2"}, NOON),
+        ({"grid_mapping": None}, NOON),
+        ({"coordinate_units": None}, NOON),
+        ({}, NOON + pd.Timedelta("100s")),
+    ],
+)
+def test_the_examples_of_a_message_help(
+    tmp_path: Path, write_radar: Write, changes: dict[str, Any], time: pd.Timestamp
+) -> None:
+    path = write_radar(tmp_path / "a.nc", RATE, times=(time.isoformat(),), **changes)
+    reason = rejection_of(path)
+    examples = list(settings_in(reason))
+    assert examples, reason
+    for example in examples:
+        assert len(read_file(path, config(**example)).scans) == 1, (reason, example)
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04" + bytes(500), b"GRIB" + bytes(500), b"RW0121"])
+@pytest.mark.parametrize("format", ["netcdf", "odim", "knmi", "mrms"])
+def test_a_file_of_another_format_is_told_apart(
+    tmp_path: Path, configured_format: Any, content: bytes, format: str
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(content)
+    if format == "mrms" and content.startswith(b"GRIB"):
+        pytest.skip("looks like its own format")
+    if format == "mrms":
+        pytest.importorskip("eccodes", exc_type=ImportError)
+    reason = rejection_of(str(path), configured_format(format))
+    assert "set 'format' in the network configuration" in reason
+
+
+@pytest.fixture
+def configured_format() -> Any:
+    return lambda format: config(format=format)
+
+
+def test_odim_messages_name_what_the_file_has(write_odim: Any, tmp_path: Path) -> None:
+    path = write_odim(tmp_path / "a.h5", np.ones((12, 16), np.uint16), quantity="DBZH")
+    reason = rejection_of(path, config(format="odim", variable="RATE"))
+    assert "'variable: DBZH'" in reason
+    (example,) = settings_in(reason)
+    assert len(read_file(path, config(format="odim", **example)).scans) == 1
+
+
+def test_odim_pixel_sizes_in_kilometres(write_odim: Any, tmp_path: Path) -> None:
+    """As in the files of MeteoSwiss: the message names the key that helps."""
+    where = {"xscale": 2.0, "yscale": 2.0}
+    path = write_odim(tmp_path / "a.h5", np.ones((12, 16), np.uint16), where=where)
+    settings = {"format": "odim", "variable": "RATE"}
+    reason = rejection_of(path, config(**settings))
+    assert {"coordinate_units": "km"} in list(settings_in(reason))
+    assert len(read_file(path, config(coordinate_units="km", **settings)).scans) == 1
