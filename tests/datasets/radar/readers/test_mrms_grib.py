@@ -67,6 +67,27 @@ def test_reflectivity_without_echo_is_dry(
     np.testing.assert_allclose(values[2:], rates[2:], atol=1e-9)
 
 
+def test_reflectivity_is_told_from_its_heights_and_from_indices(
+    mrms_message, configured, rates, tmp_path
+) -> None:
+    """By NSSL's table of MRMS products (UserTable_MRMS), which ecCodes does not have."""
+    # lowest altitude, seamless hybrid scan, 3-D mosaics, composites and layers, base reflectivity
+    dbz = {3: (57, 58), 8: (8,), 9: (0, 1), 10: (0, 2, 4), 11: (0, 1, 2)}
+    # thickness, quality index, gauge influence, heights of the reflectivity before them
+    others = {3: (51,), 8: (0, 7, 9), 10: (1, 3)}
+    for products, is_reflectivity in ((dbz, True), (others, False)):
+        for category, number in ((c, n) for c, numbers in products.items() for n in numbers):
+            message = mrms_message(rates, parameter=(209, category, number))
+            path = put(tmp_path / "a.grib2", message)
+            if is_reflectivity:
+                with open_mrms(path, configured("mrms")) as product:
+                    assert product.packing.units == "dBZ"
+            else:
+                refused = pytest.raises(DataError, match=f"GRIB parameter 209-{category}-{number}")
+                with refused, open_mrms(path, configured("mrms")):
+                    pass
+
+
 @pytest.mark.parametrize("levels", [2, 4, 16, 256, 65536])
 def test_png_images_of_any_depth(mrms_message, configured, unpacked, tmp_path, levels) -> None:
     values = np.linspace(0, levels - 1, 1200).round().reshape(30, 40) / 10
