@@ -4,6 +4,7 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from squall.datasets.archive.archive import Archive
-from squall.datasets.archive.layout import TIME_CHUNK, put_rows
+from squall.datasets.archive.layout import TIME_CHUNK, manifest_splitting, put_rows
 from squall.datasets.archive.records import OK
 from squall.datasets.archive.writer import ArchiveWriter, StoredScan
 from squall.datasets.grid import Grid
@@ -39,6 +40,21 @@ def test_a_much_older_scan_needs_no_memory_for_the_gap(
         row = archive.index_of(pd.Timestamp(time))
         assert np.array_equal(archive.codes[row], codes[index])
     assert (archive.status == OK).sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "tiles"),
+    [((256, 256), 1), ((257, 256), 2), ((765, 700), 9), ((20_000, 20_000), 6241)],
+)
+def test_a_manifest_of_codes_covers_a_bounded_number_of_chunks(
+    shape: tuple[int, int], tiles: int
+) -> None:
+    """One manifest has up to 2048 chunks: all tiles of as many spans of time as fit, or of one."""
+    grid = SimpleNamespace(shape=shape)
+    (_, [(_, spans)]), (_, [(_, others)]) = manifest_splitting(grid).split_sizes  # type: ignore[arg-type]
+    assert others == 2048
+    assert spans * tiles <= 2048 or spans == 1
+    assert (spans + 1) * tiles > 2048
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 7])
