@@ -128,9 +128,10 @@ def band_processes(frame: Frame) -> BandProcesses:
 
     Where the context tells less, because scans are missing or were dry before the rain came
     (see `_correlation`), the processes are simpler. Without rho_2 they are of first order (phi_2
-    = 0). Without rho_1 the correlation at lag n > 1 gives rho_1 = rho_n**(1/n). If no pair of
-    scans tells anything, the bands last. Where the scan before the last is not known, its band is
-    the mean that the process expects, rho_1 times the last band.
+    = 0); a pair of older scans tells rho_2 only if the scan between them is known. Without rho_1
+    the correlation at lag n > 1 gives rho_1 = rho_n**(1/n). If no pair of scans tells anything,
+    the bands last. Where the scan before the last is not known, its band is the mean that the
+    process expects, rho_1 times the last band.
 
     Parameters
     ----------
@@ -150,7 +151,7 @@ def band_processes(frame: Frame) -> BandProcesses:
         rho_1 = rho_1.lerp(rho.clamp(0, MAX_RHO_1) ** (1 / lag), evidence)
     rho_2 = rho_1**2
     if scans > 2:  # a stationary process whose correlation decays has rho_2 between these bounds
-        measured, evidence = correlations[1]
+        measured, evidence = _correlation(bands_by_age, known, 2, linked=True)
         measured = measured.maximum(2 * rho_1**2 - 1).minimum(rho_1)
         rho_2 = rho_2.lerp(measured, evidence.expand_as(rho_2))
     remainder = 1 - rho_1**2
@@ -159,12 +160,21 @@ def band_processes(frame: Frame) -> BandProcesses:
     return BandProcesses(bands, previous, phi_1, phi_2)
 
 
-def _correlation(bands_by_age: list[Tensor], known_BT1HW: Tensor, lag: int) -> Correlation:
+def _correlation(
+    bands_by_age: list[Tensor], known_BT1HW: Tensor, lag: int, *, linked: bool = False
+) -> Correlation:
     """The correlation of each band's scans ``lag`` steps apart, where both are known.
 
     Two scans say little of a band's lifetime if one of them has hardly any rain beside the other or
     the last scan, or if they share few pixels. Such a pair has a small weight: `FULL_EVIDENCE` of
     the power, or of the last scan's known pixels, gives the whole weight.
+
+    Parameters
+    ----------
+    linked : whether a pair of older scans counts only as far as the scans between them are known.
+        The second order of a process follows from the difference of two correlations. If rho_1
+        came from the newest scans and rho_2 from older ones alone, the difference would say how
+        the rain has changed meanwhile, and the bands would oscillate.
     """
     moments, weights = [], []
     known_now = known_BT1HW[:, -1].mean(dim=(2, 3), keepdim=True)
@@ -174,7 +184,11 @@ def _correlation(bands_by_age: list[Tensor], known_BT1HW: Tensor, lag: int) -> C
         pair = _moments(bands_by_age[age], bands_by_age[age + lag], both_known)
         _, xx, yy = (m.mean(dim=(2, 3), keepdim=True) for m in pair.chunk(3))
         power_ratio = xx.minimum(yy) / xx.maximum(yy).maximum(power_now).clamp(min=NO_POWER)
-        overlap = both_known.mean(dim=(2, 3), keepdim=True) / known_now.clamp(min=NO_POWER)
+        link = both_known
+        if linked and age > 0:
+            for between in range(age + 1, age + lag):
+                link = link * known_BT1HW[:, -1 - between]
+        overlap = link.mean(dim=(2, 3), keepdim=True) / known_now.clamp(min=NO_POWER)
         weight = (power_ratio.minimum(overlap) / FULL_EVIDENCE).clamp(max=1)
         weights.append(weight)
         moments.append(pair * weight.repeat(3, 1, 1, 1))

@@ -99,6 +99,21 @@ def test_a_first_order_process_follows_from_any_pair_of_scans():
             assert (forecast.bands_BKHW[0, 0] - expected).abs().mean() < 0.1 * expected.abs().mean()
 
 
+def test_the_second_order_needs_scans_that_follow_one_another():
+    torch.manual_seed(0)
+    scans = [torch.randn(1, 1, 256, 256), torch.randn(1, 1, 256, 256)]  # little in common
+    scans.append(0.3 * scans[-1] + 0.95 * torch.randn(1, 1, 256, 256))
+    scans.append(0.95 * scans[-1] + 0.3 * torch.randn(1, 1, 256, 256))  # long-lived since then
+    rain, still = torch.stack(scans, dim=1), torch.zeros(1, 2, 32, 32)
+    known = torch.ones_like(rain)
+    known[:, 1] = 0  # two steps before the last scan
+    without = band_processes(Frame(rain * known, known, still))
+    assert without.phi_2_BKhw.abs().max() < 1e-4
+    known[:, 1] = 1
+    complete = band_processes(Frame(rain, known, still))
+    assert complete.phi_2_BKhw[0, 0].abs().mean() > 0.01
+
+
 def test_without_a_second_scan_the_bands_last():
     rain = torch.rand(1, 4, 1, 64, 64)
     known = torch.zeros_like(rain)
