@@ -14,7 +14,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -43,7 +43,8 @@ class PystepsMethod:
     """One method of pysteps, for one grid spacing and time step.
 
     Where the scans are dry, constant or equal, pysteps cannot estimate how long rain lasts; then a
-    warning says so, and the forecast is that of ``pysteps-extrapolation``.
+    warning says so, the reason is added to ``replaced``, and the forecast is that of
+    ``pysteps-extrapolation``.
 
     All methods compute the motion with the optical flow of Lucas and Kanade from rain rate in dB,
     and advect rain with a semi-Lagrangian scheme.
@@ -61,6 +62,8 @@ class PystepsMethod:
     name : one of `squall.pipeline.forecast.names.PYSTEPS_METHODS`.
     lead_times : default number of time steps to forecast.
     members : number of members of the STEPS ensemble.
+    replaced : why a forecast is that of ``pysteps-extrapolation``, one reason for each such
+        forecast that this object made.
     """
 
     name: str
@@ -70,6 +73,7 @@ class PystepsMethod:
     members: int
     context: int = CONTEXT
     stride: int = 1
+    replaced: list[str] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def digest(self) -> str:
@@ -131,6 +135,7 @@ class PystepsMethod:
                 "(pysteps: %s); the forecast is that of pysteps-extrapolation",
                 *(self.name, problem),
             )
+            self.replaced.append(problem)
             return extrapolated
         return forecast
 

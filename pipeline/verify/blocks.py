@@ -32,12 +32,15 @@ class Block:
     sums : None where all cases failed.
     cases : number of cases that did not fail.
     seconds : how long each forecast took, by method.
+    replaced : number of cases whose forecast is that of an extrapolation instead, by method; only
+        methods that replaced any.
     """
 
     sums: ScoreSums | None = None
     cases: int = 0
     failures: list[Failure] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    replaced: dict[str, int] = field(default_factory=dict)
 
     def add(self, scored: Block) -> None:
         """Add one more case, or several."""
@@ -47,6 +50,8 @@ class Block:
         self.failures += scored.failures
         for method, seconds in scored.seconds.items():
             self.seconds.setdefault(method, []).extend(seconds)
+        for method, count in scored.replaced.items():
+            self.replaced[method] = self.replaced.get(method, 0) + count
 
 
 class BlockStore:
@@ -102,7 +107,7 @@ class BlockStore:
         stored = json.loads(loaded.attrs.pop("block"))
         failures = [Failure(**failure) for failure in stored["failures"]]
         sums = ScoreSums(loaded) if loaded.data_vars else None
-        return Block(sums, stored["cases"], failures, stored["seconds"])
+        return Block(sums, stored["cases"], failures, stored["seconds"], stored["replaced"])
 
     def save(self, target: Target, name: str, block: Block) -> None:
         """Store a finished block, atomically."""
@@ -110,6 +115,7 @@ class BlockStore:
             "cases": block.cases,
             "failures": [vars(failure) for failure in block.failures],
             "seconds": block.seconds,
+            "replaced": block.replaced,
         }
         data = xr.Dataset() if block.sums is None else block.sums.data
         with atomic_path(self._path(target, name)) as temporary:

@@ -75,6 +75,8 @@ class VerifyResult:
     incomplete : number of cases scored that lack scans of their context.
     left_out : number of reference times that models were trained or validated on.
     failures : cases that a method failed on. They are left out for all methods.
+    replaced : number of cases that a method of pysteps has no forecast of its own for, by method.
+        The forecast of ``pysteps-extrapolation`` is scored in its place.
     table : the printed table.
     """
 
@@ -84,6 +86,7 @@ class VerifyResult:
     incomplete: int
     left_out: int
     failures: tuple[Failure, ...]
+    replaced: dict[str, int]
     netcdf: Path
     csv: Path
     report: Path
@@ -99,6 +102,24 @@ def missing_scans(archive: ScanStore, cases: ChosenCases, total: Block) -> dict[
     return {time: count for time, count in counts if count and time not in failed}
 
 
+def replaced(scored_archives: list[ArchiveScores]) -> dict[str, int]:
+    """As in `VerifyResult`, over all archives."""
+    total = Block()
+    for scored in scored_archives:
+        total.add(Block(replaced=scored.total.replaced))
+    return total.replaced
+
+
+def _replaced_lines(scored_archives: list[ArchiveScores]) -> list[str]:
+    """A sentence for each method whose forecasts are partly those of an extrapolation."""
+    cases = sum(scored.total.cases for scored in scored_archives)
+    return [
+        f"In {count} of {cases} cases, pysteps has no forecast of {method}: the scans are dry or "
+        "constant. There the scores are those of pysteps-extrapolation."
+        for method, count in replaced(scored_archives).items()
+    ]
+
+
 def write(
     config: VerifyConfig,
     scored_archives: list[ArchiveScores],
@@ -107,7 +128,7 @@ def write(
 ) -> VerifyResult:
     """Write all files to the configured folder; ``pooled`` is None with one archive."""
     out = config.out
-    for line in _failure_lines(scored_archives):
+    for line in [*_failure_lines(scored_archives), *_replaced_lines(scored_archives)]:
         log.warning("%s", line)
     texts = []
     if pooled is not None:
@@ -127,6 +148,7 @@ def write(
         incomplete=sum(len(scored.missing_scans()) for scored in scored_archives),
         left_out=sum(scored.cases.trained_on for scored in scored_archives),
         failures=tuple(f for scored in scored_archives for f in scored.total.failures),
+        replaced=replaced(scored_archives),
         netcdf=out / "scores.nc",
         csv=out / "scores.csv",
         report=out / "report.html",
@@ -175,7 +197,7 @@ def _page(
         facts = {"Archives": titles, "Cases": str(pooled.attrs["cases"])}
         sections.insert(0, Section("All archives pooled", pooled, facts))
     methods = scored_archives[0].methods
-    cautions = _failure_lines(scored_archives)
+    cautions = [*_failure_lines(scored_archives), *_replaced_lines(scored_archives)]
     if config.include_training:
         cautions.append("The cases include times that models were trained or validated on.")
     incomplete = sum(len(scored.missing_scans()) for scored in scored_archives)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from hashlib import sha256
 from itertools import chain
 
@@ -21,7 +22,13 @@ from squall.pipeline.scores.pooling import on_common_axes
 from squall.pipeline.scores.table import SCORES
 from squall.pipeline.verify.blocks import KEPT_CONFIGURATIONS, Block, BlockStore
 from squall.pipeline.verify.config import VerifyConfig
-from squall.pipeline.verify.output import ArchiveScores, VerifyResult, missing_scans, write
+from squall.pipeline.verify.output import (
+    ArchiveScores,
+    VerifyResult,
+    missing_scans,
+    replaced,
+    write,
+)
 from squall.pipeline.verify.plan import Plan, PlannedArchive, VerificationCase, make_plan
 from squall.pipeline.verify.scoring import Scorer
 from squall.pipeline.verify.workers import cores, scored_blocks
@@ -104,7 +111,7 @@ def _archive_scores(
 ) -> ArchiveScores:
     total = Block()
     for block in blocks:
-        total.add(Block(None, block.cases, block.failures, block.seconds))
+        total.add(replace(block, sums=None))
     archive, indices = planned.archive, planned.cases.indices
     sums = [block.sums for block in blocks if block.sums is not None]
     if not sums:
@@ -126,6 +133,7 @@ def _archive_scores(
         last_reference_time=str(archive.times[indices[-1]]),
         cases=total.cases,
         missing_context_scans=json.dumps(missing_scans(archive, planned.cases, total)),
+        replaced_by_extrapolation=json.dumps(total.replaced),
         configuration=public_text(json.dumps(config.model_dump(mode="json"))),
     )
     return ArchiveScores(
@@ -153,6 +161,7 @@ def _pooled(scored_archives: list[ArchiveScores]) -> xr.Dataset:
         missing_context_scans=json.dumps(
             {s.archive.name: s.missing_scans() for s in scored_archives}
         ),
+        replaced_by_extrapolation=json.dumps(replaced(scored_archives)),
     )
 
 

@@ -7,6 +7,7 @@ This module chooses no cases (`squall.pipeline.verify.cases`), has no formulas o
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.open_archive import open_archive
 from squall.pipeline.forecast.methods import Extrapolation, ForecastMethod, find_method
 from squall.pipeline.forecast.names import EXTRAPOLATION
+from squall.pipeline.forecast.pysteps_methods import PystepsMethod
 from squall.pipeline.scores.sums import score_sums_by_method
 from squall.pipeline.verify.blocks import Block
 from squall.pipeline.verify.plan import Failure, MethodError, Plan, VerificationCase
@@ -68,8 +70,9 @@ class Scorer:
 
     def __call__(self, case: VerificationCase) -> Block:
         """Score one case."""
-        archive, _ = self.open_target(case.target)
+        archive, methods = self.open_target(case.target)
         target = self.plan.targets[case.target]
+        replaced_before = _replaced(methods)
         try:
             observed, forecasts, seconds = self.forecasts(case)
         except MethodError as error:
@@ -87,7 +90,9 @@ class Scorer:
             pixel_km=archive.grid.pixel_size_m / 1000,
             valid=valid,
         )
-        return Block(sums, 1, seconds={method: [value] for method, value in seconds.items()})
+        replaced = _replaced(methods) - replaced_before
+        seconds_by_method = {method: [value] for method, value in seconds.items()}
+        return Block(sums, 1, seconds=seconds_by_method, replaced=dict(replaced))
 
     def _extrapolated(self, case: VerificationCase, forecasts: dict[str, Rates]) -> Rates:
         """The extrapolation of the last scan, NaN at the pixels that no trajectory reaches."""
@@ -98,6 +103,17 @@ class Scorer:
         method = Extrapolation(lead_times)
         context = archive.read(case.index - method.context + 1, method.context).values
         return method.nowcast(context, lead_times)
+
+
+def _replaced(methods: dict[str, ForecastMethod]) -> Counter[str]:
+    """How many forecasts of each method are those of an extrapolation, since it was opened."""
+    return Counter(
+        {
+            label: len(method.replaced)
+            for label, method in methods.items()
+            if isinstance(method, PystepsMethod)
+        }
+    )
 
 
 def lead_times_of(archive: ScanStore, count: int) -> npt.NDArray[np.timedelta64]:

@@ -13,8 +13,10 @@ from pydantic import ValidationError
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import MISSING
 from squall.datasets.errors import ConfigError, DataError
+from squall.pipeline.forecast import pysteps_methods
 from squall.pipeline.forecast.methods import Extrapolation, find_method
 from squall.pipeline.forecast.network_method import NetworkMethod
+from squall.pipeline.forecast.pysteps_methods import PystepsMethod
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.ingest.run import ingest
 from squall.pipeline.verify import output as verify_output
@@ -248,6 +250,30 @@ def test_a_case_that_one_method_fails_on_is_left_out_for_all(chain, tmp_path, mo
     monkeypatch.setattr(Extrapolation, "nowcast", never)
     with pytest.raises(DataError, match=r"all 6 forecasts failed.*no rain at all"):
         verify(config(chain, tmp_path / "b", models=("extrapolation",), lead_times=4, start=TEST))
+
+
+def test_forecasts_that_are_replaced_by_extrapolation_are_counted(chain, tmp_path, monkeypatch):
+    pytest.importorskip("pysteps")
+    calls = []
+
+    def sometimes(self, rate, dbr, motion, lead_times):
+        calls.append(rate)
+        if len(calls) % 3 == 1:
+            raise ValueError("no correlation")
+        return np.ones((lead_times, *rate.shape[1:]))
+
+    monkeypatch.setattr(PystepsMethod, "_from_processes", sometimes)
+    monkeypatch.setattr(pysteps_methods, "_problem", lambda *forecasts: "")
+    request = config(chain, tmp_path, models=("s-prog",), lead_times=2, start=TEST)
+    for result in (verify(request), verify(request)):  # the second time from stored blocks
+        wet = len(calls)
+        assert wet > 3
+        assert result.replaced == {"s-prog": len(range(0, wet, 3))}
+        assert json.loads(result.scores.attrs["replaced_by_extrapolation"]) == result.replaced
+        sentence = (
+            f"In {result.replaced['s-prog']} of {result.cases} cases, pysteps has no forecast"
+        )
+        assert sentence in result.report.read_text()
 
 
 def test_two_archives_are_scored_separately_and_pooled(result, chain, synthetic_config, tmp_path):
