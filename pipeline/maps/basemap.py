@@ -25,6 +25,7 @@ from squall.pipeline.maps.grid_lines import Tick, edge_ticks, meridians_and_para
 from squall.pipeline.maps.projection import (
     Extent,
     NativeProjection,
+    is_plain,
     lonlat_box,
     project,
     read_crs,
@@ -72,23 +73,27 @@ def basemap_for_grid(crs_wkt: str, extent: Extent, style: MapStyle = MAP_STYLE) 
 
     Parameters
     ----------
-    crs_wkt : the grid's CRS, projected or geographic, in any form that pyproj reads.
+    crs_wkt : the grid's CRS, projected, geographic or of a rotated pole, in any form that pyproj
+        reads.
     extent : outer edges of the grid, CRS units.
 
     Raises
     ------
     DataError
-        If the CRS cannot be read, or is neither projected nor plain longitude and latitude.
+        If the CRS cannot be read, or is neither projected nor longitude and latitude.
     """
     crs = read_crs(crs_wkt)
     box = lonlat_box(crs, extent)
     shapes = shapes_in(box, style.smallest_shape * box.area_km2)
+    # shapes of a plain grid are turned as a whole, by _cut
+    x_centre = None if is_plain(crs) else (extent.x_min + extent.x_max) / 2
 
     def outline(polygons: list[shapely.Geometry]) -> Outline | None:
         valid = [p if shapely.is_valid(p) else shapely.make_valid(p) for p in polygons]
         cut = shapely.orient_polygons(_cut(valid, box, shapely.GeometryType.POLYGON))
         rings = [ring for polygon in cut for ring in (polygon.exterior, *polygon.interiors)]
-        projected = [project(crs, shapely.get_coordinates(ring)) for ring in rings]
+        coordinates = [shapely.get_coordinates(ring) for ring in rings]
+        projected = [project(crs, ring, x_centre=x_centre) for ring in coordinates]
         paths = [Outline(points, closed=True) for points in projected if len(points) > 2]
         # matplotlib fills by winding number, so that interior rings stay holes
         return Outline.make_compound_path(*paths) if paths else None
@@ -96,9 +101,9 @@ def basemap_for_grid(crs_wkt: str, extent: Extent, style: MapStyle = MAP_STYLE) 
     def lines(geometries: list[shapely.Geometry]) -> tuple[FloatArray, ...]:
         cut = _cut(geometries, box, shapely.GeometryType.LINESTRING)
         pieces = (p for line in cut for p in _without_seam(shapely.get_coordinates(line)))
-        return tuple(project(crs, piece) for piece in pieces)
+        return tuple(project(crs, piece, x_centre=x_centre) for piece in pieces)
 
-    meridians, parallels = meridians_and_parallels(crs, box, style)
+    meridians, parallels = meridians_and_parallels(crs, box, style, x_centre)
     mid_latitude = np.radians((extent.y_min + extent.y_max) / 2)
     return Basemap(
         crs_wkt=crs_wkt,

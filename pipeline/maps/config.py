@@ -12,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from squall.pipeline.config import Option
 from squall.pipeline.outputs import OutputPath
 
+NO_PLACES = Path("none")  # the word in place of a file of places
+
 
 def _numbers(value: Any) -> Any:
     """Words as argparse gives them, which may hold numbers between commas."""
@@ -54,9 +56,10 @@ class MapsConfig(BaseModel):
     timezone: Annotated[str | None, Option(metavar="ZONE")] = Field(
         default=None, description="also write the local time of a zone, like Europe/Rome"
     )
-    places: Annotated[Path | None, Option(metavar="FILE", exists=True)] = Field(
+    places: Annotated[Path | None, Option(metavar="FILE")] = Field(
         default=None,
-        description="places to name on the maps: CSV with the columns name, lat, lon, or GeoJSON",
+        description="places to name on the maps: CSV with the columns name, lat, lon, or GeoJSON; "
+        "none names no place (default: the largest cities)",
     )
     dpi: int = Field(
         default=110, ge=40, le=600, description="resolution of the pictures, in dots per inch"
@@ -73,6 +76,13 @@ class MapsConfig(BaseModel):
         if not (-90 <= south < north <= 90 and -360 <= west <= 360 and -360 <= east <= 360):
             raise ValueError("expected degrees west east south north, south below north")
         return (west, east if east > west else east + 360, south, north)
+
+    @field_validator("places")
+    @classmethod
+    def _exists(cls, places: Path | None) -> Path | None:
+        if places is not None and places != NO_PLACES and not places.expanduser().exists():
+            raise ValueError("no such file; give CSV or GeoJSON, or none")
+        return places if places is None else places.expanduser()
 
     @field_validator("levels")
     @classmethod

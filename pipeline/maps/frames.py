@@ -3,6 +3,7 @@
 Public: `Frame`, `frames_of`, `amounts_of`, `overview_panels`, `pairs_of`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -29,20 +30,20 @@ class Frame(NamedTuple):
 
 
 def frames_of(
-    forecast: xr.Dataset, shapes_credit: str, timezone: str | None = None
+    forecast: xr.Dataset, credits: Sequence[str], timezone: str | None = None
 ) -> tuple[list[Frame], list[Frame]]:
     """Make a frame for each scan of the context and for each lead time.
 
     Parameters
     ----------
-    shapes_credit : sources of the coastlines and borders.
+    credits : sources of coastlines, borders and places, as texts of the footer.
     timezone : zone of the local time of the captions.
     """
     reference = timestamp(forecast["forecast_reference_time"])
     attributes = forecast.attrs
     titles = (readable(attributes.get(key, "")) for key in ("archive_title", "title"))
     title = next(filter(None, titles), "Rain radar")
-    footer = _footer(attributes, shapes_credit)
+    footer = _footer(attributes, credits)
     scans = []
     for rain, time in zip(
         forecast["observed_rain_rate"].values, forecast["context_time"].values, strict=True
@@ -115,7 +116,7 @@ def missing_context(attributes: dict[str, Any]) -> str:
     return f", without the scans of {', '.join(labels)} UTC" if labels else ""
 
 
-def _footer(attributes: dict[str, Any], shapes_credit: str) -> tuple[str, str]:
+def _footer(attributes: dict[str, Any], credits: Sequence[str]) -> tuple[str, str]:
     """Two lines below a map: whose data it shows, and what computed it."""
     rights = [readable(attributes.get(key, "")) for key in ("institution", "licence", "license")]
     source = ", ".join(filter(None, rights))
@@ -130,7 +131,7 @@ def _footer(attributes: dict[str, Any], shapes_credit: str) -> tuple[str, str]:
         " · ".join(
             [
                 *(f"{label} {value}" for label, value in provenance.items() if value),
-                f"coastlines: {shapes_credit}",
+                *credits,
             ]
         ),
     )

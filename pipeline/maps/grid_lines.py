@@ -28,16 +28,19 @@ class Tick(NamedTuple):
 
 
 def meridians_and_parallels(
-    crs: pyproj.CRS, box: LonLatBox, style: MapStyle
+    crs: pyproj.CRS, box: LonLatBox, style: MapStyle, x_centre: float | None = None
 ) -> tuple[list[tuple[str, FloatArray]], list[tuple[str, FloatArray]]]:
-    """Meridians and parallels of a box as (label, line in CRS units)."""
+    """Meridians and parallels of a box as (label, line in CRS units).
+
+    ``x_centre`` is as in `squall.pipeline.maps.projection.project`.
+    """
     lons, lats = np.linspace(box.west, box.east, 181), np.linspace(box.south, box.north, 181)
     meridians, parallels = [], []
     for lon in _round_values(box.west, box.east, style.grid_lines):
-        line = project(crs, np.column_stack([np.full(181, lon), lats]))
+        line = project(crs, np.column_stack([np.full(181, lon), lats]), x_centre=x_centre)
         meridians.append((_degrees((lon + 180) % 360 - 180, "E", "W"), line))
     for lat in _round_values(box.south, box.north, style.grid_lines):
-        line = project(crs, np.column_stack([lons, np.full(181, lat)]))
+        line = project(crs, np.column_stack([lons, np.full(181, lat)]), x_centre=x_centre)
         parallels.append((_degrees(lat, "N", "S"), line))
     return meridians, parallels
 

@@ -1,6 +1,6 @@
-"""Names of places on maps, from a file of the user.
+"""Names of places on maps, and reading them from a file of the user.
 
-Public: `Place`, `read_places`, `add_places`.
+Public: `Place`, `read_places`, `add_places`. The places that need no file are in `cities.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from matplotlib.transforms import Bbox, offset_copy
 from squall.datasets.errors import DataError
 from squall.pipeline.lettering import plain, readable
 from squall.pipeline.maps.basemap import Basemap
-from squall.pipeline.maps.projection import project, read_crs
+from squall.pipeline.maps.projection import inside, project, read_crs
 from squall.pipeline.pictures import MAP_STYLE
 
 SUFFIXES = (".csv", ".geojson", ".json")
@@ -32,11 +32,15 @@ _NAMES = {
 
 
 class Place(NamedTuple):
-    """A name at a longitude and latitude [degrees]."""
+    """A name at a longitude and latitude [degrees].
+
+    An optional place is left out, with its dot, where its name has no room.
+    """
 
     name: str
     lon: float
     lat: float
+    is_optional: bool = False
 
 
 def read_places(path: Path) -> list[Place]:
@@ -112,23 +116,22 @@ def _place(where: str, values: tuple[Any, Any, Any]) -> Place:
 def add_places(axes: GeoAxes, basemap: Basemap, places: Sequence[Place], size_pt: float) -> int:
     """Draw dots with names above the rain; returns how many places lie on the map.
 
-    A name that would cover an earlier one is left out, its dot is drawn.
+    A name that would cover an earlier one is left out; its dot is drawn if the place is not
+    optional.
     """
     crs = read_crs(basemap.crs_wkt)
-    x_min, x_max, y_min, y_max = basemap.extent
+    x_min, x_max = basemap.extent[:2]
     taken: list[Bbox] = []
     count = 0
     halo = [withStroke(linewidth=2.2, foreground="white")]
     for place in places:
         lonlat = np.array([[place.lon, place.lat]])
-        if crs.is_geographic:
-            lonlat[0, 0] += 360 * np.round(((x_min + x_max) / 2 - place.lon) / 360)
-        points = project(crs, lonlat)
-        if not len(points) or not (x_min < points[0, 0] < x_max and y_min < points[0, 1] < y_max):
+        points = project(crs, lonlat, x_centre=(x_min + x_max) / 2)
+        if not inside(points, basemap.extent):
             continue
         count += 1
         x, y = points[0]
-        axes.plot(
+        (dot,) = axes.plot(
             [x], [y], "o", ms=3, mfc=MAP_STYLE.text, mec="white", mew=0.7, zorder=5.1,
             transform=axes.transData, scalex=False, scaley=False,
         )  # fmt: skip
@@ -142,6 +145,8 @@ def add_places(axes: GeoAxes, basemap: Basemap, places: Sequence[Place], size_pt
         box = label.get_window_extent()
         if any(box.overlaps(other) for other in taken):
             label.remove()
+            if place.is_optional:
+                dot.remove()
         else:
             taken.append(box)
     return count

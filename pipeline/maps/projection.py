@@ -12,6 +12,7 @@ import pyproj
 from numpy.typing import NDArray
 
 from squall.datasets.errors import DataError
+from squall.datasets.grid import is_rotated
 from squall.pipeline.maps.geodata import LonLatBox
 
 FloatArray = NDArray[np.float64]
@@ -58,8 +59,9 @@ def grid_extent(x: FloatArray, y: FloatArray) -> Extent:
 class NativeProjection(ccrs.Projection):
     """A grid's own CRS as a projection of cartopy, with the bounds of the map.
 
-    A geographic grid gets an equirectangular projection in degrees that does not wrap, so that
-    longitudes from 0 to 360 are drawn where the grid has them.
+    A grid in degrees, of longitude and latitude or of a rotated pole, gets an equirectangular
+    projection in these degrees that does not wrap, so that longitudes from 0 to 360 are drawn where
+    the grid has them. Shapes are projected by `project`, not by cartopy.
     """
 
     def __init__(self, crs: pyproj.CRS, extent: Extent) -> None:
@@ -76,32 +78,59 @@ def read_crs(crs_wkt: str) -> pyproj.CRS:
     Raises
     ------
     DataError
-        If the CRS cannot be read, or is neither projected nor plain longitude and latitude.
+        If the CRS cannot be read, or is neither projected nor longitude and latitude, plain or of a
+        rotated pole.
     """
     try:
         crs = pyproj.CRS.from_user_input(crs_wkt)
     except pyproj.exceptions.CRSError as error:
         raise DataError(f"the CRS cannot be read: {error}. Expected WKT in crs_wkt.") from error
-    is_rotated = crs.is_geographic and crs.is_derived
-    if is_rotated or not (crs.is_geographic or crs.is_projected):
+    if not (crs.is_geographic or crs.is_projected):
         raise DataError(
-            f"the CRS {crs.name!r} is a {crs.type_name}, expected a projected CRS or plain "
-            "longitude and latitude; regrid the data first."
+            f"the CRS {crs.name!r} is a {crs.type_name}, expected a projected CRS or longitude and "
+            "latitude; regrid the data first."
         )
     return crs
 
 
-def project(crs: pyproj.CRS, points: FloatArray, *, inverse: bool = False) -> FloatArray:
+def is_plain(crs: pyproj.CRS) -> bool:
+    """Whether the coordinates are longitude and latitude themselves, of no rotated pole."""
+    return bool(crs.is_geographic and not is_rotated(crs))
+
+
+def project(
+    crs: pyproj.CRS, points: FloatArray, *, inverse: bool = False, x_centre: float | None = None
+) -> FloatArray:
     """Transform longitude and latitude, (n, 2), to CRS units, or back if ``inverse``.
 
     Points that the projection cannot show are left out.
+
+    Parameters
+    ----------
+    x_centre : x of the middle of the map. If x is in degrees, each point is turned by whole
+        circles to the side of the Earth around it: grids may count from 0 to 360.
     """
-    if crs.is_geographic:
-        return points
-    source, target = (crs, crs.geodetic_crs) if inverse else (crs.geodetic_crs, crs)
-    transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
-    images = np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
-    return images[np.isfinite(images).all(axis=1)]
+    if not is_plain(crs):
+        lonlat = crs.source_crs if is_rotated(crs) else crs.geodetic_crs
+        source, target = (crs, lonlat) if inverse else (lonlat, crs)
+        transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
+        points = np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
+        points = points[np.isfinite(points).all(axis=1)]
+    if crs.is_geographic and x_centre is not None:
+        turns = np.round((x_centre - points[:, 0]) / 360)
+        points = points + np.column_stack([360 * turns, np.zeros(len(points))])
+    return points
+
+
+def inside(
+    points: FloatArray, extent: Extent, margin_x: float = 0.0, margin_y: float = 0.0
+) -> bool:
+    """Whether the first of some points is on the map, at least the margins from its edges."""
+    if not len(points):
+        return False
+    x, y = points[0]
+    is_within_x = extent.x_min + margin_x < x < extent.x_max - margin_x
+    return bool(is_within_x and extent.y_min + margin_y < y < extent.y_max - margin_y)
 
 
 def lonlat_box(crs: pyproj.CRS, extent: Extent) -> LonLatBox:
@@ -112,7 +141,7 @@ def lonlat_box(crs: pyproj.CRS, extent: Extent) -> LonLatBox:
         raise DataError(f"the grid {extent} lies outside the CRS {crs.name!r}.")
     centre = lonlat[len(lonlat) // 2, 0]
     # Projections give -180 to 180 degrees: make the longitudes continuous around the centre.
-    lon = lonlat[:, 0] if crs.is_geographic else centre + (lonlat[:, 0] - centre + 180) % 360 - 180
+    lon = lonlat[:, 0] if is_plain(crs) else centre + (lonlat[:, 0] - centre + 180) % 360 - 180
     west, east, south, north = lon.min(), lon.max(), lonlat[:, 1].min(), lonlat[:, 1].max()
     margin = 0.1 + 0.05 * (north - south)
     west, south, east, north = west - margin, south - margin, east + margin, north + margin

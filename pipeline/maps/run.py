@@ -17,7 +17,8 @@ from PIL import Image, PngImagePlugin
 from squall.datasets.errors import DataError
 from squall.pipeline.maps.animation import Animation
 from squall.pipeline.maps.basemap import Basemap, basemap_for_grid
-from squall.pipeline.maps.config import MapsConfig
+from squall.pipeline.maps.cities import CREDIT, largest_cities
+from squall.pipeline.maps.config import NO_PLACES, MapsConfig
 from squall.pipeline.maps.drawing import Caption, Panel, draw_map, draw_overview
 from squall.pipeline.maps.forecast_file import read_forecast, timestamp
 from squall.pipeline.maps.frames import Frame, amounts_of, frames_of, overview_panels, pairs_of
@@ -60,7 +61,7 @@ def maps(config: MapsConfig, *, observed: xr.DataArray | None = None) -> MapsRes
         If the places cannot be read, the file is not a forecast, or `observed` is on another grid.
     """
     check_output_folder(config.out, "--out")
-    places = read_places(config.places) if config.places else []
+    named = _places_of_file(config)
     forecast = read_forecast(config.forecast)
     observed_by_time = {} if observed is None else scans_by_time(observed, forecast)
     try:
@@ -71,7 +72,9 @@ def maps(config: MapsConfig, *, observed: xr.DataArray | None = None) -> MapsRes
     except DataError as error:
         raise DataError(f"{config.forecast}: {error}") from error
     observed_by_time = {time: scan[view] for time, scan in observed_by_time.items()}
-    scans, leads = frames_of(forecast, basemap.credit, config.timezone)
+    places = largest_cities(basemap) if named is None else named
+    credits = [f"coastlines: {basemap.credit}", *([] if named is not None else [CREDIT])]
+    scans, leads = frames_of(forecast, credits, config.timezone)
     config.out.mkdir(parents=True, exist_ok=True)
     stem = f"{timestamp(forecast['forecast_reference_time']):%Y%m%dT%H%MZ}"
     painter = _Painter(config, basemap, places)
@@ -100,6 +103,13 @@ def maps(config: MapsConfig, *, observed: xr.DataArray | None = None) -> MapsRes
     if path:
         animation.save(path)
     return MapsResult(tuple(paths), overview, path)
+
+
+def _places_of_file(config: MapsConfig) -> list[Place] | None:
+    """The places that the user names; None if he leaves the choice to the program."""
+    if config.places is None:
+        return None
+    return [] if config.places == NO_PLACES else read_places(config.places)
 
 
 class _Painter:

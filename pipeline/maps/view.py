@@ -14,7 +14,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from squall.datasets.errors import ConfigError
-from squall.pipeline.maps.projection import grid_extent, lonlat_box, project, read_crs
+from squall.pipeline.maps.projection import (
+    grid_extent,
+    is_plain,
+    lonlat_box,
+    project,
+    read_crs,
+)
 
 _MARGIN = 0.03  # around what the radar sees, as a share of the grid
 _LEAST_SAVING = 0.12  # a view that leaves out less of both sides shows the whole grid
@@ -72,10 +78,12 @@ def _box_view(forecast: xr.Dataset, extent: Sequence[float]) -> View:
     crs = read_crs(forecast["spatial_ref"].attrs["crs_wkt"])
     x, y = forecast["x"].values, forecast["y"].values
     lon, lat = np.meshgrid(np.linspace(west, east, 61), np.linspace(south, north, 61))
-    points = project(crs, np.column_stack([lon.ravel(), lat.ravel()]))
-    if crs.is_geographic:  # the grid may have its longitudes from 0 to 360
+    lonlat = np.column_stack([lon.ravel(), lat.ravel()])
+    if is_plain(crs):  # the grid may have its longitudes from 0 to 360; the box is not divided
         turn = 360 * np.round((x.mean() - (west + east) / 2) / 360)
-        points = points + np.array([turn, 0])
+        points = lonlat + np.array([turn, 0])
+    else:
+        points = project(crs, lonlat, x_centre=x.mean())
     columns, rows = (
         _inside(axis, points[:, i] if len(points) else points[:0, 0])
         for i, axis in enumerate((x, y))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from squall.datasets.errors import DataError
 from squall.pipeline.maps.basemap import Basemap, add_map_axes, basemap_for_grid
-from squall.pipeline.maps.projection import Extent, grid_extent
+from squall.pipeline.maps.projection import Extent, grid_extent, project
 from squall.pipeline.pictures import MAP_STYLE
 
 KNMI_CRS = "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=0 +a=6378137 +b=6356752 +units=m +type=crs"
@@ -18,16 +18,17 @@ MELBOURNE_CRS = (
     "+proj=aea +lat_1=-18 +lat_2=-36 +lat_0=-37.852 +lon_0=144.752 +ellps=GRS80 +units=m +type=crs"
 )
 MELBOURNE_EXTENT = Extent(-128_000.0, 128_000.0, -128_000.0, 128_000.0)
-
+# the rotated pole of COSMO: its equator passes central Europe at 50 degrees north, 10 east
+ROTATED = "+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=40 +lon_0=10 +type=crs"
 
 pytestmark = pytest.mark.usefixtures("gshhg_only")
 
 
 def is_land(basemap: Basemap, crs: str, lon: float, lat: float) -> bool:
     """Whether a place is drawn as land: in land and not in a lake, or on an island."""
-    xy = (lon, lat)
-    if not pyproj.CRS(crs).is_geographic:
-        xy = pyproj.Proj(crs)(lon, lat)
+    centre = (basemap.extent.x_min + basemap.extent.x_max) / 2
+    ((x, y),) = project(pyproj.CRS(crs), np.array([[lon, lat]]), x_centre=centre)
+    xy = (x, y)
     inside = [
         shape is not None and shape.contains_point(xy)
         for shape in (basemap.land, basemap.lakes, basemap.islands)
@@ -77,8 +78,23 @@ def test_an_irregular_grid_has_no_extent(x: list[float], message: str) -> None:
             Extent(-3e6, 3e6, -3e6, 3e6),
             {(-40.0, 72.0): True, (0.0, 89.0): False, (100.0, 70.0): True, (-150.0, 68.0): True},
         ),
+        (
+            "EPSG:3832",  # Mercator around 150 degrees east: Viti Levu again, beyond 180 too
+            Extent(2_900_000.0, 4_100_000.0, -2_150_000.0, -1_550_000.0),
+            {(178.0, -17.8): True, (-179.98, -16.85): True, (-177.0, -17.0): False},
+        ),
+        (
+            ROTATED,  # central Europe
+            Extent(-8.0, 8.0, -7.0, 7.0),
+            {(5.18, 52.10): True, (3.5, 52.8): False, (11.0, 48.1): True, (9.0, 44.2): False},
+        ),
+        (
+            ROTATED,  # the same with rotated longitudes from 352 to 368 degrees
+            Extent(352.0, 368.0, -7.0, 7.0),
+            {(5.18, 52.10): True, (3.5, 52.8): False, (11.0, 48.1): True, (9.0, 44.2): False},
+        ),
     ],
-    ids=["netherlands", "melbourne", "finland", "fiji", "arctic"],
+    ids=["netherlands", "melbourne", "finland", "fiji", "arctic", "pacific", "rotated", "rotated+"],
 )
 def test_land_and_water_are_in_the_right_place(
     crs: str, extent: Extent, places: dict[tuple[float, float], bool]
@@ -168,6 +184,17 @@ def test_geographic_maps_are_as_wide_as_the_ground() -> None:
     assert basemap_for_grid(KNMI_CRS, KNMI_EXTENT).aspect == 1.0
 
 
+def test_a_grid_of_a_rotated_pole_has_true_degrees_at_its_edges() -> None:
+    plain = basemap_for_grid(ROTATED, Extent(-8.0, 8.0, -7.0, 7.0))
+    turned = basemap_for_grid(ROTATED, Extent(352.0, 368.0, -7.0, 7.0))
+    assert plain.aspect == pytest.approx(1.0)
+    for basemap, turn in ((plain, 0), (turned, 360)):
+        labels = {tick.label: tick.position - turn for tick in basemap.x_ticks}
+        assert labels["10°E"] == pytest.approx(0.0, abs=0.01)
+        assert -8 < labels["5°E"] < -3
+    assert "50°N" in {tick.label for tick in plain.y_ticks}
+
+
 def test_axes_are_in_the_grids_own_projection() -> None:
     basemap = basemap_for_grid(KNMI_CRS, KNMI_EXTENT)
     axes = add_map_axes(Figure(), (0.1, 0.1, 0.8, 0.8), basemap)
@@ -186,7 +213,6 @@ def test_one_grid_is_read_once() -> None:
     [
         ("no CRS at all", "cannot be read"),
         ("EPSG:4978", "expected a projected CRS"),  # geocentric
-        ("+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=30 +type=crs", "expected a projected"),
     ],
 )
 def test_a_crs_without_a_map_is_refused(crs: str, message: str) -> None:

