@@ -1,4 +1,4 @@
-"""The maps stage: a forecast file becomes maps (PNG), an overview and an animation (GIF).
+"""The maps stage: a forecast file becomes maps (PNG), an overview and an animation.
 
 It draws what is in the file and computes no forecast; it uses only coastlines and borders that are
 on this machine, never the network. Start reading at `run.py`; how a map looks is in `drawing.py`.

@@ -25,7 +25,7 @@ from squall.pipeline.maps.projection import inside, lonlat_box, project, read_cr
 CREDIT = "places: GeoNames, CC BY 4.0"
 
 _LEAST_INHABITANTS = 15_000
-_MOST_CITIES = 14
+_MOST_CITIES = 20
 _LEAST_DISTANCE = 0.11  # between two cities, as a share of the map's side
 _EDGE = 0.02  # no city lies closer to the edge, as a share of the map's side
 
