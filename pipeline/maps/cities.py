@@ -59,7 +59,8 @@ def largest_cities(basemap: Basemap) -> list[Place]:
         x, y = points[0, 0], points[0, 1] * basemap.aspect
         if all(math.hypot(x - a, y - b) >= _LEAST_DISTANCE * side for a, b in chosen):
             chosen.append((x, y))
-            places.append(Place(names[i], *map(float, lonlat[i]), is_optional=True))
+            lon, lat = lonlat[i].tolist()
+            places.append(Place(names[i], lon, lat, is_optional=True))
             if len(places) == _MOST_CITIES:
                 break
     return places

@@ -118,7 +118,7 @@ def cities_of(crs: str, extent: Extent) -> list[str]:
         ("EPSG:4326", Extent(3.0, 7.5, 50.5, 54.0), {"Amsterdam", "Brussels"}, {"Paris"}),
         ("EPSG:4326", Extent(172.0, 182.0, -48.0, -34.0), {"Auckland", "Wellington"}, set()),
         ("EPSG:4326", Extent(230.0, 300.0, 24.0, 50.0), {"New York City", "Chicago"}, {"Brooklyn"}),
-        (ROTATED, Extent(352.0, 368.0, -7.0, 7.0), {"Milan", "Berlin"}, {"London", "Rome"}),
+        (ROTATED, Extent(352.0, 368.0, -7.0, 7.0), {"Milan", "Berlin"}, {"Madrid", "Rome"}),
         ("EPSG:4326", Extent(-32.0, -30.0, -32.0, -30.0), set(), set()),  # open ocean
     ],
     ids=["netherlands", "date line", "0 to 360", "rotated", "ocean"],
