@@ -23,7 +23,7 @@ FILES: dict[str, str | dict[str, Any]] = {
     "data/fmi/**/*.nc": "fmi",
     "data/opera/**/*.hdf": "opera",
     "data/mrms/**/*grib2*": "mrms",
-    "data/knmi_2021/**/RAD*": KNMI,
+    "data/knmi_2021/**/*.hf5": KNMI,
     "data/italy_north/**/*.nc": VMI,
     "data/italy_campania/**/*.nc": VMI,
     "data/dpc/**/*.nc": VMI | {"step": "5min"},
