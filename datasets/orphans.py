@@ -22,7 +22,8 @@ def end_with_launcher() -> None:
     """Call `end_with_parent` if a launcher started this process to train on a further device.
 
     Call it first of all, before slow imports: the launcher may end meanwhile, and a process that
-    does not know its launcher waits for half an hour for the others.
+    does not know its launcher waits for half an hour for the others. torchrun does not tell
+    its number, so its end before this call is not noticed.
     """
     environment = os.environ
     if "TORCHELASTIC_RUN_ID" in environment:  # torchrun

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -95,6 +96,25 @@ def wait_for(count: int, process: subprocess.Popen[str], folder: Path) -> None:
         time.sleep(0.1)
 
 
+def wait_for_ranks(folder: Path) -> None:
+    """Wait until each rank that torchrun has started looks whether torchrun still runs.
+
+    torchrun does not tell its number, so a rank cannot know that torchrun ended before that: within
+    the start of Python, before the first line of Squall.
+    """
+
+    def looks(rank: psutil.Process) -> bool:
+        return rank.num_threads() > 1
+
+    until = time.monotonic() + STARTED_WITHIN_S
+    while time.monotonic() < until:
+        ranks = [process for process in marked(str(folder)) if "LOCAL_RANK" in process.environ()]
+        if ranks and all(map(looks, ranks)):
+            return
+        time.sleep(0.05)
+    raise AssertionError((folder / "output.txt").read_text())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["at work", "while it starts"])
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
@@ -103,6 +123,8 @@ def test_no_process_outlives_its_parent(command, sent, moment, words_of, start, 
     words = words_of(command)
     with start(words) as process:
         wait_for(COMMANDS[command] if moment == "at work" else 2, process, tmp_path)
+        if command == "torchrun":
+            wait_for_ranks(tmp_path)
         process.send_signal(sent)
         rest = left_over(str(tmp_path), after_s=GONE_WITHIN_S)
         assert rest == [], (tmp_path / "output.txt").read_text()
