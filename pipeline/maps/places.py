@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from cartopy.mpl.geoaxes import GeoAxes
 from matplotlib.patheffects import withStroke
-from matplotlib.transforms import Bbox, offset_copy
+from matplotlib.transforms import Bbox, Transform, offset_copy
 
 from squall.datasets.errors import DataError
 from squall.pipeline.lettering import plain, readable
@@ -120,13 +120,13 @@ def add_places(axes: GeoAxes, basemap: Basemap, places: Sequence[Place], size_pt
     optional.
     """
     crs = read_crs(basemap.crs_wkt)
-    x_min, x_max = basemap.extent[:2]
+    x_centre = (basemap.extent.x_min + basemap.extent.x_max) / 2
     taken: list[Bbox] = []
     count = 0
     halo = [withStroke(linewidth=2.2, foreground="white")]
     for place in places:
         lonlat = np.array([[place.lon, place.lat]])
-        points = project(crs, lonlat, x_centre=(x_min + x_max) / 2)
+        points = project(crs, lonlat, x_centre=x_centre)
         if not inside(points, basemap.extent):
             continue
         count += 1
@@ -135,13 +135,13 @@ def add_places(axes: GeoAxes, basemap: Basemap, places: Sequence[Place], size_pt
             [x], [y], "o", ms=3, mfc=MAP_STYLE.text, mec="white", mew=0.7, zorder=5.1,
             transform=axes.transData, scalex=False, scaley=False,
         )  # fmt: skip
-        is_right = x > x_min + 0.85 * (x_max - x_min)
-        beside = offset_copy(axes.transData, axes.figure, -4 if is_right else 4, units="points")
         label = axes.text(
-            x, y, "", va="center", ha="right" if is_right else "left", size=size_pt,
-            color=MAP_STYLE.text, zorder=5.2, path_effects=halo, transform=beside, clip_on=True,
+            x, y, "", va="center", size=size_pt, color=MAP_STYLE.text, zorder=5.2,
+            path_effects=halo, clip_on=True, transform=_beside(axes, 4),
         )  # fmt: skip
         plain(label, place.name if len(place.name) <= 30 else place.name[:29] + "…")
+        if label.get_window_extent().x1 > axes.bbox.x1:  # the map would cut the name
+            label.set(ha="right", transform=_beside(axes, -4))
         box = label.get_window_extent()
         if any(box.overlaps(other) for other in taken):
             label.remove()
@@ -150,3 +150,7 @@ def add_places(axes: GeoAxes, basemap: Basemap, places: Sequence[Place], size_pt
         else:
             taken.append(box)
     return count
+
+
+def _beside(axes: GeoAxes, offset_pt: float) -> Transform:
+    return offset_copy(axes.transData, axes.figure, offset_pt, units="points")

@@ -151,6 +151,13 @@ def test_an_optional_place_without_room_leaves_no_dot() -> None:
         assert sum(line.get_marker() == "o" for line in axes.lines) == dots
 
 
+def test_no_name_is_cut_by_the_edge_of_the_map() -> None:
+    _, _, basemap = axes_of("geographic")  # 3 to 6.8 degrees east
+    axes = add_map_axes(Figure((2, 2), dpi=80), (0, 0, 1, 1), basemap, labels=False)
+    assert add_places(axes, basemap, [Place("A name of some length", 5.5, 52.0)], 8) == 1
+    assert axes.texts[0].get_window_extent().x1 <= axes.bbox.x1
+
+
 def test_maps_name_cities_unless_the_user_says_none(write: Callable[..., MapsConfig]) -> None:
     config = write(forecast_dataset(1))
     seen = []
