@@ -165,7 +165,7 @@ def _array(field: Field) -> zarr.Array[Any]:
 
 
 def _chunk_sizes(field: Field) -> npt.NDArray[np.int64] | None:
-    """(row,) size of each scan's chunk, bytes, 0 if absent; None if a chunk is not one scan."""
+    """(row,) size of each scan's chunk, bytes, 0 if absent; None if unknown or not one scan."""
     array = _array(field)
     if (array.shards or array.chunks) != (1, *array.shape[1:]):
         return None
@@ -175,6 +175,8 @@ def _chunk_sizes(field: Field) -> npt.NDArray[np.int64] | None:
     for path, described in filesystem.find(folder, detail=True).items():
         key = _CHUNK_KEY.fullmatch(path.split(f"/{field.name}/")[-1])
         if key and int(key[1]) < sizes.size:
+            if described["size"] is None:  # a web server lists names only
+                return None
             sizes[int(key[1])] = described["size"]
     return sizes
 
