@@ -172,15 +172,24 @@ def _newly_settled(
     )
     filled_s = {_seconds(time) for time in filled}
     rejected_again = {(r.file, _seconds(r.time)) for r in rejections if r.time is not None}
+    base_names = {_base_name(file) for file in (*files_again, *(r.file for r in rejections))}
     for i in np.flatnonzero(~settled).tolist():
         file = files[i]
-        if not (file.startswith("/") or file in files_again):
-            file = canonical_address(file)  # earlier releases named a file as it was typed
+        # Earlier releases named a file as it was typed. Resolving all open entries would take
+        # seconds, so only those are resolved that may be files of this commit.
+        may_be_typed = not (file.startswith("/") or file in files_again)
+        if may_be_typed and _base_name(file) in base_names:
+            file = canonical_address(file)
         replaced = (file, times[i]) in rejected_again
         file_came_again = file in files_again and not keeps(file, marks[i])
         slot_filled = times[i] in filled_s and rules[i] not in REDUNDANT
         result[i] = replaced or file_came_again or slot_filled
     return result
+
+
+def _base_name(file: str) -> str:
+    """What resolving an address leaves as it is: its last name, without a query."""
+    return file.partition("?")[0].rpartition("/")[2]
 
 
 def _add_entries(log: dict[str, Any], settled: Bools, rejections: Sequence[Rejection]) -> Bools:

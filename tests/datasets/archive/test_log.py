@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import zarr
 
+from squall.datasets.archive import log
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.layout import LOG, NOT_NEEDED
 from squall.datasets.archive.log import _add_entries
@@ -175,6 +176,25 @@ def test_many_rejections_in_one_commit(store: Store, rain_codes: Codes, scans_of
     archive = store.open()
     assert archive.status.tolist() == [OK, OK] + [REJECTED] * 200
     assert archive.rejections == broken[::-1]
+
+
+def test_a_commit_resolves_no_address_of_open_entries_that_it_does_not_touch(
+    store: Store, rain_codes: Codes, scans_of: Scans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 100,000 open entries, resolving them all took 2 s a commit."""
+    store.commit(scans_of(rain_codes(1), NOON))
+    broken = [Rejection(f"s3://radar/{i}.nc", "1", "cut", file_mark=1) for i in range(500)]
+    store.commit([], broken)
+    resolved: list[str] = []
+    resolve = log.canonical_address
+    monkeypatch.setattr(
+        log, "canonical_address", lambda file: resolved.append(file) or resolve(file)
+    )
+    again = Rejection("s3://radar/7.nc", "2", "cut", file_mark=2)
+    store.commit([], [again])
+    assert len(resolved) <= 1
+    assert again in store.open().rejections
+    assert len(store.open().rejections) == 500
 
 
 @pytest.mark.parametrize("year", [1976, 2090])
