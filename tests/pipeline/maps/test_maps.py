@@ -257,4 +257,7 @@ def test_the_footer_credits_radar_and_geodata(
         )
         first, second = panels_of(monkeypatch, config)[-1].caption.footer
         assert first == "Radar data: Test Office, CC0"
-        assert second == f"model test-model · archive snapshot SNAPSHOT1 · coastlines: {credit}"
+        assert second == (
+            f"model test-model · archive snapshot SNAPSHOT1 · coastlines: {credit}"
+            " · places: GeoNames, CC BY 4.0"
+        )
