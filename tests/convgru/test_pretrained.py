@@ -20,6 +20,8 @@ from squall.convgru.checkpoint import write_weights
 from squall.convgru.pretrained import DIGESTS, FOLDER, find_model, packaged_models, record_digest
 from squall.convgru.pretrained import UnknownModelError as Unknown
 
+from .moving_rain import moving_texture
+
 PROVENANCE = {"name": "small", "steps_s": [300], "archives": []}
 MOST_BYTES = 15_000_000
 
@@ -178,3 +180,20 @@ def test_the_packaged_models_load_are_small_and_have_their_names():
         assert provenance["name"] == name
         assert provenance["steps_s"]
         assert provenance["spacings_m"]
+
+
+def test_the_packaged_model_gives_the_numbers_that_it_was_published_with():
+    """Any constant of the network that changes would move or change its rain in silence."""
+    model, _ = load_nowcaster(find_model("squall-base"))
+    scans = moving_texture(rows=1, columns=2, scans=4, side=96)
+    noise = torch.randn(1, 4, 1, 96, 96, generator=torch.Generator().manual_seed(5))
+    rain = model(scans * torch.exp(0.3 * noise), 6)[0, :, 0]
+    means = rain.nanmean(dim=(1, 2))
+    assert means.tolist() == pytest.approx(PUBLISHED_MEANS_MM_H, rel=0.005)
+    places = rain[[0, 2, 5], 40, 60], rain[[0, 2, 5], 50, 40]
+    for values, published in zip(places, PUBLISHED_MM_H, strict=True):
+        assert values.tolist() == pytest.approx(published, rel=0.1)
+
+
+PUBLISHED_MEANS_MM_H = [6.5416, 6.3404, 6.1171, 5.8165, 5.3243, 4.7218]
+PUBLISHED_MM_H = [5.1716, 6.3695, 0.7938], [4.5033, 4.9599, 23.6758]
