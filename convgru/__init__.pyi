@@ -8,6 +8,9 @@ from .checkpoint import load_nowcaster as load_nowcaster
 from .checkpoint import read_checkpoint as read_checkpoint
 from .compiling import compile_network as compile_network
 from .crps import CrpsConfig as CrpsConfig
+from .exceedance_loss import ExceedanceLossConfig as ExceedanceLossConfig
+from .exceedance_module import ExceedanceModule as ExceedanceModule
+from .exceedance_module import chances_loss as chances_loss
 from .loss import BalancedLossConfig as BalancedLossConfig
 from .loss import LossConfig as LossConfig
 from .loss import LossSums as LossSums

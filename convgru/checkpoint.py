@@ -7,7 +7,7 @@ weights alone (``.safetensors``), a tenth of its size, with the description as J
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from squall.convgru.heads.exceedance import ExceedanceHead, LeadChances
 from squall.convgru.network import EncoderForecaster, NetworkConfig
 from squall.convgru.scaling import RainScaling
 
@@ -54,6 +55,30 @@ class Nowcaster(nn.Module):
         """
         rain, observed = self.scaling.normalise(context)
         return self.scaling.denormalise(self.network(rain, observed, lead_times, noise))
+
+    @property
+    def gives_chances(self) -> bool:
+        """Whether the network forecasts chances (`chances`) and not rain (`forward`)."""
+        return isinstance(self.network.head, ExceedanceHead)
+
+    def chances(
+        self, context: Tensor, lead_times: int, *, step_min: float, spacing_km: float
+    ) -> Iterator[LeadChances]:
+        """Forecast the chances of exceeding rain rates, lead by lead.
+
+        Parameters
+        ----------
+        context, lead_times : as in `forward`.
+        step_min, spacing_km : time step and grid spacing of the context.
+
+        Returns
+        -------
+        Chances in the moving frame, which may be larger than the context: rows and columns are
+        added at its end.
+        """
+        rain, observed = self.scaling.normalise(context)
+        resolution = rain.new_tensor([[step_min, spacing_km]]).expand(len(rain), -1)
+        return self.network.chances(rain, observed, lead_times, resolution)
 
 
 def draw_noise(

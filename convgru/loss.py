@@ -1,7 +1,8 @@
 """The training losses: sums over observed pixels, so that a mean over several ranks is exact.
 
-Public: `LossConfig` and its four kinds, `LossSums`, `loss_sums`. The CRPS itself is
-`squall.convgru.crps`, the skill loss `squall.convgru.skill_loss`. A new loss adds a configuration
+Public: `LossConfig` and its five kinds, `LossSums`, `loss_sums`. The CRPS itself is
+`squall.convgru.crps`, the skill loss `squall.convgru.skill_loss`, the loss of chances
+`squall.convgru.exceedance_loss`. A new loss adds a configuration
 to `LossConfig` and a case to `loss_sums`.
 
 Dims: B batch, M members, L lead steps, H rows, W columns.
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from torch import Tensor
 
 from squall.convgru.crps import CrpsConfig, almost_fair_crps
+from squall.convgru.exceedance_loss import ExceedanceLossConfig, exceedance_terms
+from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.convgru.shi_weights import SHI_THRESHOLDS_MM_H, SHI_WEIGHTS
 from squall.convgru.skill_loss import SkillLossConfig, skill_terms
 
@@ -71,11 +74,12 @@ LossConfig = Annotated[
     Annotated[BalancedLossConfig, Tag("balanced")]
     | Annotated[MaskedL1Config, Tag("masked_l1")]
     | Annotated[CrpsConfig, Tag("crps")]
-    | Annotated[SkillLossConfig, Tag("skill")],
+    | Annotated[SkillLossConfig, Tag("skill")]
+    | Annotated[ExceedanceLossConfig, Tag("exceedance")],
     Discriminator(
         _kind,
         custom_error_type="loss_kind",
-        custom_error_message="kind must be balanced, masked_l1, crps or skill",
+        custom_error_message="kind must be balanced, masked_l1, crps, skill or exceedance",
     ),
 ]
 
@@ -105,7 +109,8 @@ def loss_sums(
     ----------
     predicted : normalised dB, -inf where no forecast is possible. (B, L, 1, H, W); for the CRPS
         (B, M, L, 1, H, W) with M members, of which one alone gives the absolute error. A pixel
-        where any member is -inf is left out for all members.
+        where any member is -inf is left out for all members. For the exceedance loss
+        (B, L, K, H, W) logits, -inf at all thresholds where no forecast is possible.
     target : (B, L, 1, H, W) normalised dB.
     target_mm_h : the same target as rain rate in mm/h, which determines the balanced loss's
         weight; may be NaN where not observed.
@@ -124,10 +129,14 @@ def loss_sums(
     has_forecast = ~torch.isneginf(predicted)
     if isinstance(config, CrpsConfig):  # each member has its own displacement, and so its own edge
         has_forecast = has_forecast.all(dim=1)
+    if isinstance(config, ExceedanceLossConfig):
+        has_forecast = has_forecast[:, :, :1]
     valid = observed.bool() & has_forecast
     predicted, target = (
         x.to(torch.promote_types(x.dtype, torch.float32)) for x in (predicted, target)
     )
+    if isinstance(config, ExceedanceLossConfig):
+        return LossSums(*exceedance_terms(predicted, target_mm_h, valid, config))
     if isinstance(config, SkillLossConfig):
         return LossSums(*skill_terms(predicted, target, target_mm_h, valid, config))
     if isinstance(config, CrpsConfig):
@@ -158,6 +167,13 @@ def _check_shapes(
                 f"the loss 'crps' needs members in dimension 1: for a target {target_shape} a "
                 f"prediction {(*target_shape[:1], 'M', *target_shape[1:])}, got {shape}; give the "
                 "network members or choose another loss"
+            )
+    elif isinstance(config, ExceedanceLossConfig):
+        expected = (*target_shape[:2], len(THRESHOLDS_MM_H), *target_shape[3:])
+        if shape != expected:
+            raise ValueError(
+                f"the loss 'exceedance' needs logits {expected} for a target {target_shape}, got "
+                f"{shape}; choose network.head exceedance or another loss"
             )
     elif shape != target_shape:
         raise ValueError(

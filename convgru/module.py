@@ -132,7 +132,7 @@ class NowcastModule(pl.LightningModule):
         With the sums s_r of rank r and their mean m over R ranks, the loss is f(m). Its gradient
         is the mean over ranks of f'(m) ds_r, so each rank returns f'(m) s_r.
         """
-        sums, _ = self._loss(batch, epoch=self.trainer.current_epoch + 1)
+        sums, _ = self._loss(batch, self.trainer.current_epoch + 1, batch_index)
         flags = torch.tensor([float(self.interrupted), self.time_share])
         flags = flags.to(self.device, non_blocking=True)
         rank_sums = torch.cat(sums).float()
@@ -151,8 +151,7 @@ class NowcastModule(pl.LightningModule):
         return (slope * rank_sums).sum()
 
     def _add_to_epoch(self, sums: Tensor) -> None:
-        earlier = self._epoch_sums
-        self._epoch_sums = sums if earlier is None else earlier.to(sums.device) + sums
+        self._epoch_sums = added(self._epoch_sums, sums)
 
     def train_loss(self) -> Tensor:
         """Mean training loss of the epoch so far, over all observed pixels of all ranks.
@@ -181,9 +180,8 @@ class NowcastModule(pl.LightningModule):
         -------
         The forecast, of an ensemble its mean, (B, L, 1, H, W) mm/h; NaN = no forecast.
         """
-        sums, predicted = self._loss(batch, epoch=0)
-        batch_sums = torch.cat(sums).double()
-        self._loss_sums = batch_sums if self._loss_sums is None else self._loss_sums + batch_sums
+        sums, predicted = self._loss(batch, 0, batch_index)
+        self._loss_sums = added(self._loss_sums, torch.cat(sums).double())
         forecast, has_forecast = self.scaling.denormalise(predicted), ~torch.isneginf(predicted)
         if forecast.dim() > batch.target.dim():
             forecast, has_forecast = forecast.mean(dim=1), has_forecast.all(dim=1)
@@ -195,8 +193,7 @@ class NowcastModule(pl.LightningModule):
             forecast_event = (method >= self.csi_threshold_mm_h) & valid
             hits_and_either = torch.stack([forecast_event & event, forecast_event | event])
             counts.append(hits_and_either.sum(dim=(1, 3, 4, 5)))
-        csi_counts = torch.stack(counts).double()
-        self._csi_counts = csi_counts if self._csi_counts is None else self._csi_counts + csi_counts
+        self._csi_counts = added(self._csi_counts, torch.stack(counts).double())
         return forecast
 
     def on_validation_epoch_end(self) -> None:
@@ -300,7 +297,7 @@ class NowcastModule(pl.LightningModule):
             "epoch_sums": None if sums is None else sums.cpu(),
         }
 
-    def _loss(self, batch: Batch, epoch: int) -> tuple[LossSums, Tensor]:
+    def _loss(self, batch: Batch, epoch: int, batch_index: int) -> tuple[LossSums, Tensor]:
         noise = None
         if isinstance(self.loss_config, CrpsConfig):
             first = (self._seed * 2**10 + epoch) * NOISE_SEEDS
@@ -311,6 +308,10 @@ class NowcastModule(pl.LightningModule):
         return forecast_loss(
             self.network, self.scaling, self.loss_config, batch.context, batch.target, noise
         )
+
+
+def added(earlier: Tensor | None, sums: Tensor) -> Tensor:
+    return sums if earlier is None else earlier.to(sums.device) + sums
 
 
 def _csi(counts: Tensor) -> Tensor:

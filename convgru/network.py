@@ -8,7 +8,7 @@ network, steps are joined with the batch, (T*B, C, H, W) in channels-last memory
 takes all steps at once, and one step is a slice without a copy.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from operator import mul
 from typing import Literal
@@ -21,7 +21,8 @@ from torch.utils.checkpoint import checkpoint
 from squall.convgru.cell import ConvGRUCell, RecurrentCell
 from squall.convgru.heads.advection import AdvectionHead
 from squall.convgru.heads.direct import DirectHead
-from squall.convgru.heads.interface import Frame, Head
+from squall.convgru.heads.exceedance import ExceedanceHead, LeadChances
+from squall.convgru.heads.interface import Frame, Head, RainHead
 from squall.convgru.layers import (
     channels_last,
     noise_convolution,
@@ -45,10 +46,11 @@ class NetworkConfig(BaseModel):
         default=(2, 2, 2),
         description="factor by which the resolution falls before each layer",
     )
-    head: Literal["direct", "advection"] = Field(
+    head: Literal["direct", "advection", "exceedance"] = Field(
         default="direct",
         description="direct: regresses rain; advection: changes the last scan in the frame that "
-        "moves with the rain, then transports it",
+        "moves with the rain, then transports it; exceedance: chances of exceeding rain rates in "
+        "that frame",
     )
     cell: Literal["convgru", "trajgru"] = Field(
         default="convgru", description="the recurrent cell of every layer"
@@ -80,6 +82,8 @@ class NetworkConfig(BaseModel):
             raise ValueError("channels and strides must be 1 or more")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
+        if self.head == "exceedance" and self.noise_channels:
+            raise ValueError("head exceedance has no members; set noise_channels to 0")
         return self
 
     @property
@@ -110,7 +114,8 @@ class EncoderForecaster(nn.Module):
         super().__init__()
         self.config = config
         channels, strides = config.channels, config.strides
-        inputs = (2, *channels[:-1])  # normalised dB and its validity mask enter the first layer
+        head = _head(config)
+        inputs = (head.input_channels, *channels[:-1])
         self.downs = nn.ModuleList(
             strided_convolution(a, b, stride)
             for a, b, stride in zip(inputs, channels, strides, strict=True)
@@ -123,7 +128,7 @@ class EncoderForecaster(nn.Module):
             sub_pixel_convolution(coarse, fine, stride)
             for (fine, coarse), stride in zip(pairwise(channels), strides[1:], strict=True)
         )
-        self.head = _head(config)
+        self.head = head
         if config.noise_channels:
             self.noise_maps = nn.ModuleList(
                 noise_convolution(config.noise_channels, c) for c in channels
@@ -158,6 +163,7 @@ class EncoderForecaster(nn.Module):
         ValueError
             If noise has other shapes, or the network has no ``noise_channels``.
         """
+        assert isinstance(self.head, RainHead)
         batch, _, _, height, width = rain_BT1HW.shape
         members = self._members(noise, batch, height, width)
         frame = self.head.frame(rain_BT1HW, observed_BT1HW)
@@ -170,6 +176,48 @@ class EncoderForecaster(nn.Module):
         if noise is None:
             return forecast_BMLCHW[:, 0].contiguous()
         return forecast_BMLCHW.contiguous()
+
+    def chances(
+        self, rain_BT1HW: Tensor, observed_BT1HW: Tensor, lead_times: int, resolution_B2: Tensor
+    ) -> Iterator[LeadChances]:
+        """Forecast chances of exceeding rain rates with an exceedance head, lead by lead.
+
+        Parameters
+        ----------
+        rain_BT1HW, observed_BT1HW : see `forward`.
+        resolution_B2 : time step [min] and grid spacing [km] of the context.
+
+        Returns
+        -------
+        The chances in the moving frame, which is larger than the context (see `Head.multiple`).
+        """
+        assert isinstance(self.head, ExceedanceHead)
+        frame = self.head.frame(rain_BT1HW, observed_BT1HW)._replace(resolution_B2=resolution_B2)
+        features = self._unroll(self._encode(frame), lead_times)
+        return self.head.chances(features, frame, lead_times)
+
+    def frame_logits(self, frame: Frame, smoothed_BL1HW: Tensor, leads: Sequence[int]) -> Tensor:
+        """Logits of the chances in the moving frame, for training on windows of that frame.
+
+        Parameters
+        ----------
+        frame : the context in the moving frame; H and W multiples of the total stride.
+        smoothed_BL1HW : the smoothed last scan at each lead time, normalised dB.
+        leads : numbers of the lead times that are asked for, from 1 on, rising.
+
+        Returns
+        -------
+        (B, leads, K, H, W)
+        """
+        assert isinstance(self.head, ExceedanceHead)
+        features = self._unroll(self._encode(frame), leads[-1]).chunk(leads[-1])
+        return torch.stack(
+            [
+                self.head.logits(features[lead - 1], smoothed_BL1HW[:, lead - 1], frame, lead)
+                for lead in leads
+            ],
+            dim=1,
+        )
 
     def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """(channels, rows, columns) of the noise at each layer, for a domain of any size."""
@@ -268,6 +316,8 @@ def _head(config: NetworkConfig) -> Head:
     features, multiple = config.channels[0], config.total_stride
     if config.head == "advection":
         return AdvectionHead(features, multiple=multiple)
+    if config.head == "exceedance":
+        return ExceedanceHead(features, config.strides[0], multiple=multiple)
     return DirectHead(
         features,
         config.strides[0],

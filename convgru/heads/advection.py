@@ -11,47 +11,19 @@ from math import lcm
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 from squall.convgru.heads.cascade import BANDS, TINY_POWER, band_processes
 from squall.convgru.heads.filling import filled, latest_known
-from squall.convgru.heads.interface import Frame, Head
+from squall.convgru.heads.interface import Frame, RainHead
 from squall.convgru.heads.matching import probability_matched, sorted_values
-from squall.convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport
-from squall.convgru.scaling import RainScaling
+from squall.convgru.heads.moving_frame import LAST_SCAN_SHARE, lagrangian_frame
+from squall.convgru.motion import COARSE, trajectories, transport
 
 CORRECTION_PX = 4.0  # displacement for an output of 1, over all steps up to a lead time together
-LAST_SCAN_SHARE = 0.01  # of the last scan in the smoothed field: it orders what is forgotten
 
 
-@torch.compiler.disable
-def lagrangian_frame(rain_BT1HW: Tensor, observed_BT1HW: Tensor, multiple: int = COARSE) -> Frame:
-    """Move each scan of a context to where its rain is at the last scan's time.
-
-    Parameters
-    ----------
-    rain_BT1HW, observed_BT1HW : normalised dB and validity mask.
-    multiple : rows and columns are filled up to a multiple of this with pixels that are not
-        observed; itself a multiple of `COARSE`.
-    """
-    motion = coarse_motion(RainScaling().inverse(rain_BT1HW))
-    rain_BT1HW, observed_BT1HW = (pad_to(x, multiple) for x in (rain_BT1HW, observed_BT1HW))
-    more_columns, more_rows = (
-        rain_BT1HW.shape[dim] // COARSE - motion.shape[dim] for dim in (-1, -2)
-    )
-    motion = pad(motion, (0, more_columns, 0, more_rows), mode="replicate")
-    scans = rain_BT1HW.shape[1]
-    rain, known = [rain_BT1HW[:, -1]], [observed_BT1HW[:, -1]]
-    for age, displacement in enumerate(trajectories(motion, scans - 1), start=1):
-        moved, is_known = transport(
-            rain_BT1HW[:, -1 - age], observed_BT1HW[:, -1 - age], displacement
-        )
-        rain.append(moved)
-        known.append(is_known.to(moved.dtype))
-    return Frame(torch.stack(rain[::-1], 1), torch.stack(known[::-1], 1), motion)
-
-
-class AdvectionHead(Head):
+class AdvectionHead(RainHead):
     """From the forecaster's features to rain, by changing the last scan and moving it.
 
     For each lead time

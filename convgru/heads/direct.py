@@ -9,12 +9,12 @@ from torch.nn.functional import conv2d
 from torch.utils.checkpoint import checkpoint
 
 from squall.convgru.heads.filling import latest_known
-from squall.convgru.heads.interface import Frame, Head
+from squall.convgru.heads.interface import Frame, RainHead
 from squall.convgru.layers import channels_last, sub_pixel_convolution
 from squall.convgru.motion import pad_to
 
 
-class DirectHead(Head):
+class DirectHead(RainHead):
     """Rain from the features, a gain and a field for each pixel and lead time.
 
     ::
@@ -52,7 +52,7 @@ class DirectHead(Head):
         return Frame(rain_BT1HW, observed_BT1HW, motion_B2hw=None)
 
     def forward(self, features: Tensor, frame: Frame, lead_times: int, members: int) -> Tensor:
-        """(L, B, M, 1, H, W) normalised dB; see `Head.forward`."""
+        """(L, B, M, 1, H, W) normalised dB; see `RainHead.forward`."""
         latest_BCHW = torch.cat(latest_known(frame), dim=1)
         # The last observation is the same for all lead times, so its part of the convolution is
         # computed once.

@@ -20,18 +20,22 @@ class Frame(NamedTuple):
     """1 where the rain is known, 0 where not"""
     motion_B2hw: Tensor | None
     """pixels per step on the grid of `squall.convgru.motion`; None in a frame at rest"""
+    resolution_B2: Tensor | None = None
+    """time step [min] and grid spacing [km], for a head that asks for them"""
 
 
 class Head(nn.Module, ABC):
-    """From the forecaster's features to rain.
+    """From the forecaster's features to a forecast.
 
     Attributes
     ----------
     multiple : rows and columns of a frame are multiples of this: of the network's total stride at
         least.
+    input_channels : of what the encoder reads of each scan.
     """
 
     multiple: int
+    input_channels: int = 2
 
     @abstractmethod
     def frame(self, rain_BT1HW: Tensor, observed_BT1HW: Tensor) -> Frame:
@@ -46,6 +50,10 @@ class Head(nn.Module, ABC):
     def encoder_input(self, frame: Frame) -> Tensor:
         """(B, T, 2, H, W): what the encoder reads of a frame, rain and where it is known."""
         return torch.cat([frame.rain_BT1HW, frame.known_BT1HW], dim=2)
+
+
+class RainHead(Head):
+    """A head whose forecast is one field of rain for each lead time and member."""
 
     @abstractmethod
     def forward(self, features: Tensor, frame: Frame, lead_times: int, members: int) -> Tensor:

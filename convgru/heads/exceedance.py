@@ -1,0 +1,188 @@
+"""The exceedance head: chances of exceeding rain rates, in the frame that moves with the rain.
+
+Owns what happens between the forecaster's features and the logits of the chances at a lead time.
+How chances become rain is `squall.convgru.products`.
+
+Dims: B batch, T context steps, L lead steps, K thresholds, C channels, H rows, W columns, h and w
+of the motion's coarse grid.
+"""
+
+from collections.abc import Iterator
+from math import lcm
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, leaky_relu, softplus
+
+from squall.convgru.heads.cascade import band_processes
+from squall.convgru.heads.filling import filled, latest_known
+from squall.convgru.heads.interface import Frame, Head
+from squall.convgru.heads.moving_frame import lagrangian_frame, smoothed_scans
+from squall.convgru.layers import strided_convolution
+from squall.convgru.motion import COARSE, trajectories
+from squall.convgru.scaling import RainScaling
+
+THRESHOLDS_MM_H = (0.2, 0.5, 2.0, 5.0, 10.0, 20.0)
+KNOTS_MIN = (5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)  # lead times of the tables
+# Tables that an untrained network begins with, a row for each knot: maximum likelihood of the
+# smoothed scan alone, on 25 windows of the Italian composite (10 to 60 min).
+FIRST_SLOPES = (
+    *[(24.2, 9.2, 3.5, 5.5, 6.7, 9.9)] * 2, (21.0, 8.1, -1.5, 5.0, 6.7, 9.5),
+    (19.8, 8.8, -3.0, 2.4, 6.8, 8.6), (17.7, 12.2, -3.7, 3.2, 5.6, 8.2),
+    *[(16.6, 16.7, -4.3, 1.4, 4.8, 8.7)] * 3,
+)  # fmt: skip
+FIRST_OFFSETS = (
+    *[(-0.9, 1.4, 5.5, 3.5, 2.2, 3.2)] * 2, (-1.0, 0.5, 4.7, 2.7, 1.0, 2.2),
+    (-1.1, -0.1, 4.4, 2.2, 0.8, 1.1), (-1.2, -1.2, 4.0, 1.7, 0.2, -0.4),
+    *[(-1.2, -2.3, 3.7, 1.7, 0.7, -1.0)] * 3,
+)  # fmt: skip
+HIDDEN = 24  # channels of the head's convolutions
+SHIFT = 0.1  # normalised dB for an output of 1
+LARGEST_LOG_SPREAD = 0.7  # natural logarithm of the largest factor of the spread
+SLOPE_UNIT, OFFSET_UNIT = 10.0, 3.0  # of the tables' parameters, so that they learn fast enough
+USUAL_STEP_MIN, USUAL_SPACING_KM = 10.0, 1.0  # the network is told 0 for these
+
+
+class LeadChances(NamedTuple):
+    """What the head says of one lead time, in the moving frame."""
+
+    logits_BKHW: Tensor
+    """of the chances that the rain rate is at least `THRESHOLDS_MM_H`; they fall with K"""
+    last_B1HW: Tensor
+    """the last scan, normalised dB"""
+    known_B1HW: Tensor
+    """1 where the last scan is known, 0 where not: there the logits mean nothing"""
+    displacement_B2hw: Tensor
+    """pixels, from the place at the last scan's time to the place at the lead time"""
+
+
+class ExceedanceHead(Head):
+    """From the forecaster's features to the chances of exceeding rain rates.
+
+    At each lead time and pixel of the moving frame
+
+    ::
+
+        mu = smoothed + mixing (last - smoothed) + shift
+        logit_0 = slope_0 (mu - threshold_0) spread + offset_0
+        logit_k = logit_(k-1) - softplus(offset_k - slope_k (mu - threshold_k) spread + tilt)
+
+    with the smoothed last scan of `smoothed_scans`. The chances fall with the threshold by
+    construction. Slopes and offsets are tables over the lead time in minutes; mixing, shift,
+    spread and tilt are maps that come from the network and begin as 0 (spread: 1). So an untrained
+    network gives the chances that follow from the smoothed scan alone.
+
+    The network is told the lead time, the time step and the grid spacing, so archives with
+    different ones can train it together.
+
+    Parameters
+    ----------
+    features : channels of the forecaster's finest layer.
+    stride : pixels of the domain to one pixel of that layer.
+    multiple : pixels of the domain to one pixel of the network's coarsest layer.
+    """
+
+    input_channels = 4
+
+    def __init__(self, features: int, stride: int, *, multiple: int) -> None:
+        super().__init__()
+        self.multiple = lcm(multiple, COARSE)
+        self.look = strided_convolution(3, HIDDEN, stride)
+        self.told = nn.Linear(3, HIDDEN)
+        self.mix = nn.Conv2d(features + HIDDEN, HIDDEN, kernel_size=3, padding=1)
+        self.mix_again = nn.Conv2d(HIDDEN, HIDDEN, kernel_size=3, padding=1)
+        self.maps = nn.Conv2d(HIDDEN, 4, kernel_size=3, padding=1)
+        nn.init.zeros_(self.maps.weight)
+        nn.init.zeros_(self.maps.bias)  # type: ignore[arg-type]
+        self.slopes = nn.Parameter(torch.tensor(FIRST_SLOPES) / SLOPE_UNIT)
+        self.offsets = nn.Parameter(torch.tensor(FIRST_OFFSETS) / OFFSET_UNIT)
+        self.thresholds: Tensor
+        thresholds, _ = RainScaling().normalise(torch.tensor(THRESHOLDS_MM_H))
+        self.register_buffer("thresholds", thresholds, persistent=False)
+
+    def frame(self, rain_BT1HW: Tensor, observed_BT1HW: Tensor) -> Frame:
+        """The context in the frame that moves with the rain, at the last scan's time."""
+        return lagrangian_frame(rain_BT1HW, observed_BT1HW, self.multiple)
+
+    @torch.compiler.disable
+    def encoder_input(self, frame: Frame) -> Tensor:
+        """(B, T, 4, H, W): the rain, continued where it is not known; where it is known; the
+        logarithms of time step and grid spacing."""
+        rain, known = frame.rain_BT1HW, frame.known_BT1HW
+        continued = filled(*latest_known(frame))
+        rain = torch.where(known > 0, rain, continued[:, None])
+        told = _told_resolution(frame)[:, None, :, None, None]
+        told = told.expand(-1, rain.shape[1], -1, *rain.shape[-2:])
+        return torch.cat([rain, known, told.to(rain.dtype)], dim=2)
+
+    def chances(self, features: Tensor, frame: Frame, lead_times: int) -> Iterator[LeadChances]:
+        """What the head says of each lead time.
+
+        Parameters
+        ----------
+        features : (L * B, C, rows, columns) of the forecaster's finest layer.
+        frame : of the context, from `frame`.
+        """
+        assert frame.motion_B2hw is not None
+        assert frame.resolution_B2 is not None
+        last, known = frame.rain_BT1HW[:, -1].float(), frame.known_BT1HW[:, -1].float()
+        leads = zip(
+            smoothed_scans(frame, band_processes(frame), lead_times),
+            trajectories(frame.motion_B2hw, lead_times),
+            features.chunk(lead_times),
+            strict=True,
+        )
+        for number, (smoothed, displacement, lead_features) in enumerate(leads, start=1):
+            logits = self.logits(lead_features, smoothed, frame, number)
+            yield LeadChances(logits, last, known, displacement)
+
+    def logits(self, features: Tensor, smoothed_B1HW: Tensor, frame: Frame, lead: int) -> Tensor:
+        """(B, K, H, W) logits of the chances at one lead time, in the moving frame.
+
+        Parameters
+        ----------
+        features : (B, C, rows, columns) of this lead time.
+        smoothed_B1HW : the smoothed last scan at this lead time, normalised dB.
+        lead : number of the lead time, in steps of the frame's resolution.
+        """
+        assert frame.resolution_B2 is not None
+        last, known = frame.rain_BT1HW[:, -1], frame.known_BT1HW[:, -1]
+        minutes = lead * frame.resolution_B2[:, 0]
+        told = torch.cat([(minutes / USUAL_STEP_MIN).log()[:, None], _told_resolution(frame)], 1)
+        looked = self.look(torch.cat([smoothed_B1HW, last, known], dim=1))
+        x = self.mix(torch.cat([features, looked], dim=1)) + self.told(told)[:, :, None, None]
+        x = leaky_relu(self.mix_again(leaky_relu(x, 0.2)), 0.2)
+        with torch.autocast(features.device.type, enabled=False):
+            size = smoothed_B1HW.shape[-2:]
+            maps = interpolate(self.maps(x.float()), size=size, mode="bilinear")
+            shift, mixing, log_spread, tilt = maps.split(1, dim=1)
+            mu = smoothed_B1HW + mixing * (last - smoothed_B1HW) + SHIFT * shift
+            spread = torch.exp(LARGEST_LOG_SPREAD * torch.tanh(log_spread))
+            slopes = SLOPE_UNIT * _at_lead_time(self.slopes, minutes)
+            offsets = OFFSET_UNIT * _at_lead_time(self.offsets, minutes)
+            logits: list[Tensor] = []
+            for number, threshold in enumerate(self.thresholds):
+                slope, offset = (x[:, number, None, None, None] for x in (slopes, offsets))
+                line = slope * (mu - threshold) * spread
+                if not logits:
+                    logits.append(line + offset)
+                else:
+                    logits.append(logits[-1] - softplus(offset - line + tilt))
+            return torch.cat(logits, dim=1)
+
+
+def _told_resolution(frame: Frame) -> Tensor:
+    """(B, 2): logarithms of time step and grid spacing, 0 for usual ones."""
+    assert frame.resolution_B2 is not None
+    usual = frame.resolution_B2.new_tensor([USUAL_STEP_MIN, USUAL_SPACING_KM])
+    return (frame.resolution_B2 / usual).log()
+
+
+def _at_lead_time(table: Tensor, minutes_B: Tensor) -> Tensor:
+    """(B, K): a table over `KNOTS_MIN`, (knots, K), interpolated in the logarithm of minutes."""
+    knots = torch.tensor(KNOTS_MIN, device=minutes_B.device).log()
+    place = minutes_B.log()
+    upper = torch.searchsorted(knots, place).clamp(1, len(KNOTS_MIN) - 1)
+    share = (place - knots[upper - 1]) / (knots[upper] - knots[upper - 1])
+    return torch.lerp(table[upper - 1], table[upper], share.clamp(0, 1)[:, None])

@@ -1,0 +1,108 @@
+"""The frame that moves with the rain: a context, its smoothed continuation and its future there.
+
+A pixel of this frame is named by its place at the last scan's time.
+
+Dims: B batch, T context steps, L lead steps, H rows, W columns, h and w of the motion's coarse
+grid.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from squall.convgru.heads.cascade import BandProcesses, band_processes
+from squall.convgru.heads.interface import Frame
+from squall.convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport, upsampled
+from squall.convgru.scaling import RainScaling
+
+MOVING_FRAME_VERSION = "1"  # raise it if `moving_window` gives other numbers than before
+LAST_SCAN_SHARE = 0.01  # of the last scan in the smoothed field: it orders what is forgotten
+
+
+@torch.compiler.disable
+def lagrangian_frame(rain_BT1HW: Tensor, observed_BT1HW: Tensor, multiple: int = COARSE) -> Frame:
+    """Move each scan of a context to where its rain is at the last scan's time.
+
+    Parameters
+    ----------
+    rain_BT1HW, observed_BT1HW : normalised dB and validity mask.
+    multiple : rows and columns are filled up to a multiple of this with pixels that are not
+        observed; itself a multiple of `COARSE`.
+    """
+    motion = coarse_motion(RainScaling().inverse(rain_BT1HW))
+    rain_BT1HW, observed_BT1HW = (pad_to(x, multiple) for x in (rain_BT1HW, observed_BT1HW))
+    more_columns, more_rows = (
+        rain_BT1HW.shape[dim] // COARSE - motion.shape[dim] for dim in (-1, -2)
+    )
+    motion = pad(motion, (0, more_columns, 0, more_rows), mode="replicate")
+    scans = rain_BT1HW.shape[1]
+    rain, known = [rain_BT1HW[:, -1]], [observed_BT1HW[:, -1]]
+    for age, displacement in enumerate(trajectories(motion, scans - 1), start=1):
+        moved, is_known = transport(
+            rain_BT1HW[:, -1 - age], observed_BT1HW[:, -1 - age], displacement
+        )
+        rain.append(moved)
+        known.append(is_known.to(moved.dtype))
+    return Frame(torch.stack(rain[::-1], 1), torch.stack(known[::-1], 1), motion)
+
+
+def smoothed_scans(frame: Frame, processes: BandProcesses, lead_times: int) -> Iterator[Tensor]:
+    """The last scan at each lead time, (B, 1, H, W) normalised dB, with what is forgotten removed.
+
+    The scale bands go on as autoregressive processes, so short-lived scales fade. A small share of
+    the last scan keeps its order of pixels where all bands are forgotten.
+    """
+    last = frame.rain_BT1HW[:, -1].float()
+    for forecast in processes.forecasts(lead_times):
+        forgotten = (processes.bands_BKHW - forecast.bands_BKHW).sum(dim=1, keepdim=True)
+        yield (1 + LAST_SCAN_SHARE) * last - forgotten
+
+
+@torch.no_grad()
+def moving_window(rain_rate_BS1HW: Tensor, context: int) -> Tensor:
+    """A training window in the moving frame: context, smoothed last scan, and future.
+
+    The future is the scan at each lead time, taken from the nearest pixel to the end of the
+    trajectory that starts in a pixel of the last scan. So a network that works in the moving frame
+    trains on it without transport.
+
+    Parameters
+    ----------
+    rain_rate_BS1HW : S = T + L consecutive scans, mm/h, NaN = not observed, oldest first.
+    context : T.
+
+    Returns
+    -------
+    (B, T + 2 L, H, W) mm/h, NaN = not known: the T scans of the context, the smoothed last scan
+    at the L lead times, the L scans after the context.
+    """
+    height, width = rain_rate_BS1HW.shape[-2:]
+    scaling = RainScaling()
+    lead_times = rain_rate_BS1HW.shape[1] - context
+    frame = lagrangian_frame(*scaling.normalise(rain_rate_BS1HW[:, :context]))
+    assert frame.motion_B2hw is not None
+    known = frame.known_BT1HW
+    smoothed = torch.stack(list(smoothed_scans(frame, band_processes(frame), lead_times)), dim=1)
+    past = torch.cat([frame.rain_BT1HW, smoothed], dim=1)
+    is_known = torch.cat([known, known[:, -1:].expand_as(smoothed)], dim=1) > 0
+    past = torch.where(is_known, scaling.denormalise(past), torch.nan)[:, :, 0, :height, :width]
+    ends = trajectories(-frame.motion_B2hw, lead_times)
+    future = [
+        _nearest(rain_rate_BS1HW[:, context + lead, 0], displacement)
+        for lead, displacement in enumerate(ends)
+    ]
+    return torch.cat([past, torch.stack(future, dim=1)], dim=1)
+
+
+def _nearest(field_BHW: Tensor, displacement_B2hw: Tensor) -> Tensor:
+    """The field at the pixel nearest to each pixel minus its displacement; NaN outside."""
+    height, width = field_BHW.shape[-2:]
+    columns, rows = upsampled(displacement_B2hw)[:, :, :height, :width].unbind(1)
+    rows = (torch.arange(height, device=rows.device)[:, None] - rows).round().long()
+    columns = (torch.arange(width, device=rows.device) - columns).round().long()
+    is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    place = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    values = field_BHW.flatten(1).gather(1, place.flatten(1)).view_as(field_BHW)
+    return torch.where(is_inside, values, torch.nan)

@@ -1,0 +1,169 @@
+"""From chances of exceeding rain rates to rain: what a forecast of chances is used for.
+
+The chances tell how likely each rain rate is. A rain field is a decision on top of them, and the
+best decision depends on its use. `Product` names the choices.
+
+Dims: B batch, K thresholds, H rows, W columns.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from squall.convgru.calibration import LeadCalibration
+from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
+from squall.convgru.heads.matching import probability_matched, sorted_values
+from squall.convgru.motion import transport
+from squall.convgru.scaling import DRY_DB, RainScaling
+
+Product = Literal["order", "best-csi", "unbiased", "expected"]
+PRODUCTS: tuple[Product, ...] = get_args(Product)
+HEAVIEST_MM_H = 100.0  # of a field that is made by cuts
+SCALING = RainScaling()
+DRY_MM_H = SCALING.floor_mm_h * 10 ** (DRY_DB / 10)  # lower means are dry
+
+
+def product_rain(
+    lead: LeadChances, product: Product, calibration: LeadCalibration | None
+) -> Tensor:
+    """Rain of one lead time, (B, 1, H, W) mm/h at its place; NaN = no forecast.
+
+    Parameters
+    ----------
+    product : ``order``: the order of pixels from the chances, the amounts of the last scan times
+        the calibrated bias; ``best-csi``: at least a threshold where that gives the highest CSI;
+        ``unbiased``: at least a threshold on as many pixels as will be observed; ``expected``: the
+        mean of the distribution.
+    calibration : of the network on this radar. Without it ``order`` has the bias 1, and only
+        ``order`` and ``expected`` are possible.
+
+    Raises
+    ------
+    ValueError
+        If the product needs a calibration.
+    """
+    if product == "order":
+        order = expected_rain(lead.logits_BKHW)
+        return ordered_rain(lead, order, calibration.bias if calibration else 1.0)
+    if calibration is None and product != "expected":
+        raise ValueError(f"the product {product} needs a calibration of the network")
+    logits, is_known = moved_logits(lead)
+    if product == "expected":
+        if calibration is not None:
+            logits = calibrated_logits(logits, calibration)
+        mean = expected_rain(logits)
+        rain = torch.where(mean < DRY_MM_H, 0.0, mean)
+    else:
+        assert calibration is not None
+        is_best = product == "best-csi"
+        cuts = calibration.best_cuts if is_best else calibration.unbiased_cuts
+        rain = rain_of_cuts(logits, cuts)
+    return torch.where(is_known, rain, torch.nan)
+
+
+def moved_logits(lead: LeadChances) -> tuple[Tensor, Tensor]:
+    """The logits at their place, (B, K, H, W), and where there is a forecast, (B, 1, H, W) bool."""
+    return transport(lead.logits_BKHW, lead.known_B1HW, lead.displacement_B2hw)
+
+
+def calibrated_logits(logits_BKHW: Tensor, calibration: LeadCalibration) -> Tensor:
+    """Logits whose chances are as frequent as they say; they still fall with the threshold."""
+    intercepts, slopes = (
+        logits_BKHW.new_tensor(values)[:, None, None]
+        for values in (calibration.intercepts, calibration.slopes)
+    )
+    return (intercepts + slopes * logits_BKHW).cummin(dim=1).values
+
+
+def ordered_rain(lead: LeadChances, order_B1HW: Tensor, bias: float) -> Tensor:
+    """Rain with the order of pixels from a field, and the amounts of the last scan times a bias.
+
+    Parameters
+    ----------
+    order_B1HW : in the moving frame; a larger value means more rain.
+    bias : factor of the rain area: at each rain rate the share of pixels above it is that of the
+        last scan times the bias.
+
+    Returns
+    -------
+    (B, 1, H, W) rain rate at its place, mm/h, NaN = no forecast.
+    """
+    values = sorted_values(lead.last_B1HW, lead.known_B1HW)
+    matched = probability_matched(order_B1HW, lead.known_B1HW, biased(values, bias))
+    moved, is_known = transport(matched, lead.known_B1HW, lead.displacement_B2hw)
+    return SCALING.denormalise(torch.where(is_known, moved, -torch.inf))
+
+
+def biased(values_BN: Tensor, bias: float) -> Tensor:
+    """Sorted values whose share above each value is that of the given ones times the bias.
+
+    Parameters
+    ----------
+    values_BN : rising; inf for pixels that are not known, which stay at the end.
+    """
+    if bias == 1:
+        return values_BN
+    known = torch.isfinite(values_BN).sum(dim=1, keepdim=True)
+    number = torch.arange(values_BN.shape[1], device=values_BN.device)
+    from_above = (known - number - 0.5) / bias  # pixels above a pixel, before
+    place = (known - from_above - 0.5).clamp(min=0)
+    lower = place.floor().long().clamp(max=values_BN.shape[1] - 1)
+    upper = (lower + 1).minimum((known - 1).clamp(min=0))
+    low, high = values_BN.gather(1, lower), values_BN.gather(1, upper.expand_as(lower))
+    result = torch.lerp(low, high, (place - lower).to(low.dtype).clamp(0, 1))
+    return torch.where(number < known, result, torch.inf)
+
+
+def rain_of_cuts(logits_BKHW: Tensor, cuts: Sequence[float]) -> Tensor:
+    """Rain that is at least a threshold exactly where its chance is at least the threshold's cut.
+
+    Between two thresholds, the logarithm of rain follows the distances of the logits from the
+    cuts linearly; above the last threshold it goes on as between the last two.
+
+    Parameters
+    ----------
+    cuts : logit for each of `THRESHOLDS_MM_H`.
+
+    Returns
+    -------
+    (B, 1, H, W) mm/h; 0 below the first threshold.
+    """
+    levels = [math.log(threshold) for threshold in THRESHOLDS_MM_H]
+    margins = [logit - cut for logit, cut in zip(logits_BKHW.unbind(1), cuts, strict=True)]
+    result = torch.full_like(margins[0], -torch.inf)
+    reached = torch.ones_like(margins[0], dtype=torch.bool)
+    steps = [upper - lower for lower, upper in pairwise(levels)]
+    for number, margin in enumerate(margins):
+        reached = reached & (margin >= 0)
+        if number + 1 < len(margins):
+            above = margins[number + 1]
+            share = (margin / (margin - above).clamp(min=1e-6)).clamp(0, 1)
+            value = levels[number] + share * steps[number]
+        else:
+            before = (margins[number - 1] - margin).clamp(min=1e-6)
+            value = levels[number] + steps[-1] * margin / before
+        result = torch.where(reached, value, result)
+    return result.exp().clamp(max=HEAVIEST_MM_H)[:, None]
+
+
+def expected_rain(logits_BKHW: Tensor) -> Tensor:
+    """The mean of the distribution that the chances describe, (B, 1, H, W) mm/h.
+
+    It is the integral of the chance of exceedance over the rain rate. Between two thresholds the
+    chance falls exponentially; below the first it is that of the first; above the last it falls as
+    between the last two.
+    """
+    chances = torch.sigmoid(logits_BKHW).clamp(min=1e-7).unbind(1)
+    total = THRESHOLDS_MM_H[0] * chances[0]
+    scale = torch.zeros_like(total)
+    for number in range(len(THRESHOLDS_MM_H) - 1):
+        width = THRESHOLDS_MM_H[number + 1] - THRESHOLDS_MM_H[number]
+        upper, lower = chances[number], chances[number + 1]
+        scale = width / (upper / lower).clamp(min=1 + 1e-4).log()
+        total = total + (upper - lower).clamp(min=0) * scale
+    total = total + chances[-1] * scale.clamp(max=THRESHOLDS_MM_H[-1])
+    return total[:, None]

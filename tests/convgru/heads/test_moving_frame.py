@@ -1,0 +1,65 @@
+"""Training windows in the frame that moves with the rain."""
+
+import torch
+
+from squall.convgru.heads.moving_frame import moving_window
+from squall.convgru.scaling import RainScaling
+
+from ..moving_rain import moving_texture, texture
+
+CONTEXT, LEADS = 4, 3
+
+
+def test_rain_that_only_moves_stands_still_in_the_moving_frame():
+    window = moving_window(moving_texture(rows=2, columns=3, scans=CONTEXT + LEADS), CONTEXT)
+    assert window.shape == (1, CONTEXT + 2 * LEADS, 160, 160)
+    inner, _ = RainScaling().normalise(window[0, :, 40:-40, 40:-40])
+    last = inner[CONTEXT - 1]
+    for future in inner[-LEADS:]:
+        assert torch.corrcoef(torch.stack([future, last]).flatten(1))[0, 1] > 0.98
+
+
+def test_the_last_scan_of_the_context_is_not_changed():
+    scans = moving_texture(rows=1, columns=1, scans=CONTEXT + LEADS)
+    window = moving_window(scans, CONTEXT)
+    observed = scans[0, CONTEXT - 1, 0].clamp(max=RainScaling().ceiling_mm_h)
+    wet, dry = observed >= 0.11, observed < 0.1
+    assert torch.allclose(window[0, CONTEXT - 1][wet], observed[wet], rtol=1e-4)
+    assert (window[0, CONTEXT - 1][dry] == 0).all()
+
+
+def test_the_future_of_a_field_at_rest_is_exactly_the_later_scans():
+    still = texture(96)[None, None, None].expand(1, CONTEXT, 1, -1, -1)
+    later = torch.stack([texture(96, seed) for seed in range(1, LEADS + 1)])[None, :, None]
+    window = moving_window(torch.cat([still, later], dim=1), CONTEXT)
+    assert torch.equal(window[0, -LEADS:], later[0, :, 0])
+
+
+def test_what_no_scan_observed_is_not_known():
+    scans = moving_texture(rows=0, columns=0, scans=CONTEXT + LEADS).clone()
+    scans[:, CONTEXT - 1, :, :50, :60] = torch.nan  # in the last scan: no smoothed field there
+    scans[:, -1, :, 70:, 70:] = torch.nan  # at the last lead time
+    window = moving_window(scans, CONTEXT)[0]
+    smoothed, future = window[CONTEXT : CONTEXT + LEADS], window[CONTEXT + LEADS :]
+    assert torch.isnan(smoothed[:, :50, :60]).all()
+    assert not torch.isnan(smoothed[:, 60:, 70:]).any()
+    assert torch.isnan(future[-1, 70:, 70:]).all()
+    assert not torch.isnan(future[0]).any()
+
+
+def test_trajectories_that_leave_the_domain_have_no_future():
+    window = moving_window(moving_texture(rows=0, columns=8, scans=CONTEXT + LEADS), CONTEXT)[0]
+    assert torch.isnan(window[-1, 40:-40, -12:]).all()
+    assert not torch.isnan(window[-1, 40:-40, 40:-40]).any()
+
+
+def test_the_numbers_are_those_of_their_version():
+    """Kept windows are found again by the version: raise it if this test must change."""
+    scans = moving_texture(rows=1, columns=2, scans=CONTEXT + LEADS, side=64)
+    window = moving_window(scans, CONTEXT)[0].nan_to_num()
+    means = window.mean(dim=(1, 2))
+    expected = torch.tensor(EXPECTED_MEANS)
+    assert torch.allclose(means, expected, rtol=2e-3), means
+
+
+EXPECTED_MEANS = [4.1263, 4.1795, 4.2592, 4.3993, 4.4223, 4.2830, 4.0897, 4.1975, 3.9463, 3.6620]

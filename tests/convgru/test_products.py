@@ -1,0 +1,122 @@
+"""Rain from chances: order, cuts, means."""
+
+import math
+
+import pytest
+import torch
+
+from squall.convgru.calibration import LeadCalibration
+from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
+from squall.convgru.heads.matching import sorted_values
+from squall.convgru.products import (
+    biased,
+    calibrated_logits,
+    expected_rain,
+    product_rain,
+    rain_of_cuts,
+)
+from squall.convgru.scaling import RainScaling
+
+from .moving_rain import texture
+
+COUNT = len(THRESHOLDS_MM_H)
+NEUTRAL = LeadCalibration([0.0] * COUNT, [0.0] * COUNT, 1.0, [0.0] * COUNT, [1.0] * COUNT)
+
+
+def lead(seed=1, shift=0.0):
+    """Chances that have nothing to do with the last scan, without motion."""
+    last, _ = RainScaling().normalise(texture(64)[None, None])
+    level, _ = RainScaling().normalise(texture(64, seed)[None, None])
+    thresholds, _ = RainScaling().normalise(torch.tensor(THRESHOLDS_MM_H))
+    logits = 12 * (level - thresholds[:, None, None]) + shift
+    known = torch.ones_like(last)
+    known[..., :10, :7] = 0
+    return LeadChances(logits, last, known, torch.zeros(1, 2, 8, 8))
+
+
+def test_order_has_the_amounts_of_the_last_scan_and_the_order_of_the_chances():
+    chances = lead()
+    rain = product_rain(chances, "order", None)
+    known = chances.known_B1HW > 0
+    assert torch.isnan(rain[~known]).all()
+    last = RainScaling().denormalise(chances.last_B1HW)
+    assert torch.allclose(rain[known].sort().values, last[known].sort().values, rtol=1e-4)
+    mean = expected_rain(chances.logits_BKHW)[known]
+    one, other = mean[:1500], mean[1500:3000]
+    less = one < other - 1e-3
+    assert int(less.sum()) > 300
+    assert (rain[known][:1500][less] <= rain[known][1500:3000][less]).all()
+
+
+@pytest.mark.parametrize("bias", [0.8, 1.0, 1.25])
+def test_a_bias_changes_the_area_above_each_rain_rate(bias):
+    chances = lead()
+    known = chances.known_B1HW
+    values = biased(sorted_values(chances.last_B1HW, known), bias)
+    count = int(known.sum())
+    assert torch.isinf(values[0, count:]).all()
+    assert (values[0, :count].diff() >= 0).all()
+    last = chances.last_B1HW[known > 0]
+    for level in (0.5, 0.6, 0.7):
+        before, after = int((last >= level).sum()), int((values[0, :count] >= level).sum())
+        assert before > 50
+        assert after == pytest.approx(bias * before, abs=1.5)
+
+
+def test_rain_of_cuts_reaches_a_threshold_exactly_where_its_chance_reaches_the_cut():
+    logits = lead().logits_BKHW
+    cuts = [-0.5, -0.4, 0.3, 0.0, 0.2, 0.5]
+    rain = rain_of_cuts(logits, cuts)
+    reached = torch.ones_like(rain, dtype=torch.bool)
+    for number, (threshold, cut) in enumerate(zip(THRESHOLDS_MM_H, cuts, strict=True)):
+        reached = reached & (logits[:, number : number + 1] >= cut)
+        assert torch.equal(rain >= threshold * (1 - 1e-5), reached)
+    assert (rain[rain > 0] >= THRESHOLDS_MM_H[0] * (1 - 1e-5)).all()
+
+
+@pytest.mark.parametrize("product", ["best-csi", "unbiased", "expected"])
+def test_products_are_not_known_where_the_last_scan_is_not(product):
+    chances = lead()
+    rain = product_rain(chances, product, NEUTRAL)
+    assert torch.equal(torch.isnan(rain), chances.known_B1HW == 0)
+    assert float(rain.nan_to_num().max()) > 1
+
+
+def test_products_take_the_cuts_of_the_calibration():
+    low, high = [-2.0] * COUNT, [2.0] * COUNT
+    calibration = NEUTRAL._replace(best_cuts=low, unbiased_cuts=high)
+    best, unbiased = (
+        product_rain(lead(), product, calibration) for product in ("best-csi", "unbiased")
+    )
+    assert (best.nan_to_num() >= unbiased.nan_to_num()).all()
+    assert float(best.nanmean()) > 1.2 * float(unbiased.nanmean())
+
+
+@pytest.mark.parametrize("product", ["best-csi", "unbiased"])
+def test_cuts_need_a_calibration(product):
+    with pytest.raises(ValueError, match="needs a calibration"):
+        product_rain(lead(), product, None)
+
+
+def test_the_expected_rain_is_the_mean_of_the_distribution():
+    """Exponential rain of mean 4 mm/h: the chance of exceeding r is exp(-r / 4)."""
+    chances = torch.exp(-torch.tensor(THRESHOLDS_MM_H) / 4)
+    mean = expected_rain(torch.logit(chances)[None, :, None, None])
+    # below the first threshold the chance is taken as constant, a little too low
+    missing = 4 * (1 - math.exp(-0.2 / 4)) - 0.2 * math.exp(-0.2 / 4)
+    assert float(mean) == pytest.approx(4 - missing, rel=1e-3)
+
+
+def test_the_expected_rain_is_dry_where_hardly_any_rain_is_expected():
+    nearly_dry = lead(shift=-6.0)
+    rain = product_rain(nearly_dry, "expected", None)
+    known = nearly_dry.known_B1HW > 0
+    assert (rain[known] == 0).any()
+    assert rain[known][rain[known] > 0].min() >= 0.1 - 1e-6
+
+
+def test_calibrated_logits_still_fall_with_the_threshold():
+    calibration = NEUTRAL._replace(intercepts=[0.0, 3.0, 0.0, 1.0, 0.0, 0.0], slopes=[0.5] * COUNT)
+    logits = calibrated_logits(lead().logits_BKHW, calibration)
+    assert (logits.diff(dim=1) <= 0).all()
+    assert torch.allclose(logits[:, 0], 0.5 * lead().logits_BKHW[:, 0])
