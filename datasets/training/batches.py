@@ -116,3 +116,23 @@ class RainBatch(NamedTuple):
     def keys(self) -> Tensor:
         """(B,) numbers of the samples in their epoch, the same on any rank."""
         return self.places.number
+
+
+class MovingBatch(NamedTuple):
+    """Windows in the frame that moves with the rain, on the device; mm/h, NaN = not known."""
+
+    context: Tensor
+    """(B, T, 1, H, W), oldest scan first"""
+    smoothed: Tensor
+    """(B, L, 1, H, W): the smoothed last scan at the lead times"""
+    target: Tensor
+    """(B, L, 1, H, W)"""
+    resolution: Tensor
+    """(B, 2): time step [min] and grid spacing [km]"""
+    places: Places
+    """on the host"""
+
+    @property
+    def keys(self) -> Tensor:
+        """(B,) numbers of the samples in their epoch, the same on any rank."""
+        return self.places.number

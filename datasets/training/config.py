@@ -84,6 +84,12 @@ class DataConfig(BaseModel):
         lt=1,
         description="probability that a scan of a training context, except the last, is dropped",
     )
+    kept_windows: int = Field(
+        default=1000,
+        gt=0,
+        description="for network.head exceedance: most training windows of an archive that are "
+        "computed once and kept beside the run; of each pair of speeds and coarsen",
+    )
     workers: int = Field(
         default=0, ge=0, description="loader processes of each device, besides the main one"
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -18,15 +19,28 @@ from squall.datasets.errors import ConfigError
 from squall.datasets.open_archive import open_archive
 from squall.datasets.runs import runs
 from squall.datasets.training.batch_loader import BatchLoader
-from squall.datasets.training.batches import PADDING, CodeBatch, Places, RainBatch
+from squall.datasets.training.batches import (
+    PADDING,
+    CodeBatch,
+    MovingBatch,
+    Places,
+    RainBatch,
+)
 from squall.datasets.training.config import DataConfig
+from squall.datasets.training.kept_windows import KeptWindowReader, KeptWindows
 from squall.datasets.training.samples import CACHE_BYTES, SampleSource, rain_blocks
-from squall.datasets.training.sampling import Sampling
+from squall.datasets.training.sampling import Sampling, Variant
 from squall.datasets.training.window_reader import WindowReader
 
 
 class RainDataModule(pl.LightningDataModule):
     """Loaders of training and validation batches over one or several archives.
+
+    Parameters
+    ----------
+    moving_frame : version of the function that computes windows in the frame that moves with the
+        rain, and the folder where they are kept. The batches are then `MovingBatch`, else
+        `RainBatch`.
 
     Raises
     ------
@@ -36,11 +50,13 @@ class RainDataModule(pl.LightningDataModule):
         If an archive is missing, or as `SampleSource` says.
     """
 
-    def __init__(self, config: DataConfig, *, seed: int) -> None:
+    def __init__(
+        self, config: DataConfig, *, seed: int, moving_frame: tuple[str, Path] | None = None
+    ) -> None:
         super().__init__()
         if not config.archives:
             raise ConfigError("no archive to train on; give --archive or data.archives")
-        self.config, self._seed = config, seed
+        self.config, self._seed, self._moving_frame = config, seed, moving_frame
         self._loaders: list[BatchLoader] = []
         self._open([share.snapshot for share in config.archives])
         self._table = torch.from_numpy(RAIN_CODE.table)
@@ -113,8 +129,10 @@ class RainDataModule(pl.LightningDataModule):
         """Move only the codes: the host reads the other fields and must not wait for the device."""
         return batch._replace(codes=batch.codes.to(device, non_blocking=True))
 
-    def on_after_batch_transfer(self, batch: CodeBatch, dataloader_idx: int) -> RainBatch:
-        """Turn, decode and multiply on the device: (B, T + L, H, W) uint8 to rain rate."""
+    def on_after_batch_transfer(
+        self, batch: CodeBatch, dataloader_idx: int
+    ) -> RainBatch | MovingBatch:
+        """Turn, decode and multiply on the device: (B, scans, H, W) uint8 to rain rate."""
         codes = torch.stack(
             [
                 _turned(sample, turn)
@@ -127,7 +145,42 @@ class RainDataModule(pl.LightningDataModule):
         if (batch.gains != 1).any():
             rate *= batch.gains.to(rate.device, non_blocking=True)[:, None, None, None, None]
         context = self.config.context
-        return RainBatch(rate[:, :context], rate[:, context:], batch.places)
+        if self._moving_frame is None:
+            return RainBatch(rate[:, :context], rate[:, context:], batch.places)
+        smoothed, target = rate[:, context:].chunk(2, dim=1)
+        resolution = self._resolution(batch.places).to(rate.device, non_blocking=True)
+        return MovingBatch(rate[:, :context], smoothed, target, resolution, batch.places)
+
+    def kept_windows(self) -> list[KeptWindows]:
+        """The stores of training and validation windows; none without a moving frame."""
+        return [*self._kept(self.training).values(), *self._kept(self.validation).values()]
+
+    def _kept(self, source: SampleSource) -> dict[Variant, KeptWindows]:
+        if self._moving_frame is None or not source.samples:
+            return {}
+        version, folder = self._moving_frame
+        config = self.config
+        return {
+            variant: KeptWindows(
+                folder,
+                self.archives[variant.archive],
+                variant,
+                starts,
+                length=config.length,
+                channels=config.length + config.lead_times,
+                version=version,
+            )
+            for variant, starts in zip(source.variants, source.starts, strict=True)
+        }
+
+    def _resolution(self, places: Places) -> Tensor:
+        """(B, 2) time step [min] and grid spacing [km] of windows; usual ones for the padding."""
+        rows = []
+        for number, index, *_, speed, coarsen in places.table().tolist():
+            archive = self.archives[index if number != PADDING else 0]
+            minutes = archive.step.total_seconds() / 60
+            rows.append((minutes * speed, archive.grid.pixel_size_m / 1000 * coarsen))
+        return torch.tensor(rows, dtype=torch.float32)
 
     def _open(self, snapshots: Sequence[str | None]) -> None:
         """Open the archives at snapshots, and find the windows of both splits."""
@@ -139,24 +192,31 @@ class RainDataModule(pl.LightningDataModule):
         self.regions = [split.regions(a.times, a.status == OK) for a in self.archives]
         cache_bytes = CACHE_BYTES // len(self.archives)
         blocks = [rain_blocks(archive, cache_bytes) for archive in self.archives]
+        most = None if self._moving_frame is None else self.config.kept_windows
         training_regions = [regions.training for regions in self.regions]
         validation_regions = [regions.validation for regions in self.regions]
         self.training = SampleSource(
-            self.archives, blocks, training_regions, _training_sampling(self.config, self._seed)
+            self.archives,
+            blocks,
+            training_regions,
+            _training_sampling(self.config, self._seed, most),
         )
         self.validation = SampleSource(
-            self.archives, blocks, validation_regions, _validation_sampling(self.config, self._seed)
+            self.archives,
+            blocks,
+            validation_regions,
+            _validation_sampling(self.config, self._seed, most),
         )
 
     def _loader(self, source: SampleSource, *, same_every_epoch: bool) -> BatchLoader:
         config = self.config
-        reader = WindowReader(
-            self.archives,
-            config.length,
-            config.crop,
-            batch_size=config.batch_size,
-            workers=config.workers,
-        )
+        memory = {"batch_size": config.batch_size, "workers": config.workers}
+        reader: WindowReader
+        if self._moving_frame is None:
+            reader = WindowReader(self.archives, config.length, config.crop, **memory)
+        else:
+            channels = config.length + config.lead_times
+            reader = KeptWindowReader(self._kept(source), channels, config.crop, **memory)
         loader = BatchLoader(
             source,
             reader,
@@ -169,7 +229,7 @@ class RainDataModule(pl.LightningDataModule):
         return loader
 
 
-def _training_sampling(config: DataConfig, seed: int) -> Sampling:
+def _training_sampling(config: DataConfig, seed: int, most_windows: int | None) -> Sampling:
     return Sampling(
         split="training",
         seed=seed,
@@ -187,10 +247,11 @@ def _training_sampling(config: DataConfig, seed: int) -> Sampling:
         intensity=config.intensity,
         droppable_scans=config.context - 1,
         drop_scan=config.drop_scan,
+        most_windows=most_windows,
     )
 
 
-def _validation_sampling(config: DataConfig, seed: int) -> Sampling:
+def _validation_sampling(config: DataConfig, seed: int, most_windows: int | None) -> Sampling:
     return Sampling(
         split="validation",
         seed=seed,
@@ -204,6 +265,7 @@ def _validation_sampling(config: DataConfig, seed: int) -> Sampling:
             (((share.speeds or config.speeds)[0], (share.coarsen or config.coarsen)[0]),)
             for share in config.archives
         ),
+        most_windows=None if most_windows is None else min(most_windows, config.validation_samples),
     )
 
 

@@ -77,6 +77,7 @@ class SampleSource:
     ----------
     counts : number of windows of each archive, with the shortest steps.
     variants : that samples are drawn from.
+    starts : for each variant, the time indices of its windows' first scans.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class SampleSource:
         self._seed = (sampling.seed, Regions._fields.index(sampling.split))
         self.counts: list[int] = []
         self.variants: list[Variant] = []
+        self.starts: list[Integers] = []
         self._samplers: list[RainSampler] = []
         self._chances: list[float] = []
         for archive, rain, region in zip(archives, blocks, regions, strict=True):
@@ -171,16 +173,25 @@ class SampleSource:
             starts = window_starts(region & (archive.status == OK), span)
             if not starts.size or side > min(rain.shape):
                 continue
-            sampler = RainSampler(
-                rain,
-                np.searchsorted(rain.scans, starts),
-                span,
-                crop=side,
-                strength=sampling.rain_preference,
-                cell=(time, min(row, column)),
-            )
+
+            def sampler_of(starts: Integers, span: int = span, side: int = side) -> RainSampler:
+                return RainSampler(
+                    rain,
+                    np.searchsorted(rain.scans, starts),
+                    span,
+                    crop=side,
+                    strength=sampling.rain_preference,
+                    cell=(time, min(row, column)),
+                )
+
+            sampler = sampler_of(starts)
             self.counts[number] = max(self.counts[number], starts.size)
+            if sampling.most_windows is not None and starts.size > sampling.most_windows:
+                rng = np.random.default_rng((*self._seed, number, speed, coarsen))
+                starts = starts[sampler.windows(rng, sampling.most_windows)]
+                sampler = sampler_of(starts)
             self.variants.append(Variant(number, speed, coarsen))
+            self.starts.append(starts)
             self._samplers.append(sampler)
             self._chances.append(times_named)
 

@@ -37,6 +37,8 @@ class Sampling:
         ``1 / intensity`` and ``intensity``.
     droppable_scans : number of scans at the start of a window that may be dropped.
     drop_scan : probability that such a scan is dropped.
+    most_windows : samples are drawn from at most so many windows of each variant, which are drawn
+        once with the preference for rain. None: from all.
     """
 
     split: str
@@ -52,6 +54,7 @@ class Sampling:
     intensity: float = 1.0
     droppable_scans: int = 0
     drop_scan: float = 0.0
+    most_windows: int | None = None
 
     def variants_of(self, archive: int) -> tuple[tuple[int, int], ...]:
         """The pairs (speed, coarsen) of the archive with this number."""

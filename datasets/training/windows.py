@@ -215,6 +215,11 @@ class RainSampler:
             for crop in zip(scans.tolist(), rows.tolist(), columns.tolist(), strict=True)
         ]
 
+    def windows(self, rng: np.random.Generator, count: int) -> Integers:
+        """Draw numbers of windows, each at most once, with the preference for rain; rising."""
+        weights = self._window_weights
+        return np.sort(rng.choice(weights.size, count, replace=False, p=weights))
+
     def _crop_weights(self, windows: slice) -> Floats:
         """(window, block_y, block_x): the probability that a crop starts in this block."""
         starts = self._starts[windows]
