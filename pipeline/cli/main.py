@@ -35,6 +35,7 @@ COMMANDS = {
     "archive": "maintain an archive: history, tags, expiry of old snapshots, check",
     "export": "write an archive as a plain Zarr store, or a checkpoint as weights",
     "train": "train a network on archives",
+    "calibrate": "fit the chances of a network to one radar",
     "forecast": "make one nowcast and write it as CF netCDF",
     "verify": "score many forecasts of several methods against observations",
     "maps": "draw maps of a forecast",
@@ -45,6 +46,7 @@ Precipitation nowcasting: from radar netCDF files to forecast maps.
 
   radar files       -> ingest   -> archive
   archives          -> train    -> checkpoint
+  checkpoint        -> calibrate -> weights with a calibration
   archive, method   -> forecast -> forecast (CF netCDF)
   forecast          -> maps     -> maps (PNG, animation)
   archives, methods -> verify   -> scores side by side

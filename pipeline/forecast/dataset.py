@@ -5,6 +5,7 @@ Public: `forecast_dataset`, `netcdf_encoding`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -151,4 +152,14 @@ def _method_attributes(method: ForecastMethod) -> dict[str, str]:
         "checkpoint": str(method.path),
         "checkpoint_sha256": method.digest,
         **resampling,
+        **_product_attributes(method),
     }
+
+
+def _product_attributes(method: NetworkMethod) -> dict[str, str]:
+    """Which rain a network of chances gives, and on which data it was calibrated."""
+    if not method.nowcaster.gives_chances:
+        return {}
+    source = method.calibration.source if method.calibration else None
+    calibrated = json.dumps(source) if source else "not on this radar network"
+    return {"product": method.product, "calibration": calibrated}

@@ -18,6 +18,7 @@ import torch
 
 from squall import __version__
 from squall.convgru.motion import FLOW_SCANS, extrapolate
+from squall.convgru.products import PRODUCTS, Product
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError
 from squall.pipeline.forecast.names import EXTRAPOLATION, METHODS, PERSISTENCE, STEPS_MEMBERS
@@ -119,26 +120,31 @@ def used_steps(method: ForecastMethod) -> range:
 
 
 def find_method(
-    name: str | Path, archive: ScanStore, *, members: int = STEPS_MEMBERS
+    name: str | Path,
+    archive: ScanStore,
+    *,
+    members: int = STEPS_MEMBERS,
 ) -> ForecastMethod:
     """Return the method with a name, ready for an archive.
 
     Parameters
     ----------
     name : one of `METHODS`, the path of a checkpoint, or the name of packaged weights. If a file
-        has this name, the file is used.
+        has this name, the file is used. A model that forecasts chances may have a product after a
+        colon, like ``runs/own/best.ckpt:best-csi`` (`squall.convgru.products`).
     members : number of members of the STEPS ensemble.
 
     Raises
     ------
     ConfigError
-        If there is no such method, or pysteps is needed and not installed.
+        If there is no such method or product, or pysteps is needed and not installed.
     DataError
         If a network cannot be loaded, or cannot be used at the archive's time step or grid spacing.
     """
     if str(name) not in METHODS or Path(name).is_file():
+        model, product = _model_and_product(str(name))
         try:
-            return NetworkMethod.load(name, archive)
+            return NetworkMethod.load(model, archive, product)
         except ConfigError as error:
             raise ConfigError(f"{error}; methods without training: {', '.join(METHODS)}") from error
     step_minutes = archive.step.total_seconds() / 60
@@ -150,3 +156,12 @@ def find_method(
     check_pysteps(str(name))
     pixel_km = archive.grid.pixel_size_m / 1000
     return PystepsMethod(str(name), pixel_km, step_minutes, lead_times, members)
+
+
+def _model_and_product(name: str) -> tuple[str, Product | None]:
+    """Split ``MODEL:PRODUCT``."""
+    model, _, last = name.rpartition(":")
+    for product in PRODUCTS:
+        if model and last == product and not Path(name).is_file():
+            return model, product
+    return name, None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +14,16 @@ import numpy.typing as npt
 import torch
 
 from squall.convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
+from squall.convgru.calibration import Calibration
 from squall.convgru.digests import sha256_of
+from squall.convgru.heads.exceedance import LeadChances
 from squall.convgru.pretrained import UnknownModelError, find_model
+from squall.convgru.products import Product, product_rain
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.forecast.resampling import Resampling
 
+USUAL_PRODUCT: Product = "order"
 MEMBERS = 8  # of an ensemble network; the forecast is their mean
 
 
@@ -34,15 +40,25 @@ class NetworkMethod:
     provenance: dict[str, Any]
     device: torch.device
     resampling: Resampling
+    resolution: tuple[float, float]
+    product: Product
+    calibration: Calibration | None
 
     @classmethod
-    def load(cls, model: str | Path, archive: ScanStore) -> NetworkMethod:
+    def load(
+        cls, model: str | Path, archive: ScanStore, product: Product | None = None
+    ) -> NetworkMethod:
         """Load a network from the path of a checkpoint or by the name of packaged weights.
+
+        Parameters
+        ----------
+        product : which rain a network of chances gives (`squall.convgru.products`); None: the
+            order of the chances with the amounts of the last scan.
 
         Raises
         ------
         ConfigError
-            If there is no such file or name.
+            If there is no such file or name, or the network has no such product.
         DataError
             If the file is damaged, or the network cannot be used at the archive's time step or
             grid spacing.
@@ -60,11 +76,23 @@ class NetworkMethod:
             step_s=archive.step.total_seconds(),
             spacing_m=archive.grid.pixel_size_m,
         )
-        return cls(path, nowcaster.to(device), provenance, device, resampling)
+        calibration = calibration_for(archive, provenance)
+        _check_product(nowcaster, product, calibration, path, archive)
+        resolution = (
+            archive.step.total_seconds() / 60 * float(resampling.time_factor),
+            archive.grid.pixel_size_m / 1000 * float(resampling.space_factor),
+        )
+        return cls(
+            *(path, nowcaster.to(device), provenance, device, resampling, resolution),
+            product or USUAL_PRODUCT,
+            calibration,
+        )
 
     @property
     def name(self) -> str:
-        return str(self.provenance["name"])
+        """Name of the model; with its product, if it is not the usual one."""
+        name = str(self.provenance["name"])
+        return name if self.product == USUAL_PRODUCT else f"{name} {self.product}"
 
     @property
     def context(self) -> int:
@@ -86,6 +114,17 @@ class NetworkMethod:
         """SHA-256 of the file of weights."""
         return sha256_of(self.path)
 
+    @property
+    def caution(self) -> str | None:
+        """What a user of this network on this archive must know, if anything."""
+        if not self.nowcaster.gives_chances or self.calibration is not None:
+            return None
+        return (
+            f"{self.path.name}: is not calibrated on this radar network; its rain amounts are "
+            "those of the last scan, and its chances may be too high or too low (see `squall "
+            "calibrate`)"
+        )
+
     def nowcast(self, context: npt.NDArray[np.float32], lead_times: int) -> npt.NDArray[np.float32]:
         """Forecast rain rate. An ensemble network gives the mean of `MEMBERS` members.
 
@@ -105,9 +144,67 @@ class NetworkMethod:
         """Forecast at the network's own time step and grid spacing."""
         scans = torch.from_numpy(np.ascontiguousarray(context))[None, :, None].to(self.device)
         height, width = scans.shape[-2:]
+        if self.nowcaster.gives_chances:
+            return self._product(scans, lead_times)[..., :height, :width]
         with torch.inference_mode():
             noise = draw_noise(self.nowcaster.network, [0], MEMBERS, (height, width), self.device)
             rate = self.nowcaster(scans, lead_times, noise)
         if noise is not None:
             rate = rate.mean(dim=1)
         return np.asarray(rate[0, :, 0].float().cpu().numpy())
+
+    def chances(self, scans_1T1HW: torch.Tensor, lead_times: int) -> Iterator[LeadChances]:
+        """The chances at the network's own lead times, see `Nowcaster.chances`."""
+        step_min, spacing_km = self.resolution
+        return self.nowcaster.chances(
+            scans_1T1HW, lead_times, step_min=step_min, spacing_km=spacing_km
+        )
+
+    def _product(self, scans_1T1HW: torch.Tensor, lead_times: int) -> npt.NDArray[np.float32]:
+        """(lead_time, y, x) mm/h of the product; rows and columns may be added at the end."""
+        rates = []
+        with torch.inference_mode():
+            for number, lead in enumerate(self.chances(scans_1T1HW, lead_times), start=1):
+                minutes = number * self.resolution[0]
+                calibration = self.calibration.at(minutes) if self.calibration else None
+                rates.append(product_rain(lead, self.product, calibration)[0, 0].cpu().numpy())
+        return np.stack(rates)
+
+
+def calibration_for(archive: ScanStore, provenance: dict[str, Any]) -> Calibration | None:
+    """The calibration that a model file has for an archive's grid and time step, if any."""
+    digest = network_digest(archive)
+    for entry in provenance.get("calibrations", ()):
+        if entry["grid"] == digest:
+            return Calibration.model_validate(entry)
+    return None
+
+
+def network_digest(archive: ScanStore) -> str:
+    """Names a radar network: SHA-256 of its grid and time step."""
+    grid = archive.grid
+    text = f"{grid.crs_wkt} {archive.step.total_seconds():g} {grid.shape}"
+    corners = np.array([grid.x[0], grid.x[-1], grid.y[0], grid.y[-1]]).round(4).tolist()
+    return hashlib.sha256(f"{text} {corners}".encode()).hexdigest()[:16]
+
+
+def _check_product(
+    nowcaster: Nowcaster,
+    product: Product | None,
+    calibration: Calibration | None,
+    path: Path,
+    archive: ScanStore,
+) -> None:
+    if not nowcaster.gives_chances:
+        if product is not None:
+            raise ConfigError(
+                f"{path}: forecasts rain and no chances, so it has no product {product}; leave "
+                "the product out, or give a model with network.head exceedance"
+            )
+        return
+    if calibration is None and product in ("best-csi", "unbiased"):
+        raise ConfigError(
+            f"{path}: is not calibrated on the network of {archive.address}, so it has no product "
+            f"{product} there; run `squall calibrate --archive {archive.address} --model {path}` "
+            "first, or choose the product order"
+        )

@@ -24,6 +24,7 @@ from squall.datasets.times import duration_text, now
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.dataset import forecast_dataset, netcdf_encoding
 from squall.pipeline.forecast.methods import ForecastMethod, find_method, used_steps
+from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.outputs import check_output_file
 from squall.pipeline.provenance import atomic_path
 
@@ -48,6 +49,8 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
     check_output_file(config.out, "--out", SUFFIXES)
     archive = open_archive(config.archive)
     method = find_method(config.model, archive)
+    if isinstance(method, NetworkMethod) and method.caution:
+        log.warning("%s", method.caution)
     index = reference_index(archive, config.at)
     if config.at == "latest":
         _check_age(archive, index, config.max_age)

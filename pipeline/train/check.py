@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from squall.convgru import CrpsConfig, EncoderForecaster, RainScaling, forecast_loss
+from squall.convgru import (
+    CrpsConfig,
+    EncoderForecaster,
+    ExceedanceLossConfig,
+    RainScaling,
+    chances_loss,
+    forecast_loss,
+)
 from squall.datasets.archive.records import OK
+from squall.datasets.training.batches import MovingBatch, Places
 from squall.datasets.training.datamodule import RainDataModule
 from squall.datasets.training.windows import window_starts
 from squall.pipeline.train.experiment import ExperimentConfig
 from squall.pipeline.train.memory_estimate import MemoryEstimate, training_memory
+from squall.pipeline.train.moving_windows import moving_frame_of
 from squall.pipeline.train.trainer import device_count, precision
+
+NO_PLACES = Places.from_table(torch.empty(0, len(Places._fields), dtype=torch.int64))
 
 
 def check_training(experiment: ExperimentConfig) -> str:
@@ -24,7 +37,8 @@ def check_training(experiment: ExperimentConfig) -> str:
         As `squall.pipeline.train.run.train`.
     """
     config = experiment.data
-    data = RainDataModule(config, seed=experiment.seed)
+    moving_frame = moving_frame_of(experiment, Path("RUN"))
+    data = RainDataModule(config, seed=experiment.seed, moving_frame=moving_frame)
     length = config.context + config.lead_times
     lines = [f"experiment  {experiment.name}, seed {experiment.seed}"]
     for number, (archive, regions) in enumerate(zip(data.archives, data.regions, strict=True)):
@@ -60,6 +74,12 @@ def check_training(experiment: ExperimentConfig) -> str:
             else ""
         ),
     ]
+    stores = data.kept_windows()
+    if stores:
+        lines.append(
+            f"kept        {sum(store.shape[0] for store in stores)} windows beside the run, "
+            f"computed once: at most {_size(sum(store.nbytes for store in stores))}"
+        )
     memory = step_memory(experiment, network)
     lines.append(
         f"memory      about {_size(memory.total)} on each device, {precision(trainer)}: "
@@ -88,6 +108,13 @@ def _loss(
     network: nn.Module, context: Tensor, target: Tensor, experiment: ExperimentConfig
 ) -> Tensor:
     assert isinstance(network, EncoderForecaster)
+    if isinstance(experiment.loss, ExceedanceLossConfig):
+        resolution = torch.empty(context.shape[0], 2)
+        batch = MovingBatch(context, torch.empty_like(target), target, resolution, NO_PLACES)
+        count = min(experiment.loss.lead_times_per_step, target.shape[1])
+        leads = list(range(target.shape[1] - count + 1, target.shape[1] + 1))
+        sums, _ = chances_loss(network, RainScaling(), experiment.loss, batch, leads)
+        return sums.value()
     noise = None
     if isinstance(experiment.loss, CrpsConfig):
         noise = [

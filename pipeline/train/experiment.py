@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from squall.convgru import (
     BalancedLossConfig,
     CrpsConfig,
+    ExceedanceLossConfig,
     LossConfig,
     NetworkConfig,
     OptimiserConfig,
@@ -92,6 +93,12 @@ class ExperimentConfig(BaseModel):
             raise ValueError(
                 f"data.crop {self.data.crop} must be a multiple of {stride}, the product of the "
                 "network's strides"
+            )
+        chances = self.network.head == "exceedance"
+        if chances != isinstance(self.loss, ExceedanceLossConfig):
+            raise ValueError(
+                f"loss.kind {self.loss.kind} with network.head {self.network.head}: chances need "
+                "both network.head exceedance and loss.kind exceedance"
             )
         ensemble = self.network.noise_channels > 0
         if isinstance(self.loss, CrpsConfig) != ensemble:

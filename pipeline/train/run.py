@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from squall.convgru import NowcastModule, compile_network
+from squall.convgru import ExceedanceModule, NowcastModule, compile_network
 from squall.datasets.errors import ConfigError
 from squall.datasets.orphans import as_launcher, end_with_launcher
 from squall.datasets.training.datamodule import RainDataModule
@@ -19,6 +19,7 @@ from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.provenance import atomic_path
 from squall.pipeline.train.checkpoints import RunCheckpoint
 from squall.pipeline.train.experiment import ExperimentConfig, TrainConfig
+from squall.pipeline.train.moving_windows import keep_windows, moving_frame_of
 from squall.pipeline.train.resume import (
     Position,
     archives_of_run,
@@ -76,9 +77,11 @@ def train(config: TrainConfig) -> TrainResult:
     if position:
         changed = changed_settings(position, experiment)
         experiment = with_snapshots_of(position, experiment)
-    data = RainDataModule(experiment.data, seed=experiment.seed)
+    moving_frame = moving_frame_of(experiment, out)
+    data = RainDataModule(experiment.data, seed=experiment.seed, moving_frame=moving_frame)
     windows = sum(data.training.counts), sum(data.validation.counts)
     log.info("%d training and %d validation windows", *windows)
+    keep_windows(data.kept_windows(), experiment.data.context)
     pl.seed_everything(experiment.seed, workers=True, verbose=False)
     validates = bool(data.validation.samples and any(data.validation.counts))
     best = RunCheckpoint(
@@ -125,7 +128,8 @@ def _module(
     if position:
         check_order(position, provenance["order"])
         provenance["archives"] = archives_of_run(position, provenance["archives"], experiment)
-    module = NowcastModule(
+    kind = ExceedanceModule if experiment.network.head == "exceedance" else NowcastModule
+    module = kind(
         experiment.network,
         experiment.loss,
         experiment.optimiser,

@@ -16,6 +16,7 @@ from squall.datasets.archive.records import OK
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError
 from squall.datasets.runs import Bools
+from squall.datasets.times import parse_time
 from squall.datasets.training.splits import Period
 from squall.pipeline.verify.config import ReferencePeriod
 
@@ -106,13 +107,18 @@ def choose_cases(
 
 
 def training_times(archive: ScanStore, provenances: Iterable[Mapping[str, Any]]) -> Bools:
-    """(time,) whether any of the models was trained or validated on this time of the archive."""
+    """(time,) which times of the archive any model was trained, validated or calibrated on."""
     is_training = np.zeros(archive.times.size, dtype=bool)
     for provenance in provenances:
         for source in provenance["archives"]:
             if source["name"] == archive.name:
                 for start, end in source["training_periods"] + source["validation_periods"]:
                     is_training |= Period(start=start, end=end).contains(archive.times)
+        for calibration in provenance.get("calibrations", ()):
+            if calibration["archive"] == archive.name:
+                first, last = (calibration["source"][key] for key in ("first", "last"))
+                times = archive.times
+                is_training |= (times >= parse_time(first)) & (times <= parse_time(last))
     return is_training
 
 

@@ -160,6 +160,9 @@ def _planned(
     if config.incomplete_contexts:
         _check_takes_gaps(methods)
     networks = [method for method in methods.values() if isinstance(method, NetworkMethod)]
+    for network in networks:
+        if network.caution:
+            log.warning("%s: %s", archive.name, network.caution)
     provenances = [] if config.include_training else [network.provenance for network in networks]
     lead_times = _lead_times(config, archive, methods)
     cases = choose_cases(

@@ -16,6 +16,7 @@ from squall import __version__
 from squall.datasets.errors import DataError
 from squall.datasets.public_text import public_address, public_text
 from squall.pipeline.outputs import check_output_folder
+from squall.pipeline.processes import cores
 from squall.pipeline.provenance import code_version, now_utc
 from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.scores.pooling import on_common_axes
@@ -31,7 +32,7 @@ from squall.pipeline.verify.output import (
 )
 from squall.pipeline.verify.plan import Plan, PlannedArchive, VerificationCase, make_plan
 from squall.pipeline.verify.scoring import Scorer
-from squall.pipeline.verify.workers import cores, scored_blocks
+from squall.pipeline.verify.workers import scored_blocks
 
 log = logging.getLogger("squall.verify")
 

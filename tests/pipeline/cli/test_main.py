@@ -12,7 +12,8 @@ from squall.pipeline.cli.main import main
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = (
-    *("synth", "ingest", "status", "archive", "export", "train", "forecast", "verify", "maps"),
+    *("synth", "ingest", "status", "archive", "export", "train", "calibrate", "forecast"),
+    *("verify", "maps"),
 )
 
 

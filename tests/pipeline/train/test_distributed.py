@@ -89,11 +89,14 @@ def test_two_processes_take_the_same_step_as_one(chain, make_experiment, tmp_pat
         assert logged(together, name) == pytest.approx(logged(alone, name), rel=1e-4)
 
 
-def test_two_processes_compute_the_same_gradient_as_one(chain, make_experiment, tmp_path):
+@pytest.mark.parametrize(("head", "loss"), [("advection", "skill"), ("exceedance", "exceedance")])
+def test_two_processes_compute_the_same_gradient_as_one(
+    chain, make_experiment, tmp_path, head, loss
+):
     """The loss has ratios of sums; the gradient passes the motion and is not clipped."""
     settings = {
-        "network__head": "advection",
-        "loss": {"kind": "skill"},
+        "network__head": head,
+        "loss": {"kind": loss},
         "trainer__max_epochs": 1,
         "trainer__gradient_clip": 1e6,
         "data__samples_per_epoch": 8,

@@ -1,0 +1,8 @@
+"""The calibrate stage: what the chances of a network are worth on one radar.
+
+Start reading at `run.py`. The numbers themselves are `squall.convgru.calibration`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

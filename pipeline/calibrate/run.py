@@ -1,0 +1,200 @@
+"""Counts a network's chances on forecasts of an archive, and writes them into its weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from squall.convgru.calibration import Calibration, calibrated, count_logits
+from squall.convgru.checkpoint import WEIGHTS_SUFFIX, write_weights
+from squall.convgru.products import moved_logits
+from squall.datasets.archive.scan_store import ScanStore
+from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.open_archive import open_archive
+from squall.datasets.public_text import public_address
+from squall.datasets.times import parse_time
+from squall.pipeline.calibrate.config import CalibrateConfig
+from squall.pipeline.forecast.methods import used_steps
+from squall.pipeline.forecast.network_method import NetworkMethod, network_digest
+from squall.pipeline.outputs import check_output_file
+from squall.pipeline.processes import cores, results_of
+from squall.pipeline.progress import tracked
+from squall.pipeline.provenance import atomic_path, now_utc
+from squall.pipeline.verify.cases import choose_cases, training_times
+from squall.pipeline.verify.config import ReferencePeriod
+
+log = logging.getLogger("squall.calibrate")
+
+FEW_FORECASTS = 20  # fewer are counted with a warning
+
+
+@dataclass(frozen=True)
+class CalibrateResult:
+    """A calibrated model."""
+
+    out: Path
+    forecasts: int
+    calibration: Calibration
+    counts_LKEN: npt.NDArray[np.float64]
+    """see `squall.convgru.calibration.count_logits`"""
+
+
+def calibrate(config: CalibrateConfig) -> CalibrateResult:
+    """Choose cuts, bias and reliability of a network on an archive, and write them with it.
+
+    An earlier calibration on the same radar network is replaced; those on others are kept.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such model, or it forecasts no chances.
+    DataError
+        If a file cannot be read, or no forecast can be counted.
+    """
+    check_output_file(config.out, "--out", (WEIGHTS_SUFFIX,))
+    archive = open_archive(config.archive)
+    method = NetworkMethod.load(config.model, archive)
+    if not method.nowcaster.gives_chances:
+        raise ConfigError(
+            f"{config.model}: forecasts rain and no chances, so there is nothing to calibrate; "
+            "give a model with network.head exceedance"
+        )
+    if str(method.resampling):
+        raise ConfigError(
+            f"{config.model}: was trained on other steps or grid spacings than those of "
+            f"{config.archive} ({method.resampling}); chances cannot be resampled, train a model "
+            "on such an archive"
+        )
+    cases = _cases(config, archive, method)
+    counter = _Counter(config.archive, archive.snapshot, config.model, method.lead_times)
+    workers = min(config.workers or cores(), cores())
+    counts: npt.NDArray[np.float64] | None = None
+    advice = f"Run it again with less than --workers {workers}"
+    with results_of(counter, cases, workers, preload=__name__, advice=advice) as results:
+        for case_counts in tracked(results, "calibrate", len(cases), "forecast"):
+            counts = case_counts if counts is None else counts + case_counts
+    assert counts is not None
+    step_min = archive.step.total_seconds() / 60
+    times = archive.times
+    calibration = calibrated(
+        counts,
+        [step_min * lead for lead in range(1, method.lead_times + 1)],
+        archive=archive.name,
+        grid=network_digest(archive),
+        source={
+            "archive": public_address(archive.address),
+            "snapshot": archive.snapshot,
+            "first": times[cases[0]].isoformat(),
+            "last": times[cases[-1] + method.lead_times].isoformat(),
+            "forecasts": len(cases),
+            "made": now_utc(),
+        },
+    )
+    _write(config.out, method, calibration)
+    return CalibrateResult(config.out, len(cases), calibration, counts)
+
+
+def _cases(config: CalibrateConfig, archive: ScanStore, method: NetworkMethod) -> list[int]:
+    """Indices of the reference times, at most as many as configured."""
+    excluded = np.zeros(archive.times.size, dtype=bool)
+    if not config.include_training:
+        excluded = training_times(archive, [_only_trained(method.provenance)])
+    chosen = choose_cases(
+        archive,
+        used=set(used_steps(method)),
+        lead_times=method.lead_times,
+        periods=_periods(config, archive, method),
+        interval=None,
+        excluded=excluded,
+    )
+    if not chosen.indices:
+        reason = (
+            f"the model was trained on all {chosen.trained_on} (--include-training counts them)"
+            if chosen.trained_on
+            else "no scan in the chosen time has a whole context and a later scan"
+        )
+        raise DataError(f"{config.archive}: no forecast to count: {reason}")
+    if len(chosen.indices) < FEW_FORECASTS:
+        log.warning(
+            "%s: only %d forecasts to count; the calibration will be uncertain",
+            *(config.archive, len(chosen.indices)),
+        )
+    count = min(config.most_forecasts, len(chosen.indices))
+    places = np.linspace(0, len(chosen.indices) - 1, count).round().astype(int)
+    return [chosen.indices[place] for place in places.tolist()]
+
+
+def _periods(
+    config: CalibrateConfig, archive: ScanStore, method: NetworkMethod
+) -> list[ReferencePeriod]:
+    """The configured period; without one, when the model was validated; else all times.
+
+    A forecast in a period of validation has its context and its lead times there, too.
+    """
+    if config.start is None and config.end is None:
+        before = (method.context - 1) * archive.step
+        after = (method.lead_times + 1) * archive.step  # the end itself does not belong to it
+        validated = [
+            ReferencePeriod(parse_time(start) + before, parse_time(end) - after)
+            for entry in method.provenance["archives"]
+            if entry["name"] == archive.name
+            for start, end in entry["validation_periods"]
+        ]
+        if validated:
+            return validated
+    return [ReferencePeriod(config.start, config.end)]
+
+
+def _only_trained(provenance: dict[str, Any]) -> dict[str, Any]:
+    """The provenance as if the model had been neither validated nor calibrated."""
+    archives = [entry | {"validation_periods": []} for entry in provenance["archives"]]
+    return provenance | {"archives": archives, "calibrations": []}
+
+
+@dataclass(frozen=True)
+class _Counter:
+    """Counts the logits of one forecast; it opens archive and network in its own process."""
+
+    address: str
+    snapshot: str
+    model: str | Path
+    lead_times: int
+
+    @cached_property
+    def _opened(self) -> tuple[ScanStore, NetworkMethod]:
+        archive = open_archive(self.address, self.snapshot)
+        return archive, NetworkMethod.load(self.model, archive)
+
+    def __call__(self, index: int) -> npt.NDArray[np.float64]:
+        """(L, K, 2, N) counts of the forecast from the scan with this index."""
+        archive, method = self._opened
+        context = archive.read(index - method.context + 1, method.context).values
+        observed = torch.from_numpy(archive.read(index + 1, self.lead_times).values)
+        scans = torch.from_numpy(np.ascontiguousarray(context))[None, :, None].to(method.device)
+        height, width = scans.shape[-2:]
+        counts = []
+        with torch.inference_mode():
+            for lead, chances in enumerate(method.chances(scans, self.lead_times)):
+                logits, is_known = moved_logits(chances)
+                target = observed[lead][None, None].to(method.device)
+                valid = is_known[..., :height, :width] & ~torch.isnan(target)
+                counts.append(count_logits(logits[..., :height, :width], target, valid).cpu())
+        return torch.stack(counts).double().numpy()
+
+
+def _write(out: Path, method: NetworkMethod, calibration: Calibration) -> None:
+    entry = calibration.model_dump(mode="json")
+    others: Sequence[dict[str, Any]] = method.provenance.get("calibrations", ())
+    kept = [other for other in others if other["grid"] != calibration.grid]
+    provenance = method.provenance | {"calibrations": [*kept, entry]}
+    nowcaster = method.nowcaster.cpu()
+    with atomic_path(out) as temporary:
+        write_weights(temporary, nowcaster, provenance, torch.float32)

@@ -1,0 +1,193 @@
+"""`squall calibrate`: cuts, bias and reliability of a model of chances on one radar."""
+
+import json
+
+import numpy as np
+import pytest
+
+from squall.convgru.calibration import skill_of_cuts
+from squall.convgru.checkpoint import load_nowcaster
+from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.open_archive import open_archive
+from squall.pipeline.calibrate.config import CalibrateConfig
+from squall.pipeline.calibrate.run import calibrate
+from squall.pipeline.cli.main import main
+from squall.pipeline.forecast.config import ForecastConfig
+from squall.pipeline.forecast.network_method import NetworkMethod
+from squall.pipeline.forecast.run import forecast
+from squall.pipeline.train.experiment import TrainConfig
+from squall.pipeline.train.run import train
+from squall.pipeline.verify.cases import training_times
+from squall.pipeline.verify.config import VerifyConfig
+from squall.pipeline.verify.run import verify
+
+
+@pytest.fixture(scope="module")
+def model(chain, make_experiment, tmp_path_factory):
+    """A checkpoint of chances."""
+    experiment = make_experiment(
+        chain.archive,
+        network__head="exceedance",
+        loss={"kind": "exceedance"},
+        data__kept_windows=8,
+        trainer__max_epochs=1,
+    )
+    out = tmp_path_factory.mktemp("chances") / "run"
+    train(TrainConfig(experiment=experiment, out=out))
+    return out / "best.ckpt"
+
+
+@pytest.fixture(scope="module")
+def calibrated(chain, model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("calibrated") / "tiny.safetensors"
+    return calibrate(
+        CalibrateConfig(
+            archive=str(chain.archive), model=model, out=out, most_forecasts=5, workers=1
+        )
+    )
+
+
+def test_the_model_keeps_its_weights_and_gets_the_calibration(chain, model, calibrated):
+    before, _ = load_nowcaster(model)
+    after, provenance = load_nowcaster(calibrated.out)
+    for name, weights in before.network.state_dict().items():
+        assert (weights == after.network.state_dict()[name]).all()
+    (entry,) = provenance["calibrations"]
+    assert entry["minutes"] == [5, 10, 15, 20]
+    assert entry["source"]["forecasts"] == calibrated.forecasts == 5
+    assert entry["source"]["snapshot"] == open_archive(str(chain.archive)).snapshot
+
+
+def test_without_a_period_the_times_of_validation_are_counted(calibrated):
+    source = calibrated.calibration.source
+    assert source["first"] == "2024-06-01T03:10:00"  # three scans of context from 03:00 on
+    assert source["last"] == "2024-06-01T03:55:00"  # the last scan before the test period
+
+
+def test_verification_leaves_out_what_a_model_was_calibrated_on(chain, model, tmp_path):
+    result = calibrate(
+        CalibrateConfig(
+            archive=str(chain.archive), model=model, out=tmp_path / "late.safetensors",
+            start="2024-06-01T04:20", end="2024-06-01T04:30", workers=1,
+        )
+    )  # fmt: skip
+    archive = open_archive(str(chain.archive))
+    _, before = load_nowcaster(model)
+    _, after = load_nowcaster(result.out)
+    added = archive.times[training_times(archive, [after]) & ~training_times(archive, [before])]
+    assert str(added[0]) == "2024-06-01 04:20:00"
+    assert str(added[-1]) == "2024-06-01 04:50:00"  # the last forecast's last lead time
+
+
+def test_the_cut_of_the_best_csi_is_the_best_on_what_was_counted(calibrated):
+    skill = skill_of_cuts(calibrated.counts_LKEN)
+    cut = calibrated.calibration.best_cuts[1][1]
+    number = round((cut + 12) / 0.1)
+    assert skill.csi[1, 1, number] == skill.csi[1, 1].max() > 0.2
+
+
+def test_a_forecast_says_that_its_model_is_not_calibrated(chain, model, tmp_path, caplog):
+    forecast(
+        ForecastConfig(
+            archive=str(chain.archive), model=model, out=tmp_path / "f.nc", at="2024-06-01T04:30"
+        )
+    )
+    assert "is not calibrated on this radar network" in caplog.text
+
+
+def test_all_products_are_possible_afterwards(chain, calibrated, tmp_path):
+    rain = {}
+    for product in ("order", "best-csi", "unbiased", "expected"):
+        dataset = forecast(
+            ForecastConfig(
+                archive=str(chain.archive),
+                model=f"{calibrated.out}:{product}",
+                out=tmp_path / "f.nc",
+                at="2024-06-01T04:30",
+            )
+        )
+        rain[product] = dataset.rain_rate.values
+        assert dataset.attrs["product"] == product
+        assert json.loads(dataset.attrs["calibration"])["forecasts"] == 5
+        assert dataset.attrs["model"] == ("tiny" if product == "order" else f"tiny {product}")
+    assert len({values.tobytes() for values in rain.values()}) == 4
+
+
+def test_verification_takes_several_products_of_one_model(chain, calibrated, tmp_path):
+    result = verify(
+        VerifyConfig(
+            archives=(str(chain.archive),),
+            models=(str(calibrated.out), f"{calibrated.out}:best-csi"),
+            out=tmp_path / "scores",
+            start="2024-06-01T04:00",
+            every_minutes=20,
+            cases=0,
+            workers=1,
+        )
+    )
+    text = (tmp_path / "scores" / "report.html").read_text()
+    assert "tiny best-csi" in text
+    assert result
+
+
+def test_a_calibration_is_only_for_its_own_radar(chain, calibrated, rain_archive):
+    own = NetworkMethod.load(calibrated.out, open_archive(str(chain.archive)))
+    assert own.calibration is not None
+    assert own.caution is None
+    archive = open_archive(str(rain_archive))
+    method = NetworkMethod.load(calibrated.out, archive)
+    assert method.calibration is None
+    assert "is not calibrated on this radar network" in str(method.caution)
+    with pytest.raises(ConfigError, match="squall calibrate"):
+        NetworkMethod.load(calibrated.out, archive, "best-csi")
+
+
+def test_a_second_calibration_on_the_same_radar_replaces_the_first(chain, calibrated, tmp_path):
+    again = calibrate(
+        CalibrateConfig(
+            archive=str(chain.archive),
+            model=calibrated.out,
+            out=tmp_path / "again.safetensors",
+            most_forecasts=3,
+            workers=1,
+        )
+    )
+    _, provenance = load_nowcaster(again.out)
+    assert [entry["source"]["forecasts"] for entry in provenance["calibrations"]] == [3]
+
+
+def test_two_workers_count_the_same(chain, model, calibrated, tmp_path):
+    result = calibrate(
+        CalibrateConfig(
+            archive=str(chain.archive), model=model, out=tmp_path / "two.safetensors",
+            most_forecasts=5, workers=2,
+        )
+    )  # fmt: skip
+    assert np.array_equal(result.counts_LKEN, calibrated.counts_LKEN)
+
+
+def test_a_model_of_rain_has_nothing_to_calibrate(chain, tmp_path):
+    config = CalibrateConfig(
+        archive=str(chain.archive), model=chain.model, out=tmp_path / "x.safetensors"
+    )
+    with pytest.raises(ConfigError, match="no chances"):
+        calibrate(config)
+
+
+def test_without_a_forecast_that_was_not_trained_on_there_is_an_error(chain, model, tmp_path):
+    config = CalibrateConfig(
+        archive=str(chain.archive), model=model, out=tmp_path / "x.safetensors",
+        end="2024-06-01T01:00",
+    )  # fmt: skip
+    with pytest.raises(DataError, match="include-training"):
+        calibrate(config)
+    assert not config.out.exists()
+
+
+def test_the_command_prints_scores_by_threshold(chain, model, tmp_path, capsys):
+    out = tmp_path / "x.safetensors"
+    arguments = ["--archive", str(chain.archive), "--model", str(model), "--out", str(out)]
+    assert main(["calibrate", *arguments, "--forecasts", "4", "--workers", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "0.5 mm/h" in text
+    assert "calibrated on 4 forecasts" in text
