@@ -32,6 +32,11 @@ class MovingBatch(Batch, Protocol):
         """(B, L, 1, H, W) the smoothed last scan at the lead times, mm/h, NaN = not known."""
 
     @property
+    def staying(self) -> Tensor:
+        """(B, L, 3, H, W) the scans at rest where the rain is at the lead times, mm/h; NaN = not
+        known."""
+
+    @property
     def resolution(self) -> Tensor:
         """(B, 2) time step [min] and grid spacing [km]."""
 
@@ -56,8 +61,10 @@ def chances_loss(
     """
     rain, known = scaling.normalise(batch.context)
     smoothed, _ = scaling.normalise(batch.smoothed)
+    staying, is_known = scaling.normalise(batch.staying)
+    staying = torch.where(is_known > 0, staying, torch.nan)
     frame = Frame(rain, known, motion_B2hw=None, resolution_B2=batch.resolution)
-    logits = network.frame_logits(frame, smoothed, leads)
+    logits = network.frame_logits(frame, smoothed, staying, leads)
     logits = torch.where(known[:, -1:] > 0, logits, -torch.inf)
     target = batch.target[:, [lead - 1 for lead in leads]]
     normalised, observed = scaling.normalise(target)

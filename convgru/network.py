@@ -196,13 +196,16 @@ class EncoderForecaster(nn.Module):
         features = self._unroll(self._encode(frame), lead_times)
         return self.head.chances(features, frame, lead_times)
 
-    def frame_logits(self, frame: Frame, smoothed_BL1HW: Tensor, leads: Sequence[int]) -> Tensor:
+    def frame_logits(
+        self, frame: Frame, smoothed_BL1HW: Tensor, staying_BL3HW: Tensor, leads: Sequence[int]
+    ) -> Tensor:
         """Logits of the chances in the moving frame, for training on windows of that frame.
 
         Parameters
         ----------
         frame : the context in the moving frame; H and W multiples of the total stride.
         smoothed_BL1HW : the smoothed last scan at each lead time, normalised dB.
+        staying_BL3HW : the scans at rest where the rain is at each lead time (`staying_rain`).
         leads : numbers of the lead times that are asked for, from 1 on, rising.
 
         Returns
@@ -213,7 +216,13 @@ class EncoderForecaster(nn.Module):
         features = self._unroll(self._encode(frame), leads[-1]).chunk(leads[-1])
         return torch.stack(
             [
-                self.head.logits(features[lead - 1], smoothed_BL1HW[:, lead - 1], frame, lead)
+                self.head.logits(
+                    features[lead - 1],
+                    smoothed_BL1HW[:, lead - 1],
+                    staying_BL3HW[:, lead - 1],
+                    frame,
+                    lead,
+                )
                 for lead in leads
             ],
             dim=1,

@@ -18,9 +18,14 @@ from torch.nn.functional import interpolate, leaky_relu, softplus
 from squall.convgru.heads.cascade import band_processes
 from squall.convgru.heads.filling import filled, latest_known
 from squall.convgru.heads.interface import Frame, Head
-from squall.convgru.heads.moving_frame import lagrangian_frame, smoothed_scans
+from squall.convgru.heads.moving_frame import (
+    lagrangian_frame,
+    scans_at_rest,
+    smoothed_scans,
+    staying_rain,
+)
 from squall.convgru.layers import strided_convolution
-from squall.convgru.motion import COARSE, trajectories
+from squall.convgru.motion import COARSE, pad_to, trajectories
 from squall.convgru.scaling import RainScaling
 
 THRESHOLDS_MM_H = (0.2, 0.5, 2.0, 5.0, 10.0, 20.0)
@@ -37,6 +42,7 @@ FIRST_OFFSETS = (
     (-1.1, -0.1, 4.4, 2.2, 0.8, 1.1), (-1.2, -1.2, 4.0, 1.7, 0.2, -0.4),
     *[(-1.2, -2.3, 3.7, 1.7, 0.7, -1.0)] * 3,
 )  # fmt: skip
+AT_REST = 3  # fields of `scans_at_rest`
 HIDDEN = 24  # channels of the head's convolutions
 SHIFT = 0.1  # normalised dB for an output of 1
 LARGEST_LOG_SPREAD = 0.7  # natural logarithm of the largest factor of the spread
@@ -64,14 +70,16 @@ class ExceedanceHead(Head):
 
     ::
 
-        mu = smoothed + mixing (last - smoothed) + shift
+        mu = smoothed + mixing (last - smoothed) + sum_i stay_i (staying_i - smoothed) + shift
         logit_0 = slope_0 (mu - threshold_0) spread + offset_0
         logit_k = logit_(k-1) - softplus(offset_k - slope_k (mu - threshold_k) spread + tilt)
 
     with the smoothed last scan of `smoothed_scans`. The chances fall with the threshold by
-    construction. Slopes and offsets are tables over the lead time in minutes; mixing, shift,
+    construction. Slopes and offsets are tables over the lead time in minutes. mixing, stay, shift,
     spread and tilt are maps that come from the network and begin as 0 (spread: 1). So an untrained
-    network gives the chances that follow from the smoothed scan alone.
+    network gives the chances that follow from the smoothed scan alone. staying are the scans where
+    they were observed, at the place that the rain reaches (`staying_rain`): rain that stays on
+    mountains, and clutter.
 
     The network is told the lead time, the time step and the grid spacing, so archives with
     different ones can train it together.
@@ -88,11 +96,11 @@ class ExceedanceHead(Head):
     def __init__(self, features: int, stride: int, *, multiple: int) -> None:
         super().__init__()
         self.multiple = lcm(multiple, COARSE)
-        self.look = strided_convolution(3, HIDDEN, stride)
+        self.look = strided_convolution(3 + AT_REST, HIDDEN, stride)
         self.told = nn.Linear(3, HIDDEN)
         self.mix = nn.Conv2d(features + HIDDEN, HIDDEN, kernel_size=3, padding=1)
         self.mix_again = nn.Conv2d(HIDDEN, HIDDEN, kernel_size=3, padding=1)
-        self.maps = nn.Conv2d(HIDDEN, 4, kernel_size=3, padding=1)
+        self.maps = nn.Conv2d(HIDDEN, 4 + AT_REST, kernel_size=3, padding=1)
         nn.init.zeros_(self.maps.weight)
         nn.init.zeros_(self.maps.bias)  # type: ignore[arg-type]
         self.slopes = nn.Parameter(torch.tensor(FIRST_SLOPES) / SLOPE_UNIT)
@@ -102,8 +110,12 @@ class ExceedanceHead(Head):
         self.register_buffer("thresholds", thresholds, persistent=False)
 
     def frame(self, rain_BT1HW: Tensor, observed_BT1HW: Tensor) -> Frame:
-        """The context in the frame that moves with the rain, at the last scan's time."""
-        return lagrangian_frame(rain_BT1HW, observed_BT1HW, self.multiple)
+        """The context in the frame that moves with the rain, and at rest."""
+        frame = lagrangian_frame(rain_BT1HW, observed_BT1HW, self.multiple)
+        rain_BT1HW, observed_BT1HW = (
+            pad_to(x, self.multiple) for x in (rain_BT1HW, observed_BT1HW)
+        )
+        return frame._replace(at_rest_B3HW=scans_at_rest(rain_BT1HW, observed_BT1HW))
 
     @torch.compiler.disable
     def encoder_input(self, frame: Frame) -> Tensor:
@@ -125,39 +137,50 @@ class ExceedanceHead(Head):
         frame : of the context, from `frame`.
         """
         assert frame.motion_B2hw is not None
-        assert frame.resolution_B2 is not None
+        assert frame.at_rest_B3HW is not None
         last, known = frame.rain_BT1HW[:, -1].float(), frame.known_BT1HW[:, -1].float()
         leads = zip(
             smoothed_scans(frame, band_processes(frame), lead_times),
+            staying_rain(frame.at_rest_B3HW.float(), frame.motion_B2hw, lead_times),
             trajectories(frame.motion_B2hw, lead_times),
             features.chunk(lead_times),
             strict=True,
         )
-        for number, (smoothed, displacement, lead_features) in enumerate(leads, start=1):
-            logits = self.logits(lead_features, smoothed, frame, number)
+        for number, (smoothed, staying, displacement, x) in enumerate(leads, start=1):
+            logits = self.logits(x, smoothed, staying, frame, number)
             yield LeadChances(logits, last, known, displacement)
 
-    def logits(self, features: Tensor, smoothed_B1HW: Tensor, frame: Frame, lead: int) -> Tensor:
+    def logits(
+        self,
+        features: Tensor,
+        smoothed_B1HW: Tensor,
+        staying_B3HW: Tensor,
+        frame: Frame,
+        lead: int,
+    ) -> Tensor:
         """(B, K, H, W) logits of the chances at one lead time, in the moving frame.
 
         Parameters
         ----------
         features : (B, C, rows, columns) of this lead time.
         smoothed_B1HW : the smoothed last scan at this lead time, normalised dB.
+        staying_B3HW : see `staying_rain`, of this lead time; the last scan takes the place of NaN.
         lead : number of the lead time, in steps of the frame's resolution.
         """
         assert frame.resolution_B2 is not None
         last, known = frame.rain_BT1HW[:, -1], frame.known_BT1HW[:, -1]
         minutes = lead * frame.resolution_B2[:, 0]
         told = torch.cat([(minutes / USUAL_STEP_MIN).log()[:, None], _told_resolution(frame)], 1)
-        looked = self.look(torch.cat([smoothed_B1HW, last, known], dim=1))
+        staying_B3HW = torch.where(torch.isnan(staying_B3HW), last, staying_B3HW)
+        looked = self.look(torch.cat([smoothed_B1HW, last, known, staying_B3HW], dim=1))
         x = self.mix(torch.cat([features, looked], dim=1)) + self.told(told)[:, :, None, None]
         x = leaky_relu(self.mix_again(leaky_relu(x, 0.2)), 0.2)
         with torch.autocast(features.device.type, enabled=False):
             size = smoothed_B1HW.shape[-2:]
             maps = interpolate(self.maps(x.float()), size=size, mode="bilinear")
-            shift, mixing, log_spread, tilt = maps.split(1, dim=1)
+            shift, mixing, log_spread, tilt, stay = maps.split([1, 1, 1, 1, AT_REST], dim=1)
             mu = smoothed_B1HW + mixing * (last - smoothed_B1HW) + SHIFT * shift
+            mu = mu + (stay * (staying_B3HW - smoothed_B1HW)).sum(dim=1, keepdim=True)
             spread = torch.exp(LARGEST_LOG_SPREAD * torch.tanh(log_spread))
             slopes = SLOPE_UNIT * _at_lead_time(self.slopes, minutes)
             offsets = OFFSET_UNIT * _at_lead_time(self.offsets, minutes)

@@ -22,6 +22,9 @@ class Frame(NamedTuple):
     """pixels per step on the grid of `squall.convgru.motion`; None in a frame at rest"""
     resolution_B2: Tensor | None = None
     """time step [min] and grid spacing [km], for a head that asks for them"""
+    at_rest_B3HW: Tensor | None = None
+    """the scans where they were observed (`squall.convgru.heads.moving_frame.scans_at_rest`), for a
+    head that asks for them"""
 
 
 class Head(nn.Module, ABC):

@@ -1,4 +1,4 @@
-"""The frame that moves with the rain: a context, its smoothed continuation and its future there.
+"""The frame that moves with the rain: a context, its smoothed continuation, its future there.
 
 A pixel of this frame is named by its place at the last scan's time.
 
@@ -17,7 +17,7 @@ from squall.convgru.heads.interface import Frame
 from squall.convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport, upsampled
 from squall.convgru.scaling import RainScaling
 
-MOVING_FRAME_VERSION = "1"  # raise it if `moving_window` gives other numbers than before
+MOVING_FRAME_VERSION = "2"  # raise it if `moving_window` gives other numbers than before
 LAST_SCAN_SHARE = 0.01  # of the last scan in the smoothed field: it orders what is forgotten
 
 
@@ -60,9 +60,34 @@ def smoothed_scans(frame: Frame, processes: BandProcesses, lead_times: int) -> I
         yield (1 + LAST_SCAN_SHARE) * last - forgotten
 
 
+def scans_at_rest(rain_BT1HW: Tensor, observed_BT1HW: Tensor) -> Tensor:
+    """(B, 3, H, W): last scan, mean and least of the scans of each pixel, where they were observed.
+
+    They show what does not move with the rain: rain that stays on mountains, and clutter. NaN where
+    the last scan (where no scan) observed the pixel.
+    """
+    is_observed = observed_BT1HW > 0
+    last = torch.where(is_observed[:, -1], rain_BT1HW[:, -1], torch.nan)
+    count = observed_BT1HW.sum(dim=1)
+    mean = (rain_BT1HW * observed_BT1HW).sum(dim=1) / count  # 0 / 0 is NaN
+    least = torch.where(is_observed, rain_BT1HW, torch.inf).amin(dim=1)
+    return torch.cat([last, mean, torch.where(count > 0, least, torch.nan)], dim=1)
+
+
+def staying_rain(at_rest_B3HW: Tensor, motion_B2hw: Tensor, lead_times: int) -> Iterator[Tensor]:
+    """The scans at rest at the place that the rain of each pixel reaches at each lead time.
+
+    Returns
+    -------
+    (B, 3, H, W) for each lead time, from the nearest pixel; NaN outside and where not observed.
+    """
+    for displacement in trajectories(-motion_B2hw, lead_times):
+        yield torch.stack([_nearest(x, displacement) for x in at_rest_B3HW.unbind(1)], dim=1)
+
+
 @torch.no_grad()
 def moving_window(rain_rate_BS1HW: Tensor, context: int) -> Tensor:
-    """A training window in the moving frame: context, smoothed last scan, and future.
+    """A training window in the moving frame: context, smoothed and staying rain, and future.
 
     The future is the scan at each lead time, taken from the nearest pixel to the end of the
     trajectory that starts in a pixel of the last scan. So a network that works in the moving frame
@@ -75,25 +100,28 @@ def moving_window(rain_rate_BS1HW: Tensor, context: int) -> Tensor:
 
     Returns
     -------
-    (B, T + 2 L, H, W) mm/h, NaN = not known: the T scans of the context, the smoothed last scan
-    at the L lead times, the L scans after the context.
+    (B, T + 5 L, H, W) mm/h, NaN = not known: the T scans of the context; for the L lead times the
+    smoothed last scan, and three fields each of `staying_rain`; the L scans after the context.
     """
     height, width = rain_rate_BS1HW.shape[-2:]
     scaling = RainScaling()
     lead_times = rain_rate_BS1HW.shape[1] - context
-    frame = lagrangian_frame(*scaling.normalise(rain_rate_BS1HW[:, :context]))
+    rain, observed = scaling.normalise(rain_rate_BS1HW[:, :context])
+    frame = lagrangian_frame(rain, observed)
     assert frame.motion_B2hw is not None
     known = frame.known_BT1HW
     smoothed = torch.stack(list(smoothed_scans(frame, band_processes(frame), lead_times)), dim=1)
     past = torch.cat([frame.rain_BT1HW, smoothed], dim=1)
     is_known = torch.cat([known, known[:, -1:].expand_as(smoothed)], dim=1) > 0
     past = torch.where(is_known, scaling.denormalise(past), torch.nan)[:, :, 0, :height, :width]
+    at_rest = scans_at_rest(rain, observed)
+    staying = torch.cat(list(staying_rain(at_rest, frame.motion_B2hw, lead_times)), dim=1)
     ends = trajectories(-frame.motion_B2hw, lead_times)
     future = [
         _nearest(rain_rate_BS1HW[:, context + lead, 0], displacement)
         for lead, displacement in enumerate(ends)
     ]
-    return torch.cat([past, torch.stack(future, dim=1)], dim=1)
+    return torch.cat([past, scaling.denormalise(staying), torch.stack(future, dim=1)], dim=1)
 
 
 def _nearest(field_BHW: Tensor, displacement_B2hw: Tensor) -> Tensor:

@@ -125,6 +125,8 @@ class MovingBatch(NamedTuple):
     """(B, T, 1, H, W), oldest scan first"""
     smoothed: Tensor
     """(B, L, 1, H, W): the smoothed last scan at the lead times"""
+    staying: Tensor
+    """(B, L, 3, H, W): the scans at rest where the rain is at the lead times"""
     target: Tensor
     """(B, L, 1, H, W)"""
     resolution: Tensor

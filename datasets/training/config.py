@@ -115,3 +115,9 @@ class DataConfig(BaseModel):
     def length(self) -> int:
         """Scans of a window."""
         return self.context + self.lead_times
+
+    @property
+    def moving_channels(self) -> int:
+        """Fields of a kept window: the context, and for each lead time the smoothed scan, three
+        scans at rest, and the future."""
+        return self.context + 5 * self.lead_times

@@ -147,9 +147,12 @@ class RainDataModule(pl.LightningDataModule):
         context = self.config.context
         if self._moving_frame is None:
             return RainBatch(rate[:, :context], rate[:, context:], batch.places)
-        smoothed, target = rate[:, context:].chunk(2, dim=1)
+        leads = self.config.lead_times
+        smoothed, staying, target = rate[:, context:].split([leads, 3 * leads, leads], dim=1)
+        staying = staying[:, :, 0].unflatten(1, (leads, 3))
         resolution = self._resolution(batch.places).to(rate.device, non_blocking=True)
-        return MovingBatch(rate[:, :context], smoothed, target, resolution, batch.places)
+        past = rate[:, :context], smoothed, staying
+        return MovingBatch(*past, target, resolution, batch.places)
 
     def kept_windows(self) -> list[KeptWindows]:
         """The stores of training and validation windows; none without a moving frame."""
@@ -167,7 +170,7 @@ class RainDataModule(pl.LightningDataModule):
                 variant,
                 starts,
                 length=config.length,
-                channels=config.length + config.lead_times,
+                channels=config.moving_channels,
                 version=version,
             )
             for variant, starts in zip(source.variants, source.starts, strict=True)
@@ -215,7 +218,7 @@ class RainDataModule(pl.LightningDataModule):
         if self._moving_frame is None:
             reader = WindowReader(self.archives, config.length, config.crop, **memory)
         else:
-            channels = config.length + config.lead_times
+            channels = config.moving_channels
             reader = KeptWindowReader(self._kept(source), channels, config.crop, **memory)
         loader = BatchLoader(
             source,

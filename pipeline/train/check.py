@@ -110,7 +110,9 @@ def _loss(
     assert isinstance(network, EncoderForecaster)
     if isinstance(experiment.loss, ExceedanceLossConfig):
         resolution = torch.empty(context.shape[0], 2)
-        batch = MovingBatch(context, torch.empty_like(target), target, resolution, NO_PLACES)
+        staying = torch.empty_like(target).expand(-1, -1, 3, -1, -1)
+        smoothed = torch.empty_like(target)
+        batch = MovingBatch(context, smoothed, staying, target, resolution, NO_PLACES)
         count = min(experiment.loss.lead_times_per_step, target.shape[1])
         leads = list(range(target.shape[1] - count + 1, target.shape[1] + 1))
         sums, _ = chances_loss(network, RainScaling(), experiment.loss, batch, leads)

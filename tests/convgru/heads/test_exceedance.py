@@ -14,12 +14,13 @@ from squall.convgru.heads.exceedance import (
     ExceedanceHead,
 )
 from squall.convgru.heads.interface import Frame
-from squall.convgru.heads.moving_frame import lagrangian_frame, smoothed_scans
+from squall.convgru.heads.moving_frame import lagrangian_frame, smoothed_scans, staying_rain
 
 from ..moving_rain import moving_texture
 
 LEADS = 3
 RESOLUTION = torch.tensor([[10.0, 1.0]])
+STAYING = torch.full((1, 3, 96, 96), 0.3)
 
 
 def network(seed=0, scale=0.0):
@@ -63,7 +64,9 @@ def test_untrained_chances_follow_from_the_smoothed_scan_alone():
     smoothed = torch.rand(1, 1, 96, 96)
     frame = lagrangian_frame(rain, observed, 16)._replace(resolution_B2=RESOLUTION)
     with torch.no_grad():
-        logits = head_of(untrained).logits(torch.randn(1, 4, 24, 24), smoothed, frame, lead=3)
+        logits = head_of(untrained).logits(
+            torch.randn(1, 4, 24, 24), smoothed, STAYING, frame, lead=3
+        )
     knot = KNOTS_MIN.index(30.0)  # 3 steps of 10 min
     thresholds, _ = RainScaling().normalise(torch.tensor(THRESHOLDS_MM_H))
     lines = [
@@ -84,7 +87,9 @@ def test_more_rain_has_higher_chances_without_training():
     with torch.no_grad():
         for lead in (1, 3, 6):
             dry, light, heavy = (
-                head_of(untrained).logits(features, torch.full((1, 1, 96, 96), x), frame, lead)
+                head_of(untrained).logits(
+                    features, torch.full((1, 1, 96, 96), x), STAYING, frame, lead
+                )
                 for x in (0.0, 0.4, 0.7)
             )
             assert (light > dry).all()
@@ -99,7 +104,11 @@ def test_lead_times_are_minutes_so_steps_of_5_and_10_minutes_agree():
     with torch.no_grad():
         ten, five = (
             head_of(untrained).logits(
-                features, smoothed, frame._replace(resolution_B2=torch.tensor([[step, 1.0]])), lead
+                features,
+                smoothed,
+                STAYING,
+                frame._replace(resolution_B2=torch.tensor([[step, 1.0]])),
+                lead,
             )
             for step, lead in ((10.0, 3), (5.0, 6))
         )
@@ -115,7 +124,9 @@ def test_between_knots_the_tables_are_interpolated_and_beyond_them_constant():
     def first(minutes):
         resolution = torch.tensor([[minutes, 1.0]])
         with torch.no_grad():
-            logits = head.logits(features, smoothed, frame._replace(resolution_B2=resolution), 1)
+            logits = head.logits(
+                features, smoothed, STAYING, frame._replace(resolution_B2=resolution), 1
+            )
         return float(logits[0, 0, 0, 0])
 
     assert first(30) < first(25) < first(20)
@@ -142,10 +153,28 @@ def test_windows_of_the_moving_frame_give_the_chances_of_a_forecast():
     trained = network(scale=1.0)
     rain, observed = context()
     expected = chances(trained, rain, observed)
-    frame = lagrangian_frame(rain, observed, head_of(trained).multiple)
-    frame = Frame(frame.rain_BT1HW, frame.known_BT1HW, None, RESOLUTION)
+    whole = head_of(trained).frame(rain, observed)
+    frame = Frame(whole.rain_BT1HW, whole.known_BT1HW, None, RESOLUTION)
+    staying = list(staying_rain(whole.at_rest_B3HW, whole.motion_B2hw, LEADS))
     smoothed = torch.stack(list(smoothed_scans(frame, band_processes(frame), LEADS)), dim=1)
     with torch.no_grad():
-        logits = trained.frame_logits(frame, smoothed, [1, 3])
+        logits = trained.frame_logits(frame, smoothed, torch.stack(staying, dim=1), [1, 3])
     assert torch.allclose(logits[:, 0], expected[0].logits_BKHW, atol=1e-4)
     assert torch.allclose(logits[:, 1], expected[2].logits_BKHW, atol=1e-4)
+
+
+def test_rain_that_stays_can_be_learnt():
+    """With weight 1 of the last scan at rest, the chances follow that scan."""
+    rain, observed = context()
+    network_ = network()
+    head = head_of(network_)
+    with torch.no_grad():
+        head.maps.bias[4] = 1.0
+    frame = lagrangian_frame(rain, observed, 16)._replace(resolution_B2=RESOLUTION)
+    staying = torch.rand(1, 3, 96, 96)
+    features, smoothed = torch.zeros(1, 4, 24, 24), torch.rand(1, 1, 96, 96)
+    with torch.no_grad():
+        logits = head.logits(features, smoothed, staying, frame, 2)
+        head.maps.bias.zero_()
+        expected = head.logits(features, staying[:, :1], staying, frame, 2)
+    assert torch.allclose(logits, expected, atol=1e-4)
