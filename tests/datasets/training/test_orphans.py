@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 LOADER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, which may run the tests, ignores it
 from tests.datasets.training.data_modules import module
 data = module(sys.argv[1], workers=2, samples_per_epoch=400)
 batches = iter(data.train_dataloader())
