@@ -22,6 +22,7 @@ from squall.convgru.checkpoint import WEIGHTS_SUFFIX, write_weights
 from squall.convgru.digests import sha256_of
 from squall.convgru.heads.advection import AdvectionHead
 from squall.convgru.pretrained import record_digest
+from squall.convgru.products import product_rain
 from squall.datasets.errors import DataError
 from squall.datasets.synthetic.config import SyntheticConfig
 from squall.datasets.synthetic.radar import synthetic_scans
@@ -108,11 +109,18 @@ def published_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
         {key: value for key, value in archive.items() if key != "path"}
         for archive in provenance["archives"]
     ]
+    if "calibrations" in kept:
+        kept["calibrations"] = [_without_folder(entry) for entry in kept["calibrations"]]
     experiment = json.loads(provenance["experiment"])
     experiment.pop("trackers", None)
     for share in experiment["data"]["archives"]:
         share["address"] = PurePosixPath(share["address"]).name
     return kept | {"experiment": json.dumps(experiment)}
+
+
+def _without_folder(calibration: dict[str, Any]) -> dict[str, Any]:
+    source = calibration["source"]
+    return calibration | {"source": source | {"archive": PurePosixPath(source["archive"]).name}}
 
 
 def _difference_db(nowcaster: Nowcaster, context: int, lead_times: int) -> float:
@@ -127,7 +135,12 @@ def _difference_db(nowcaster: Nowcaster, context: int, lead_times: int) -> float
 
 
 def _decibels(nowcaster: Nowcaster, rain: Tensor, lead_times: int) -> Tensor:
-    """Forecast [dB] of a rain rate (1, T, 1, H, W) [mm/h]."""
+    """Forecast [dB] of a rain rate (1, T, 1, H, W) [mm/h]; of chances their mean."""
+    if nowcaster.gives_chances:
+        with torch.inference_mode():
+            chances = nowcaster.chances(rain, lead_times, step_min=10, spacing_km=1)
+            means = [product_rain(lead, "expected", None) for lead in chances]
+        return 10 * torch.log10(torch.stack(means).clamp(min=WET_MM_H))
     height, width = rain.shape[-2:]
     noise = draw_noise(nowcaster.network, [0], 1, (height, width), rain.device)
     return 10 * torch.log10(nowcaster(rain, lead_times, noise).clamp(min=WET_MM_H))

@@ -146,6 +146,17 @@ def test_half_precision_if_the_forecast_hardly_changes(trained, tmp_path):
     assert float((first - second).abs().max()) < HALF_STEP_DB
 
 
+def test_weights_of_chances_are_published(provenance, tmp_path):
+    source = {"archive": "/home/ada/archives/knmi.icechunk", "forecasts": 30}
+    calibrated = provenance | {"calibrations": [{"archive": "knmi", "source": source}]}
+    model = checkpoint(tmp_path / "m.ckpt", calibrated, std=0.1, head="exceedance")
+    result = export_weights(WeightsConfig(checkpoint=model, out=tmp_path / "chances.safetensors"))
+    assert 0 < result.difference_db < 3
+    nowcaster, published = load_nowcaster(result.out)
+    assert nowcaster.gives_chances
+    assert published["calibrations"][0]["source"] == {"archive": "knmi.icechunk", "forecasts": 30}
+
+
 def test_single_precision_if_half_changes_the_forecast(provenance, tmp_path):
     rough = checkpoint(tmp_path / "rough.ckpt", provenance, std=1.0)
     out = tmp_path / "a.safetensors"
