@@ -100,6 +100,10 @@ class ExperimentConfig(BaseModel):
                 f"loss.kind {self.loss.kind} with network.head {self.network.head}: chances need "
                 "both network.head exceedance and loss.kind exceedance"
             )
+        if chances and self.trainer.compile:
+            raise ValueError(
+                "trainer.compile does not reach network.head exceedance yet; set it to false"
+            )
         ensemble = self.network.noise_channels > 0
         if isinstance(self.loss, CrpsConfig) != ensemble:
             raise ValueError(

@@ -112,9 +112,10 @@ def test_check_says_how_much_is_kept(exceedance):
         {"loss": {"kind": "exceedance"}},
         {"network__head": "advection", "loss": {"kind": "exceedance"}},
         {**SETTINGS, "network__noise_channels": 2},
+        {**SETTINGS, "trainer__compile": True},
     ],
 )
-def test_the_head_and_its_loss_belong_together(chain, make_experiment, changes):
+def test_settings_that_the_head_cannot_have_are_refused(chain, make_experiment, changes):
     with pytest.raises(ValueError, match="exceedance"):
         make_experiment(chain.archive, **changes)
 
