@@ -105,9 +105,8 @@ class ExceedanceHead(Head):
         nn.init.zeros_(self.maps.bias)  # type: ignore[arg-type]
         self.slopes = nn.Parameter(torch.tensor(FIRST_SLOPES) / SLOPE_UNIT)
         self.offsets = nn.Parameter(torch.tensor(FIRST_OFFSETS) / OFFSET_UNIT)
-        self.thresholds: Tensor
         thresholds, _ = RainScaling().normalise(torch.tensor(THRESHOLDS_MM_H))
-        self.register_buffer("thresholds", thresholds, persistent=False)
+        self._thresholds = thresholds.tolist()  # normalised dB; half precision would change them
 
     def frame(self, rain_BT1HW: Tensor, observed_BT1HW: Tensor) -> Frame:
         """The context in the frame that moves with the rain, and at rest."""
@@ -185,7 +184,7 @@ class ExceedanceHead(Head):
             slopes = SLOPE_UNIT * _at_lead_time(self.slopes, minutes)
             offsets = OFFSET_UNIT * _at_lead_time(self.offsets, minutes)
             logits: list[Tensor] = []
-            for number, threshold in enumerate(self.thresholds):
+            for number, threshold in enumerate(self._thresholds):
                 slope, offset = (x[:, number, None, None, None] for x in (slopes, offsets))
                 line = slope * (mu - threshold) * spread
                 if not logits:

@@ -25,6 +25,7 @@ OUTPUTS = {
     "export": (["export", "EMPTY"], FOLDER),
     "export of weights": (["export", "TEXT"], FILE),
     "train": (["train", "EXPERIMENT", "--archive", "EMPTY", "--out"], FOLDER),
+    "calibrate": (["calibrate", "--archive", "EMPTY", "--model", "TEXT", "--out"], FILE),
     "forecast": (["forecast", "--archive", "EMPTY", "--model", "persistence", "--out"], FILE),
     "verify": (["verify", "--archive", "EMPTY", "--model", "persistence", "--out"], FOLDER),
     "maps": (["maps", "TEXT", "--out"], FOLDER),
@@ -33,6 +34,7 @@ SUFFIXES = {
     "ingest --report": ".json",
     "status --plot": ".png",
     "export of weights": ".safetensors",
+    "calibrate": ".safetensors",
     "forecast": ".nc",
 }
 commands = pytest.mark.parametrize("command", OUTPUTS)

@@ -8,6 +8,7 @@ import pytest
 
 from squall.datasets.archive import snapshots
 from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.pipeline.calibrate.config import CalibrateConfig
 from squall.pipeline.cli import main as cli
 from squall.pipeline.cli.options import configured
 from squall.pipeline.export.config import ExportConfig
@@ -22,6 +23,7 @@ NETWORK = "{name: tiny, step: 5min, variable: rain, source: '*.nc', archive: a}"
 INGEST = "ingest tiny.yaml"
 FORECAST = "forecast --archive a --model persistence --out f.nc"
 VERIFY = "verify --archive a --model persistence --out scores"
+CALIBRATE = "calibrate --archive a --model m.ckpt --out m.safetensors"
 OPTIONS = {  # command with option: what the option takes
     f"{INGEST} --since": "start or age",
     f"{INGEST} --until": "end or age",
@@ -30,10 +32,13 @@ OPTIONS = {  # command with option: what the option takes
     f"{VERIFY} --start": "start",
     f"{VERIFY} --end": "end",
     f"{VERIFY} --period": "period",
+    f"{CALIBRATE} --start": "start",
+    f"{CALIBRATE} --end": "end",
     "export a a.zarr --start": "start",
     "export a a.zarr --end": "end",
     "archive expire a --older-than": "age",
 }
+CONFIGS = {"forecast": ForecastConfig, "verify": VerifyConfig, "calibrate": CalibrateConfig}
 TIMES = {
     "2024-06-01T12:00": NOON,
     "2024-06-01T12:00Z": NOON,
@@ -68,8 +73,7 @@ def value_of(option: str, text: str) -> object:
     elif command == "archive":
         return expired_age([command, *words, text])
     else:
-        model = ForecastConfig if command == "forecast" else VerifyConfig
-        config = configured(model, arguments)
+        config = configured(CONFIGS[command], arguments)
     if "--period" in words:
         (period,) = config.periods
         return period.start, period.end

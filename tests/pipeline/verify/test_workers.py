@@ -1,23 +1,19 @@
 """Blocks are kept, resumed and never mixed; sums do not depend on the number of processes."""
 
 import logging
-import multiprocessing
 import os
-import signal
-import time
 
-import cv2
 import numpy as np
 import pytest
 import xarray as xr
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import DataError
+from squall.pipeline import processes
 from squall.pipeline.verify import output as verify_output
-from squall.pipeline.verify import workers
 from squall.pipeline.verify.blocks import Block, BlockStore
 from squall.pipeline.verify.config import VerifyConfig
-from squall.pipeline.verify.plan import MethodError, Plan, Target
+from squall.pipeline.verify.plan import MethodError, Target
 from squall.pipeline.verify.run import verify
 from squall.pipeline.verify.scoring import Scorer
 
@@ -141,69 +137,12 @@ def test_blocks_of_failed_cases_are_stored(chain, tmp_path, monkeypatch):
 
 def test_a_worker_that_dies_is_explained(chain, tmp_path, monkeypatch):
     def killed(*_, **__):
-        raise workers.BrokenProcessPool("a child process terminated abruptly")
+        raise processes.BrokenProcessPool("a child process terminated abruptly")
         yield
 
-    monkeypatch.setattr(workers, "_in_order", killed)
+    monkeypatch.setattr(processes, "_in_order", killed)
     with pytest.raises(DataError, match=r"memory ran out.*run it again with less than --workers 2"):
         verify(config(chain, tmp_path, workers=2))
-
-
-def test_an_error_ends_the_workers_and_no_other_process(monkeypatch):
-    """Workers that forecast for minutes are terminated, not waited for."""
-    spawn = multiprocessing.get_context("spawn")
-    other = spawn.Process(target=time.sleep, args=(600,))
-    other.start()
-    plan = Plan((), {}, (), False, 2)
-    monkeypatch.setattr(workers, "_score", time.sleep)
-    start = time.monotonic()
-
-    def interrupted():
-        with workers._results(plan, [0, 600, 600, 600], workers=2) as results:
-            next(iter(results))
-            assert len(multiprocessing.active_children()) == 3
-            raise KeyboardInterrupt
-
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            interrupted()
-        assert multiprocessing.active_children() == [other]
-        assert time.monotonic() - start < 300
-    finally:
-        other.terminate()
-        other.join()
-
-
-def test_a_worker_can_be_terminated_although_the_fork_server_ignores_it(monkeypatch):
-    """The fork server of a training loader ignores SIGTERM, and its children inherit that."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    threads = cv2.getNumThreads()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        workers._start_worker(Plan((), {}, (), False, 2))
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        cv2.setNumThreads(threads)
-        monkeypatch.setattr(workers, "_scorer", None)
-
-
-def test_few_cases_are_submitted_at_any_time():
-    class Pool:
-        submitted = 0
-
-        def submit(self, function, case):
-            self.submitted += 1
-            future = workers.Future()
-            future.set_result(case)
-            return future
-
-    pool = Pool()
-    results = workers._in_order(pool, range(100), at_most=4)
-    assert next(results) == 0
-    assert pool.submitted == 4
-    assert list(results) == list(range(1, 100))
 
 
 def test_the_sums_are_those_of_the_cases_in_any_blocks(chain, tmp_path):
