@@ -8,7 +8,6 @@ Dims: L lead steps, K thresholds, N bins of logits, H rows, W columns.
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -26,6 +25,8 @@ Floats = npt.NDArray[np.float64]
 LARGEST_LOGIT = 12.0
 BIN = 0.1  # width of a bin
 BINS = round(2 * LARGEST_LOGIT / BIN)
+EDGES = -LARGEST_LOGIT + BIN * np.arange(BINS)  # lower edges of the bins
+CENTRES = EDGES + BIN / 2
 FEW_EVENTS = 200  # pixels; with fewer a threshold has the cut of the threshold below
 WIDEST_BIAS = 1.3  # amounts are multiplied by at most this, and at least its inverse
 FAINT_MM_H, HEAVY_MM_H = 0.5, 10.0  # thresholds from which the bias of the order comes
@@ -97,19 +98,16 @@ class Calibration(BaseModel):
 
     def at(self, minutes: float) -> LeadCalibration:
         """The values at a lead time."""
-        upper = min(max(bisect.bisect_left(self.minutes, minutes), 1), len(self.minutes) - 1)
-        lower = upper - 1 if len(self.minutes) > 1 else upper
-        width = self.minutes[upper] - self.minutes[lower]
-        share = min(1.0, max(0.0, (minutes - self.minutes[lower]) / width)) if width else 0.0
 
-        def mean(table: Sequence[Any]) -> Any:
-            low, high = np.asarray(table[lower]), np.asarray(table[upper])
-            return (low + share * (high - low)).tolist()
+        def row(table: Sequence[Sequence[float]]) -> list[float]:
+            return [float(np.interp(minutes, self.minutes, c)) for c in zip(*table, strict=True)]
 
         return LeadCalibration(
-            *map(
-                mean, (self.best_cuts, self.unbiased_cuts, self.bias, self.intercepts, self.slopes)
-            )
+            row(self.best_cuts),
+            row(self.unbiased_cuts),
+            float(np.interp(minutes, self.minutes, self.bias)),
+            row(self.intercepts),
+            row(self.slopes),
         )
 
 
@@ -140,11 +138,10 @@ def calibrated(
     """
     skill = skill_of_cuts(counts_LKEN)
     events = counts_LKEN[:, :, 1].sum(axis=-1)
-    edges = -LARGEST_LOGIT + BIN * np.arange(BINS)
     best = np.argmax(skill.csi, axis=-1)
     unbiased = np.argmin(np.abs(np.log(np.maximum(skill.bias, 1e-9))), axis=-1)
     enough = events >= FEW_EVENTS
-    best_cuts, unbiased_cuts = (_filled(edges[index], enough) for index in (best, unbiased))
+    best_cuts, unbiased_cuts = (_filled(EDGES[index], enough) for index in (best, unbiased))
     chosen = [k for k, t in enumerate(THRESHOLDS_MM_H) if FAINT_MM_H <= t <= HEAVY_MM_H]
     best_bias = np.take_along_axis(skill.bias, best[..., None], axis=-1)[..., 0]
     counted = enough[:, chosen]
@@ -180,11 +177,10 @@ def _reliability(counts_EN: Floats) -> tuple[float, float]:
 
     With few events of either kind the logits stay as they are.
     """
-    logit = -LARGEST_LOGIT + BIN * (np.arange(BINS) + 0.5)
     if counts_EN.sum(axis=1).min() < FEW_EVENTS:
         return 0.0, 1.0
     total, events = counts_EN.sum(axis=0), counts_EN[1]
-    design = np.stack([np.ones_like(logit), logit])
+    design = np.stack([np.ones(BINS), CENTRES])
     line = np.array([0.0, 1.0])
     for _ in range(30):
         chance = 1 / (1 + np.exp(-(line @ design).clip(-30, 30)))
@@ -209,8 +205,7 @@ def reliability_curve(counts_EN: Floats, line: tuple[float, float] = (0.0, 1.0))
     counts_EN : of one lead time and threshold.
     line : intercept and slope of a calibration of the logits.
     """
-    logit = -LARGEST_LOGIT + BIN * (np.arange(BINS) + 0.5)
-    chance = 1 / (1 + np.exp(-(line[0] + line[1] * logit)))
+    chance = 1 / (1 + np.exp(-(line[0] + line[1] * CENTRES)))
     tenth = np.minimum((chance * 10).astype(int), 9)
     total, events = counts_EN.sum(axis=0), counts_EN[1]
     sums = np.stack(

@@ -110,11 +110,9 @@ class ExceedanceHead(Head):
 
     def frame(self, rain_BT1HW: Tensor, observed_BT1HW: Tensor) -> Frame:
         """The context in the frame that moves with the rain, and at rest."""
+        at_rest = pad_to(scans_at_rest(rain_BT1HW, observed_BT1HW), self.multiple, value=torch.nan)
         frame = lagrangian_frame(rain_BT1HW, observed_BT1HW, self.multiple)
-        rain_BT1HW, observed_BT1HW = (
-            pad_to(x, self.multiple) for x in (rain_BT1HW, observed_BT1HW)
-        )
-        return frame._replace(at_rest_B3HW=scans_at_rest(rain_BT1HW, observed_BT1HW))
+        return frame._replace(at_rest_B3HW=at_rest)
 
     @torch.compiler.disable
     def encoder_input(self, frame: Frame) -> Tensor:

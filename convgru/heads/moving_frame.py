@@ -82,7 +82,7 @@ def staying_rain(at_rest_B3HW: Tensor, motion_B2hw: Tensor, lead_times: int) -> 
     (B, 3, H, W) for each lead time, from the nearest pixel; NaN outside and where not observed.
     """
     for displacement in trajectories(-motion_B2hw, lead_times):
-        yield torch.stack([_nearest(x, displacement) for x in at_rest_B3HW.unbind(1)], dim=1)
+        yield _nearest(at_rest_B3HW, displacement)
 
 
 @torch.no_grad()
@@ -114,23 +114,24 @@ def moving_window(rain_rate_BS1HW: Tensor, context: int) -> Tensor:
     past = torch.cat([frame.rain_BT1HW, smoothed], dim=1)
     is_known = torch.cat([known, known[:, -1:].expand_as(smoothed)], dim=1) > 0
     past = torch.where(is_known, scaling.denormalise(past), torch.nan)[:, :, 0, :height, :width]
-    at_rest = scans_at_rest(rain, observed)
-    staying = torch.cat(list(staying_rain(at_rest, frame.motion_B2hw, lead_times)), dim=1)
-    ends = trajectories(-frame.motion_B2hw, lead_times)
-    future = [
-        _nearest(rain_rate_BS1HW[:, context + lead, 0], displacement)
-        for lead, displacement in enumerate(ends)
-    ]
-    return torch.cat([past, scaling.denormalise(staying), torch.stack(future, dim=1)], dim=1)
+    at_rest = scaling.denormalise(scans_at_rest(rain, observed))
+    staying, future = [], []
+    for lead, displacement in enumerate(trajectories(-frame.motion_B2hw, lead_times)):
+        later = rain_rate_BS1HW[:, context + lead]
+        at_end = _nearest(torch.cat([at_rest, later], dim=1), displacement)
+        staying.append(at_end[:, :-1])
+        future.append(at_end[:, -1:])
+    return torch.cat([past, *staying, *future], dim=1)
 
 
-def _nearest(field_BHW: Tensor, displacement_B2hw: Tensor) -> Tensor:
-    """The field at the pixel nearest to each pixel minus its displacement; NaN outside."""
-    height, width = field_BHW.shape[-2:]
+def _nearest(fields_BCHW: Tensor, displacement_B2hw: Tensor) -> Tensor:
+    """The fields at the pixel nearest to each pixel minus its displacement; NaN outside."""
+    height, width = fields_BCHW.shape[-2:]
     columns, rows = upsampled(displacement_B2hw)[:, :, :height, :width].unbind(1)
     rows = (torch.arange(height, device=rows.device)[:, None] - rows).round().long()
     columns = (torch.arange(width, device=rows.device) - columns).round().long()
     is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     place = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
-    values = field_BHW.flatten(1).gather(1, place.flatten(1)).view_as(field_BHW)
-    return torch.where(is_inside, values, torch.nan)
+    places = place.flatten(1)[:, None].expand(-1, fields_BCHW.shape[1], -1)
+    values = fields_BCHW.flatten(2).gather(2, places).view_as(fields_BCHW)
+    return torch.where(is_inside[:, None], values, torch.nan)

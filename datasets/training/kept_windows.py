@@ -157,5 +157,3 @@ class KeptWindowReader(WindowReader):
         scan, row, column = sample.crop
         row, column = row // sample.coarsen, column // sample.coarsen
         window[:] = self._windows[variant].crop(scan, row, column, self._crop)
-        if sample.dropped:
-            window[list(sample.dropped)] = RAIN_CODE.NOT_OBSERVED

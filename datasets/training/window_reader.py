@@ -100,6 +100,8 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
                 window[:] = RAIN_CODE.NOT_OBSERVED
             else:
                 self._fill_window(window, sample)
+                if sample.dropped:
+                    window[list(sample.dropped)] = RAIN_CODE.NOT_OBSERVED
 
     def _fill_window(self, window: npt.NDArray[np.uint8], sample: Sample) -> None:
         if sample.epoch != self._epoch:
@@ -112,8 +114,6 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
         else:
             window[:] = read_before
             self._spare_windows.append(read_before)
-        if sample.dropped:
-            window[list(sample.dropped)] = RAIN_CODE.NOT_OBSERVED
 
     def _read(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """Read the box around a sample's crop and the crops ahead, and keep the crops ahead."""

@@ -22,18 +22,13 @@ def table(result: CalibrateResult) -> str:
         best = skill.csi[:, number].argmax(axis=-1)
         leads = np.arange(best.size)
         csi, bias = skill.csi[leads, number, best].mean(), skill.bias[leads, number, best].mean()
-        before, after = (
-            np.mean([_error(counts[lead, number], *line) for lead, line in enumerate(lines_)])
-            for lines_ in (
-                [(0.0, 1.0)] * best.size,
-                [
-                    (intercepts[number], slopes[number])
-                    for intercepts, slopes in zip(
-                        calibration.intercepts, calibration.slopes, strict=True
-                    )
-                ],
-            )
+        intercepts, slopes = (
+            [row[number] for row in rows] for rows in (calibration.intercepts, calibration.slopes)
         )
+        fitted = zip(intercepts, slopes, strict=True)
+        by_lead = counts[:, number]
+        before = np.mean([_error(lead, (0.0, 1.0)) for lead in by_lead])
+        after = np.mean([_error(lead, line) for lead, line in zip(by_lead, fitted, strict=True)])
         lines.append(
             f"{threshold:4g} mm/h        {csi:.3f}         {bias:.2f}         "
             f"{100 * before:.2f} % -> {100 * after:.2f} %"
@@ -41,6 +36,6 @@ def table(result: CalibrateResult) -> str:
     return "\n".join(lines)
 
 
-def _error(counts_EN: np.ndarray, intercept: float, slope: float) -> float:
-    chance, frequency, pixels = reliability_curve(counts_EN, (intercept, slope))
+def _error(counts_EN: np.ndarray, line: tuple[float, float]) -> float:
+    chance, frequency, pixels = reliability_curve(counts_EN, line)
     return float(np.nansum(np.abs(chance - frequency) * pixels) / pixels.sum())

@@ -178,11 +178,10 @@ class _Counter:
         archive, method = self._opened
         context = archive.read(index - method.context + 1, method.context).values
         observed = torch.from_numpy(archive.read(index + 1, self.lead_times).values)
-        scans = torch.from_numpy(np.ascontiguousarray(context))[None, :, None].to(method.device)
-        height, width = scans.shape[-2:]
+        height, width = context.shape[-2:]
         counts = []
         with torch.inference_mode():
-            for lead, chances in enumerate(method.chances(scans, self.lead_times)):
+            for lead, chances in enumerate(method.chances(context, self.lead_times)):
                 logits, is_known = moved_logits(chances)
                 target = observed[lead][None, None].to(method.device)
                 valid = is_known[..., :height, :width] & ~torch.isnan(target)

@@ -142,10 +142,10 @@ class NetworkMethod:
         self, context: npt.NDArray[np.float32], lead_times: int
     ) -> npt.NDArray[np.float32]:
         """Forecast at the network's own time step and grid spacing."""
-        scans = torch.from_numpy(np.ascontiguousarray(context))[None, :, None].to(self.device)
-        height, width = scans.shape[-2:]
         if self.nowcaster.gives_chances:
-            return self._product(scans, lead_times)[..., :height, :width]
+            return self._product(context, lead_times)
+        scans = self._scans(context)
+        height, width = scans.shape[-2:]
         with torch.inference_mode():
             noise = draw_noise(self.nowcaster.network, [0], MEMBERS, (height, width), self.device)
             rate = self.nowcaster(scans, lead_times, noise)
@@ -153,22 +153,30 @@ class NetworkMethod:
             rate = rate.mean(dim=1)
         return np.asarray(rate[0, :, 0].float().cpu().numpy())
 
-    def chances(self, scans_1T1HW: torch.Tensor, lead_times: int) -> Iterator[LeadChances]:
+    def chances(self, context: npt.NDArray[np.float32], lead_times: int) -> Iterator[LeadChances]:
         """The chances at the network's own lead times, see `Nowcaster.chances`."""
         step_min, spacing_km = self.resolution
         return self.nowcaster.chances(
-            scans_1T1HW, lead_times, step_min=step_min, spacing_km=spacing_km
+            self._scans(context), lead_times, step_min=step_min, spacing_km=spacing_km
         )
 
-    def _product(self, scans_1T1HW: torch.Tensor, lead_times: int) -> npt.NDArray[np.float32]:
-        """(lead_time, y, x) mm/h of the product; rows and columns may be added at the end."""
+    def _product(
+        self, context: npt.NDArray[np.float32], lead_times: int
+    ) -> npt.NDArray[np.float32]:
+        """See `nowcast`, of a network that gives chances."""
+        height, width = context.shape[-2:]
         rates = []
         with torch.inference_mode():
-            for number, lead in enumerate(self.chances(scans_1T1HW, lead_times), start=1):
+            for number, lead in enumerate(self.chances(context, lead_times), start=1):
                 minutes = number * self.resolution[0]
                 calibration = self.calibration.at(minutes) if self.calibration else None
-                rates.append(product_rain(lead, self.product, calibration)[0, 0].cpu().numpy())
+                rain = product_rain(lead, self.product, calibration)
+                rates.append(rain[0, 0, :height, :width].cpu().numpy())
         return np.stack(rates)
+
+    def _scans(self, context: npt.NDArray[np.float32]) -> torch.Tensor:
+        """(1, T, 1, y, x) on the network's device."""
+        return torch.from_numpy(np.ascontiguousarray(context))[None, :, None].to(self.device)
 
 
 def calibration_for(archive: ScanStore, provenance: dict[str, Any]) -> Calibration | None:

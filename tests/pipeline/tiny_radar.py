@@ -1,15 +1,19 @@
 """Radar files of 16 × 16 pixels for tests of ingestion, and the content of their archive."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import netCDF4
 import numpy as np
 import pandas as pd
+import pytest
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import MISSING, OK
+from squall.datasets.archive.repository import open_repository
+from squall.datasets.archive.writer import NEW_BRANCH, ArchiveWriter
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.measures import codes_checksum
 from squall.datasets.radar.network_config import RadarNetworkConfig
@@ -155,3 +159,22 @@ def assert_same(actual: dict[str, Any], expected: dict[str, Any], but: Sequence[
             np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
         else:
             assert actual[name] == expected[name], name
+
+
+def unfinished(archive: str | Path) -> list[str]:
+    """Branches of archives that are being filled again."""
+    branches = open_repository(str(archive)).list_branches()
+    return [branch for branch in branches if branch.startswith(NEW_BRANCH)]
+
+
+@contextmanager
+def stopped_before_the_new_archive_is_in_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A run with ``--reread`` in the block is interrupted when all files are read."""
+
+    def stops(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ArchiveWriter, "put_in_place", stops)
+        with pytest.raises(KeyboardInterrupt):
+            yield

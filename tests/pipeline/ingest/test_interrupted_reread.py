@@ -3,8 +3,7 @@
 import pytest
 
 from squall.datasets.archive.archive import Archive
-from squall.datasets.archive.repository import open_repository
-from squall.datasets.archive.writer import NEW_BRANCH, ArchiveWriter
+from squall.datasets.archive.writer import ArchiveWriter
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.cli.main import main
 from squall.pipeline.ingest import reading
@@ -18,6 +17,8 @@ from tests.pipeline.tiny_radar import (
     path_of,
     rain,
     run,
+    stopped_before_the_new_archive_is_in_place,
+    unfinished,
     write_file,
     write_scans,
 )
@@ -64,11 +65,6 @@ def interrupt(archive, files, *, config=NEW, after=COMMITS):
             run(archive, files, config=config, reread=True)
 
 
-def unfinished(archive):
-    branches = open_repository(archive).list_branches()
-    return [branch for branch in branches if branch.startswith(NEW_BRANCH)]
-
-
 def test_it_goes_on_and_gives_what_an_uninterrupted_run_gives(
     archive, radar, reads, tmp_path, caplog
 ):
@@ -89,13 +85,8 @@ def test_it_goes_on_and_gives_what_an_uninterrupted_run_gives(
 
 
 def test_only_the_last_step_was_missing(archive, radar, reads, tmp_path, monkeypatch):
-    def stops(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(ArchiveWriter, "put_in_place", stops)
-        with pytest.raises(KeyboardInterrupt):
-            run(archive, radar / "*.nc", config=NEW, reread=True)
+    with stopped_before_the_new_archive_is_in_place(monkeypatch):
+        run(archive, radar / "*.nc", config=NEW, reread=True)
     reads.clear()
     assert run(archive, radar / "*.nc", config=NEW, reread=True).ingested == 0
     assert reads == []

@@ -5,9 +5,8 @@ import pytest
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import OK
-from squall.datasets.archive.repository import open_repository
 from squall.datasets.archive.snapshots import history
-from squall.datasets.archive.writer import NEW_BRANCH, ArchiveWriter
+from squall.datasets.archive.writer import ArchiveWriter
 from squall.datasets.errors import BusyError, ConfigError, DataError
 from squall.pipeline.cli.main import main
 from squall.pipeline.ingest import reading
@@ -25,16 +24,12 @@ from tests.pipeline.tiny_radar import (
     rain,
     run,
     scan_at,
+    stopped_before_the_new_archive_is_in_place,
+    unfinished,
     write_scans,
 )
 
 OTHER = config_with(units="cm/h")
-
-
-def unfinished(archive):
-    """Branches of archives that are being filled again."""
-    branches = open_repository(str(archive)).list_branches()
-    return [branch for branch in branches if branch.startswith(NEW_BRANCH)]
 
 
 AT_MOST_10 = config_with(quality={"highest_mm_h": 10.0, "highest_share": 1.0})
@@ -123,13 +118,8 @@ def test_a_killed_run_leaves_the_archive_as_it_was_and_can_be_repeated(radar, ar
     run(archive, radar / "*.nc")
     before = contents(archive)
 
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ArchiveWriter, "put_in_place", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(archive, radar / "*.nc", config=OTHER, reread=True)
+    with stopped_before_the_new_archive_is_in_place(monkeypatch):
+        run(archive, radar / "*.nc", config=OTHER, reread=True)
     assert_same(contents(archive), before)
     assert len(unfinished(archive)) == 1
     assert run(archive, radar / "*.nc").new_files == 0  # and removes what is left
