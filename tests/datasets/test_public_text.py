@@ -114,11 +114,11 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 @pytest.mark.parametrize("function", [public_text, public_address, public_message, DataError])
-def test_a_hostile_text_of_a_million_characters_takes_less_than_a_second(function, text) -> None:
+def test_a_hostile_text_of_a_million_characters_takes_no_quadratic_time(function, text) -> None:
     """A word of 100,000 letters took 17 to 35 s: each letter might begin a scheme."""
     began = time.process_time()
     function(text)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 8  # 0.1 s; it took 17 s and more
 
 
 def test_addresses_inside_each_other_take_no_exponential_time() -> None:
@@ -127,7 +127,7 @@ def test_addresses_inside_each_other_take_no_exponential_time() -> None:
         address = "https://host/a?u=" + quote(address, safe="")
     began = time.process_time()
     assert "hunter2" not in public_address(address)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 8  # 0.1 s; it took 17 s and more
     twice = "https://h/a?u=" + quote(
         "https://h/b?v=" + quote("https://h/c?sig=hunter2&w=1", ""), ""
     )

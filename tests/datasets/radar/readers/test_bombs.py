@@ -97,7 +97,7 @@ def test_a_hostile_attribute_of_netcdf(
     (rejected,) = read_file(path, config()).rejected
     assert f"has an attribute '{attribute}' of" in rejected.reason
     assert "at most 65,536 are read" in rejected.reason
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 10  # 0.1 s; it took minutes
 
 
 @pytest.mark.parametrize("length", [8000, 60_000, LONG])
@@ -122,7 +122,7 @@ def test_a_hostile_attribute_of_hdf5(
             began = time.process_time()
             (rejected,) = read_file(path, configured(name)).rejected
             assert len(rejected.reason) < 20_000
-            assert time.process_time() - began < 1
+            assert time.process_time() - began < 10  # 0.1 s; it took minutes
 
 
 def test_a_text_that_is_too_long_is_named(write_odim, configured, tmp_path) -> None:
