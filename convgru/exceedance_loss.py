@@ -40,6 +40,12 @@ class ExceedanceLossConfig(BaseModel):
         gt=0,
         description="lead times that a training step computes, drawn each time",
     )
+    pixel_spacing: int = Field(
+        default=2,
+        gt=0,
+        description="a training step computes one pixel of each square of this side, the same in "
+        "each square and drawn each time; neighbours hardly differ",
+    )
     usual_shares: tuple[float, ...] = Field(
         default=USUAL_SHARES, description="usual share of the pixels that reach each threshold"
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from squall.convgru.calibration import count_logits, skill_of_cuts
 from squall.convgru.exceedance_loss import ExceedanceLossConfig
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.heads.exceedance import ALL_PIXELS, THRESHOLDS_MM_H
 from squall.convgru.heads.interface import Frame
 from squall.convgru.loss import LossSums, loss_sums
 from squall.convgru.module import Batch, NowcastModule, added
@@ -47,26 +47,29 @@ def chances_loss(
     config: ExceedanceLossConfig,
     batch: MovingBatch,
     leads: list[int],
+    pixels: tuple[slice, slice] = ALL_PIXELS,
 ) -> tuple[LossSums, Tensor]:
-    """The loss of the chances at some lead times, and their logits.
+    """The loss of the chances at some lead times and pixels, and their logits.
 
     Parameters
     ----------
     leads : numbers of the lead times, from 1 on, rising.
+    pixels : rows and columns that count.
 
     Returns
     -------
-    The sums, and (B, leads, K, H, W) logits in the moving frame; -inf where the last scan is not
-    known.
+    The sums, and (B, leads, K, H, W) logits in the moving frame, with the rows and columns of
+    ``pixels``; -inf where the last scan is not known.
     """
+    places = [lead - 1 for lead in leads]
     rain, known = scaling.normalise(batch.context)
-    smoothed, _ = scaling.normalise(batch.smoothed)
-    staying, is_known = scaling.normalise(batch.staying)
+    smoothed, _ = scaling.normalise(batch.smoothed[:, places])
+    staying, is_known = scaling.normalise(batch.staying[:, places])
     staying = torch.where(is_known > 0, staying, torch.nan)
     frame = Frame(rain, known, motion_B2hw=None, resolution_B2=batch.resolution)
-    logits = network.frame_logits(frame, smoothed, staying, leads)
-    logits = torch.where(known[:, -1:] > 0, logits, -torch.inf)
-    target = batch.target[:, [lead - 1 for lead in leads]]
+    logits = network.frame_logits(frame, smoothed, staying, leads, pixels)
+    logits = torch.where(known[:, -1:, ..., *pixels] > 0, logits, -torch.inf)
+    target = batch.target[:, places][..., *pixels]
     normalised, observed = scaling.normalise(target)
     return loss_sums(logits, normalised, target, observed, config), logits
 
@@ -74,8 +77,9 @@ def chances_loss(
 class ExceedanceModule(NowcastModule):
     """A `NowcastModule` for the exceedance head.
 
-    A training step computes a few lead times, drawn anew for each batch: the same on all ranks,
-    and the same if the run is resumed. A validation computes all of them. Its score ``val_csi`` is
+    A training step computes a few lead times at one pixel of each small square, drawn anew for each
+    batch: the same on all ranks, and the same if the run is resumed. A validation computes all of
+    them. Its score ``val_csi`` is
     the mean over lead times and thresholds of the CSI with the best cuts.
     """
 
@@ -121,8 +125,13 @@ class ExceedanceModule(NowcastModule):
 
     def _loss(self, batch: Batch, epoch: int, batch_index: int) -> tuple[LossSums, Tensor]:
         moving, config = cast(MovingBatch, batch), self.loss_config
-        leads = list(range(1, batch.target.shape[1] + 1))
-        if epoch and config.lead_times_per_step < len(leads):
+        leads, pixels = list(range(1, batch.target.shape[1] + 1)), ALL_PIXELS
+        if epoch:
             draw = random.Random(f"{self._seed} {epoch} {batch_index}")
-            leads = sorted(draw.sample(leads, config.lead_times_per_step))
-        return chances_loss(self.network, self.scaling, config, moving, leads)
+            leads = sorted(draw.sample(leads, min(config.lead_times_per_step, len(leads))))
+            every = config.pixel_spacing
+            pixels = (
+                slice(draw.randrange(every), None, every),
+                slice(draw.randrange(every), None, every),
+            )
+        return chances_loss(self.network, self.scaling, config, moving, leads, pixels)

@@ -220,8 +220,9 @@ class NowcastModule(pl.LightningModule):
         number of steps, and the share of the time limit (`schedule_time_share`).
         """
         config = self.optimiser_config
+        trained = [weight for weight in self.network.parameters() if weight.requires_grad]
         optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            trained, lr=config.learning_rate, weight_decay=config.weight_decay
         )
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         warmup = max(1, round(config.warmup_fraction * steps))

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from squall.convgru.cell import ConvGRUCell, RecurrentCell
 from squall.convgru.heads.advection import AdvectionHead
 from squall.convgru.heads.direct import DirectHead
-from squall.convgru.heads.exceedance import ExceedanceHead, LeadChances
+from squall.convgru.heads.exceedance import ALL_PIXELS, ExceedanceHead, LeadChances
 from squall.convgru.heads.interface import Frame, Head, RainHead
 from squall.convgru.layers import (
     channels_last,
@@ -197,20 +197,26 @@ class EncoderForecaster(nn.Module):
         return self.head.chances(features, frame, lead_times)
 
     def frame_logits(
-        self, frame: Frame, smoothed_BL1HW: Tensor, staying_BL3HW: Tensor, leads: Sequence[int]
+        self,
+        frame: Frame,
+        smoothed_BL1HW: Tensor,
+        staying_BL3HW: Tensor,
+        leads: Sequence[int],
+        pixels: tuple[slice, slice] = ALL_PIXELS,
     ) -> Tensor:
         """Logits of the chances in the moving frame, for training on windows of that frame.
 
         Parameters
         ----------
         frame : the context in the moving frame; H and W multiples of the total stride.
-        smoothed_BL1HW : the smoothed last scan at each lead time, normalised dB.
-        staying_BL3HW : the scans at rest where the rain is at each lead time (`staying_rain`).
-        leads : numbers of the lead times that are asked for, from 1 on, rising.
+        smoothed_BL1HW : the smoothed last scan at the lead times, normalised dB.
+        staying_BL3HW : the scans at rest where the rain is at the lead times (`staying_rain`).
+        leads : numbers of these L lead times, from 1 on, rising.
+        pixels : rows and columns that are asked for.
 
         Returns
         -------
-        (B, leads, K, H, W)
+        (B, L, K, H, W) with the rows and columns of ``pixels``
         """
         assert isinstance(self.head, ExceedanceHead)
         features = self._unroll(self._encode(frame), leads[-1]).chunk(leads[-1])
@@ -218,12 +224,13 @@ class EncoderForecaster(nn.Module):
             [
                 self.head.logits(
                     features[lead - 1],
-                    smoothed_BL1HW[:, lead - 1],
-                    staying_BL3HW[:, lead - 1],
+                    smoothed_BL1HW[:, place],
+                    staying_BL3HW[:, place],
                     frame,
                     lead,
+                    pixels,
                 )
-                for lead in leads
+                for place, lead in enumerate(leads)
             ],
             dim=1,
         )

@@ -48,6 +48,7 @@ SHIFT = 0.1  # normalised dB for an output of 1
 LARGEST_LOG_SPREAD = 0.7  # natural logarithm of the largest factor of the spread
 SLOPE_UNIT, OFFSET_UNIT = 10.0, 3.0  # of the tables' parameters, so that they learn fast enough
 USUAL_STEP_MIN, USUAL_SPACING_KM = 10.0, 1.0  # the network is told 0 for these
+ALL_PIXELS = (slice(None), slice(None))
 
 
 class LeadChances(NamedTuple):
@@ -154,6 +155,7 @@ class ExceedanceHead(Head):
         staying_B3HW: Tensor,
         frame: Frame,
         lead: int,
+        pixels: tuple[slice, slice] = ALL_PIXELS,
     ) -> Tensor:
         """(B, K, H, W) logits of the chances at one lead time, in the moving frame.
 
@@ -163,6 +165,7 @@ class ExceedanceHead(Head):
         smoothed_B1HW : the smoothed last scan at this lead time, normalised dB.
         staying_B3HW : see `staying_rain`, of this lead time; the last scan takes the place of NaN.
         lead : number of the lead time, in steps of the frame's resolution.
+        pixels : rows and columns that are asked for.
         """
         assert frame.resolution_B2 is not None
         last, known = frame.rain_BT1HW[:, -1], frame.known_BT1HW[:, -1]
@@ -175,6 +178,9 @@ class ExceedanceHead(Head):
         with torch.autocast(features.device.type, enabled=False):
             size = smoothed_B1HW.shape[-2:]
             maps = interpolate(self.maps(x.float()), size=size, mode="bilinear")
+            maps, smoothed_B1HW, last, staying_B3HW = (
+                field[..., *pixels] for field in (maps, smoothed_B1HW, last, staying_B3HW)
+            )
             shift, mixing, log_spread, tilt, stay = maps.split([1, 1, 1, 1, AT_REST], dim=1)
             mu = smoothed_B1HW + mixing * (last - smoothed_B1HW) + SHIFT * shift
             mu = mu + (stay * (staying_B3HW - smoothed_B1HW)).sum(dim=1, keepdim=True)

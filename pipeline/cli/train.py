@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="archives to train on (default: data.archives of the experiment)",
     )
+    parser.add_argument(
+        "--init",
+        metavar="MODEL",
+        help="begin with the weights of a checkpoint, of exported weights or of a packaged model, "
+        "as far as they fit (default: init of the experiment)",
+    )
     add_options(parser, TrainConfig)
     parser.add_argument(
         "--check",
@@ -82,6 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = list(arguments.overrides)
     if arguments.archive:
         overrides.append(f"data.archives={json.dumps(arguments.archive)}")
+    if arguments.init:
+        overrides.append(f"init={json.dumps(arguments.init)}")
     experiment = load_config(arguments.config, ExperimentConfig, overrides)
     if arguments.check:
         from squall.pipeline.train.check import check_training

@@ -105,17 +105,22 @@ def export_weights(config: WeightsConfig) -> WeightsResult:
 def published_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint's provenance without paths, trackers and the state for resuming."""
     kept = {key: value for key, value in provenance.items() if key != "order"}
-    kept["archives"] = [
-        {key: value for key, value in archive.items() if key != "path"}
-        for archive in provenance["archives"]
-    ]
+    kept["archives"] = _without_paths(provenance["archives"])
+    if "init" in kept:
+        kept["init"] = kept["init"] | {"archives": _without_paths(kept["init"]["archives"])}
     if "calibrations" in kept:
         kept["calibrations"] = [_without_folder(entry) for entry in kept["calibrations"]]
     experiment = json.loads(provenance["experiment"])
     experiment.pop("trackers", None)
+    if experiment.get("init"):
+        experiment["init"] = PurePosixPath(experiment["init"]).name
     for share in experiment["data"]["archives"]:
         share["address"] = PurePosixPath(share["address"]).name
     return kept | {"experiment": json.dumps(experiment)}
+
+
+def _without_paths(archives: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in each.items() if key != "path"} for each in archives]
 
 
 def _without_folder(calibration: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from squall.datasets.training.batches import MovingBatch, Places
 from squall.datasets.training.datamodule import RainDataModule
 from squall.datasets.training.windows import window_starts
 from squall.pipeline.train.experiment import ExperimentConfig
+from squall.pipeline.train.first_weights import begin
 from squall.pipeline.train.memory_estimate import MemoryEstimate, training_memory
 from squall.pipeline.train.moving_windows import moving_frame_of
 from squall.pipeline.train.trainer import device_count, precision
@@ -58,6 +59,7 @@ def check_training(experiment: ExperimentConfig) -> str:
     batches = data.training.count_batches(config.batch_size, devices)
     steps = -(-batches // trainer.accumulate)
     network = EncoderForecaster(experiment.network)
+    begin(network, experiment, resumed=False)
     weights = sum(parameter.numel() for parameter in network.parameters())
     lines += [
         f"epoch       {config.samples_per_epoch} samples: {batches} batches of "
@@ -115,7 +117,8 @@ def _loss(
         batch = MovingBatch(context, smoothed, staying, target, resolution, NO_PLACES)
         count = min(experiment.loss.lead_times_per_step, target.shape[1])
         leads = list(range(target.shape[1] - count + 1, target.shape[1] + 1))
-        sums, _ = chances_loss(network, RainScaling(), experiment.loss, batch, leads)
+        some = (slice(None, None, experiment.loss.pixel_spacing),) * 2
+        sums, _ = chances_loss(network, RainScaling(), experiment.loss, batch, leads, some)
         return sums.value()
     noise = None
     if isinstance(experiment.loss, CrpsConfig):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -19,6 +19,8 @@ from squall.datasets.training.config import DataConfig
 from squall.pipeline.forecast.names import METHODS
 from squall.pipeline.train.config import TrainConfig
 from squall.pipeline.train.trackers import TrackersConfig
+
+Part = Literal["encoder", "forecaster", "head"]  # of a network, for `freeze`
 
 
 class TrainerConfig(BaseModel):
@@ -77,6 +79,14 @@ class ExperimentConfig(BaseModel):
 
     name: FileName = Field(description="name of the model, on maps and in tables")
     seed: int = Field(default=1, ge=0)
+    init: str | None = Field(
+        default=None,
+        description="model whose weights the run begins with, as far as they fit: a checkpoint, "
+        "exported weights, or the name of a packaged model",
+    )
+    freeze: tuple[Part, ...] = Field(
+        default=(), description="parts of the network that keep the weights of init"
+    )
     network: NetworkConfig = NetworkConfig()
     loss: LossConfig = BalancedLossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -88,6 +98,10 @@ class ExperimentConfig(BaseModel):
     def _consistent(self) -> ExperimentConfig:
         if self.name in METHODS:
             raise ValueError(f"name '{self.name}' belongs to a forecast method")
+        if self.freeze and self.init is None:
+            raise ValueError("freeze without init would keep random weights; set init, too")
+        if set(self.freeze) == set(get_args(Part)):
+            raise ValueError("freeze names all parts, so nothing would be trained")
         stride = self.network.total_stride
         if self.data.crop % stride:
             raise ValueError(

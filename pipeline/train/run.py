@@ -19,6 +19,7 @@ from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.provenance import atomic_path
 from squall.pipeline.train.checkpoints import RunCheckpoint
 from squall.pipeline.train.experiment import ExperimentConfig, TrainConfig
+from squall.pipeline.train.first_weights import begin
 from squall.pipeline.train.moving_windows import keep_windows, moving_frame_of
 from squall.pipeline.train.resume import (
     Position,
@@ -128,6 +129,8 @@ def _module(
     if position:
         check_order(position, provenance["order"])
         provenance["archives"] = archives_of_run(position, provenance["archives"], experiment)
+        if "init" in position.provenance:
+            provenance["init"] = position.provenance["init"]
     kind = ExceedanceModule if experiment.network.head == "exceedance" else NowcastModule
     module = kind(
         experiment.network,
@@ -136,6 +139,8 @@ def _module(
         provenance=provenance,
         seed=experiment.seed,
     )
+    origin = begin(module.network, experiment, resumed=position is not None)
+    module.provenance.update(origin)
     if experiment.trainer.compile:
         compile_network(module.network)
     return module

@@ -107,10 +107,14 @@ def choose_cases(
 
 
 def training_times(archive: ScanStore, provenances: Iterable[Mapping[str, Any]]) -> Bools:
-    """(time,) which times of the archive any model was trained, validated or calibrated on."""
+    """(time,) which times of the archive any model was trained, validated or calibrated on.
+
+    A model that began with the weights of another one knows that one's times, too.
+    """
     is_training = np.zeros(archive.times.size, dtype=bool)
     for provenance in provenances:
-        for source in provenance["archives"]:
+        init = provenance.get("init", {"archives": []})
+        for source in [*provenance["archives"], *init["archives"]]:
             if source["name"] == archive.name:
                 for start, end in source["training_periods"] + source["validation_periods"]:
                     is_training |= Period(start=start, end=end).contains(archive.times)

@@ -158,9 +158,13 @@ def test_windows_of_the_moving_frame_give_the_chances_of_a_forecast():
     staying = list(staying_rain(whole.at_rest_B3HW, whole.motion_B2hw, LEADS))
     smoothed = torch.stack(list(smoothed_scans(frame, band_processes(frame), LEADS)), dim=1)
     with torch.no_grad():
-        logits = trained.frame_logits(frame, smoothed, torch.stack(staying, dim=1), [1, 3])
+        asked = smoothed[:, [0, 2]], torch.stack([staying[0], staying[2]], dim=1), [1, 3]
+        logits = trained.frame_logits(frame, *asked)
+        some = slice(1, None, 2), slice(0, None, 2)
+        logits_of_some_pixels = trained.frame_logits(frame, *asked, some)
     assert torch.allclose(logits[:, 0], expected[0].logits_BKHW, atol=1e-4)
     assert torch.allclose(logits[:, 1], expected[2].logits_BKHW, atol=1e-4)
+    assert torch.equal(logits_of_some_pixels, logits[..., *some])
 
 
 def test_rain_that_stays_can_be_learnt():
