@@ -65,6 +65,19 @@ def product_rain(
     return torch.where(is_known, rain, torch.nan)
 
 
+def exceedance(lead: LeadChances, calibration: LeadCalibration | None) -> Tensor:
+    """Chances of exceeding `THRESHOLDS_MM_H` at their place, (B, K, H, W); NaN = no forecast.
+
+    Parameters
+    ----------
+    calibration : of the network on this radar; None: the chances as the network says them.
+    """
+    logits, is_known = moved_logits(lead)
+    if calibration is not None:
+        logits = calibrated_logits(logits, calibration)
+    return torch.where(is_known, torch.sigmoid(logits), torch.nan)
+
+
 def moved_logits(lead: LeadChances) -> tuple[Tensor, Tensor]:
     """The logits at their place, (B, K, H, W), and where there is a forecast, (B, 1, H, W) bool."""
     return transport(lead.logits_BKHW, lead.known_B1HW, lead.displacement_B2hw)

@@ -107,4 +107,9 @@ def run(arguments: argparse.Namespace) -> int:
         if result.best == result.last:
             loss = "no validation"
         print(f"{result.epochs} epochs, {loss}: {result.best}")
+        if experiment.trial:
+            from squall.pipeline.trial.run import trial
+
+            tried = trial(result, experiment)
+            print("\n\n".join([f"model: {tried.model}", *tried.reports]))
     return 0

@@ -1,6 +1,6 @@
 """A forecast as a CF dataset: variables, coordinates, attributes, and how they are stored.
 
-Public: `forecast_dataset`, `netcdf_encoding`.
+Public: `forecast_dataset`, `with_chances`, `netcdf_encoding`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from squall import __version__
+from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.grid import GRID_MAPPING
 from squall.datasets.public_text import public_address
@@ -22,6 +23,7 @@ from squall.pipeline.forecast.methods import ForecastMethod
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import now_utc
 
+CHANCES = "probability_of_exceedance"  # variable of a forecast
 # Attributes of the archive that the forecast does not copy, because it has its own.
 _NOT_COPIED = ("name", "title", "configuration")
 _RAIN_RATE = {
@@ -70,11 +72,32 @@ def forecast_dataset(
     )
 
 
-def netcdf_encoding() -> dict[str, dict[str, Any]]:
-    """How `xarray.Dataset.to_netcdf` stores each variable of a forecast."""
+def with_chances(forecast: xr.Dataset, chances: npt.NDArray[np.float32]) -> xr.Dataset:
+    """Add the chances that the rain rate is at least a threshold.
+
+    Parameters
+    ----------
+    chances : (threshold, lead_time, y, x) for `THRESHOLDS_MM_H`, NaN = not known.
+    """
+    attributes = {
+        "long_name": "chance that the rain rate is at least the threshold",
+        "units": "1",
+        "grid_mapping": GRID_MAPPING,
+    }
+    threshold = {"standard_name": "rainfall_rate", "long_name": "threshold", "units": "mm h-1"}
+    return forecast.assign(
+        {CHANCES: (("threshold", "lead_time", "y", "x"), chances, attributes)}
+    ).assign_coords(threshold=("threshold", list(THRESHOLDS_MM_H), threshold))
+
+
+def netcdf_encoding(forecast: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """How `xarray.Dataset.to_netcdf` stores each variable of a forecast.
+
+    Chances are stored in half percents, one byte each.
+    """
     rain = {"dtype": "float32", "zlib": True, "complevel": 4, "_FillValue": np.float32(np.nan)}
     time = {"units": "seconds since 1970-01-01 00:00:00", "dtype": "int64"}
-    return {
+    encoding: dict[str, dict[str, Any]] = {
         "rain_rate": rain,
         "observed_rain_rate": rain,
         "time": time,
@@ -84,6 +107,11 @@ def netcdf_encoding() -> dict[str, dict[str, Any]]:
         "x": {"_FillValue": None},
         "y": {"_FillValue": None},
     }
+    if CHANCES in forecast:
+        percent = {"dtype": "uint8", "scale_factor": 0.005, "_FillValue": np.uint8(255)}
+        encoding[CHANCES] = {**percent, "zlib": True, "complevel": 4}
+        encoding["threshold"] = {"_FillValue": None}
+    return encoding
 
 
 def _time_coordinates(context: xr.DataArray, step: pd.Timedelta, lead_times: int) -> dict[str, Any]:

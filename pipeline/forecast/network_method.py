@@ -14,11 +14,11 @@ import numpy.typing as npt
 import torch
 
 from squall.convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
-from squall.convgru.calibration import Calibration
+from squall.convgru.calibration import Calibration, LeadCalibration
 from squall.convgru.digests import sha256_of
 from squall.convgru.heads.exceedance import LeadChances
 from squall.convgru.pretrained import UnknownModelError, find_model
-from squall.convgru.products import Product, product_rain
+from squall.convgru.products import Product, exceedance, product_rain
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.forecast.resampling import Resampling
@@ -143,7 +143,7 @@ class NetworkMethod:
     ) -> npt.NDArray[np.float32]:
         """Forecast at the network's own time step and grid spacing."""
         if self.nowcaster.gives_chances:
-            return self._product(context, lead_times)
+            return np.stack([rain for rain, _, _ in self._leads(context, lead_times)])
         scans = self._scans(context)
         height, width = scans.shape[-2:]
         with torch.inference_mode():
@@ -160,19 +160,41 @@ class NetworkMethod:
             self._scans(context), lead_times, step_min=step_min, spacing_km=spacing_km
         )
 
-    def _product(
+    @property
+    def forecasts_chances(self) -> bool:
+        """Whether `nowcast_with_chances` is possible: chances cannot be resampled."""
+        return self.nowcaster.gives_chances and not str(self.resampling)
+
+    def nowcast_with_chances(
         self, context: npt.NDArray[np.float32], lead_times: int
-    ) -> npt.NDArray[np.float32]:
-        """See `nowcast`, of a network that gives chances."""
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Forecast rain rate as `nowcast`, and the chances of exceeding `THRESHOLDS_MM_H`.
+
+        Returns
+        -------
+        (lead_time, y, x) mm/h and (threshold, lead_time, y, x), calibrated if the network is
+        calibrated on the archive's radar network; NaN = not known.
+        """
+        assert self.forecasts_chances
+        pairs = [
+            (rain, exceedance(lead, calibration)[0].cpu().numpy())
+            for rain, lead, calibration in self._leads(context, lead_times)
+        ]
+        rain, chances = (np.stack(values) for values in zip(*pairs, strict=True))
         height, width = context.shape[-2:]
-        rates = []
-        with torch.inference_mode():
-            for number, lead in enumerate(self.chances(context, lead_times), start=1):
-                minutes = number * self.resolution[0]
-                calibration = self.calibration.at(minutes) if self.calibration else None
-                rain = product_rain(lead, self.product, calibration)
-                rates.append(rain[0, 0, :height, :width].cpu().numpy())
-        return np.stack(rates)
+        return rain, chances.swapaxes(0, 1)[..., :height, :width]
+
+    @torch.inference_mode()
+    def _leads(
+        self, context: npt.NDArray[np.float32], lead_times: int
+    ) -> Iterator[tuple[npt.NDArray[np.float32], LeadChances, LeadCalibration | None]]:
+        """For each lead time the rain (y, x), and the chances with their calibration."""
+        height, width = context.shape[-2:]
+        for number, lead in enumerate(self.chances(context, lead_times), start=1):
+            minutes = number * self.resolution[0]
+            calibration = self.calibration.at(minutes) if self.calibration else None
+            rain = product_rain(lead, self.product, calibration)
+            yield rain[0, 0, :height, :width].cpu().numpy(), lead, calibration
 
     def _scans(self, context: npt.NDArray[np.float32]) -> torch.Tensor:
         """(1, T, 1, y, x) on the network's device."""

@@ -22,7 +22,7 @@ from squall.datasets.open_archive import open_archive
 from squall.datasets.public_text import public_text
 from squall.datasets.times import duration_text, now
 from squall.pipeline.forecast.config import ForecastConfig
-from squall.pipeline.forecast.dataset import forecast_dataset, netcdf_encoding
+from squall.pipeline.forecast.dataset import forecast_dataset, netcdf_encoding, with_chances
 from squall.pipeline.forecast.methods import ForecastMethod, find_method, used_steps
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.outputs import check_output_file
@@ -65,12 +65,18 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
     if blank:
         times = ", ".join(f"{time:%H:%M}" for time in blank)
         log.warning("nothing was observed in the scan of %s UTC: it has no observed pixel", times)
-    rain_rate = method.nowcast(context.values, lead_times)
+    chances = None
+    if isinstance(method, NetworkMethod) and method.forecasts_chances:
+        rain_rate, chances = method.nowcast_with_chances(context.values, lead_times)
+    else:
+        rain_rate = method.nowcast(context.values, lead_times)
     configuration = public_text(json.dumps(config.model_dump(mode="json")))
     unknown = sorted(missing + blank)
     dataset = forecast_dataset(archive, method, context, rain_rate, configuration, unknown)
+    if chances is not None:
+        dataset = with_chances(dataset, chances)
     with atomic_path(config.out) as temporary_path:
-        dataset.to_netcdf(temporary_path, encoding=netcdf_encoding())
+        dataset.to_netcdf(temporary_path, encoding=netcdf_encoding(dataset))
     return dataset
 
 

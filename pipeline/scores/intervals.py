@@ -73,6 +73,44 @@ def with_intervals(blocks: Sequence[ScoreSums], *, level: float = 0.9) -> xr.Dat
     return scores
 
 
+def ratio_of_means(
+    blocks: Sequence[ScoreSums], score: str, method: str, other: str, *, level: float = 0.9
+) -> xr.Dataset:
+    """A method's mean score over lead times, as a ratio to that of another method.
+
+    Both methods have the same cases in each draw (see `with_intervals`), so the interval is that of
+    the ratio: narrower than the intervals of the two scores.
+
+    Parameters
+    ----------
+    blocks : sums, each of one stretch of time, with the same axes.
+    score : a score by threshold, such as ``csi``.
+
+    Returns
+    -------
+    ``ratio``, ``low`` and ``high`` along `threshold`; NaN where a score is undefined.
+    """
+    stacked = xr.concat([block.data for block in blocks], dim="block", join="exact")
+    stacked = stacked.sel({"method": [method, other]})
+    pooled = scores_from_sums(ScoreSums(stacked.sum("block")))
+    means = lead_time_means(pooled)[score]
+    in_mean = (pooled["base_rate"] > 0) & pooled[score].notnull()
+    weights = _weights(stacked.sizes["block"])
+    samples = _scores_of_draws(stacked, weights)[score]
+    draws = samples.where(in_mean, 0.0).sum("lead_time", skipna=False)
+    ratios = draws.sel({"method": method}, drop=True) / draws.sel({"method": other}, drop=True)
+    tail = (1 - level) / 2
+    bounds = _quantiles(ratios.where(np.isfinite(ratios)), [tail, 1 - tail])
+    ratio = means.sel({"method": method}, drop=True) / means.sel({"method": other}, drop=True)
+    return xr.Dataset(
+        {
+            "ratio": ratio.where(np.isfinite(ratio)),
+            "low": bounds.isel(quantile=0, drop=True),
+            "high": bounds.isel(quantile=1, drop=True),
+        }
+    )
+
+
 def _around(value: xr.DataArray, bounds: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Lower and upper bound; NaN where the value does not lie between them."""
     low, high = bounds.isel(quantile=0, drop=True), bounds.isel(quantile=1, drop=True)

@@ -72,6 +72,25 @@ class TrainerConfig(BaseModel):
         return devices
 
 
+class TrialConfig(BaseModel):
+    """What `squall train` does with the trained model at the end.
+
+    It is calibrated on the validation days, if it forecasts chances, and scored on the test days.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    compare: tuple[str, ...] = Field(
+        default=("s-prog", "squall-base"), description="methods to score beside the model"
+    )
+    forecasts: int = Field(
+        default=100, gt=0, description="most forecasts to score, evenly over the test days"
+    )
+    thresholds_mm_h: tuple[float, ...] = Field(
+        default=(0.5, 2.0, 5.0, 10.0), min_length=1, description="rain rates that define events"
+    )
+
+
 class ExperimentConfig(BaseModel):
     """Everything that a training run depends on."""
 
@@ -93,6 +112,9 @@ class ExperimentConfig(BaseModel):
     data: DataConfig = DataConfig()
     trainer: TrainerConfig = TrainerConfig()
     trackers: TrackersConfig = TrackersConfig()
+    trial: TrialConfig | None = Field(
+        default=None, description="score the model at the end of the training; null: do not"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentConfig:

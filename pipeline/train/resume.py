@@ -41,6 +41,7 @@ MAY_CHANGE = frozenset(
         "trackers.tensorboard",
         "trackers.mlflow",
         "trackers.wandb",
+        "trial",
     }
 )
 """Keys that take effect when a run is resumed."""

@@ -41,6 +41,7 @@ class TrainResult:
     """The outputs of a training run.
 
     Without validation ``best`` is the last checkpoint and ``best_val_loss`` is NaN.
+    ``test_periods`` has for each archive the periods [start, end) of the test, ISO format, UTC.
     """
 
     out: Path
@@ -48,6 +49,7 @@ class TrainResult:
     last: Path
     best_val_loss: float
     epochs: int
+    test_periods: tuple[tuple[tuple[str, str], ...], ...]
 
 
 def train(config: TrainConfig) -> TrainResult:
@@ -107,6 +109,7 @@ def train(config: TrainConfig) -> TrainResult:
         last=last,
         best_val_loss=float("nan") if best_loss is None else float(best_loss),
         epochs=trainer.current_epoch,
+        test_periods=tuple(tuple(periods) for periods in data.periods("test")),
     )
 
 

@@ -78,6 +78,7 @@ class VerifyResult:
     replaced : number of cases that a method of pysteps has no forecast of its own for, by method.
         The forecast of ``pysteps-extrapolation`` is scored in its place.
     table : the printed table.
+    blocks : sums of each block of time, of all archives.
     """
 
     scores: xr.Dataset
@@ -92,6 +93,7 @@ class VerifyResult:
     report: Path
     plots: tuple[Path, ...]
     table: str
+    blocks: tuple[ScoreSums, ...]
 
 
 def missing_scans(archive: ScanStore, cases: ChosenCases, total: Block) -> dict[str, int]:
@@ -154,6 +156,7 @@ def write(
         report=out / "report.html",
         plots=pictures,
         table=text,
+        blocks=tuple(block for scored in scored_archives for block in scored.blocks),
     )
 
 

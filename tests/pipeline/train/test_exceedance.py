@@ -5,6 +5,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from squall.datasets.errors import ConfigError
 from squall.datasets.training.datamodule import RainDataModule
@@ -141,6 +142,23 @@ def test_the_usual_product_has_the_amounts_of_the_last_scan(chain, nowcast):
     first = dataset.rain_rate[0].values
     assert np.nanmean(first) == pytest.approx(np.nanmean(last), rel=0.35)
     assert dataset.attrs["model"] == "tiny"
+
+
+def test_the_file_has_the_chances_that_the_rain_comes_from(whole, nowcast):
+    returned = nowcast(at="2024-06-01T04:30")
+    stored = xr.load_dataset(whole.parent / "None.nc")
+    chances = stored.probability_of_exceedance
+    assert chances.dims == ("threshold", "lead_time", "y", "x")
+    assert stored.threshold.attrs["units"] == "mm h-1"
+    assert stored.threshold.values.tolist() == [0.2, 0.5, 2, 5, 10, 20]
+    assert (abs(chances - returned.probability_of_exceedance) <= 0.0026).sum() == chances.count()
+    assert (chances.isnull() == stored.rain_rate.isnull()).all()
+    assert ((chances >= 0) & (chances <= 1)).sum() == chances.count() > 0
+    assert (chances.diff("threshold") > 1e-6).sum() == 0
+    wet, dry = (chances[1].where(where).mean() for where in (
+        stored.rain_rate >= 2, stored.rain_rate == 0
+    ))  # fmt: skip
+    assert wet > 2 * dry
 
 
 def test_the_expected_rain_is_smoother_than_the_order(nowcast):

@@ -1,0 +1,2 @@
+from .run import TrialResult as TrialResult
+from .run import trial as trial

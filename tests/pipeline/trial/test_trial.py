@@ -1,0 +1,102 @@
+"""The trial at the end of a training."""
+
+import re
+
+import pytest
+import yaml
+
+from squall.convgru.checkpoint import load_nowcaster
+from squall.datasets.errors import ConfigError
+from squall.pipeline.cli.main import main
+from squall.pipeline.scores.intervals import ratio_of_means
+from squall.pipeline.train.experiment import TrainConfig
+from squall.pipeline.train.run import train
+from squall.pipeline.trial import run as trial_module
+from squall.pipeline.trial.run import trial
+from squall.pipeline.verify.config import VerifyConfig
+from squall.pipeline.verify.run import verify
+
+TRIAL = {
+    "compare": ["extrapolation"],
+    "forecasts": 4,  # every 15 minutes
+    "thresholds_mm_h": [0.5, 2.0],
+}
+
+
+@pytest.fixture(scope="module")
+def experiment(chain, make_experiment):
+    return make_experiment(
+        chain.archive,
+        network__head="exceedance",
+        loss={"kind": "exceedance"},
+        data__kept_windows=8,
+        trainer__max_epochs=1,
+        trial=TRIAL,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(experiment, tmp_path_factory):
+    return train(TrainConfig(experiment=experiment, out=tmp_path_factory.mktemp("t") / "run"))
+
+
+@pytest.fixture(scope="module")
+def tried(run, experiment):
+    return trial(run, experiment)
+
+
+def test_the_model_is_calibrated_on_the_days_of_validation(run, tried):
+    assert tried.model == run.out / "tiny.safetensors"
+    _, provenance = load_nowcaster(tried.model)
+    (calibration,) = provenance["calibrations"]
+    assert calibration["source"]["first"].startswith("2024-06-01T03")
+
+
+def test_the_report_has_the_ratios_that_a_verification_has(chain, run, tried, tmp_path):
+    (report,) = tried.reports
+    assert report.startswith("synthetic, 1 test days, 3 forecasts up to 20 min")
+    assert (run.out / "scores" / "report.html").is_file()
+    (start, end) = run.test_periods[0][0]
+    again = verify(
+        VerifyConfig(
+            archives=[str(chain.archive)], models=[tried.model, "extrapolation"],
+            out=tmp_path / "scores", periods=[f"{start}/{end}"],
+            every_minutes=15, thresholds_mm_h=TRIAL["thresholds_mm_h"],
+            workers=1,
+        )
+    )  # fmt: skip
+    ratio = ratio_of_means(again.blocks, "csi", "tiny", "extrapolation")
+    for threshold in TRIAL["thresholds_mm_h"]:
+        percent = 100 * (float(ratio.ratio.sel(threshold=threshold)) - 1)
+        assert f"{percent:+.0f} %" in report
+    assert re.search(r"On 1 day that nothing was chosen on, CSI at 2 mm/h is \d+ %", report)
+
+
+def test_a_network_of_rain_is_scored_without_a_calibration(chain, make_experiment, tmp_path):
+    experiment = make_experiment(chain.archive, trainer__max_epochs=1, trial=TRIAL)
+    run = train(TrainConfig(experiment=experiment, out=tmp_path / "run"))
+    tried = trial(run, experiment)
+    assert tried.model == run.best
+    assert "extrapolation" in tried.reports[0]
+
+
+def test_without_pysteps_the_other_methods_are_compared(monkeypatch, caplog):
+    def missing(name):
+        raise ConfigError(f"{name}: pysteps is not installed")
+
+    monkeypatch.setattr(trial_module, "check_pysteps", missing)
+    assert trial_module._possible(["s-prog", "squall-base"]) == ["squall-base"]
+    assert "s-prog: pysteps is not installed" in caplog.text
+
+
+def test_squall_train_ends_with_the_sentence(chain, experiment_values, tmp_path, capsys):
+    values = experiment_values | {"trial": TRIAL}
+    values["data"]["archives"] = [str(chain.archive)]
+    values["trainer"]["max_epochs"] = 1
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert main(["train", str(path), "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out.rstrip().splitlines()
+    assert "that nothing was chosen on, CSI at 2 mm/h is" in printed[-1]
+    assert main(["train", str(path), "--out", str(tmp_path / "run"), "--resume"]) == 0
+    assert capsys.readouterr().out.rstrip().splitlines()[-1] == printed[-1]
