@@ -40,6 +40,15 @@ class MovingBatch(Batch, Protocol):
     def resolution(self) -> Tensor:
         """(B, 2) time step [min] and grid spacing [km]."""
 
+    @property
+    def paths(self) -> Tensor:
+        """(B, L, 2, h, w) pixels: the paths of the rain over the whole grid (`paths_of_rain`);
+        empty for a network without a map of the place."""
+
+    @property
+    def corner(self) -> Tensor:
+        """(B, 2) column and row of the windows on the grid."""
+
 
 def chances_loss(
     network: EncoderForecaster,
@@ -66,7 +75,12 @@ def chances_loss(
     smoothed, _ = scaling.normalise(batch.smoothed[:, places])
     staying, is_known = scaling.normalise(batch.staying[:, places])
     staying = torch.where(is_known > 0, staying, torch.nan)
-    frame = Frame(rain, known, motion_B2hw=None, resolution_B2=batch.resolution)
+    frame = Frame(
+        *(rain, known, None),
+        resolution_B2=batch.resolution,
+        paths_BL2hw=batch.paths,
+        corner_B2=batch.corner,
+    )
     logits = network.frame_logits(frame, smoothed, staying, leads, pixels)
     logits = torch.where(known[:, -1:, ..., *pixels] > 0, logits, -torch.inf)
     target = batch.target[:, places][..., *pixels]

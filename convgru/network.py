@@ -23,6 +23,7 @@ from squall.convgru.heads.advection import AdvectionHead
 from squall.convgru.heads.direct import DirectHead
 from squall.convgru.heads.exceedance import ALL_PIXELS, ExceedanceHead, LeadChances
 from squall.convgru.heads.interface import Frame, Head, RainHead
+from squall.convgru.heads.place import MapGrid
 from squall.convgru.layers import (
     channels_last,
     noise_convolution,
@@ -66,6 +67,15 @@ class NetworkConfig(BaseModel):
     noise_channels: int = Field(
         default=0, ge=0, description="channels of noise at each layer; 0 = no ensemble"
     )
+    place_channels: int = Field(
+        default=0,
+        ge=0,
+        description="exceedance, trained on one archive: channels of a learnt map of the place; 0 "
+        "= none. It forecasts only on the radar network of this archive",
+    )
+    place_grid: MapGrid | None = Field(
+        default=None, description="cells of the map of the place; training finds them itself"
+    )
     checkpoint_activations: bool = Field(
         default=False,
         description="compute time steps again in the backward pass: less memory, a quarter slower",
@@ -84,6 +94,13 @@ class NetworkConfig(BaseModel):
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
         if self.head == "exceedance" and self.noise_channels:
             raise ValueError("head exceedance has no members; set noise_channels to 0")
+        if self.place_channels and self.head != "exceedance":
+            raise ValueError(
+                f"head {self.head} has no map of the place; set place_channels to 0, or head to "
+                "exceedance"
+            )
+        if self.place_grid is not None and not self.place_channels:
+            raise ValueError("place_grid without place_channels; leave it out")
         return self
 
     @property
@@ -333,7 +350,13 @@ def _head(config: NetworkConfig) -> Head:
     if config.head == "advection":
         return AdvectionHead(features, multiple=multiple)
     if config.head == "exceedance":
-        return ExceedanceHead(features, config.strides[0], multiple=multiple)
+        return ExceedanceHead(
+            features,
+            config.strides[0],
+            multiple=multiple,
+            place_channels=config.place_channels,
+            place_grid=config.place_grid,
+        )
     return DirectHead(
         features,
         config.strides[0],

@@ -20,10 +20,12 @@ from squall.convgru.heads.filling import filled, latest_known
 from squall.convgru.heads.interface import Frame, Head
 from squall.convgru.heads.moving_frame import (
     lagrangian_frame,
+    paths_of_rain,
     scans_at_rest,
     smoothed_scans,
     staying_rain,
 )
+from squall.convgru.heads.place import MapGrid, PlaceMap, places_of
 from squall.convgru.layers import strided_convolution
 from squall.convgru.motion import COARSE, pad_to, trajectories
 from squall.convgru.scaling import RainScaling
@@ -85,18 +87,32 @@ class ExceedanceHead(Head):
     The network is told the lead time, the time step and the grid spacing, so archives with
     different ones can train it together.
 
+    A network for one radar network alone may have a map of the place (`PlaceMap`): it is read where
+    the rain will be at the lead time, and added to what the first convolution gives.
+
     Parameters
     ----------
     features : channels of the forecaster's finest layer.
     stride : pixels of the domain to one pixel of that layer.
     multiple : pixels of the domain to one pixel of the network's coarsest layer.
+    place_channels : of the map of the place; 0 = no map.
+    place_grid : cells of the map.
     """
 
     input_channels = 4
 
-    def __init__(self, features: int, stride: int, *, multiple: int) -> None:
+    def __init__(
+        self,
+        features: int,
+        stride: int,
+        *,
+        multiple: int,
+        place_channels: int = 0,
+        place_grid: MapGrid | None = None,
+    ) -> None:
         super().__init__()
         self.multiple = lcm(multiple, COARSE)
+        self.stride = stride
         self.look = strided_convolution(3 + AT_REST, HIDDEN, stride)
         self.told = nn.Linear(3, HIDDEN)
         self.mix = nn.Conv2d(features + HIDDEN, HIDDEN, kernel_size=3, padding=1)
@@ -106,6 +122,11 @@ class ExceedanceHead(Head):
         nn.init.zeros_(self.maps.bias)  # type: ignore[arg-type]
         self.slopes = nn.Parameter(torch.tensor(FIRST_SLOPES) / SLOPE_UNIT)
         self.offsets = nn.Parameter(torch.tensor(FIRST_OFFSETS) / OFFSET_UNIT)
+        self.place: PlaceMap | None = None
+        if place_channels:
+            if place_grid is None:
+                raise ValueError("place_channels needs place_grid, the cells of the map")
+            self.place = PlaceMap(place_channels, place_grid, HIDDEN)
         thresholds, _ = RainScaling().normalise(torch.tensor(THRESHOLDS_MM_H))
         self._thresholds = thresholds.tolist()  # normalised dB; half precision would change them
 
@@ -136,6 +157,11 @@ class ExceedanceHead(Head):
         """
         assert frame.motion_B2hw is not None
         assert frame.at_rest_B3HW is not None
+        placed = frame
+        if self.place is not None:  # the context is the whole grid
+            paths = paths_of_rain(frame.motion_B2hw, lead_times)
+            corner = paths.new_zeros(len(paths), 2)
+            placed = frame._replace(paths_BL2hw=paths, corner_B2=corner)
         last, known = frame.rain_BT1HW[:, -1].float(), frame.known_BT1HW[:, -1].float()
         leads = zip(
             smoothed_scans(frame, band_processes(frame), lead_times),
@@ -145,7 +171,7 @@ class ExceedanceHead(Head):
             strict=True,
         )
         for number, (smoothed, staying, displacement, x) in enumerate(leads, start=1):
-            logits = self.logits(x, smoothed, staying, frame, number)
+            logits = self.logits(x, smoothed, staying, placed, number)
             yield LeadChances(logits, last, known, displacement)
 
     def logits(
@@ -174,6 +200,11 @@ class ExceedanceHead(Head):
         staying_B3HW = torch.where(torch.isnan(staying_B3HW), last, staying_B3HW)
         looked = self.look(torch.cat([smoothed_B1HW, last, known, staying_B3HW], dim=1))
         x = self.mix(torch.cat([features, looked], dim=1)) + self.told(told)[:, :, None, None]
+        if self.place is not None:
+            assert frame.paths_BL2hw is not None
+            assert frame.corner_B2 is not None
+            path, (rows, columns) = frame.paths_BL2hw[:, lead - 1], features.shape[-2:]
+            x = x + self.place(places_of(path, frame.corner_B2, (rows, columns), self.stride))
         x = leaky_relu(self.mix_again(leaky_relu(x, 0.2)), 0.2)
         with torch.autocast(features.device.type, enabled=False):
             size = smoothed_B1HW.shape[-2:]

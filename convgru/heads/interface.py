@@ -25,6 +25,11 @@ class Frame(NamedTuple):
     at_rest_B3HW: Tensor | None = None
     """the scans where they were observed (`squall.convgru.heads.moving_frame.scans_at_rest`), for a
     head that asks for them"""
+    paths_BL2hw: Tensor | None = None
+    """pixels, from the place at the last scan's time to the place at each lead time, on the grid of
+    `squall.convgru.motion` over the whole grid of pixels; for a head with a map of the place"""
+    corner_B2: Tensor | None = None
+    """(column, row) of the context's upper left pixel on that grid of pixels"""
 
 
 class Head(nn.Module, ABC):

@@ -7,6 +7,7 @@ grid.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -85,8 +86,24 @@ def staying_rain(at_rest_B3HW: Tensor, motion_B2hw: Tensor, lead_times: int) -> 
         yield _nearest(at_rest_B3HW, displacement)
 
 
+def paths_of_rain(motion_B2hw: Tensor, lead_times: int) -> Tensor:
+    """(B, L, 2, h, w) pixels: from each place at the last scan's time to that at a lead time."""
+    return -trajectories(-motion_B2hw, lead_times).transpose(0, 1)
+
+
+class MovingWindow(NamedTuple):
+    """A training window in the moving frame."""
+
+    fields_BCHW: Tensor
+    """(B, T + 5 L, H, W) mm/h, NaN = not known: the T scans of the context; for the L lead times
+    the smoothed last scan, and three fields each of `staying_rain`; the L scans after the
+    context"""
+    paths_BL2hw: Tensor
+    """of the rain, see `paths_of_rain`"""
+
+
 @torch.no_grad()
-def moving_window(rain_rate_BS1HW: Tensor, context: int) -> Tensor:
+def moving_window(rain_rate_BS1HW: Tensor, context: int) -> MovingWindow:
     """A training window in the moving frame: context, smoothed and staying rain, and future.
 
     The future is the scan at each lead time, taken from the nearest pixel to the end of the
@@ -97,11 +114,6 @@ def moving_window(rain_rate_BS1HW: Tensor, context: int) -> Tensor:
     ----------
     rain_rate_BS1HW : S = T + L consecutive scans, mm/h, NaN = not observed, oldest first.
     context : T.
-
-    Returns
-    -------
-    (B, T + 5 L, H, W) mm/h, NaN = not known: the T scans of the context; for the L lead times the
-    smoothed last scan, and three fields each of `staying_rain`; the L scans after the context.
     """
     height, width = rain_rate_BS1HW.shape[-2:]
     scaling = RainScaling()
@@ -116,12 +128,13 @@ def moving_window(rain_rate_BS1HW: Tensor, context: int) -> Tensor:
     past = torch.where(is_known, scaling.denormalise(past), torch.nan)[:, :, 0, :height, :width]
     at_rest = scaling.denormalise(scans_at_rest(rain, observed))
     staying, future = [], []
-    for lead, displacement in enumerate(trajectories(-frame.motion_B2hw, lead_times)):
+    paths = paths_of_rain(frame.motion_B2hw, lead_times)
+    for lead, path in enumerate(paths.unbind(1)):
         later = rain_rate_BS1HW[:, context + lead]
-        at_end = _nearest(torch.cat([at_rest, later], dim=1), displacement)
+        at_end = _nearest(torch.cat([at_rest, later], dim=1), -path)
         staying.append(at_end[:, :-1])
         future.append(at_end[:, -1:])
-    return torch.cat([past, *staying, *future], dim=1)
+    return MovingWindow(torch.cat([past, *staying, *future], dim=1), paths)
 
 
 def _nearest(fields_BCHW: Tensor, displacement_B2hw: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from squall.datasets.training.windows import Crop
 
+NO_PATHS = torch.empty(0)  # for networks that do not ask for the paths of the rain
 PADDING = -1  # number of a sample that only fills a batch up and observes nothing
 
 
@@ -85,6 +86,8 @@ class CodeBatch(NamedTuple):
     gains: Tensor
     """(B,) float32, see `Sample.gain`"""
     places: Places
+    paths: Tensor = NO_PATHS
+    """(B, L, 2, h, w) float16 of kept windows, if they are asked for"""
 
 
 class SlotBatch(NamedTuple):
@@ -100,6 +103,8 @@ class SlotBatch(NamedTuple):
     gains: npt.NDArray[np.float32]
     places: npt.NDArray[np.int64]
     """(B, 7), see `Places.table`"""
+    paths: npt.NDArray[np.float16]
+    """see `CodeBatch`"""
 
 
 class RainBatch(NamedTuple):
@@ -133,6 +138,11 @@ class MovingBatch(NamedTuple):
     """(B, 2): time step [min] and grid spacing [km]"""
     places: Places
     """on the host"""
+    paths: Tensor
+    """(B, L, 2, h, w) pixels: how far the rain moves until each lead time (`KeptWindows`); empty if
+    not asked for"""
+    corner: Tensor
+    """(B, 2) column and row of the windows on the grid of the kept windows"""
 
     @property
     def keys(self) -> Tensor:

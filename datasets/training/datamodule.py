@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -27,7 +26,7 @@ from squall.datasets.training.batches import (
     RainBatch,
 )
 from squall.datasets.training.config import DataConfig
-from squall.datasets.training.kept_windows import KeptWindowReader, KeptWindows
+from squall.datasets.training.kept_windows import KeptWindowReader, KeptWindows, MovingFrame
 from squall.datasets.training.samples import CACHE_BYTES, SampleSource, rain_blocks
 from squall.datasets.training.sampling import Sampling, Variant
 from squall.datasets.training.window_reader import WindowReader
@@ -38,9 +37,8 @@ class RainDataModule(pl.LightningDataModule):
 
     Parameters
     ----------
-    moving_frame : version of the function that computes windows in the frame that moves with the
-        rain, and the folder where they are kept. The batches are then `MovingBatch`, else
-        `RainBatch`.
+    moving_frame : how windows in the frame that moves with the rain are computed and kept. The
+        batches are then `MovingBatch`, else `RainBatch`.
 
     Raises
     ------
@@ -51,7 +49,7 @@ class RainDataModule(pl.LightningDataModule):
     """
 
     def __init__(
-        self, config: DataConfig, *, seed: int, moving_frame: tuple[str, Path] | None = None
+        self, config: DataConfig, *, seed: int, moving_frame: MovingFrame | None = None
     ) -> None:
         super().__init__()
         if not config.archives:
@@ -126,8 +124,9 @@ class RainDataModule(pl.LightningDataModule):
     def transfer_batch_to_device(
         self, batch: CodeBatch, device: torch.device, dataloader_idx: int
     ) -> CodeBatch:
-        """Move only the codes: the host reads the other fields and must not wait for the device."""
-        return batch._replace(codes=batch.codes.to(device, non_blocking=True))
+        """Move codes and paths: the host reads the others and must not wait for the device."""
+        codes, paths = (x.to(device, non_blocking=True) for x in (batch.codes, batch.paths))
+        return batch._replace(codes=codes, paths=paths)
 
     def on_after_batch_transfer(
         self, batch: CodeBatch, dataloader_idx: int
@@ -150,9 +149,12 @@ class RainDataModule(pl.LightningDataModule):
         leads = self.config.lead_times
         smoothed, staying, target = rate[:, context:].split([leads, 3 * leads, leads], dim=1)
         staying = staying[:, :, 0].unflatten(1, (leads, 3))
-        resolution = self._resolution(batch.places).to(rate.device, non_blocking=True)
+        places = batch.places
+        resolution = self._resolution(places).to(rate.device, non_blocking=True)
+        corner = torch.stack([places.column, places.row], dim=1) // places.coarsen[:, None]
+        corner = corner.float().to(rate.device, non_blocking=True)
         past = rate[:, :context], smoothed, staying
-        return MovingBatch(*past, target, resolution, batch.places)
+        return MovingBatch(*past, target, resolution, places, batch.paths.float(), corner)
 
     def kept_windows(self) -> list[KeptWindows]:
         """The stores of training and validation windows; none without a moving frame."""
@@ -161,17 +163,18 @@ class RainDataModule(pl.LightningDataModule):
     def _kept(self, source: SampleSource) -> dict[Variant, KeptWindows]:
         if self._moving_frame is None or not source.samples:
             return {}
-        version, folder = self._moving_frame
-        config = self.config
+        frame, config = self._moving_frame, self.config
         return {
             variant: KeptWindows(
-                folder,
+                frame.folder,
                 self.archives[variant.archive],
                 variant,
                 starts,
                 length=config.length,
                 channels=config.moving_channels,
-                version=version,
+                lead_times=config.lead_times,
+                version=frame.version,
+                cell_px=frame.cell_px,
             )
             for variant, starts in zip(source.variants, source.starts, strict=True)
         }
@@ -218,8 +221,13 @@ class RainDataModule(pl.LightningDataModule):
         if self._moving_frame is None:
             reader = WindowReader(self.archives, config.length, config.crop, **memory)
         else:
-            channels = config.moving_channels
-            reader = KeptWindowReader(self._kept(source), channels, config.crop, **memory)
+            reader = KeptWindowReader(
+                self._kept(source),
+                config.moving_channels,
+                config.crop,
+                gives_paths=self._moving_frame.gives_paths,
+                **memory,
+            )
         loader = BatchLoader(
             source,
             reader,

@@ -18,7 +18,7 @@ from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import DataError
 from squall.datasets.grid import is_wide_pixel_known
-from squall.datasets.training.batches import PADDING, CodeBatch, Places, Sample, SlotBatch
+from squall.datasets.training.batches import NO_PATHS, PADDING, CodeBatch, Places, Sample, SlotBatch
 from squall.datasets.training.windows import window_span
 
 SLOTS = 3  # batches of a worker that exist at the same time
@@ -73,26 +73,35 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
             shape = (len(samples), self._length, self._crop, self._crop)
             codes = torch.empty(shape, dtype=torch.uint8)
             self._fill_batch(codes, samples)
-            return CodeBatch(codes, turns, gains, places)
+            return CodeBatch(codes, turns, gains, places, self._paths(samples))
         slot = self._batches_written % SLOTS
         self._batches_written += 1
         self._fill_batch(self._slots[worker.id, slot], samples)
-        return SlotBatch(worker.id, slot, turns.numpy(), gains.numpy(), places.table().numpy())
+        others = turns, gains, places.table(), self._paths(samples)
+        return SlotBatch(worker.id, slot, *(values.numpy() for values in others))
 
     def receive(self, batch: CodeBatch | SlotBatch) -> CodeBatch:
         """Take over a batch in the main process, before the next batch is asked for.
 
-        If there is a GPU, the codes are in pinned memory.
+        If there is a GPU, codes and paths are in pinned memory.
         """
         pinned = torch.cuda.is_available()
         if isinstance(batch, CodeBatch):
-            return batch._replace(codes=batch.codes.pin_memory()) if pinned else batch
+            if not pinned:
+                return batch
+            return batch._replace(codes=batch.codes.pin_memory(), paths=batch.paths.pin_memory())
         codes = self._slots[batch.worker, batch.slot]
         copy = torch.empty_like(codes, pin_memory=pinned).copy_(codes)
-        turns, gains, places = (
-            torch.from_numpy(values) for values in (batch.turns, batch.gains, batch.places)
+        turns, gains, places, paths = (
+            torch.from_numpy(values)
+            for values in (batch.turns, batch.gains, batch.places, batch.paths)
         )
-        return CodeBatch(copy, turns, gains, Places.from_table(places))
+        paths = paths.pin_memory() if pinned else paths
+        return CodeBatch(copy, turns, gains, Places.from_table(places), paths)
+
+    def _paths(self, samples: Sequence[Sample]) -> Tensor:
+        """The paths of the rain in the samples' windows (`CodeBatch.paths`); archives have none."""
+        return NO_PATHS
 
     def _fill_batch(self, codes: Tensor, samples: Sequence[Sample]) -> None:
         for window, sample in zip(codes.numpy(), samples, strict=True):

@@ -24,6 +24,7 @@ from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.forecast.resampling import Resampling
 
 USUAL_PRODUCT: Product = "order"
+MAP_OF = "map_of"  # in a model's provenance: the radar network that its map of the place is of
 MEMBERS = 8  # of an ensemble network; the forecast is their mean
 
 
@@ -61,7 +62,7 @@ class NetworkMethod:
             If there is no such file or name, or the network has no such product.
         DataError
             If the file is damaged, or the network cannot be used at the archive's time step or
-            grid spacing.
+            grid spacing, or has a map of another place.
         """
         try:
             path = find_model(str(model))
@@ -70,6 +71,7 @@ class NetworkMethod:
             raise ConfigError(str(error)) from error
         except CheckpointError as error:
             raise DataError(str(error)) from error
+        _check_place(nowcaster, provenance, path, archive)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         resampling = Resampling.for_archive(
             provenance,
@@ -216,6 +218,21 @@ def network_digest(archive: ScanStore) -> str:
     text = f"{grid.crs_wkt} {archive.step.total_seconds():g} {grid.shape}"
     corners = np.array([grid.x[0], grid.x[-1], grid.y[0], grid.y[-1]]).round(4).tolist()
     return hashlib.sha256(f"{text} {corners}".encode()).hexdigest()[:16]
+
+
+def _check_place(
+    nowcaster: Nowcaster, provenance: dict[str, Any], path: Path, archive: ScanStore
+) -> None:
+    """Check that a map of the place is one of the archive's radar network."""
+    if not nowcaster.network.config.place_channels:
+        return
+    if provenance.get(MAP_OF) != network_digest(archive):
+        names = ", ".join(str(known["name"]) for known in provenance["archives"])
+        raise DataError(
+            f"{path}: has a map of the place, learnt on {names}, and {archive.address} has another "
+            "grid or time step; use a model without a map (such as squall-base), or train one on "
+            "this archive"
+        )
 
 
 def _check_product(

@@ -12,6 +12,7 @@ from squall.convgru import (
     CrpsConfig,
     EncoderForecaster,
     ExceedanceLossConfig,
+    NetworkConfig,
     RainScaling,
     chances_loss,
     forecast_loss,
@@ -20,8 +21,10 @@ from squall.datasets.archive.records import OK
 from squall.datasets.training.batches import MovingBatch, Places
 from squall.datasets.training.datamodule import RainDataModule
 from squall.datasets.training.windows import window_starts
+from squall.pipeline.forecast.network_method import MAP_OF
 from squall.pipeline.train.experiment import ExperimentConfig
 from squall.pipeline.train.first_weights import begin
+from squall.pipeline.train.map_of_place import map_provenance, network_of
 from squall.pipeline.train.memory_estimate import MemoryEstimate, training_memory
 from squall.pipeline.train.moving_windows import moving_frame_of
 from squall.pipeline.train.trainer import device_count, precision
@@ -58,8 +61,9 @@ def check_training(experiment: ExperimentConfig) -> str:
     devices = device_count(trainer) * trainer.num_nodes
     batches = data.training.count_batches(config.batch_size, devices)
     steps = -(-batches // trainer.accumulate)
-    network = EncoderForecaster(experiment.network)
-    begin(network, experiment, resumed=False)
+    network = EncoderForecaster(network_of(experiment, data))
+    map_of = map_provenance(experiment, data).get(MAP_OF)
+    begin(network, experiment, resumed=False, map_of=map_of)
     weights = sum(parameter.numel() for parameter in network.parameters())
     lines += [
         f"epoch       {config.samples_per_epoch} samples: {batches} batches of "
@@ -68,7 +72,8 @@ def check_training(experiment: ExperimentConfig) -> str:
         f"run         at most {trainer.max_epochs} epochs, {trainer.max_epochs * steps} steps"
         + (f", {trainer.max_minutes:g} min" if trainer.max_minutes else ""),
         f"network     {experiment.network.cell}, channels "
-        f"{', '.join(map(str, experiment.network.channels))}: {weights:,} weights",
+        f"{', '.join(map(str, experiment.network.channels))}: {weights:,} weights"
+        + _described_map(network.config),
         f"loss        {experiment.loss.kind}"
         + (
             f", {experiment.loss.members} members"
@@ -114,7 +119,10 @@ def _loss(
         resolution = torch.empty(context.shape[0], 2)
         staying = torch.empty_like(target).expand(-1, -1, 3, -1, -1)
         smoothed = torch.empty_like(target)
-        batch = MovingBatch(context, smoothed, staying, target, resolution, NO_PLACES)
+        paths = torch.empty(*target.shape[:2], 2, 1, 1)
+        corner = torch.empty(context.shape[0], 2)
+        fields = context, smoothed, staying, target, resolution
+        batch = MovingBatch(*fields, NO_PLACES, paths, corner)
         count = min(experiment.loss.lead_times_per_step, target.shape[1])
         leads = list(range(target.shape[1] - count + 1, target.shape[1] + 1))
         some = (slice(None, None, experiment.loss.pixel_spacing),) * 2
@@ -128,6 +136,13 @@ def _loss(
         ]
     sums, _ = forecast_loss(network, RainScaling(), experiment.loss, context, target, noise)
     return sums.value()
+
+
+def _described_map(config: NetworkConfig) -> str:
+    grid = config.place_grid
+    if grid is None:
+        return ""
+    return f", {config.place_channels} × {grid.rows} × {grid.columns} of them a map of the place"
 
 
 def _size(bytes: int) -> str:

@@ -20,7 +20,7 @@ from squall.pipeline.forecast.names import METHODS
 from squall.pipeline.train.config import TrainConfig
 from squall.pipeline.train.trackers import TrackersConfig
 
-Part = Literal["encoder", "forecaster", "head"]  # of a network, for `freeze`
+Part = Literal["encoder", "forecaster", "head", "map"]  # of a network, for `freeze`
 
 
 class TrainerConfig(BaseModel):
@@ -122,7 +122,10 @@ class ExperimentConfig(BaseModel):
             raise ValueError(f"name '{self.name}' belongs to a forecast method")
         if self.freeze and self.init is None:
             raise ValueError("freeze without init would keep random weights; set init, too")
-        if set(self.freeze) == set(get_args(Part)):
+        if "map" in self.freeze and not self.network.place_channels:
+            raise ValueError("freeze names the map, and network.place_channels is 0: there is none")
+        parts = set(get_args(Part)) - (set() if self.network.place_channels else {"map"})
+        if parts == set(self.freeze):
             raise ValueError("freeze names all parts, so nothing would be trained")
         stride = self.network.total_stride
         if self.data.crop % stride:
@@ -140,6 +143,8 @@ class ExperimentConfig(BaseModel):
             raise ValueError(
                 "trainer.compile does not reach network.head exceedance yet; set it to false"
             )
+        if self.network.place_channels:
+            _check_one_place(self.network, self.data)
         ensemble = self.network.noise_channels > 0
         if isinstance(self.loss, CrpsConfig) != ensemble:
             raise ValueError(
@@ -148,6 +153,32 @@ class ExperimentConfig(BaseModel):
                 "noise_channels of 1 or more, a single forecast neither"
             )
         return self
+
+
+def _check_one_place(network: NetworkConfig, data: DataConfig) -> None:
+    """Check that a map of the place always means the same place."""
+    setting = f"network.place_channels {network.place_channels}, a map of the place"
+    if network.place_grid is not None:
+        raise ValueError("network.place_grid is found by the training; leave it out")
+    if data.augment:
+        raise ValueError(
+            f"data.augment with {setting}: a turned or mirrored crop has no place on the map; set "
+            "data.augment to false"
+        )
+    if len(data.archives) > 1:
+        raise ValueError(
+            f"{len(data.archives)} data.archives with {setting}: it belongs to one radar network; "
+            "give one archive, or set network.place_channels to 0"
+        )
+    for name in ("speeds", "coarsen"):
+        values = {*getattr(data, name)}
+        for share in data.archives:
+            values = {*(getattr(share, name) or values)}
+        if len(values) > 1:
+            raise ValueError(
+                f"data.{name} {sorted(values)} with {setting}: it belongs to one time step and "
+                "grid spacing; give one value"
+            )
 
 
 TrainConfig.model_rebuild(_types_namespace={"ExperimentConfig": ExperimentConfig})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from squall.convgru import CheckpointError, EncoderForecaster, load_nowcaster
 from squall.convgru.digests import sha256_of
 from squall.convgru.pretrained import UnknownModelError, find_model
 from squall.datasets.errors import ConfigError, DataError
+from squall.pipeline.forecast.network_method import MAP_OF
 from squall.pipeline.train.experiment import ExperimentConfig, Part
 
 log = logging.getLogger("squall.train")
@@ -28,6 +29,7 @@ PART_OF: dict[str, Part] = {
     "noise_maps": "forecaster",
     "head": "head",
 }
+MAP = "head.place."  # how the weights of the part map begin
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class FirstWeights:
     weights: dict[str, Tensor]
     provenance: dict[str, Any]
     """of the new run: name, digest, and the archives and periods that the model knows"""
+    map_of: str | None
+    """the radar network of the model's map, if it has one"""
 
     @classmethod
     def load(cls, model: str) -> FirstWeights:
@@ -62,10 +66,15 @@ class FirstWeights:
             "sha256": sha256_of(path),
             "archives": [*provenance["archives"], *provenance.get("init", {}).get("archives", [])],
         }
-        return cls(model, nowcaster.network.state_dict(), origin)
+        map_of = provenance.get(MAP_OF)
+        return cls(model, nowcaster.network.state_dict(), origin, map_of)
 
-    def copy_to(self, network: EncoderForecaster, freeze: tuple[Part, ...]) -> None:
+    def copy_to(
+        self, network: EncoderForecaster, freeze: tuple[Part, ...], map_of: str | None = None
+    ) -> None:
         """Take the weights that have the same name and shape, and log which.
+
+        A map is taken only if it is that of the radar network ``map_of``.
 
         Raises
         ------
@@ -76,7 +85,9 @@ class FirstWeights:
         taken = {
             name: weight
             for name, weight in self.weights.items()
-            if name in own and own[name].shape == weight.shape
+            if name in own
+            and own[name].shape == weight.shape
+            and (_part(name) != "map" or self.map_of == map_of)
         }
         if not taken:
             raise ConfigError(
@@ -93,7 +104,7 @@ class FirstWeights:
         log.info("%s", self._summary(own, taken))
 
     def _missing(self, own: dict[str, Tensor], taken: dict[str, Tensor]) -> dict[Part, list[str]]:
-        missing: dict[Part, list[str]] = {part: [] for part in PART_OF.values()}
+        missing: dict[Part, list[str]] = {part: [] for part in get_args(Part)}
         for name in own.keys() - taken.keys():
             missing[_part(name)].append(name)
         return {part: sorted(names) for part, names in missing.items()}
@@ -103,8 +114,10 @@ class FirstWeights:
         all_of, taken_of = (Counter(_part(name) for name in names) for names in (own, taken))
         shares = ", ".join(f"{part} {taken_of[part]} of {all_of[part]}" for part in all_of)
         new = sorted(own.keys() - taken.keys())
+        left = sorted(name for name in self.weights.keys() - taken.keys() if _part(name) == "map")
         return f"begins with the weights of {self.model}, arrays taken: {shares}" + (
-            f"; new: {', '.join(new)}" if new else ""
+            (f"; new: {', '.join(new)}" if new else "")
+            + (f"; left out, of another place: {', '.join(left)}" if left else "")
         )
 
 
@@ -116,9 +129,17 @@ def freeze_parts(network: EncoderForecaster, parts: tuple[Part, ...]) -> None:
 
 
 def begin(
-    network: EncoderForecaster, experiment: ExperimentConfig, *, resumed: bool
+    network: EncoderForecaster,
+    experiment: ExperimentConfig,
+    *,
+    resumed: bool,
+    map_of: str | None = None,
 ) -> dict[str, Any]:
     """Prepare a network for the first or the next session of a run.
+
+    Parameters
+    ----------
+    map_of : the radar network of the network's map, if it has one.
 
     Returns
     -------
@@ -129,9 +150,9 @@ def begin(
     if experiment.init is None or resumed:
         return {}
     first = FirstWeights.load(experiment.init)
-    first.copy_to(network, experiment.freeze)
+    first.copy_to(network, experiment.freeze, map_of)
     return {"init": first.provenance}
 
 
 def _part(name: str) -> Part:
-    return PART_OF[name.split(".")[0]]
+    return "map" if name.startswith(MAP) else PART_OF[name.split(".")[0]]

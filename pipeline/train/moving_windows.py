@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 
 from squall.convgru.heads.moving_frame import MOVING_FRAME_VERSION, moving_window
-from squall.datasets.training.kept_windows import KeptWindows
+from squall.convgru.motion import COARSE
+from squall.datasets.training.kept_windows import KeptWindows, MovingFrame, Window
 from squall.pipeline.processes import cores, results_of
 from squall.pipeline.progress import tracked
 from squall.pipeline.train.experiment import ExperimentConfig
@@ -23,11 +24,16 @@ log = logging.getLogger("squall.train")
 MARK_EVERY = 16  # windows between two notes of what is done
 
 
-def moving_frame_of(experiment: ExperimentConfig, out: Path) -> tuple[str, Path] | None:
-    """Version and folder of the windows in the moving frame, if the network trains on them."""
+def moving_frame_of(experiment: ExperimentConfig, out: Path) -> MovingFrame | None:
+    """How windows in the moving frame are computed and kept, if the network trains on them."""
     if experiment.network.head != "exceedance":
         return None
-    return MOVING_FRAME_VERSION, out.parent / "windows"
+    return MovingFrame(
+        version=MOVING_FRAME_VERSION,
+        folder=out.parent / "windows",
+        cell_px=COARSE,
+        gives_paths=experiment.network.place_channels > 0,
+    )
 
 
 def keep_windows(stores: Sequence[KeptWindows], context: int) -> None:
@@ -61,12 +67,13 @@ class _ComputeWindow:
     context: int
 
     def __call__(self, number: int) -> int:
-        self.store.compute(number, self._channels)
+        self.store.compute(number, self._window)
         return number
 
-    def _channels(self, rain_rate: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _window(self, rain_rate: npt.NDArray[np.float32]) -> Window:
         scans = torch.from_numpy(np.ascontiguousarray(rain_rate))[None, :, None]
-        return np.asarray(moving_window(scans, self.context)[0].numpy())
+        fields, paths = moving_window(scans, self.context)
+        return Window(fields[0].numpy(), paths[0].numpy())
 
 
 def _compute(store: KeptWindows, numbers: list[int], context: int) -> None:

@@ -23,6 +23,7 @@ from squall.pipeline.train.watch import TRAINED_S, Watch
 MAY_CHANGE = frozenset(
     {
         "network.checkpoint_activations",
+        "network.place_grid",  # of a checkpoint: found by the training
         "optimiser.learning_rate",
         "optimiser.weight_decay",
         "optimiser.warmup_fraction",

@@ -15,11 +15,13 @@ from squall.convgru import ExceedanceModule, NowcastModule, compile_network
 from squall.datasets.errors import ConfigError
 from squall.datasets.orphans import as_launcher, end_with_launcher
 from squall.datasets.training.datamodule import RainDataModule
+from squall.pipeline.forecast.network_method import MAP_OF
 from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.provenance import atomic_path
 from squall.pipeline.train.checkpoints import RunCheckpoint
 from squall.pipeline.train.experiment import ExperimentConfig, TrainConfig
 from squall.pipeline.train.first_weights import begin
+from squall.pipeline.train.map_of_place import map_provenance, network_of
 from squall.pipeline.train.moving_windows import keep_windows, moving_frame_of
 from squall.pipeline.train.resume import (
     Position,
@@ -134,15 +136,17 @@ def _module(
         provenance["archives"] = archives_of_run(position, provenance["archives"], experiment)
         if "init" in position.provenance:
             provenance["init"] = position.provenance["init"]
+    provenance |= map_provenance(experiment, data)
     kind = ExceedanceModule if experiment.network.head == "exceedance" else NowcastModule
     module = kind(
-        experiment.network,
+        network_of(experiment, data),
         experiment.loss,
         experiment.optimiser,
         provenance=provenance,
         seed=experiment.seed,
     )
-    origin = begin(module.network, experiment, resumed=position is not None)
+    map_of = provenance.get(MAP_OF)
+    origin = begin(module.network, experiment, resumed=position is not None, map_of=map_of)
     module.provenance.update(origin)
     if experiment.trainer.compile:
         compile_network(module.network)

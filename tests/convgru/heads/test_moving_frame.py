@@ -11,7 +11,9 @@ CONTEXT, LEADS = 4, 3
 
 
 def test_rain_that_only_moves_stands_still_in_the_moving_frame():
-    window = moving_window(moving_texture(rows=2, columns=3, scans=CONTEXT + LEADS), CONTEXT)
+    window = moving_window(
+        moving_texture(rows=2, columns=3, scans=CONTEXT + LEADS), CONTEXT
+    ).fields_BCHW
     assert window.shape == (1, CONTEXT + 5 * LEADS, 160, 160)
     inner, _ = RainScaling().normalise(window[0, :, 40:-40, 40:-40])
     last = inner[CONTEXT - 1]
@@ -21,7 +23,7 @@ def test_rain_that_only_moves_stands_still_in_the_moving_frame():
 
 def test_the_last_scan_of_the_context_is_not_changed():
     scans = moving_texture(rows=1, columns=1, scans=CONTEXT + LEADS)
-    window = moving_window(scans, CONTEXT)
+    window = moving_window(scans, CONTEXT).fields_BCHW
     observed = scans[0, CONTEXT - 1, 0].clamp(max=RainScaling().ceiling_mm_h)
     wet, dry = observed >= 0.11, observed < 0.1
     assert torch.allclose(window[0, CONTEXT - 1][wet], observed[wet], rtol=1e-4)
@@ -31,7 +33,7 @@ def test_the_last_scan_of_the_context_is_not_changed():
 def test_the_future_of_a_field_at_rest_is_exactly_the_later_scans():
     still = texture(96)[None, None, None].expand(1, CONTEXT, 1, -1, -1)
     later = torch.stack([texture(96, seed) for seed in range(1, LEADS + 1)])[None, :, None]
-    window = moving_window(torch.cat([still, later], dim=1), CONTEXT)
+    window = moving_window(torch.cat([still, later], dim=1), CONTEXT).fields_BCHW
     assert torch.equal(window[0, -LEADS:], later[0, :, 0])
 
 
@@ -41,7 +43,7 @@ def test_what_stays_is_seen_where_the_rain_will_be():
     clutter = torch.zeros(160, 160)
     clutter[80:90, 80:90] = 30.0
     scans = scans.maximum(clutter)
-    window = moving_window(scans, CONTEXT)[0]
+    window = moving_window(scans, CONTEXT).fields_BCHW[0]
     staying = window[CONTEXT + LEADS : -LEADS].unflatten(0, (LEADS, 3))
     last, mean, least = staying[1]  # at the second lead time: 6 columns to the left of the clutter
     scan = scans[0, CONTEXT - 1, 0].clamp(max=RainScaling().ceiling_mm_h)
@@ -54,11 +56,20 @@ def test_what_stays_is_seen_where_the_rain_will_be():
     assert float(least[82:88, 76:82].median()) >= 29
 
 
+def test_the_paths_lead_to_where_the_rain_will_be():
+    window = moving_window(moving_texture(rows=2, columns=3, scans=CONTEXT + LEADS), CONTEXT)
+    assert window.paths_BL2hw.shape == (1, LEADS, 2, 20, 20)
+    for lead, path in enumerate(window.paths_BL2hw[0], start=1):
+        columns, rows = path[:, 5:-5, 5:-5].mean(dim=(1, 2)).tolist()
+        assert abs(columns - 3 * lead) < 0.1 * lead
+        assert abs(rows - 2 * lead) < 0.1 * lead
+
+
 def test_what_no_scan_observed_is_not_known():
     scans = moving_texture(rows=0, columns=0, scans=CONTEXT + LEADS).clone()
     scans[:, CONTEXT - 1, :, :50, :60] = torch.nan  # in the last scan: no smoothed field there
     scans[:, -1, :, 70:, 70:] = torch.nan  # at the last lead time
-    window = moving_window(scans, CONTEXT)[0]
+    window = moving_window(scans, CONTEXT).fields_BCHW[0]
     smoothed, future = window[CONTEXT : CONTEXT + LEADS], window[-LEADS:]
     assert torch.isnan(smoothed[:, :50, :60]).all()
     assert not torch.isnan(smoothed[:, 60:, 70:]).any()
@@ -67,7 +78,9 @@ def test_what_no_scan_observed_is_not_known():
 
 
 def test_trajectories_that_leave_the_domain_have_no_future():
-    window = moving_window(moving_texture(rows=0, columns=8, scans=CONTEXT + LEADS), CONTEXT)[0]
+    window = moving_window(
+        moving_texture(rows=0, columns=8, scans=CONTEXT + LEADS), CONTEXT
+    ).fields_BCHW[0]
     assert torch.isnan(window[-1, 40:-40, -12:]).all()
     assert not torch.isnan(window[-1, 40:-40, 40:-40]).any()
 
@@ -75,7 +88,7 @@ def test_trajectories_that_leave_the_domain_have_no_future():
 def test_the_numbers_are_those_of_their_version():
     """Kept windows are found again by the version: raise it if this test must change."""
     scans = moving_texture(rows=1, columns=2, scans=CONTEXT + LEADS, side=64)
-    window = moving_window(scans, CONTEXT)[0].nan_to_num()
+    window = moving_window(scans, CONTEXT).fields_BCHW[0].nan_to_num()
     means = window.mean(dim=(1, 2))
     expected = torch.tensor(EXPECTED_MEANS)
     assert torch.allclose(means, expected, rtol=2e-3), means

@@ -8,29 +8,34 @@ import zarr
 
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.open_archive import open_archive
+from squall.datasets.training import kept_windows
 from squall.datasets.training.batches import Sample
-from squall.datasets.training.kept_windows import KeptWindowReader, KeptWindows
+from squall.datasets.training.kept_windows import KeptWindowReader, KeptWindows, Window
 from squall.datasets.training.sampling import Variant
 from squall.datasets.training.window_reader import coarsened
 from squall.datasets.training.windows import Crop
 
 LENGTH = 3
+CELL_PX = 8
 AS_IT_IS = Variant(0, 1, 1)
 
 
 def doubled_and_last(rain_rate):
-    """Two channels: the first scan times two, and the last scan."""
-    return np.stack([2 * rain_rate[0], rain_rate[-1]])
+    """Two channels: the first scan times two, and the last scan. Paths: the last scan's corner."""
+    cells = tuple(-(-side // CELL_PX) for side in rain_rate.shape[1:])
+    paths = np.full((1, 2, *cells), np.nan_to_num(rain_rate[-1, 0, 0]), np.float32)
+    paths[0, 1] += np.arange(cells[1])
+    return Window(np.stack([2 * rain_rate[0], rain_rate[-1]]), paths)
 
 
 @pytest.fixture
 def store_of(rain_archive, tmp_path):
     archive = open_archive(str(rain_archive))
 
-    def store(starts=(0, 2, 5), variant=AS_IT_IS, version="1"):
+    def store(starts=(0, 2, 5), variant=AS_IT_IS, version="1", cell_px=CELL_PX):
         return KeptWindows(
             tmp_path / "windows", archive, variant, np.array(starts), length=LENGTH, channels=2,
-            version=version,
+            lead_times=1, version=version, cell_px=cell_px,
         )  # fmt: skip
 
     return store
@@ -78,10 +83,11 @@ def test_other_windows_or_versions_have_another_place(store_of):
         store_of().path,
         store_of(starts=(0, 2, 6)).path,
         store_of(version="2").path,
+        store_of(cell_px=16).path,
         store_of(variant=Variant(0, 2, 1)).path,
         store_of(variant=Variant(0, 1, 2)).path,
     }
-    assert len(paths) == 5
+    assert len(paths) == 6
     assert store_of().path == store_of().path
 
 
@@ -107,6 +113,27 @@ def test_a_reader_cuts_samples_out_of_the_windows(store_of):
     assert (codes[1, 0] == RAIN_CODE.NOT_OBSERVED).all()
     assert np.array_equal(codes[1, 1], store.crop(5, 3, 4, 16)[1])
     assert (codes[2] == RAIN_CODE.NOT_OBSERVED).all()
+
+
+def test_a_store_of_another_layout_is_not_read(store_of, monkeypatch):
+    """An older store has no paths; it must have another name."""
+    now = store_of().path
+    monkeypatch.setattr(kept_windows, "LAYOUT", 1)
+    assert store_of().path != now
+
+
+def test_a_reader_gives_the_paths_of_the_windows_if_they_are_asked_for(store_of):
+    store = filled(store_of())
+    samples = [Sample(1, 0, crop=Crop(5, 1, 2)), Sample(1, -1), Sample(1, 1, crop=Crop(0, 3, 4))]
+    reader = KeptWindowReader({store.variant: store}, 2, 16, gives_paths=True)
+    paths = reader.receive(reader.__getitems__(samples)).paths.numpy()
+    assert paths.shape == (3, 1, 2, 6, 8)
+    assert np.array_equal(paths[0], store.paths(5))
+    assert not paths[1].any()
+    assert np.array_equal(paths[2], store.paths(0))
+    assert (paths[0, 0, 1, 0] - paths[0, 0, 0, 0]).tolist() == list(range(8))
+    without = KeptWindowReader({store.variant: store}, 2, 16)
+    assert not without.receive(without.__getitems__(samples)).paths.numel()
 
 
 def test_a_sample_of_wider_pixels_is_cut_where_its_crop_lies(store_of):

@@ -121,7 +121,8 @@ def test_a_resumed_run_does_not_begin_again(chain, make_experiment, tmp_path, mo
             "nothing would be trained",
         ),
         ({"init": "squall-base"}, "init: no layer of squall-base fits this network"),
-        ({"freeze": ["map"], "init": "squall-base"}, "freeze.0: Input should be 'encoder'"),
+        ({"freeze": ["place"], "init": "squall-base"}, "freeze.0: Input should be 'encoder'"),
+        ({"freeze": ["map"], "init": "squall-base"}, "freeze names the map, and"),
     ],
 )
 def test_what_cannot_be_a_beginning_is_refused(chain, make_experiment, tmp_path, changes, message):
