@@ -89,14 +89,14 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
         if isinstance(batch, CodeBatch):
             if not pinned:
                 return batch
-            return batch._replace(codes=batch.codes.pin_memory(), paths=batch.paths.pin_memory())
+            return batch._replace(codes=batch.codes.pin_memory(), paths=_pinned(batch.paths))
         codes = self._slots[batch.worker, batch.slot]
         copy = torch.empty_like(codes, pin_memory=pinned).copy_(codes)
         turns, gains, places, paths = (
             torch.from_numpy(values)
             for values in (batch.turns, batch.gains, batch.places, batch.paths)
         )
-        paths = paths.pin_memory() if pinned else paths
+        paths = _pinned(paths) if pinned else paths
         return CodeBatch(copy, turns, gains, Places.from_table(places), paths)
 
     def _paths(self, samples: Sequence[Sample]) -> Tensor:
@@ -147,6 +147,10 @@ class WindowReader(Dataset[CodeBatch | SlotBatch]):
             self._windows_ahead[number] = spare.pop() if spare else np.empty_like(window, order="C")
             self._windows_ahead[number][:] = window
         return windows[0]
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor.pin_memory() if tensor.numel() else tensor
 
 
 def _share(slots: Tensor) -> None:

@@ -8,6 +8,8 @@ import torch
 from squall.convgru.checkpoint import load_nowcaster, read_checkpoint
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
+from squall.pipeline.calibrate.config import CalibrateConfig
+from squall.pipeline.calibrate.run import calibrate
 from squall.pipeline.export.weights import WeightsConfig, export_weights
 from squall.pipeline.forecast.network_method import NetworkMethod, network_digest
 from squall.pipeline.interrupts import Terminated
@@ -125,7 +127,14 @@ def test_a_model_forecasts_where_it_was_trained_and_nowhere_else(
     assert provenance["map_of"] == network_digest(own)
     published = tmp_path / "mapped.safetensors"
     export_weights(WeightsConfig(checkpoint=whole / "best.ckpt", out=published))
-    for model in (whole / "best.ckpt", published):
+    calibrated = CalibrateConfig(
+        archive=str(chain.archive),
+        model=published,
+        out=tmp_path / "calibrated.safetensors",
+        most_forecasts=2,
+        workers=1,
+    )
+    for model in (whole / "best.ckpt", published, calibrate(calibrated).out):
         method = NetworkMethod.load(model, own)
         scans = own.codes[: method.context].astype("float32") / 20
         assert method.nowcast(scans, 2).shape == (2, *own.grid.shape)
