@@ -21,7 +21,7 @@ from squall.convgru.motion import COARSE, upsampled
 BANDS = 8  # details of 1, 2, 4, … 64 pixels, and the remaining smooth field
 LOCAL_BANDS = 4  # the finest bands, whose correlations are estimated locally
 LOCAL_SIGMA_PX = 32.0  # standard deviation of the Gaussian window of local estimates
-DOMAIN_WEIGHT = 0.2  # weight of the domain's mean; the local mean has weight 1
+DOMAIN_WEIGHT = 0.03  # weight of rain anywhere in the domain; the local mean has weight 1
 TINY_POWER = 1e-9  # [normalised dB squared] keeps the correlation of bands without rain finite
 MAX_RHO_1 = 0.999
 LONGEST_LAG = 3  # steps between two scans whose correlation tells a lifetime
@@ -192,7 +192,9 @@ def _correlation(
         weight = (power_ratio.minimum(overlap) / FULL_EVIDENCE).clamp(max=1)
         weights.append(weight)
         moments.append(pair * weight.repeat(3, 1, 1, 1))
-    xy, xx, yy = (_local_means(moment) for moment in torch.stack(moments).sum(dim=0).chunk(3))
+    xy, xx, yy = torch.stack(moments).sum(dim=0).chunk(3)
+    weight = DOMAIN_WEIGHT / _share_with_power(xx)
+    xy, xx, yy = (_local_means(moment, weight) for moment in (xy, xx, yy))
     rho = xy / (xx * yy).sqrt().clamp(min=TINY_POWER)
     return Correlation(rho, torch.stack(weights).amax(dim=0))
 
@@ -203,10 +205,24 @@ def _moments(x_BKHW: Tensor, y_BKHW: Tensor, known_B1HW: Tensor) -> Tensor:
     return torch.cat([avg_pool2d(product, COARSE) for product in (x * y, x * x, y * y)])
 
 
-def _local_means(x_BKhw: Tensor) -> Tensor:
+def _share_with_power(power_BKhw: Tensor) -> Tensor:
+    """(B, K, 1, 1): the share of the domain that a band's power fills; 1 if it is the same
+    everywhere.
+
+    It is the square of the mean over the mean of squares.
+    """
+    mean = power_BKhw.mean(dim=(2, 3), keepdim=True)
+    root_mean_square = power_BKhw.square().mean(dim=(2, 3), keepdim=True).sqrt()
+    share = (mean / root_mean_square.clamp(min=NO_POWER)).square()
+    return torch.where(mean > NO_POWER, share.clamp(max=1), 1.0)
+
+
+def _local_means(x_BKhw: Tensor, domain_weight_BK11: Tensor) -> Tensor:
     """Means under a Gaussian window for the finest bands, of the domain for the other bands.
 
-    The domain's mean is added to the local ones with a small weight, for places without rain.
+    The domain's mean is added to the local ones, for places with little rain around them. Its
+    weight is the larger, the smaller the share of the domain where it rains: so a lone shower
+    gets the lifetime of all showers, and not one that its few pixels happen to have.
     """
     domain_mean = x_BKhw.mean(dim=(2, 3), keepdim=True)
     sigma = LOCAL_SIGMA_PX / COARSE
@@ -216,6 +232,6 @@ def _local_means(x_BKhw: Tensor) -> Tensor:
     local = x_BKhw[:, :LOCAL_BANDS]
     local = conv2d(local, window, padding=(0, reach), groups=LOCAL_BANDS)
     local = conv2d(local, window.mT, padding=(reach, 0), groups=LOCAL_BANDS)
-    local = local + DOMAIN_WEIGHT * domain_mean[:, :LOCAL_BANDS]
+    local = local + (domain_weight_BK11 * domain_mean)[:, :LOCAL_BANDS]
     coarser = domain_mean[:, LOCAL_BANDS:].expand_as(x_BKhw[:, LOCAL_BANDS:])
     return torch.cat([local, coarser], dim=1)

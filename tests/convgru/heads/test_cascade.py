@@ -5,7 +5,14 @@ import torch
 
 from squall.convgru import RainScaling
 from squall.convgru.heads.advection import lagrangian_frame
-from squall.convgru.heads.cascade import BANDS, _local_means, band_processes, scale_bands
+from squall.convgru.heads.cascade import (
+    BANDS,
+    DOMAIN_WEIGHT,
+    _local_means,
+    _share_with_power,
+    band_processes,
+    scale_bands,
+)
 from squall.convgru.heads.interface import Frame
 from tests.convgru.moving_rain import moving_texture
 
@@ -69,15 +76,41 @@ def test_correlations_are_estimated_from_all_pairs_of_scans():
     assert kept[1] < 0.8
 
 
-def test_local_means_hold_a_fifth_of_the_mean_of_the_domain():
+def test_local_means_hold_a_share_of_the_mean_of_the_domain():
     moments = torch.zeros(1, BANDS, 48, 64)
     moments[..., 24, 10] = 48 * 64  # the mean of the domain is 1
-    means = _local_means(moments)
+    means = _local_means(moments, torch.full((1, BANDS, 1, 1), 0.2))
     far, near = means[0, :, 24, 50], means[0, :, 24, 10]
     assert torch.allclose(far[:4], torch.full((4,), 0.2))
     assert torch.allclose(means[0, 4:], torch.ones(BANDS - 4, 48, 64))
     peak = 48 * 64 / (2 * torch.pi * (32 / 8) ** 2)  # of a Gaussian of 32 pixels in cells of 8
     assert torch.allclose(near[:4], torch.full((4,), peak + 0.2), rtol=0.02)
+
+
+def test_a_lone_shower_has_the_lifetime_of_the_showers_of_the_domain():
+    """Its own few pixels tell little, and the dry pixels around it tell nothing."""
+    torch.manual_seed(2)
+    rain, known = torch.zeros(1, 4, 1, 512, 512), torch.ones(1, 4, 1, 512, 512)
+    corners = [(row, column) for row in (40, 200, 360) for column in (60, 220, 380)]
+    for row, column in corners:
+        shower = torch.randn(4, 4)
+        for step in range(4):
+            shower = 0.8 * shower + 0.6 * torch.randn(4, 4)
+            rain[0, step, 0, row : row + 4, column : column + 4] = shower
+    processes = band_processes(Frame(rain, known, torch.zeros(1, 2, 64, 64)))
+    *_, forecast = processes.forecasts(1)
+    lifetimes = (1 - forecast.forgotten_BKHW[0, 0]).sqrt()
+    kept = torch.stack([lifetimes[row + 2, column + 2] for row, column in corners])
+    assert kept.std() < 0.03  # with the domain's mean as it is 0.05
+
+
+def test_the_share_with_power_is_that_of_the_domain():
+    power = torch.zeros(1, 2, 40, 50)
+    power[:, 0] = 3e-4
+    power[0, 1, :4] = 2.0
+    assert _share_with_power(power).flatten().tolist() == pytest.approx([1, 0.1])
+    assert _share_with_power(torch.zeros(1, 2, 4, 4)).flatten().tolist() == [1, 1]
+    assert 0.01 < DOMAIN_WEIGHT < 0.06
 
 
 def test_a_first_order_process_follows_from_any_pair_of_scans():
