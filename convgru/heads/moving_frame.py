@@ -18,7 +18,7 @@ from squall.convgru.heads.interface import Frame
 from squall.convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport, upsampled
 from squall.convgru.scaling import RainScaling
 
-MOVING_FRAME_VERSION = "2"  # raise it if `moving_window` gives other numbers than before
+MOVING_FRAME_VERSION = "3"  # raise it if `moving_window` gives other numbers than before
 LAST_SCAN_SHARE = 0.01  # of the last scan in the smoothed field: it orders what is forgotten
 
 
