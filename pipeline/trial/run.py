@@ -13,10 +13,12 @@ import pandas as pd
 import xarray as xr
 
 from squall.convgru import load_nowcaster
+from squall.convgru.checkpoint import WEIGHTS_SUFFIX
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
 from squall.datasets.times import parse_time
 from squall.pipeline.calibrate.config import CalibrateConfig
+from squall.pipeline.calibrate.figure import draw_reliability
 from squall.pipeline.calibrate.report import table
 from squall.pipeline.calibrate.run import calibrate
 from squall.pipeline.forecast.names import PYSTEPS_METHODS
@@ -82,6 +84,7 @@ def _calibrated(result: TrainResult, experiment: ExperimentConfig, addresses: li
             log.warning("not calibrated: %s", error)
             continue
         model = out
+        draw_reliability(done, result.out / f"reliability_{done.calibration.archive}.png")
         log.info("calibrated on %d forecasts of %s\n%s", done.forecasts, address, table(done))
     return model
 
@@ -99,30 +102,36 @@ def _scored(
     days = len({day for start, end in spans for day in _days(start, end)})
     scans = sum((end - start) / archive.step for start, end in spans)
     every = archive.step * max(1, math.ceil(scans / config.forecasts))
+    # a model with a calibration: the sharp forecast, and the one with the highest CSI
+    products = [f"{model}:best-csi"] if model.suffix == WEIGHTS_SUFFIX else []
     scores = verify(
         VerifyConfig(
             archives=(address,),
-            models=(model, *_possible(config.compare)),
+            models=(model, *products, *_possible(config.compare)),
             out=out,
             periods=tuple(ReferencePeriod(start, end - archive.step) for start, end in spans),
             every_minutes=every.total_seconds() / 60,
             thresholds_mm_h=config.thresholds_mm_h,
         )
     )
-    own, *others = [str(name) for name in scores.scores.method.values if name != "persistence"]
+    names = [str(name) for name in scores.scores.method.values if name != "persistence"]
+    own, others = names[: 1 + len(products)], names[1 + len(products) :]
     minutes = int(scores.scores.lead_time.values[-1] / np.timedelta64(1, "m"))
     heading = (
-        f"{archive.name}, {days} test days, {scores.cases} forecasts up to {minutes} min: CSI of "
-        f"{own}, mean over lead times, beside other methods"
+        f"{archive.name}, {days} test days, {scores.cases} forecasts up to {minutes} min: CSI, "
+        "mean over lead times, above or below that of other methods"
     )
-    lines = [heading, " " * 22 + "".join(f"{t:>11g} mm/h" for t in config.thresholds_mm_h)]
-    ratios = {other: ratio_of_means(scores.blocks, "csi", own, other) for other in others}
-    for other, ratio in ratios.items():
-        cells = (f"{_percent(ratio, t):>16}" for t in config.thresholds_mm_h)
-        lines.append(f"{other:<22}" + "".join(cells))
-    lines += [f"{address}: {scores.report}"]
-    if ratios:
-        lines.append(_sentence(next(iter(ratios)), ratios, days, config.thresholds_mm_h))
+    thresholds = config.thresholds_mm_h
+    lines = [heading, " " * 36 + "".join(f"{t:>11g} mm/h" for t in thresholds)]
+    for method in own:
+        for other in others:
+            ratio = ratio_of_means(scores.blocks, "csi", method, other)
+            cells = (f"{_percent(ratio, t):>16}" for t in thresholds)
+            lines.append(f"{f'{method}, {other}':<36}" + "".join(cells))
+    lines += [f"report: {scores.report}"]
+    if others:
+        ratio = ratio_of_means(scores.blocks, "csi", own[0], others[0])
+        lines.append(_sentence(others[0], ratio, days, thresholds))
     return "\n".join(lines)
 
 
@@ -155,12 +164,10 @@ def _percent(ratio: xr.Dataset, threshold: float) -> str:
     return f"{value:+.0f} %{bounds}"
 
 
-def _sentence(
-    other: str, ratios: dict[str, xr.Dataset], days: int, thresholds: Sequence[float]
-) -> str:
+def _sentence(other: str, ratio: xr.Dataset, days: int, thresholds: Sequence[float]) -> str:
     """The result in words, for the threshold nearest to `SENTENCE_MM_H`."""
     threshold = min(thresholds, key=lambda t: abs(math.log(t / SENTENCE_MM_H)))
-    at = ratios[other].sel(threshold=threshold)
+    at = ratio.sel(threshold=threshold)
     value, low, high = (100 * (float(at[name]) - 1) for name in ("ratio", "low", "high"))
     if math.isnan(value):
         return f"No rain of {threshold:g} mm/h was observed or forecast on the test days."

@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from squall.convgru.calibration import skill_of_cuts
+from squall.convgru.calibration import reliability_curve, skill_of_cuts
 from squall.convgru.checkpoint import load_nowcaster
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
 from squall.pipeline.calibrate.config import CalibrateConfig
+from squall.pipeline.calibrate.figure import FEW_PIXELS, _panel
 from squall.pipeline.calibrate.run import calibrate
 from squall.pipeline.cli.main import main
 from squall.pipeline.forecast.config import ForecastConfig
@@ -191,3 +193,28 @@ def test_the_command_prints_scores_by_threshold(chain, model, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "0.5 mm/h" in text
     assert "calibrated on 4 forecasts" in text
+
+
+def test_the_picture_shows_frequencies_before_and_after(chain, model, calibrated, tmp_path):
+    """The command draws it; its curves are those of the counts of all lead times."""
+    out, picture = tmp_path / "tiny.safetensors", tmp_path / "reliability.png"
+    arguments = ["--archive", str(chain.archive), "--model", str(model), "--out", str(out)]
+    assert main(["calibrate", *arguments, "--forecasts", "5", "--plot", str(picture)]) == 0
+    assert picture.stat().st_size > 20_000
+    axes = Figure().subplots()
+    _panel(axes, calibrated, 1)
+    _, before, after = axes.get_lines()
+    counts = calibrated.counts_LKEN[:, 1].sum(axis=0)
+    chance, frequency, pixels = reliability_curve(counts)
+    shown = pixels >= FEW_PIXELS
+    assert np.allclose(before.get_xdata(), chance[shown])
+    assert np.allclose(before.get_ydata(), frequency[shown])
+    distance = [np.abs(np.subtract(*line.get_data())).mean() for line in (before, after)]
+    assert distance[1] < distance[0]
+
+
+def test_a_picture_of_another_kind_is_refused_before_the_work(chain, model, tmp_path):
+    out = tmp_path / "tiny.safetensors"
+    arguments = ["--archive", str(chain.archive), "--model", str(model), "--out", str(out)]
+    assert main(["calibrate", *arguments, "--plot", str(tmp_path / "r.svg")]) == 2
+    assert not out.exists()
