@@ -91,6 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.init:
         overrides.append(f"init={json.dumps(arguments.init)}")
     experiment = load_config(arguments.config, ExperimentConfig, overrides)
+    if experiment.trial:
+        from squall.pipeline.trial.run import check_trial
+
+        check_trial(experiment)
     if arguments.check:
         from squall.pipeline.train.check import check_training
 

@@ -90,6 +90,13 @@ class TrialConfig(BaseModel):
         default=(0.5, 2.0, 5.0, 10.0), min_length=1, description="rain rates that define events"
     )
 
+    @field_validator("thresholds_mm_h")
+    @classmethod
+    def _rising(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if min(values) <= 0 or list(values) != sorted(set(values)):
+            raise ValueError("must be positive and rise")
+        return values
+
 
 class ExperimentConfig(BaseModel):
     """Everything that a training run depends on."""

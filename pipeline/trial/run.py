@@ -21,6 +21,7 @@ from squall.pipeline.calibrate.config import CalibrateConfig
 from squall.pipeline.calibrate.figure import draw_reliability
 from squall.pipeline.calibrate.report import table
 from squall.pipeline.calibrate.run import calibrate
+from squall.pipeline.forecast.methods import find_method
 from squall.pipeline.forecast.names import PYSTEPS_METHODS
 from squall.pipeline.forecast.pysteps_methods import check_pysteps
 from squall.pipeline.scores.intervals import ratio_of_means
@@ -46,6 +47,25 @@ class TrialResult:
 
     model: Path
     reports: tuple[str, ...]
+
+
+def check_trial(experiment: ExperimentConfig) -> None:
+    """Check before the training that all methods to compare with can be loaded.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If there is no such method, or it cannot be used on an archive.
+    """
+    if experiment.trial is None:
+        return
+    for share in experiment.data.archives:
+        archive = open_archive(share.address, share.snapshot)
+        for name in _possible(experiment.trial.compare):
+            try:
+                find_method(name, archive)
+            except ConfigError as error:
+                raise ConfigError(f"trial.compare: {error}") from error
 
 
 def trial(result: TrainResult, experiment: ExperimentConfig) -> TrialResult:

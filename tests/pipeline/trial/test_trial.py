@@ -100,3 +100,21 @@ def test_squall_train_ends_with_the_sentence(chain, experiment_values, tmp_path,
     assert "that nothing was chosen on, CSI at 2 mm/h is" in printed[-1]
     assert main(["train", str(path), "--out", str(tmp_path / "run"), "--resume"]) == 0
     assert capsys.readouterr().out.rstrip().splitlines()[-1] == printed[-1]
+
+
+def test_what_cannot_be_compared_is_refused_before_the_training(
+    chain, experiment_values, tmp_path, capsys
+):
+    values = experiment_values | {"trial": TRIAL | {"compare": ["no-such-model"]}}
+    values["data"]["archives"] = [str(chain.archive)]
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values))
+    for more in (["--check"], []):
+        assert main(["train", str(path), "--out", str(tmp_path / "run"), *more]) == 2
+        assert "trial.compare: no-such-model: neither a file nor" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_thresholds_of_a_trial_rise(chain, make_experiment):
+    with pytest.raises(ConfigError, match="must be positive and rise"):
+        make_experiment(chain.archive, trial=TRIAL | {"thresholds_mm_h": [2.0, 0.5]})
