@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from squall.convgru.calibration import LeadCalibration
+from squall.convgru.heads.cascade import scale_bands
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
 from squall.convgru.heads.matching import probability_matched, sorted_values
 from squall.convgru.motion import transport
@@ -24,6 +25,10 @@ Product = Literal["order", "best-csi", "unbiased", "expected"]
 PRODUCTS: tuple[Product, ...] = get_args(Product)
 HEAVIEST_MM_H = 100.0  # of a field that is made by cuts
 SCALING = RainScaling()
+USUAL_CUT = -0.9  # logit from which an event is forecast on a network without a calibration
+CHANCES_SHARE = 0.02  # of the sum of chances: it orders the pixels below the first threshold
+TEXTURE_SHARE = 0.1  # of the last scan's small scales
+TEXTURE_BANDS = 5  # details of 1 to 16 pixels
 DRY_MM_H = SCALING.floor_mm_h * 10 ** (DRY_DB / 10)  # lower means are dry
 
 
@@ -34,10 +39,10 @@ def product_rain(
 
     Parameters
     ----------
-    product : ``order``: the order of pixels from the chances, the amounts of the last scan times
-        the calibrated bias; ``best-csi``: at least a threshold where that gives the highest CSI;
-        ``unbiased``: at least a threshold on as many pixels as will be observed; ``expected``: the
-        mean of the distribution.
+    product : ``order``: the order of pixels from the chances (`order_of_pixels`), the amounts of
+        the last scan times the calibrated bias; ``best-csi``: at least a threshold where that gives
+        the highest CSI; ``unbiased``: at least a threshold on as many pixels as will be observed;
+        ``expected``: the mean of the distribution.
     calibration : of the network on this radar. Without it ``order`` has the bias 1, and only
         ``order`` and ``expected`` are possible.
 
@@ -47,7 +52,7 @@ def product_rain(
         If the product needs a calibration.
     """
     if product == "order":
-        order = expected_rain(lead.logits_BKHW)
+        order = order_of_pixels(lead, calibration)
         return ordered_rain(lead, order, calibration.bias if calibration else 1.0)
     if calibration is None and product != "expected":
         raise ValueError(f"the product {product} needs a calibration of the network")
@@ -63,6 +68,24 @@ def product_rain(
         cuts = calibration.best_cuts if is_best else calibration.unbiased_cuts
         rain = rain_of_cuts(logits, cuts)
     return torch.where(is_known, rain, torch.nan)
+
+
+def order_of_pixels(lead: LeadChances, calibration: LeadCalibration | None) -> Tensor:
+    """A field whose order of pixels is the forecast's, (B, 1, H, W), in the moving frame.
+
+    It is the rain with the highest CSI, and a small share of the last scan's small scales. Chances
+    are smooth, so without this share the forecast would lack the texture of rain.
+
+    Parameters
+    ----------
+    calibration : of the network on this radar; None: every threshold has the cut `USUAL_CUT`.
+    """
+    logits = lead.logits_BKHW
+    cuts = calibration.best_cuts if calibration else [USUAL_CUT] * len(THRESHOLDS_MM_H)
+    rain, _ = SCALING.normalise(rain_of_cuts(logits, cuts))
+    chances = torch.sigmoid(logits).sum(dim=1, keepdim=True)
+    bands = scale_bands(lead.last_B1HW, lead.known_B1HW)[:, :TEXTURE_BANDS]
+    return rain + CHANCES_SHARE * chances + TEXTURE_SHARE * bands.sum(dim=1, keepdim=True)
 
 
 def exceedance(lead: LeadChances, calibration: LeadCalibration | None) -> Tensor:
