@@ -25,9 +25,10 @@ Product = Literal["order", "best-csi", "unbiased", "expected"]
 PRODUCTS: tuple[Product, ...] = get_args(Product)
 HEAVIEST_MM_H = 100.0  # of a field that is made by cuts
 SCALING = RainScaling()
-USUAL_CUT = -0.9  # logit from which an event is forecast on a network without a calibration
-CHANCES_SHARE = 0.02  # of the sum of chances: it orders the pixels below the first threshold
-TEXTURE_SHARE = 0.1  # of the last scan's small scales
+FAINT_SLOPE = 0.2  # normalised dB for a logit, below the first threshold's cut
+# Shares of the last scan's small scales in the order of pixels. They cost more skill where the
+# chances are less certain.
+TEXTURE_SHARE, TEXTURE_SHARE_UNCALIBRATED = 0.1, 0.05
 TEXTURE_BANDS = 5  # details of 1 to 16 pixels
 DRY_MM_H = SCALING.floor_mm_h * 10 ** (DRY_DB / 10)  # lower means are dry
 
@@ -73,19 +74,26 @@ def product_rain(
 def order_of_pixels(lead: LeadChances, calibration: LeadCalibration | None) -> Tensor:
     """A field whose order of pixels is the forecast's, (B, 1, H, W), in the moving frame.
 
-    It is the rain with the highest CSI, and a small share of the last scan's small scales. Chances
-    are smooth, so without this share the forecast would lack the texture of rain.
+    It is the rain with the highest CSI, in normalised dB, and a small share of the last scan's
+    small scales. Chances are smooth, so without this share the forecast would lack the texture of
+    rain.
 
     Parameters
     ----------
-    calibration : of the network on this radar; None: every threshold has the cut `USUAL_CUT`.
+    calibration : of the network on this radar. None: the mean of the distribution takes the place
+        of the rain with the highest CSI. Cuts of another radar could be so high that hardly any
+        chance reaches them, and then they would not order the rain.
     """
     logits = lead.logits_BKHW
-    cuts = calibration.best_cuts if calibration else [USUAL_CUT] * len(THRESHOLDS_MM_H)
-    rain, _ = SCALING.normalise(rain_of_cuts(logits, cuts))
-    chances = torch.sigmoid(logits).sum(dim=1, keepdim=True)
     bands = scale_bands(lead.last_B1HW, lead.known_B1HW)[:, :TEXTURE_BANDS]
-    return rain + CHANCES_SHARE * chances + TEXTURE_SHARE * bands.sum(dim=1, keepdim=True)
+    texture = bands.sum(dim=1, keepdim=True)
+    if calibration is None:
+        decibels = 10 * torch.log10(expected_rain(logits) / SCALING.floor_mm_h)
+        return decibels / SCALING.span_db + TEXTURE_SHARE_UNCALIBRATED * texture
+    rain, _ = SCALING.normalise(rain_of_cuts(logits, calibration.best_cuts))
+    first, _ = SCALING.normalise(rain.new_tensor(THRESHOLDS_MM_H[0]))
+    margin = logits[:, :1] - calibration.best_cuts[0]
+    return torch.where(margin < 0, first + FAINT_SLOPE * margin, rain) + TEXTURE_SHARE * texture
 
 
 def exceedance(lead: LeadChances, calibration: LeadCalibration | None) -> Tensor:

@@ -11,7 +11,6 @@ from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
 from squall.convgru.heads.matching import sorted_values
 from squall.convgru.products import (
     SCALING,
-    USUAL_CUT,
     biased,
     calibrated_logits,
     expected_rain,
@@ -45,9 +44,9 @@ def test_order_has_the_amounts_of_the_last_scan_and_the_order_of_the_chances():
     assert torch.isnan(rain[~known]).all()
     last = RainScaling().denormalise(chances.last_B1HW)
     assert torch.allclose(rain[known].sort().values, last[known].sort().values, rtol=1e-4)
-    # a factor of 2 in the rain of the cuts is more than the texture of the last scan changes
-    best = rain_of_cuts(chances.logits_BKHW, [USUAL_CUT] * COUNT)[known]
-    one, other = best[:1500], best[1500:3000]
+    # a factor of 2 in the mean is more than the texture of the last scan changes
+    mean = expected_rain(chances.logits_BKHW)[known]
+    one, other = mean[:1500], mean[1500:3000]
     less = 2 * one < other
     assert int(less.sum()) > 300
     assert (rain[known][:1500][less] <= rain[known][1500:3000][less]).float().mean() > 0.98
@@ -63,10 +62,24 @@ def test_order_uses_the_cuts_of_the_calibration():
     assert order_of_pixels(chances, NEUTRAL).max() > order.max() + 0.05
 
 
-def test_order_has_the_texture_of_the_last_scan_where_chances_are_smooth():
+@pytest.mark.parametrize("cut", [-1.0, 2.0])
+def test_order_follows_the_first_chance_below_its_cut(cut):
+    """Also where no pixel reaches a cut: the last scan's texture alone ordered these pixels."""
+    chances = lead()
+    low = chances._replace(logits_BKHW=0.2 * chances.logits_BKHW - 4)
+    calibration = NEUTRAL._replace(best_cuts=[cut] * COUNT)
+    first = low.logits_BKHW[:, :1]
+    below = (low.known_B1HW > 0) & (first < cut)
+    order = order_of_pixels(low, calibration)[below]
+    assert torch.stack([order, first[below]]).corrcoef()[0, 1] > 0.95
+    assert int(below.sum()) > 1000
+
+
+@pytest.mark.parametrize("calibration", [None, NEUTRAL])
+def test_order_has_the_texture_of_the_last_scan_where_chances_are_smooth(calibration):
     flat = lead()._replace(known_B1HW=torch.ones(1, 1, 64, 64))
     flat = flat._replace(logits_BKHW=torch.full_like(flat.logits_BKHW, -0.2))
-    order = order_of_pixels(flat, None)
+    order = order_of_pixels(flat, calibration)
     last = flat.last_B1HW
     small = last - avg_pool2d(last, 9, 1, 4, count_include_pad=False)
     inner = (..., slice(8, -8), slice(8, -8))
