@@ -26,6 +26,10 @@ OUTPUTS = {
     "export of weights": (["export", "TEXT"], FILE),
     "train": (["train", "EXPERIMENT", "--archive", "EMPTY", "--out"], FOLDER),
     "calibrate": (["calibrate", "--archive", "EMPTY", "--model", "TEXT", "--out"], FILE),
+    "calibrate --plot": (
+        ["calibrate", "--archive", "EMPTY", "--model", "TEXT", "--out", "w.safetensors", "--plot"],
+        FILE,
+    ),
     "forecast": (["forecast", "--archive", "EMPTY", "--model", "persistence", "--out"], FILE),
     "verify": (["verify", "--archive", "EMPTY", "--model", "persistence", "--out"], FOLDER),
     "maps": (["maps", "TEXT", "--out"], FOLDER),
@@ -35,6 +39,7 @@ SUFFIXES = {
     "status --plot": ".png",
     "export of weights": ".safetensors",
     "calibrate": ".safetensors",
+    "calibrate --plot": ".png",
     "forecast": ".nc",
 }
 commands = pytest.mark.parametrize("command", OUTPUTS)

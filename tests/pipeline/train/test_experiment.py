@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from squall.convgru import EncoderForecaster
+from squall.convgru.heads.place import MapGrid
 from squall.datasets.errors import ConfigError
 from squall.pipeline.config import load_config, validated
 from squall.pipeline.train.check import step_memory
@@ -19,7 +20,11 @@ def test_the_experiments_here_are_valid_and_build(path):
     experiment = load_config(path, ExperimentConfig)
     assert experiment.name == path.stem
     # goes through the network and its loss, without arithmetic
-    network = EncoderForecaster(experiment.network)
+    config = experiment.network
+    if config.place_channels:  # the training takes the cells of the map from the archive
+        grid = MapGrid.over((479, 617), spacing_km=1.0)
+        config = config.model_copy(update={"place_grid": grid})
+    network = EncoderForecaster(config)
     memory = step_memory(experiment, network)
     assert memory.weights == 4 * sum(tensor.numel() for tensor in network.state_dict().values())
     assert memory.activations > memory.batch

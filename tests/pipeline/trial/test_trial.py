@@ -1,5 +1,6 @@
 """The trial at the end of a training."""
 
+import copy
 import re
 
 import pytest
@@ -90,7 +91,7 @@ def test_without_pysteps_the_other_methods_are_compared(monkeypatch, caplog):
 
 
 def test_squall_train_ends_with_the_sentence(chain, experiment_values, tmp_path, capsys):
-    values = experiment_values | {"trial": TRIAL}
+    values = copy.deepcopy(experiment_values) | {"trial": TRIAL}
     values["data"]["archives"] = [str(chain.archive)]
     values["trainer"]["max_epochs"] = 1
     path = tmp_path / "tiny.yaml"
@@ -105,7 +106,7 @@ def test_squall_train_ends_with_the_sentence(chain, experiment_values, tmp_path,
 def test_what_cannot_be_compared_is_refused_before_the_training(
     chain, experiment_values, tmp_path, capsys
 ):
-    values = experiment_values | {"trial": TRIAL | {"compare": ["no-such-model"]}}
+    values = copy.deepcopy(experiment_values) | {"trial": TRIAL | {"compare": ["no-such-model"]}}
     values["data"]["archives"] = [str(chain.archive)]
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values))
