@@ -93,8 +93,8 @@ class ExceedanceModule(NowcastModule):
 
     A training step computes a few lead times at one pixel of each small square, drawn anew for each
     batch: the same on all ranks, and the same if the run is resumed. A validation computes all of
-    them. Its score ``val_csi`` is
-    the mean over lead times and thresholds of the CSI with the best cuts.
+    them. Its score ``val_csi`` is the mean over lead times and thresholds of the CSI with the best
+    cuts.
     """
 
     loss_config: ExceedanceLossConfig

@@ -143,15 +143,17 @@ def _scored(
     )
     thresholds = config.thresholds_mm_h
     lines = [heading, " " * 36 + "".join(f"{t:>11g} mm/h" for t in thresholds)]
-    for method in own:
-        for other in others:
-            ratio = ratio_of_means(scores.blocks, "csi", method, other)
-            cells = (f"{_percent(ratio, t):>16}" for t in thresholds)
-            lines.append(f"{f'{method}, {other}':<36}" + "".join(cells))
+    ratios = {
+        (method, other): ratio_of_means(scores.blocks, "csi", method, other)
+        for method in own
+        for other in others
+    }
+    for (method, other), ratio in ratios.items():
+        cells = (f"{_percent(ratio, t):>16}" for t in thresholds)
+        lines.append(f"{f'{method}, {other}':<36}" + "".join(cells))
     lines += [f"report: {scores.report}"]
     if others:
-        ratio = ratio_of_means(scores.blocks, "csi", own[0], others[0])
-        lines.append(_sentence(others[0], ratio, days, thresholds))
+        lines.append(_sentence(others[0], ratios[own[0], others[0]], days, thresholds))
     return "\n".join(lines)
 
 
@@ -174,10 +176,16 @@ def _days(start: pd.Timestamp, end: pd.Timestamp) -> list[pd.Timestamp]:
     return list(pd.date_range(start.floor("D"), end - pd.Timedelta(1, "s"), freq="D"))
 
 
-def _percent(ratio: xr.Dataset, threshold: float) -> str:
-    """Like "+6 % [4, 9]"; a dash where the score is not defined."""
+def _percents(ratio: xr.Dataset, threshold: float) -> tuple[float, float, float]:
+    """How far a ratio and the ends of its interval are above 1, in percent."""
     at = ratio.sel(threshold=threshold)
     value, low, high = (100 * (float(at[name]) - 1) for name in ("ratio", "low", "high"))
+    return value, low, high
+
+
+def _percent(ratio: xr.Dataset, threshold: float) -> str:
+    """Like "+6 % [4, 9]"; a dash where the score is not defined."""
+    value, low, high = _percents(ratio, threshold)
     if math.isnan(value):
         return "–"
     bounds = "" if math.isnan(low + high) else f" [{low:.0f}, {high:.0f}]"
@@ -187,8 +195,7 @@ def _percent(ratio: xr.Dataset, threshold: float) -> str:
 def _sentence(other: str, ratio: xr.Dataset, days: int, thresholds: Sequence[float]) -> str:
     """The result in words, for the threshold nearest to `SENTENCE_MM_H`."""
     threshold = min(thresholds, key=lambda t: abs(math.log(t / SENTENCE_MM_H)))
-    at = ratio.sel(threshold=threshold)
-    value, low, high = (100 * (float(at[name]) - 1) for name in ("ratio", "low", "high"))
+    value, low, high = _percents(ratio, threshold)
     if math.isnan(value):
         return f"No rain of {threshold:g} mm/h was observed or forecast on the test days."
     sign = -1 if value < 0 else 1
