@@ -57,14 +57,13 @@ def product_rain(
         return ordered_rain(lead, order, calibration.bias if calibration else 1.0)
     if calibration is None and product != "expected":
         raise ValueError(f"the product {product} needs a calibration of the network")
-    logits, is_known = moved_logits(lead)
     if product == "expected":
-        if calibration is not None:
-            logits = calibrated_logits(logits, calibration)
+        logits, is_known = moved_logits(lead, calibration)
         mean = expected_rain(logits)
         rain = torch.where(mean < DRY_MM_H, 0.0, mean)
     else:
         assert calibration is not None
+        logits, is_known = moved_logits(lead)
         is_best = product == "best-csi"
         cuts = calibration.best_cuts if is_best else calibration.unbiased_cuts
         rain = rain_of_cuts(logits, cuts)
@@ -103,15 +102,23 @@ def exceedance(lead: LeadChances, calibration: LeadCalibration | None) -> Tensor
     ----------
     calibration : of the network on this radar; None: the chances as the network says them.
     """
-    logits, is_known = moved_logits(lead)
-    if calibration is not None:
-        logits = calibrated_logits(logits, calibration)
+    logits, is_known = moved_logits(lead, calibration)
     return torch.where(is_known, torch.sigmoid(logits), torch.nan)
 
 
-def moved_logits(lead: LeadChances) -> tuple[Tensor, Tensor]:
-    """The logits at their place, (B, K, H, W), and where there is a forecast, (B, 1, H, W) bool."""
-    return transport(lead.logits_BKHW, lead.known_B1HW, lead.displacement_B2hw)
+def moved_logits(
+    lead: LeadChances, calibration: LeadCalibration | None = None
+) -> tuple[Tensor, Tensor]:
+    """The logits at their place, (B, K, H, W), and where there is a forecast, (B, 1, H, W) bool.
+
+    Parameters
+    ----------
+    calibration : applied to the logits, if given.
+    """
+    logits, is_known = transport(lead.logits_BKHW, lead.known_B1HW, lead.displacement_B2hw)
+    if calibration is not None:
+        logits = calibrated_logits(logits, calibration)
+    return logits, is_known
 
 
 def calibrated_logits(logits_BKHW: Tensor, calibration: LeadCalibration) -> Tensor:

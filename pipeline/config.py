@@ -7,17 +7,29 @@ a field says about its flag (`Option`). `squall.pipeline.cli.options` makes the 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from squall.datasets.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def _rising(values: tuple[float, ...]) -> tuple[float, ...]:
+    finite = all(0 < value < math.inf for value in values)
+    if not finite or list(values) != sorted(set(values)):
+        raise ValueError("must be positive and rise")
+    return values
+
+
+Rising = Annotated[tuple[float, ...], AfterValidator(_rising)]
+"""positive numbers, each larger than the one before"""
 
 
 @dataclass(frozen=True)

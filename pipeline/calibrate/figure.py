@@ -13,7 +13,6 @@ from squall.convgru.calibration import reliability_curve
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.pipeline.calibrate.run import CalibrateResult
 from squall.pipeline.lettering import plain
-from squall.pipeline.outputs import check_output_file
 from squall.pipeline.provenance import atomic_path
 
 SUFFIXES = (".png",)
@@ -30,7 +29,6 @@ def draw_reliability(result: CalibrateResult, picture: Path) -> None:
     ----------
     picture : PNG file to write.
     """
-    check_output_file(picture, "--plot", SUFFIXES)
     figure = Figure(figsize=(9.6, 6.6), layout="constrained")
     FigureCanvasAgg(figure)
     title = f"Chances of {result.out.name}: {result.forecasts} forecasts, {_archive(result)}"

@@ -16,6 +16,7 @@ from squall.convgru import (
 )
 from squall.datasets.names import FileName
 from squall.datasets.training.config import DataConfig
+from squall.pipeline.config import Rising
 from squall.pipeline.forecast.names import METHODS
 from squall.pipeline.train.config import TrainConfig
 from squall.pipeline.train.trackers import TrackersConfig
@@ -86,16 +87,9 @@ class TrialConfig(BaseModel):
     forecasts: int = Field(
         default=100, gt=0, description="most forecasts to score, evenly over the test days"
     )
-    thresholds_mm_h: tuple[float, ...] = Field(
+    thresholds_mm_h: Rising = Field(
         default=(0.5, 2.0, 5.0, 10.0), min_length=1, description="rain rates that define events"
     )
-
-    @field_validator("thresholds_mm_h")
-    @classmethod
-    def _rising(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if min(values) <= 0 or list(values) != sorted(set(values)):
-            raise ValueError("must be positive and rise")
-        return values
 
 
 class ExperimentConfig(BaseModel):

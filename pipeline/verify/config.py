@@ -13,13 +13,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    field_validator,
     model_validator,
 )
 
 from squall.datasets.addresses import Address
 from squall.datasets.times import EndTime, Time, parse_end, parse_time
-from squall.pipeline.config import Option
+from squall.pipeline.config import Option, Rising
 from squall.pipeline.forecast.names import STEPS_MEMBERS
 from squall.pipeline.outputs import OutputPath
 
@@ -109,12 +108,10 @@ class VerifyConfig(BaseModel):
     minutes: Annotated[float | None, Option(group=FORECASTS_GROUP, excludes="horizon")] = Field(
         default=None, gt=0, allow_inf_nan=False, description="forecast up to this lead time [min]"
     )
-    thresholds_mm_h: Annotated[
-        tuple[float, ...], Option(flag="--thresholds", group=SCORES_GROUP)
-    ] = Field(
+    thresholds_mm_h: Annotated[Rising, Option(flag="--thresholds", group=SCORES_GROUP)] = Field(
         default=THRESHOLDS_MM_H, min_length=1, description="rain rates that define events [mm/h]"
     )
-    scales_km: Annotated[tuple[float, ...], Option(flag="--scales", group=SCORES_GROUP)] = Field(
+    scales_km: Annotated[Rising, Option(flag="--scales", group=SCORES_GROUP)] = Field(
         default=SCALES_KM, min_length=1, description="neighbourhood widths of the FSS [km]"
     )
     pixels: Annotated[Literal["reachable", "observed"], Option(group=SCORES_GROUP)] = Field(
@@ -136,13 +133,6 @@ class VerifyConfig(BaseModel):
         default=None, ge=1, description="worker processes (default: one per core)"
     )
     fresh: bool = Field(default=False, description="score again what an earlier run has finished")
-
-    @field_validator("thresholds_mm_h", "scales_km")
-    @classmethod
-    def _rising(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if min(values) <= 0 or list(values) != sorted(set(values)):
-            raise ValueError("must be positive and rise")
-        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> VerifyConfig:

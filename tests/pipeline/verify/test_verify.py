@@ -163,8 +163,10 @@ def test_options_that_exclude_each_other_are_refused(chain, tmp_path):
         config(chain, tmp_path, periods=("2024-06-01/2024-06-02",), end="2024-06-01")
     with pytest.raises(ValidationError, match="either lead_times or minutes"):
         config(chain, tmp_path, lead_times=3, minutes=15)
-    with pytest.raises(ValidationError, match="must be positive and rise"):
-        config(chain, tmp_path, scales_km=(4.0, 1.0))
+    for wrong in ((4.0, 1.0), (1.0, 1.0), (0.0, 1.0), (1.0, np.nan), (1.0, np.inf)):
+        for name in ("scales_km", "thresholds_mm_h"):
+            with pytest.raises(ValidationError, match="must be positive and rise"):
+                config(chain, tmp_path, **{name: wrong})
 
 
 def test_minutes_or_lead_times_give_the_length_of_forecasts(chain, tmp_path):
