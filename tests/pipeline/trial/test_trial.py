@@ -2,6 +2,8 @@
 
 import copy
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -90,17 +92,24 @@ def test_without_pysteps_the_other_methods_are_compared(monkeypatch, caplog):
     assert "s-prog: pysteps is not installed" in caplog.text
 
 
-def test_squall_train_ends_with_the_sentence(chain, experiment_values, tmp_path, capsys):
+def test_squall_train_ends_with_the_sentence(chain, experiment_values, tmp_path):
+    """As a user runs it: a process of its own, which trains, calibrates, scores and ends."""
     values = copy.deepcopy(experiment_values) | {"trial": TRIAL}
     values["data"]["archives"] = [str(chain.archive)]
     values["trainer"]["max_epochs"] = 1
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(values))
-    assert main(["train", str(path), "--out", str(tmp_path / "run")]) == 0
-    printed = capsys.readouterr().out.rstrip().splitlines()
-    assert "that nothing was chosen on, CSI at 2 mm/h is" in printed[-1]
-    assert main(["train", str(path), "--out", str(tmp_path / "run"), "--resume"]) == 0
-    assert capsys.readouterr().out.rstrip().splitlines()[-1] == printed[-1]
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values))
+
+    def last_line(*more):
+        words = ["-m", "squall.pipeline.cli", "train", "tiny.yaml", "--out", "run", *more]
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.rstrip().splitlines()[-1]
+
+    sentence = last_line()
+    assert "that nothing was chosen on, CSI at 2 mm/h is" in sentence
+    assert last_line("--resume") == sentence
 
 
 def test_what_cannot_be_compared_is_refused_before_the_training(
