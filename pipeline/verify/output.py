@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from squall.pipeline.report.page import Section, html_report
 from squall.pipeline.report.plots import score_figures
 from squall.pipeline.report.summary import shown_leads
 from squall.pipeline.report.tables import score_table, write_csv
+from squall.pipeline.scores.pooling import on_common_axes
 from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.verify.blocks import Block
 from squall.pipeline.verify.cases import ChosenCases, rainiest
@@ -78,7 +80,7 @@ class VerifyResult:
     replaced : number of cases that a method of pysteps has no forecast of its own for, by method.
         The forecast of ``pysteps-extrapolation`` is scored in its place.
     table : the printed table.
-    blocks : sums of each block of time, of all archives.
+    blocks : sums of each block of time, of all archives, with the axes of ``scores``.
     """
 
     scores: xr.Dataset
@@ -102,6 +104,15 @@ def missing_scans(archive: ScanStore, cases: ChosenCases, total: Block) -> dict[
     times = (f"{archive.times[index]:%Y-%m-%d %H:%M}" for index in cases.indices)
     counts = zip(times, cases.missing_scans, strict=True)
     return {time: count for time, count in counts if count and time not in failed}
+
+
+def all_blocks(scored_archives: Sequence[ArchiveScores]) -> list[ScoreSums]:
+    """Sums of each block of time; those of several archives on common axes."""
+    sums = [block for scored in scored_archives for block in scored.blocks]
+    if len(scored_archives) == 1:
+        return sums
+    scales = [scored.target.scales_km for scored in scored_archives for _ in scored.blocks]
+    return on_common_axes(sums, scales)
 
 
 def replaced(scored_archives: list[ArchiveScores]) -> dict[str, int]:
@@ -156,7 +167,7 @@ def write(
         report=out / "report.html",
         plots=pictures,
         table=text,
-        blocks=tuple(block for scored in scored_archives for block in scored.blocks),
+        blocks=tuple(all_blocks(scored_archives)),
     )
 
 

@@ -19,13 +19,13 @@ from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.processes import cores
 from squall.pipeline.provenance import code_version, now_utc
 from squall.pipeline.scores.intervals import with_intervals
-from squall.pipeline.scores.pooling import on_common_axes
 from squall.pipeline.scores.table import SCORES
 from squall.pipeline.verify.blocks import KEPT_CONFIGURATIONS, Block, BlockStore
 from squall.pipeline.verify.config import VerifyConfig
 from squall.pipeline.verify.output import (
     ArchiveScores,
     VerifyResult,
+    all_blocks,
     missing_scans,
     replaced,
     write,
@@ -144,8 +144,6 @@ def _archive_scores(
 
 def _pooled(scored_archives: list[ArchiveScores]) -> xr.Dataset:
     """Scores of all archives together. The bootstrap draws from the blocks of all archives."""
-    sums = [block for scored in scored_archives for block in scored.blocks]
-    scales = [scored.target.scales_km for scored in scored_archives for _ in scored.blocks]
     seconds = {
         method: list(chain.from_iterable(s.total.seconds[method] for s in scored_archives))
         for method in scored_archives[0].total.seconds
@@ -154,7 +152,7 @@ def _pooled(scored_archives: list[ArchiveScores]) -> xr.Dataset:
     shared = ("source", "history", "methods", "squall_version", "configuration")
     methods = ", ".join(scored_archives[0].methods)
     archives = {public_address(s.archive.address): s.archive.snapshot for s in scored_archives}
-    return _with_seconds(with_intervals(on_common_axes(sums, scales)), seconds).assign_attrs(
+    return _with_seconds(with_intervals(all_blocks(scored_archives)), seconds).assign_attrs(
         {name: first[name] for name in shared},
         title=f"Verification of {methods} on {len(scored_archives)} archives",
         archives=json.dumps(archives),

@@ -19,10 +19,13 @@ from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.ingest.run import ingest
+from squall.pipeline.scores.intervals import ratio_of_means
+from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.verify import output as verify_output
 from squall.pipeline.verify import plan as verify_plan
 from squall.pipeline.verify import scoring as verify_scoring
 from squall.pipeline.verify.config import VerifyConfig
+from squall.pipeline.verify.output import all_blocks
 from squall.pipeline.verify.run import verify
 
 TEST = "2024-06-01T04:00"  # later times are in neither the training nor the validation periods
@@ -304,6 +307,25 @@ def test_two_archives_are_scored_separately_and_pooled(result, chain, synthetic_
     assert "The other" in verified.report.read_text()
     with pytest.raises(ConfigError, match="verify them separately"):
         verify(config(chain, tmp_path, archives=(chain.archive, chain.archive)))
+
+
+def test_blocks_of_archives_with_other_spacings_share_their_axes(result):
+    """A window of 4 km has another width on each grid, because it has whole pixels."""
+
+    def scored(factor):
+        blocks = [
+            ScoreSums(block.data.assign_coords(scale=block.data.scale * factor))
+            for block in result.blocks
+        ]
+        return SimpleNamespace(blocks=blocks, target=SimpleNamespace(scales_km=(1.0, 4.0)))
+
+    blocks = all_blocks([scored(1.0), scored(1.02)])
+    assert len(blocks) == 2 * len(result.blocks)
+    model = str(result.scores["method"].values[0])
+    once = ratio_of_means(result.blocks, "csi", model, "persistence")
+    twice = ratio_of_means(blocks, "csi", model, "persistence")
+    np.testing.assert_allclose(twice.ratio, once.ratio)
+    assert np.isfinite(once.ratio).any()
 
 
 @pytest.fixture
