@@ -136,10 +136,17 @@ def _replaced_lines(scored_archives: list[ArchiveScores]) -> list[str]:
 def write(
     config: VerifyConfig,
     scored_archives: list[ArchiveScores],
+    blocks: Sequence[ScoreSums],
     pooled: xr.Dataset | None,
     scorer: Scorer,
 ) -> VerifyResult:
-    """Write all files to the configured folder; ``pooled`` is None with one archive."""
+    """Write all files to the configured folder.
+
+    Parameters
+    ----------
+    blocks : sums of `all_blocks`.
+    pooled : their scores; None with one archive.
+    """
     out = config.out
     for line in [*_failure_lines(scored_archives), *_replaced_lines(scored_archives)]:
         log.warning("%s", line)
@@ -167,7 +174,7 @@ def write(
         report=out / "report.html",
         plots=pictures,
         table=text,
-        blocks=tuple(all_blocks(scored_archives)),
+        blocks=tuple(blocks),
     )
 
 

@@ -19,6 +19,7 @@ from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.processes import cores
 from squall.pipeline.provenance import code_version, now_utc
 from squall.pipeline.scores.intervals import with_intervals
+from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.scores.table import SCORES
 from squall.pipeline.verify.blocks import KEPT_CONFIGURATIONS, Block, BlockStore
 from squall.pipeline.verify.config import VerifyConfig
@@ -86,8 +87,9 @@ def verify(config: VerifyConfig) -> VerifyResult:
         )
         for number, planned in enumerate(planned_archives)
     ]
-    pooled = _pooled(scored_archives) if len(scored_archives) > 1 else None
-    return write(config, scored_archives, pooled, Scorer(plan))
+    sums = all_blocks(scored_archives)
+    pooled = _pooled(scored_archives, sums) if len(scored_archives) > 1 else None
+    return write(config, scored_archives, sums, pooled, Scorer(plan))
 
 
 def _block_name(time: pd.Timestamp, config: VerifyConfig) -> str:
@@ -142,7 +144,7 @@ def _archive_scores(
     )
 
 
-def _pooled(scored_archives: list[ArchiveScores]) -> xr.Dataset:
+def _pooled(scored_archives: list[ArchiveScores], blocks: list[ScoreSums]) -> xr.Dataset:
     """Scores of all archives together. The bootstrap draws from the blocks of all archives."""
     seconds = {
         method: list(chain.from_iterable(s.total.seconds[method] for s in scored_archives))
@@ -152,7 +154,7 @@ def _pooled(scored_archives: list[ArchiveScores]) -> xr.Dataset:
     shared = ("source", "history", "methods", "squall_version", "configuration")
     methods = ", ".join(scored_archives[0].methods)
     archives = {public_address(s.archive.address): s.archive.snapshot for s in scored_archives}
-    return _with_seconds(with_intervals(all_blocks(scored_archives)), seconds).assign_attrs(
+    return _with_seconds(with_intervals(blocks), seconds).assign_attrs(
         {name: first[name] for name in shared},
         title=f"Verification of {methods} on {len(scored_archives)} archives",
         archives=json.dumps(archives),
