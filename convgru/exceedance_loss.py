@@ -3,7 +3,6 @@
 Dims: B batch, L lead steps, K thresholds, H rows, W columns.
 """
 
-import math
 from typing import Literal
 
 import torch
@@ -23,7 +22,9 @@ class ExceedanceLossConfig(BaseModel):
     """Cross-entropy of exceeding each threshold of the exceedance head.
 
     Each threshold's cross-entropy is divided by that of a forecast that knows only how often the
-    threshold is usually reached. So a term is about 1 without skill, whatever the threshold.
+    threshold is reached: as often as usual, or as often as in this window, if that is more. So a
+    term is at most about 1 without skill, whatever the threshold and however heavy the rain. A
+    few windows of extreme rain would otherwise outweigh all others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,14 +82,20 @@ def exceedance_terms(
     is_reached = (torch.where(valid, target_mm_h, 0.0) >= thresholds).to(logits_BLKHW.dtype)
     logits = torch.where(valid, logits_BLKHW, 0.0)
     entropy = binary_cross_entropy_with_logits(logits, is_reached, reduction="none") * valid
-    scale = [
-        weight / _entropy(share)
-        for weight, share in zip(config.weights, config.usual_shares, strict=True)
-    ]
-    totals = entropy.sum(dim=(0, 1, 3, 4)) * entropy.new_tensor(scale)
+    without_skill = _entropy(_shares(is_reached, valid, config))
+    totals = (entropy.sum(dim=(1, 3, 4)) / without_skill).sum(dim=0)
+    totals = totals * totals.new_tensor(config.weights)
     return totals, valid.sum().to(totals.dtype).expand_as(totals)
 
 
-def _entropy(share: float) -> float:
-    """Cross-entropy of a forecast that always gives an event its usual share."""
-    return -share * math.log(share) - (1 - share) * math.log(1 - share)
+def _shares(is_reached_BLKHW: Tensor, valid: Tensor, config: ExceedanceLossConfig) -> Tensor:
+    """Share of a window's pixels that reach each threshold, (B, K); at least the usual share."""
+    reached = (is_reached_BLKHW * valid).sum(dim=(1, 3, 4))
+    shares = reached / valid.sum(dim=(1, 2, 3, 4)).clamp(min=1)[:, None]
+    usual = shares.new_tensor(config.usual_shares)
+    return shares.clamp(max=0.5).maximum(usual)
+
+
+def _entropy(share: Tensor) -> Tensor:
+    """Cross-entropy of a forecast that always gives an event its share."""
+    return -share * share.log() - (1 - share) * (1 - share).log()

@@ -28,18 +28,42 @@ def test_a_forecast_that_knows_only_the_usual_shares_has_the_sum_of_the_weights(
     assert float(loss) == pytest.approx(sum(config.weights), rel=1e-5)
 
 
-def test_the_cross_entropy_of_one_pixel():
-    target = torch.full((1, 1, 1, 1, 1), 3.0)  # reaches 0.2, 0.5 and 2
+def entropy(share):
+    return -share * math.log(share) - (1 - share) * math.log(1 - share)
+
+
+def test_the_cross_entropy_of_a_window():
+    target = torch.tensor([3.0] + [0.0] * 19).view(1, 1, 1, 1, 20)  # 5 % reach 0.2, 0.5 and 2
     logits = torch.tensor([2.0, 1.0, 0.5, -1.0, -2.0, -3.0]).view(1, 1, COUNT, 1, 1)
-    totals = sums(logits, target).totals
+    totals = sums(logits.expand(1, 1, COUNT, 1, 20), target).totals
     chance = 1 / (1 + math.exp(-0.5))
-    share = CONFIG.usual_shares[2]
-    entropy = -share * math.log(share) - (1 - share) * math.log(1 - share)
-    assert float(totals[2]) == pytest.approx(-math.log(chance) / entropy, rel=1e-5)
+    missed, false = math.log(chance), math.log(1 - chance)
+    assert CONFIG.usual_shares[2] < 0.05  # so the window's own share counts
+    assert float(totals[2]) == pytest.approx(-(missed + 19 * false) / entropy(0.05), rel=1e-5)
     chance = 1 / (1 + math.exp(1.0))
-    share = CONFIG.usual_shares[3]
-    entropy = -share * math.log(share) - (1 - share) * math.log(1 - share)
-    assert float(totals[3]) == pytest.approx(-0.8 * math.log(1 - chance) / entropy, rel=1e-5)
+    expected = -20 * 0.8 * math.log(1 - chance) / entropy(CONFIG.usual_shares[3])
+    assert float(totals[3]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("wet", [0, 1, 3, 5, 10])
+def test_without_skill_a_window_counts_at_most_the_weights_however_heavy_its_rain(wet):
+    """If its forecast knows how often each threshold is reached in it, or usually."""
+    target = torch.tensor([50.0] * wet + [0.0] * (10 - wet)).view(1, 1, 1, 1, 10)
+    shares = torch.tensor(CONFIG.usual_shares).clamp(min=min(wet / 10, 0.999))
+    logits = torch.logit(shares).view(1, 1, COUNT, 1, 1).expand(1, 1, COUNT, 1, 10)
+    loss = float(sums(logits, target).value())
+    assert loss <= sum(CONFIG.weights) * (1 + 1e-5)
+    if wet in (3, 5):
+        assert loss == pytest.approx(sum(CONFIG.weights), rel=1e-5)
+
+
+def test_the_windows_of_a_batch_have_their_own_shares():
+    heavy = torch.tensor([30.0] * 5 + [0.0] * 5).view(1, 1, 1, 1, 10)
+    light = torch.zeros_like(heavy)
+    logits = torch.zeros(1, 1, COUNT, 1, 10)
+    together = sums(logits.expand(2, -1, -1, -1, -1), torch.cat([heavy, light])).totals
+    alone = sums(logits, heavy).totals + sums(logits, light).totals
+    torch.testing.assert_close(together, alone)
 
 
 def test_pixels_without_observation_or_forecast_change_neither_sums_nor_gradients():
