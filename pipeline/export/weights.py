@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -129,14 +130,24 @@ def _without_folder(calibration: dict[str, Any]) -> dict[str, Any]:
 
 
 def _difference_db(nowcaster: Nowcaster, context: int, lead_times: int) -> float:
-    """Largest change of a forecast by half precision [dB]; `WET_MM_H` is the lowest rate."""
-    scans = islice(synthetic_scans(SyntheticConfig(missing_fraction=0.0)), context)
-    rain = torch.from_numpy(np.stack([scan.rain_rate_mm_h for scan in scans]))[None, :, None]
+    """Largest change of a forecast by half precision [dB]; `WET_MM_H` is the lowest rate.
+
+    The forecast covers the whole map of a network that has one. A pixel that only one of the two
+    forecasts knows has changed infinitely.
+    """
+    config = SyntheticConfig(missing_fraction=0.0)
+    grid = nowcaster.network.config.place_grid
+    if grid is not None:
+        extent = math.ceil(max(grid.rows, grid.columns) * grid.cell_px)
+        config = config.model_copy(update={"size": max(config.size, extent)})
+    scans = [scan.rain_rate_mm_h for scan in islice(synthetic_scans(config), context)]
+    rain = torch.from_numpy(np.nan_to_num(np.stack(scans)))[None, :, None]  # dry outside the radar
     rounded = copy.deepcopy(nowcaster)
     rounded.network.half().float()
     single_db = _decibels(nowcaster, rain, lead_times)
     half_db = _decibels(rounded, rain, lead_times)
-    return float((single_db - half_db).abs().nan_to_num(0.0).max())
+    difference = (single_db - half_db).abs().nan_to_num(torch.inf)
+    return float(difference.where(~(single_db.isnan() & half_db.isnan()), 0.0).max())
 
 
 def _decibels(nowcaster: Nowcaster, rain: Tensor, lead_times: int) -> Tensor:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from squall.convgru import EncoderForecaster, NetworkConfig, RainScaling, load_nowcaster
 from squall.convgru.checkpoint import description
 from squall.convgru.digests import sha256_of
+from squall.convgru.heads.place import MapGrid
 from squall.convgru.pretrained import find_model, packaged_models
 from squall.datasets.errors import DataError
 from squall.pipeline.cli.main import main
@@ -166,6 +167,33 @@ def test_single_precision_if_half_changes_the_forecast(provenance, tmp_path):
     before, after = load_nowcaster(rough)[0], load_nowcaster(out)[0]
     for name, weights in before.network.state_dict().items():
         assert torch.equal(weights, after.network.state_dict()[name])
+
+
+@pytest.mark.parametrize(("value", "fits"), [(1.0, True), (60_000.0, False), (1e6, False)])
+def test_the_check_of_half_precision_sees_the_whole_map(provenance, tmp_path, value, fits):
+    """Half precision rounds 60,000 by up to 16, and makes a million infinite."""
+    grid = MapGrid(rows=70, columns=72, cell_px=4.0)  # wider than the usual synthetic radar
+    torch.manual_seed(1)
+    network = EncoderForecaster(
+        NetworkConfig(channels=(4, 6, 8), head="exceedance", place_channels=1, place_grid=grid)
+    )
+    place = network.head.place
+    with torch.no_grad():
+        for weights in network.head.parameters():
+            torch.nn.init.normal_(weights, std=0.05)
+        place.values.zero_()
+        place.values[:, -2:, -2:] = value + 0.01
+        place.mix.weight[:, :1] = 0.5
+    path = tmp_path / "map.ckpt"
+    torch.save(
+        {
+            "squall": description(network, RainScaling(), provenance),
+            "state_dict": {f"network.{k}": v for k, v in network.state_dict().items()},
+        },
+        path,
+    )
+    result = export_weights(WeightsConfig(checkpoint=path, out=tmp_path / "map.safetensors"))
+    assert result.half is fits
 
 
 def test_no_path_of_this_machine_is_published(provenance):
