@@ -1,16 +1,19 @@
 """What a forecast method is, the methods of Squall that need no training, and `find_method`.
 
-Public: `ForecastMethod`, `Persistence`, `Extrapolation`, `find_method`, `used_steps`.
+Public: `ForecastMethod`, `EnsembleMethod`, `is_ensemble`, `Persistence`, `Extrapolation`,
+`find_method`, `used_steps`.
 
-The forecast and verify stages know a method only as a `ForecastMethod`. Trained networks are in
-`squall.pipeline.forecast.network_method`, the methods of pysteps in `pysteps_methods` beside it.
+The forecast and verify stages know a method only as a `ForecastMethod` or an `EnsembleMethod`.
+Trained networks are in `squall.pipeline.forecast.network_method`, the methods of pysteps in
+`pysteps_methods` and `steps_method` beside it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +24,10 @@ from squall.convgru.motion import FLOW_SCANS, extrapolate
 from squall.convgru.products import PRODUCTS, Product
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError
-from squall.pipeline.forecast.names import EXTRAPOLATION, METHODS, PERSISTENCE, STEPS_MEMBERS
+from squall.pipeline.forecast.names import EXTRAPOLATION, METHODS, PERSISTENCE, STEPS, STEPS_MEMBERS
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod, check_pysteps
+from squall.pipeline.forecast.steps_method import StepsMethod
 
 Rates = npt.NDArray[np.float32]
 
@@ -71,6 +75,37 @@ class ForecastMethod(Protocol):
         (lead_time, y, x), mm/h, NaN = not known.
         """
         ...
+
+
+class EnsembleMethod(ForecastMethod, Protocol):
+    """A forecast method that also makes members: equally likely forecasts of the same rain.
+
+    `nowcast` stays one forecast. `is_ensemble` asks whether a method is an `EnsembleMethod`.
+    """
+
+    def ensemble(
+        self, context: Rates, lead_times: int, members: int, reference_time: np.datetime64
+    ) -> Iterator[Rates]:
+        """Forecast the members, one lead time after the other.
+
+        Parameters
+        ----------
+        context : (`context`, y, x), mm/h, NaN = not observed. The last scan is the newest.
+        lead_times : number of time steps to forecast.
+        members : number of members. Member k is the same whatever their number.
+        reference_time : time of the last scan, UTC.
+
+        Yields
+        ------
+        (member, y, x), mm/h, NaN = not known. The members of all lead times of a large grid would
+        fill the memory, so keep none that you do not need.
+        """
+        ...
+
+
+def is_ensemble(method: ForecastMethod) -> TypeGuard[EnsembleMethod]:
+    """Whether a method makes members."""
+    return callable(getattr(method, "ensemble", None))
 
 
 @dataclass(frozen=True)
@@ -132,7 +167,7 @@ def find_method(
     name : one of `METHODS`, the path of a checkpoint, or the name of packaged weights. If a file
         has this name, the file is used. A model that forecasts chances may have a product after a
         colon, like ``runs/own/best.ckpt:best-csi`` (`squall.convgru.products`).
-    members : number of members of the STEPS ensemble.
+    members : number of members that the forecast of STEPS is the mean of.
 
     Raises
     ------
@@ -155,7 +190,9 @@ def find_method(
         return Extrapolation(lead_times)
     check_pysteps(str(name))
     pixel_km = archive.grid.pixel_size_m / 1000
-    return PystepsMethod(str(name), pixel_km, step_minutes, lead_times, members)
+    if name == STEPS:
+        return StepsMethod(STEPS, pixel_km, step_minutes, lead_times, members=members)
+    return PystepsMethod(str(name), pixel_km, step_minutes, lead_times)
 
 
 def _model_and_product(name: str) -> tuple[str, Product | None]:

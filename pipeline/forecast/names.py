@@ -5,6 +5,7 @@ loading PyTorch. The methods themselves are in `squall.pipeline.forecast.methods
 """
 
 PERSISTENCE, EXTRAPOLATION = "persistence", "extrapolation"
-PYSTEPS_METHODS = ("pysteps-extrapolation", "s-prog", "linda", "steps")
+STEPS = "steps"
+PYSTEPS_METHODS = ("pysteps-extrapolation", "s-prog", "linda", STEPS)
 METHODS = (PERSISTENCE, EXTRAPOLATION, *PYSTEPS_METHODS)
 STEPS_MEMBERS = 20  # members of the STEPS ensemble

@@ -3,7 +3,8 @@
 Public: `PystepsMethod`, `check_pysteps`.
 
 pysteps is the extra ``squall[baselines]``. It is imported when one of its methods is used, and its
-settings are those of its own examples. What pysteps prints is not shown.
+settings are those of its own examples. What pysteps prints is not shown. STEPS, which makes
+members, is in `squall.pipeline.forecast.steps_method`.
 """
 
 from __future__ import annotations
@@ -30,12 +31,35 @@ CONTEXT = 4  # scans that the motion is computed from; the nowcasts use the newe
 WET_MM_H, WET_DBR, DRY_DBR = 0.1, -10.0, -15.0
 CASCADE_LEVELS = 6
 LINDA_FEATURES = 15
-SEED = 42
 MOST_GROWTH = 2.0  # of all rain, compared with the last scan's; no method makes so much rain
 # What pysteps raises where it cannot estimate correlations: in dry, constant and equal scans.
 UNUSABLE = (ValueError, IndexError, ArithmeticError, RuntimeError, np.linalg.LinAlgError)
 
 log = logging.getLogger("squall.forecast")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the methods of pysteps start from.
+
+    Parameters
+    ----------
+    rate, dbr : (T, y, x), mm/h and dB, dry where nothing was observed.
+    motion : (2, y, x), pixels a time step.
+    is_known : (lead_time, y, x) whether the trajectory starts where the last scan observed.
+    extrapolated : (lead_time, y, x), mm/h, the last scan moved along.
+    """
+
+    rate: Doubles
+    dbr: Doubles
+    motion: Doubles
+    is_known: npt.NDArray[np.bool_]
+    extrapolated: Doubles
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether there is no rain to forecast."""
+        return not np.nan_to_num(self.extrapolated).any()
 
 
 @dataclass(frozen=True)
@@ -54,14 +78,11 @@ class PystepsMethod:
       https://doi.org/10.1175/1520-0450(2003)042<0381:ADASSA>2.0.CO;2).
     - ``linda`` is the deterministic LINDA (Pulkkinen et al. 2021,
       https://doi.org/10.1109/TGRS.2021.3110180).
-    - ``steps`` is the mean, in mm/h, of the members of STEPS (Bowler et al. 2006,
-      https://doi.org/10.1256/qj.04.100).
 
     Parameters
     ----------
     name : one of `squall.pipeline.forecast.names.PYSTEPS_METHODS`.
     lead_times : default number of time steps to forecast.
-    members : number of members of the STEPS ensemble.
     replaced : why a forecast is that of ``pysteps-extrapolation``, one reason for each such
         forecast that this object made.
     """
@@ -70,16 +91,14 @@ class PystepsMethod:
     pixel_km: float
     step_minutes: float
     lead_times: int
-    members: int
     context: int = CONTEXT
     stride: int = 1
     replaced: list[str] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def digest(self) -> str:
-        """Version of pysteps, and the number of members of STEPS."""
-        members = f", {self.members} members" if self.name == "steps" else ""
-        return f"pysteps {version('pysteps')}{members}"
+        """Version of pysteps."""
+        return f"pysteps {version('pysteps')}"
 
     def nowcast(self, context: Rates, lead_times: int) -> Rates:
         """Forecast rain rate.
@@ -101,6 +120,19 @@ class PystepsMethod:
         DataError
             If a scan of the context is missing. The scans around the gap would give a wrong motion.
         """
+        with quiet():
+            prepared = self.prepared(context, lead_times)
+            rain_rate = self._forecast(prepared)
+        return np.where(prepared.is_known, rain_rate, np.nan).astype(np.float32)
+
+    def prepared(self, context: Rates, lead_times: int) -> Prepared:
+        """The scans as pysteps needs them, their motion, and the extrapolation of the last one.
+
+        Raises
+        ------
+        DataError
+            See `nowcast`.
+        """
         missing = int(np.isnan(context).all(axis=(1, 2)).sum())
         if missing:
             raise DataError(
@@ -109,83 +141,63 @@ class PystepsMethod:
             )
         rate = np.nan_to_num(context.astype(np.float64), nan=0.0)
         dbr = np.where(rate >= WET_MM_H, 10 * np.log10(np.maximum(rate, WET_MM_H)), DRY_DBR)
-        with _quiet():
-            motion = _submodule("motion.lucaskanade").dense_lucaskanade(dbr)
-            transport = _submodule("extrapolation.semilagrangian").extrapolate
-            observed = (~np.isnan(context[-1])).astype(np.float64)
-            # Outside the grid the transport gives NaN, and NaN > 0.5 is False.
-            is_known = transport(observed, motion, lead_times) > 0.5
-            rain_rate = self._forecast(rate, dbr, motion, lead_times)
-        return np.where(is_known, rain_rate, np.nan).astype(np.float32)
+        motion = submodule("motion.lucaskanade").dense_lucaskanade(dbr)
+        transport = submodule("extrapolation.semilagrangian").extrapolate
+        observed = (~np.isnan(context[-1])).astype(np.float64)
+        # Outside the grid the transport gives NaN, and NaN > 0.5 is False.
+        is_known = transport(observed, motion, lead_times) > 0.5
+        extrapolate = submodule("nowcasts.extrapolation").forecast
+        extrapolated = rate_from_dbr(extrapolate(dbr[-1], motion, lead_times))
+        return Prepared(rate, dbr, motion, is_known, extrapolated)
 
-    def _forecast(self, rate: Doubles, dbr: Doubles, motion: Doubles, lead_times: int) -> Doubles:
+    def replace(self, problem: str) -> None:
+        """Say and remember why the forecast is that of ``pysteps-extrapolation``."""
+        log.warning(
+            "%s: dry or constant scans, or too small a grid, do not tell how long rain lasts "
+            "(pysteps: %s); the forecast is that of pysteps-extrapolation",
+            *(self.name, problem),
+        )
+        self.replaced.append(problem)
+
+    def _forecast(self, prepared: Prepared) -> Doubles:
         """Forecast (lead_time, y, x), mm/h, from fields without gaps."""
-        extrapolate = _submodule("nowcasts.extrapolation").forecast
-        extrapolated = _rate_from_dbr(extrapolate(dbr[-1], motion, lead_times))
-        if self.name == "pysteps-extrapolation" or not np.nan_to_num(extrapolated).any():
-            return extrapolated
+        if self.name == "pysteps-extrapolation" or prepared.is_dry:
+            return prepared.extrapolated
         try:
-            forecast = self._from_processes(rate, dbr, motion, lead_times)
-            problem = _problem(forecast, extrapolated)
+            forecast = self._from_processes(prepared)
+            problem = problem_of(forecast, prepared.extrapolated)
         except UNUSABLE as error:
             problem = str(error) or type(error).__name__
         if problem:
-            log.warning(
-                "%s: dry or constant scans, or too small a grid, do not tell how long rain lasts "
-                "(pysteps: %s); the forecast is that of pysteps-extrapolation",
-                *(self.name, problem),
-            )
-            self.replaced.append(problem)
-            return extrapolated
+            self.replace(problem)
+            return prepared.extrapolated
         return forecast
 
-    def _from_processes(
-        self, rate: Doubles, dbr: Doubles, motion: Doubles, lead_times: int
-    ) -> Doubles:
+    def _from_processes(self, prepared: Prepared) -> Doubles:
         """Forecast of a method that estimates how rain grows and decays; see `_forecast`."""
+        lead_times = len(prepared.extrapolated)
         if self.name == "s-prog":
-            s_prog = _submodule("nowcasts.sprog").forecast
+            s_prog = submodule("nowcasts.sprog").forecast
             forecast_dbr = s_prog(
-                dbr, motion, lead_times, n_cascade_levels=CASCADE_LEVELS, precip_thr=WET_DBR
+                prepared.dbr,
+                prepared.motion,
+                lead_times,
+                n_cascade_levels=CASCADE_LEVELS,
+                precip_thr=WET_DBR,
             )
-            return _rate_from_dbr(forecast_dbr)
-        if self.name == "linda":
-            linda = _submodule("nowcasts.linda").forecast
-            forecast = linda(
-                rate, motion, lead_times, max_num_features=LINDA_FEATURES, add_perturbations=False
-            )
-            return np.maximum(forecast, 0.0)
-        return self._mean_of_members(dbr, motion, lead_times)
-
-    def _mean_of_members(self, dbr: Doubles, motion: Doubles, lead_times: int) -> Doubles:
-        """Mean of the STEPS members, (lead_time, y, x), mm/h.
-
-        The mean is taken after each lead time: 20 members of 12 lead times would need 1 GB.
-        """
-        means: list[Doubles] = []
-
-        def append_mean(members_dbr: Doubles) -> None:
-            means.append(np.nanmean(_rate_from_dbr(members_dbr), axis=0))
-
-        steps = _submodule("nowcasts.steps").forecast
-        steps(
-            dbr,
-            motion,
+            return rate_from_dbr(forecast_dbr)
+        linda = submodule("nowcasts.linda").forecast
+        forecast = linda(
+            prepared.rate,
+            prepared.motion,
             lead_times,
-            n_ens_members=self.members,
-            n_cascade_levels=CASCADE_LEVELS,
-            precip_thr=WET_DBR,
-            kmperpixel=self.pixel_km,
-            timestep=self.step_minutes,
-            noise_method="nonparametric",
-            seed=SEED,
-            callback=append_mean,
-            return_output=False,
+            max_num_features=LINDA_FEATURES,
+            add_perturbations=False,
         )
-        return np.stack(means)
+        return np.maximum(forecast, 0.0)
 
 
-def _problem(forecast: Doubles, extrapolated: Doubles) -> str:
+def problem_of(forecast: Doubles, extrapolated: Doubles) -> str:
     """Why a forecast of pysteps is no forecast; empty if it is one.
 
     Where their correlations are undefined, STEPS loses all rain and LINDA multiplies it.
@@ -209,7 +221,7 @@ def check_pysteps(name: str) -> None:
         If a package is missing. The message says how to install it.
     """
     needed = ("pysteps", "skimage") if name == "linda" else ("pysteps",)
-    with _quiet():
+    with quiet():
         try:
             for package in needed:
                 importlib.import_module(package)
@@ -220,17 +232,18 @@ def check_pysteps(name: str) -> None:
             ) from error
 
 
-def _rate_from_dbr(dbr: Doubles) -> Doubles:
+def rate_from_dbr(dbr: Doubles) -> Doubles:
     """Convert dBR to rain rate [mm/h]; values below `WET_DBR` become 0, NaN stays NaN."""
     return np.where(dbr < WET_DBR, 0.0, 10 ** (dbr / 10))
 
 
-def _submodule(name: str) -> Any:
+def submodule(name: str) -> Any:
+    """A module of pysteps."""
     return importlib.import_module(f"pysteps.{name}")
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hide what pysteps prints, and its warnings about empty slices and divisions in dry fields."""
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -6,13 +6,16 @@ import pytest
 from squall.datasets.errors import DataError
 from squall.pipeline.forecast.names import PYSTEPS_METHODS
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod, check_pysteps
+from squall.pipeline.forecast.steps_method import StepsMethod
 
 pytest.importorskip("pysteps")
 pytest.importorskip("skimage")
 
 
 def method(name, members=3):
-    return PystepsMethod(name, pixel_km=1.0, step_minutes=5.0, lead_times=12, members=members)
+    if name == "steps":
+        return StepsMethod(name, 1.0, 5.0, 12, members=members)
+    return PystepsMethod(name, pixel_km=1.0, step_minutes=5.0, lead_times=12)
 
 
 def scans(count, first=0):

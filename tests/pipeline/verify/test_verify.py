@@ -261,14 +261,14 @@ def test_forecasts_that_are_replaced_by_extrapolation_are_counted(chain, tmp_pat
     pytest.importorskip("pysteps")
     calls = []
 
-    def sometimes(self, rate, dbr, motion, lead_times):
-        calls.append(rate)
+    def sometimes(self, prepared):
+        calls.append(prepared)
         if len(calls) % 3 == 1:
             raise ValueError("no correlation")
-        return np.ones((lead_times, *rate.shape[1:]))
+        return np.ones(prepared.extrapolated.shape)
 
     monkeypatch.setattr(PystepsMethod, "_from_processes", sometimes)
-    monkeypatch.setattr(pysteps_methods, "_problem", lambda *forecasts: "")
+    monkeypatch.setattr(pysteps_methods, "problem_of", lambda *forecasts: "")
     request = config(chain, tmp_path, models=("s-prog",), lead_times=2, start=TEST)
     for result in (verify(request), verify(request)):  # the second time from stored blocks
         wet = len(calls)
