@@ -22,6 +22,7 @@ from squall.datasets.open_archive import open_archive
 from squall.datasets.public_text import public_address
 from squall.datasets.times import parse_time
 from squall.pipeline.calibrate.config import CalibrateConfig
+from squall.pipeline.forecast.interpolation import regridded
 from squall.pipeline.forecast.methods import used_steps
 from squall.pipeline.forecast.network_method import NetworkMethod, network_digest
 from squall.pipeline.outputs import check_output_file
@@ -67,12 +68,6 @@ def calibrate(config: CalibrateConfig) -> CalibrateResult:
             f"{config.model}: forecasts rain and no chances, so there is nothing to calibrate; "
             "give a model with network.head exceedance"
         )
-    if str(method.resampling):
-        raise ConfigError(
-            f"{config.model}: was trained on other steps or grid spacings than those of "
-            f"{config.archive} ({method.resampling}); chances cannot be resampled, train a model "
-            "on such an archive"
-        )
     cases = _cases(config, archive, method)
     counter = _Counter(config.archive, archive.snapshot, config.model, method.lead_times)
     workers = min(config.workers or cores(), cores())
@@ -86,14 +81,14 @@ def calibrate(config: CalibrateConfig) -> CalibrateResult:
     times = archive.times
     calibration = calibrated(
         counts,
-        [step_min * lead for lead in range(1, method.lead_times + 1)],
+        [step_min * steps for steps, _ in method.resampling.common_lead_times(method.lead_times)],
         archive=archive.name,
         grid=network_digest(archive),
         source={
             "archive": public_address(archive.address),
             "snapshot": archive.snapshot,
             "first": times[cases[0]].isoformat(),
-            "last": times[cases[-1] + method.lead_times].isoformat(),
+            "last": times[min(cases[-1] + method.lead_times, times.size - 1)].isoformat(),
             "forecasts": len(cases),
             "made": now_utc(),
         },
@@ -174,16 +169,27 @@ class _Counter:
         return archive, NetworkMethod.load(self.model, archive)
 
     def __call__(self, index: int) -> npt.NDArray[np.float64]:
-        """(L, K, 2, N) counts of the forecast from the scan with this index."""
+        """(L, K, 2, N) counts of the forecast from the scan with this index.
+
+        They are counted on the network's pixels, at the lead times that network and archive share.
+        """
         archive, method = self._opened
+        resampling = method.resampling
         context = archive.read(index - method.context + 1, method.context).values
-        observed = torch.from_numpy(archive.read(index + 1, self.lead_times).values)
-        height, width = context.shape[-2:]
+        scans = resampling.network_scans(context)
+        height, width = scans.shape[-2:]
+        pairs = resampling.common_lead_times(self.lead_times)
+        steps_of = {number: steps for steps, number in pairs}
         counts = []
         with torch.inference_mode():
-            for lead, chances in enumerate(method.chances(context, self.lead_times)):
+            leads = method.chances(scans, resampling.network_lead_times(self.lead_times))
+            for number, chances in enumerate(leads, start=1):
+                if number not in steps_of:
+                    continue
                 logits, is_known = moved_logits(chances)
-                target = observed[lead][None, None].to(method.device)
+                observed = archive.read(index + steps_of[number], 1).values
+                observed = regridded(observed, resampling.space_factor)
+                target = torch.from_numpy(observed)[None].to(method.device)
                 valid = is_known[..., :height, :width] & ~torch.isnan(target)
                 counts.append(count_logits(logits[..., :height, :width], target, valid).cpu())
         return torch.stack(counts).double().numpy()

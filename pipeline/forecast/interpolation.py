@@ -23,7 +23,7 @@ from squall.datasets.grid import is_wide_pixel_known
 Rates = npt.NDArray[np.float32]
 
 
-def with_scans_between(rain_rate: Rates, observed: Rates, parts: int) -> Rates:
+def with_scans_between(fields: Rates, observed: Rates, parts: int) -> Rates:
     """Divide the time between two consecutive scans into equal parts, with a scan at each division.
 
     At the fraction f of the time between two scans, both are advected to this time, the earlier
@@ -32,32 +32,37 @@ def with_scans_between(rain_rate: Rates, observed: Rates, parts: int) -> Rates:
 
     Parameters
     ----------
-    rain_rate : (T, y, x), mm/h, NaN = not known.
+    fields : (T, ..., y, x), like rain rate [mm/h] or chances of several thresholds; NaN = not
+        known.
     observed : (T, y, x), mm/h, the scans that the motion is computed from. They are as far apart in
-        time as those of ``rain_rate``.
+        time as the fields.
     parts : number of parts.
 
     Returns
     -------
-    ((T - 1) * ``parts`` + 1, y, x), mm/h, NaN where both advected scans are not known.
+    ((T - 1) * ``parts`` + 1, ..., y, x), NaN where both advected fields are not known.
     """
     motion_12hw = coarse_motion(_tensor(observed).unsqueeze(0))
-    height, width = rain_rate.shape[1:]
-    padded = pad_to(_tensor(rain_rate), COARSE, value=math.nan)
-    result = np.empty(((len(rain_rate) - 1) * parts + 1, height, width), np.float32)
-    result[::parts] = rain_rate
+    times, *_, height, width = fields.shape
+    stacked = fields.reshape(times, -1, 1, height, width)
+    padded = pad_to(torch.from_numpy(np.ascontiguousarray(stacked)), COARSE, value=math.nan)
+    result = np.empty(((times - 1) * parts + 1, *stacked.shape[1:]), np.float32)
+    result[::parts] = stacked
+    count = stacked.shape[1]
     for k in range(1, parts):
         fraction = k / parts
-        forward = trajectories(motion_12hw * fraction, 1)[0]
-        backward = trajectories(motion_12hw * (fraction - 1), 1)[0]
-        for i in range(len(rain_rate) - 1):
-            before, weight_before = _advected(padded[i : i + 1], forward)
-            after, weight_after = _advected(padded[i + 1 : i + 2], backward)
+        forward, backward = (
+            trajectories(motion_12hw * steps, 1)[0].expand(count, -1, -1, -1)
+            for steps in (fraction, fraction - 1)
+        )
+        for i in range(times - 1):
+            before, weight_before = _advected(padded[i], forward)
+            after, weight_after = _advected(padded[i + 1], backward)
             weight = (1 - fraction) * weight_before + fraction * weight_after
             # 0 / 0 gives NaN: neither scan is known there
             mean = ((1 - fraction) * before + fraction * after) / weight
-            result[i * parts + k] = mean[0, 0, :height, :width].numpy()
-    return result
+            result[i * parts + k] = mean[..., :height, :width].numpy()
+    return result.reshape(-1, *fields.shape[1:])
 
 
 def regridded(rain_rate: Rates, factor: Fraction) -> Rates:
@@ -82,10 +87,10 @@ def regridded(rain_rate: Rates, factor: Fraction) -> Rates:
     return _refined(_tensor(rain_rate), factor.denominator)[:, 0].numpy()
 
 
-def _advected(rate_11HW: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
-    """Advected rain rate with 0 where it is not known, and the share of it that is known."""
-    is_known = ~torch.isnan(rate_11HW)
-    return transport(torch.where(is_known, rate_11HW, 0.0), is_known.float(), displacement)
+def _advected(fields_C1HW: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
+    """Advected fields with 0 where they are not known, and the share of them that is known."""
+    is_known = ~torch.isnan(fields_C1HW)
+    return transport(torch.where(is_known, fields_C1HW, 0.0), is_known.float(), displacement)
 
 
 def _block_means(rate_T1HW: Tensor, side: int) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from squall.convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
 from squall.convgru.calibration import Calibration, LeadCalibration
 from squall.convgru.digests import sha256_of
-from squall.convgru.heads.exceedance import LeadChances
+from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
 from squall.convgru.pretrained import UnknownModelError, find_model
 from squall.convgru.products import Product, exceedance, product_rain
 from squall.datasets.archive.scan_store import ScanStore
@@ -155,17 +155,22 @@ class NetworkMethod:
             rate = rate.mean(dim=1)
         return np.asarray(rate[0, :, 0].float().cpu().numpy())
 
-    def chances(self, context: npt.NDArray[np.float32], lead_times: int) -> Iterator[LeadChances]:
-        """The chances at the network's own lead times, see `Nowcaster.chances`."""
+    def chances(self, scans: npt.NDArray[np.float32], lead_times: int) -> Iterator[LeadChances]:
+        """The chances at the network's own lead times, see `Nowcaster.chances`.
+
+        Parameters
+        ----------
+        scans : (T, y, x) mm/h, at the network's step and spacing (`Resampling.network_scans`).
+        """
         step_min, spacing_km = self.resolution
         return self.nowcaster.chances(
-            self._scans(context), lead_times, step_min=step_min, spacing_km=spacing_km
+            self._scans(scans), lead_times, step_min=step_min, spacing_km=spacing_km
         )
 
     @property
     def forecasts_chances(self) -> bool:
-        """Whether `nowcast_with_chances` is possible: chances cannot be resampled."""
-        return self.nowcaster.gives_chances and not str(self.resampling)
+        """Whether `nowcast_with_chances` is possible."""
+        return self.nowcaster.gives_chances
 
     def nowcast_with_chances(
         self, context: npt.NDArray[np.float32], lead_times: int
@@ -178,21 +183,27 @@ class NetworkMethod:
         calibrated on the archive's radar network; NaN = not known.
         """
         assert self.forecasts_chances
+        resampling, shape = self.resampling, context.shape[-2:]
+        scans = resampling.network_scans(context)
+        height, width = scans.shape[-2:]
         pairs = [
-            (rain, exceedance(lead, calibration)[0].cpu().numpy())
-            for rain, lead, calibration in self._leads(context, lead_times)
+            (rain, exceedance(lead, calibration)[0, :, :height, :width].cpu().numpy())
+            for rain, lead, calibration in self._leads(
+                scans, resampling.network_lead_times(lead_times)
+            )
         ]
         rain, chances = (np.stack(values) for values in zip(*pairs, strict=True))
-        height, width = context.shape[-2:]
-        return rain, chances.swapaxes(0, 1)[..., :height, :width]
+        chances = resampling.chances(chances, scans, lead_times, shape, THRESHOLDS_MM_H)
+        return resampling.rain(rain, scans, lead_times, shape), chances.swapaxes(0, 1)
 
     @torch.inference_mode()
     def _leads(
-        self, context: npt.NDArray[np.float32], lead_times: int
+        self, scans: npt.NDArray[np.float32], lead_times: int
     ) -> Iterator[tuple[npt.NDArray[np.float32], LeadChances, LeadCalibration | None]]:
-        """For each lead time the rain (y, x), and the chances with their calibration."""
-        height, width = context.shape[-2:]
-        for number, lead in enumerate(self.chances(context, lead_times), start=1):
+        """For each of the network's lead times the rain (y, x), and the chances with their
+        calibration."""
+        height, width = scans.shape[-2:]
+        for number, lead in enumerate(self.chances(scans, lead_times), start=1):
             minutes = number * self.resolution[0]
             calibration = self.calibration.at(minutes) if self.calibration else None
             rain = product_rain(lead, self.product, calibration)

@@ -116,17 +116,90 @@ class Resampling:
         -------
         (lead_time, y, x), mm/h, NaN where the network's forecast is not known.
         """
+        scans = self.network_scans(context)
+        forecast = network(scans, self.network_lead_times(lead_times))
+        return self.rain(forecast, scans, lead_times, context.shape[1:])
+
+    def network_scans(self, context: Rates) -> Rates:
+        """Scans at the network's step and spacing, from those of the archive, see `nowcast`."""
         scans = regridded(context, self.space_factor)
         if self.time_factor > 1:
-            forecast = _from_every_kth_scan(network, scans, int(self.time_factor), lead_times)
-        elif self.time_factor < 1:
+            k = int(self.time_factor)
+            return scans[::-k][::-1]
+        if self.time_factor < 1:
             parts = self.time_factor.denominator
-            finer = with_scans_between(scans, scans, parts)[-self.network_context :]
-            forecast = network(finer, lead_times * parts)[parts - 1 :: parts]
-        else:
-            forecast = network(scans, lead_times)
-        height, width = context.shape[1:]
-        return regridded(forecast, 1 / self.space_factor)[:, :height, :width]
+            return with_scans_between(scans, scans, parts)[-self.network_context :]
+        return scans
+
+    def network_lead_times(self, lead_times: int) -> int:
+        """Number of the network's steps that cover a number of the archive's."""
+        return math.ceil(lead_times / self.time_factor)
+
+    def common_lead_times(self, lead_times: int) -> list[tuple[int, int]]:
+        """The archive's and the network's number of each lead time that both have."""
+        numbers = range(1, self.network_lead_times(lead_times) + 1)
+        pairs = [(number * self.time_factor, number) for number in numbers]
+        return [
+            (int(steps), number)
+            for steps, number in pairs
+            if steps.denominator == 1 and steps <= lead_times
+        ]
+
+    def rain(self, forecast: Rates, scans: Rates, lead_times: int, shape: tuple[int, ...]) -> Rates:
+        """The network's forecast at the archive's lead times and pixels.
+
+        Parameters
+        ----------
+        forecast : (`network_lead_times`, y, x) mm/h.
+        scans : that it was made from (`network_scans`).
+        shape : rows and columns of the archive.
+        """
+        in_time = self._at_archive_times(forecast, scans[-1], scans, lead_times)
+        return regridded(in_time, 1 / self.space_factor)[:, : shape[0], : shape[1]]
+
+    def chances(
+        self,
+        forecast: Rates,
+        scans: Rates,
+        lead_times: int,
+        shape: tuple[int, ...],
+        thresholds_mm_h: Sequence[float],
+    ) -> Rates:
+        """The network's chances at the archive's lead times and pixels.
+
+        Wide pixels of the network give all pixels in them the same chance. A wide pixel of the
+        archive gets the mean of the narrow ones in it.
+
+        Parameters
+        ----------
+        forecast : (`network_lead_times`, threshold, y, x).
+
+        Returns
+        -------
+        (lead_time, threshold, y, x), NaN = not known.
+        """
+        levels = np.reshape(np.asarray(thresholds_mm_h, np.float32), (-1, 1, 1))
+        last = np.where(np.isnan(scans[-1]), np.nan, scans[-1] >= levels).astype(np.float32)
+        in_time = self._at_archive_times(forecast, last, scans, lead_times)
+        factor = self.space_factor
+        if factor > 1:
+            in_time = in_time.repeat(int(factor), axis=-2).repeat(int(factor), axis=-1)
+        elif factor < 1:
+            flat = in_time.reshape(-1, *in_time.shape[-2:])
+            flat = regridded(flat, 1 / factor)
+            in_time = flat.reshape(*in_time.shape[:2], *flat.shape[-2:])
+        return in_time[..., : shape[0], : shape[1]]
+
+    def _at_archive_times(
+        self, forecast: Rates, now: Rates, scans: Rates, lead_times: int
+    ) -> Rates:
+        """Fields (time, ..., y, x) at the lead times of the archive; ``now``: of the last scan."""
+        if self.time_factor > 1:
+            parts = int(self.time_factor)
+            from_now_on = np.concatenate([now[None], forecast])
+            return with_scans_between(from_now_on, scans, parts)[1 : lead_times + 1]
+        every = self.time_factor.denominator
+        return forecast[every - 1 :: every]
 
 
 def _check_range(
@@ -196,11 +269,3 @@ def _description(
         k = space_factor.denominator
         sentences.append(f"{k}x{k} pixels in place of one ({spacing_km * space_factor:g} km)")
     return ", ".join(sentences)
-
-
-def _from_every_kth_scan(network: NowcastFunction, scans: Rates, k: int, lead_times: int) -> Rates:
-    """Forecast from every k-th scan; interpolate the lead times between."""
-    every_kth_scan = scans[::-k][::-1]
-    forecast = network(every_kth_scan, math.ceil(lead_times / k))
-    with_last_scan = np.concatenate([every_kth_scan[-1:], forecast])
-    return with_scans_between(with_last_scan, every_kth_scan, k)[1 : lead_times + 1]

@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from squall.convgru.calibration import reliability_curve, skill_of_cuts
-from squall.convgru.checkpoint import load_nowcaster
+from squall.convgru.checkpoint import load_nowcaster, write_weights
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
 from squall.pipeline.calibrate.config import CalibrateConfig
@@ -166,6 +168,64 @@ def test_two_workers_count_the_same(chain, model, calibrated, tmp_path):
         )
     )  # fmt: skip
     assert np.array_equal(result.counts_LKEN, calibrated.counts_LKEN)
+
+
+def test_forecasts_that_end_after_the_archive_are_counted_as_far_as_it_goes(chain, model, tmp_path):
+    result = calibrate(
+        CalibrateConfig(
+            archive=str(chain.archive), model=model, out=tmp_path / "end.safetensors",
+            start="2024-06-01T04:45", workers=1,
+        )
+    )  # fmt: skip
+    assert result.calibration.source["last"] == "2024-06-01T04:55:00"
+    pixels = result.counts_LKEN[:, 0].sum(axis=(1, 2))
+    assert pixels[0] > pixels[1] > 0
+    assert (pixels[2:] == 0).all()
+
+
+@pytest.fixture(scope="module")
+def coarse(model, tmp_path_factory):
+    """The same weights, as if they were trained on scans that are 10 min apart, 2 km wide."""
+    nowcaster, provenance = load_nowcaster(model)
+    path = tmp_path_factory.mktemp("coarse") / "coarse.safetensors"
+    changed = {"name": "coarse", "steps_s": [600.0], "spacings_m": [2000.0]}
+    write_weights(path, nowcaster, provenance | changed, torch.float32)
+    return path
+
+
+def test_a_model_of_other_steps_and_pixels_is_calibrated_at_its_own(chain, coarse, tmp_path):
+    result = calibrate(
+        CalibrateConfig(
+            archive=str(chain.archive), model=coarse, out=tmp_path / "c.safetensors",
+            start="2024-06-01T04:00", most_forecasts=4, workers=1,
+        )
+    )  # fmt: skip
+    archive = open_archive(str(chain.archive))
+    method = NetworkMethod.load(result.out, archive)
+    assert method.calibration is not None
+    assert method.lead_times == 8  # four of 10 min
+    assert result.calibration.minutes == (10, 20, 30, 40)
+    pixels = result.counts_LKEN[0, 0].sum()
+    fine = np.prod(archive.grid.shape) * result.forecasts
+    assert 0.1 * fine < pixels < 0.25 * fine  # of 2 × 2 pixels, and some are not known
+
+
+def test_a_model_of_other_steps_and_pixels_forecasts_chances(chain, coarse, tmp_path):
+    dataset = forecast(
+        ForecastConfig(
+            archive=str(chain.archive), model=coarse, out=tmp_path / "f.nc", at="2024-06-01T04:30"
+        )
+    )
+    chances = dataset.probability_of_exceedance
+    assert dict(chances.sizes) == {"threshold": 6, **dict(dataset.rain_rate.sizes)}
+    np.testing.assert_array_equal(dataset.rain_rate.isnull(), chances[0].isnull())
+    assert float((chances.diff("threshold") <= 1e-6).where(chances[0].notnull()).min()) == 1
+    archive = open_archive(str(chain.archive))
+    method = NetworkMethod.load(coarse, archive)
+    index = archive.index_of(pd.Timestamp("2024-06-01T04:30"))
+    context = archive.read(index - method.context + 1, method.context)
+    rain = method.nowcast(context.values, method.lead_times)
+    np.testing.assert_array_equal(dataset.rain_rate.values, rain)
 
 
 def test_a_model_of_rain_has_nothing_to_calibrate(chain, tmp_path):

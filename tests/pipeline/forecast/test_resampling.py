@@ -307,3 +307,63 @@ def test_dry_scans_stay_dry():
     forecast = resampling(2.0, 0.25).nowcast(optical_flow, dry, 7)
     assert forecast.shape == (7, 33, 31)
     np.testing.assert_array_equal(forecast, 0.0)
+
+
+THRESHOLDS = (0.5, 5.0)
+
+
+def chances_of(rain):
+    """(lead_time, threshold, y, x): the chances of a network that is sure of its rain."""
+    levels = np.reshape(THRESHOLDS, (-1, 1, 1))
+    rain = rain[:, None]
+    return np.where(np.isnan(rain), np.nan, rain >= levels).astype(np.float32)
+
+
+@pytest.mark.parametrize(("step_min", "spacing_km"), [(5.0, 1.0), (2.0, 1.0), (20.0, 1.0)])
+def test_chances_are_at_the_lead_times_of_the_archive(step_min, spacing_km):
+    chosen = resampling(step_min, spacing_km)
+    used = chosen.network_scans(scans(chosen.context, step_min, spacing_km))
+    rain = optical_flow(used, chosen.network_lead_times(6))
+    chances = chosen.chances(chances_of(rain), used, 6, (SIZE, SIZE), THRESHOLDS)
+    assert chances.shape == (6, 2, SIZE, SIZE)
+    known = ~np.isnan(chances[:, 0])
+    np.testing.assert_array_equal(known, ~np.isnan(chances[:, 1]))
+    assert (chances[:, 1][known] <= chances[:, 0][known] + 1e-6).all()
+    assert np.nanmin(chances) >= 0
+    assert np.nanmax(chances) <= 1 + 1e-6
+    for steps, number in chosen.common_lead_times(6):
+        np.testing.assert_array_equal(chances[steps - 1], chances_of(rain)[number - 1])
+    for lead in range(1, 4 if step_min < 20 else 2):
+        centre_of_chance = centre(chances[lead - 1, 1])
+        expected = centre((scan_at(step_min * lead) >= THRESHOLDS[1]).astype(float))
+        np.testing.assert_allclose(centre_of_chance, expected, atol=1.0)
+
+
+def test_chances_of_wide_pixels_are_those_of_the_pixels_in_them():
+    chosen = resampling(5.0, 0.25)
+    wide = np.random.default_rng(1).random((1, 2, 20, 21)).astype(np.float32)
+    scan = np.zeros((1, 20, 21), np.float32)
+    narrow = chosen.chances(wide, scan, 1, (39, 41), THRESHOLDS)
+    assert narrow.shape == (1, 2, 39, 41)
+    np.testing.assert_array_equal(narrow[..., ::2, ::2], wide)
+    np.testing.assert_array_equal(narrow[..., 1::2, 1::2], wide[..., :19, :20])
+
+
+def test_chances_of_narrow_pixels_are_averaged():
+    chosen = resampling(5.0, 4.0)
+    narrow = np.random.default_rng(1).random((1, 2, 12, 14)).astype(np.float32)
+    wide = chosen.chances(narrow, np.zeros((1, 12, 14), np.float32), 1, (6, 7), THRESHOLDS)
+    expected = narrow.reshape(1, 2, 6, 2, 7, 2).mean(axis=(3, 5))
+    np.testing.assert_allclose(wide, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("step_min", "pairs"),
+    [
+        (5.0, [(1, 1), (2, 2), (3, 3), (4, 4)]),
+        (2.0, [(3, 1)]),  # every third scan: the second lead time is beyond the end
+        (20.0, [(1, 2), (2, 4), (3, 6), (4, 8)]),
+    ],
+)
+def test_lead_times_that_archive_and_network_share(step_min, pairs):
+    assert resampling(step_min).common_lead_times(4) == pairs
