@@ -82,6 +82,50 @@ class Grid:
             width *= m_per_degree * float(np.cos(np.radians(self.y.mean())))
         return (height + width) / 2
 
+    def row_pixel_sizes_m(self) -> npt.NDArray[np.float64]:
+        """Height and width of the pixels of each row in metres, (H, 2).
+
+        These are distances on the map where they are within 10 % of the true distances in the
+        middle of each row, and otherwise the true ones: on a geographic grid pixels are narrower
+        near the poles, and on a Mercator map they are smaller than the map says.
+        """
+        height, width = self.pixel_size
+        x = self.x[self.x.size // 2]
+        to_lonlat = pyproj.Transformer.from_crs(self.crs, lonlat_crs(self.crs), always_xy=True)
+        ends = [
+            to_lonlat.transform(x + dx * np.ones_like(self.y), self.y + dy)
+            for dx, dy in ((0, -height / 2), (0, height / 2), (-width / 2, 0), (width / 2, 0))
+        ]
+        geod = lonlat_crs(self.crs).get_geod() or pyproj.Geod(ellps="WGS84")
+        true = np.stack(
+            [geod.inv(*ends[i], *ends[i + 1], return_back_azimuth=False)[2] for i in (0, 2)], axis=1
+        )
+        nominal = np.broadcast_to([height, width], true.shape)
+        is_usable = np.isfinite(true).all() and (true > 0).all()
+        if self.crs.is_geographic:
+            return true if is_usable else np.full(true.shape, self.pixel_size_m)
+        is_near = is_usable and (np.abs(true / nominal - 1) <= 0.1).all()
+        return true if is_usable and not is_near else nominal
+
+    def pixel_at(self, lat: float, lon: float) -> tuple[int, int] | None:
+        """Row and column of the pixel that a place lies in; None if it lies outside the grid.
+
+        Parameters
+        ----------
+        lat, lon : degrees north and east, -180 to 360.
+        """
+        from_lonlat = pyproj.Transformer.from_crs(lonlat_crs(self.crs), self.crs, always_xy=True)
+        x, y = from_lonlat.transform(lon, lat)
+        if self.crs.is_geographic:  # grids may count from 0 to 360
+            x += 360 * np.round((self.x.mean() - x) / 360)
+        height, width = self.pixel_size
+        column, row = (x - self.x[0]) / width, (self.y[0] - y) / height
+        if not (np.isfinite(column) and np.isfinite(row)):
+            return None
+        row, column = (round(float(value) + 1e-9) for value in (row, column))
+        is_inside = 0 <= row < self.y.size and 0 <= column < self.x.size
+        return (row, column) if is_inside else None
+
     def difference(self, other: "Grid") -> str | None:
         """How another grid differs from this one, in words; None if they are the same.
 
@@ -130,6 +174,11 @@ class Grid:
 def is_rotated(crs: pyproj.CRS) -> bool:
     """Whether the coordinates are longitudes and latitudes of a rotated pole, not the true ones."""
     return bool(crs.is_geographic and crs.is_derived)
+
+
+def lonlat_crs(crs: pyproj.CRS) -> pyproj.CRS:
+    """The CRS of the true longitudes and latitudes under a CRS."""
+    return crs.source_crs if is_rotated(crs) else crs.geodetic_crs
 
 
 def grid_mapping_attributes(crs: pyproj.CRS) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Where an output comes from: version and time. Also files that are complete or do not exist."""
 
 import os
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -87,3 +88,29 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder; put it in place of ``path`` if the block succeeds.
+
+    A folder that ``path`` names is replaced; for the moment of two renamings there is none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = (
+        path.with_name(f".{path.stem}.{os.getpid()}.{word}{path.suffix}")
+        for word in ("part", "old")
+    )
+    try:
+        yield temporary
+        if path.exists():
+            path.rename(old)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+    finally:
+        for rest in (temporary, old):
+            shutil.rmtree(rest, ignore_errors=True)

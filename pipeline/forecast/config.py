@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from squall.datasets.addresses import Address
 from squall.datasets.times import Age, parse_time
-from squall.pipeline.config import Option
+from squall.pipeline.config import Option, Rising
 from squall.pipeline.outputs import OutputPath
+
+ENSEMBLE_GROUP = "ensemble"
+Product = Literal[
+    "members", "median", "percentiles", "chances", "neighbourhood", "amounts", "times"
+]  # what an ensemble's file holds beside the mean
+ALL_PRODUCTS: tuple[Product, ...] = get_args(Product)
 
 
 def _latest_or_time(value: Any) -> Any:
     return value if value == "latest" else parse_time(value)
+
+
+_FOR_ENSEMBLES = ("thresholds_mm_h", "percentiles", "products", "codes")
 
 
 class ForecastConfig(BaseModel):
@@ -29,7 +38,9 @@ class ForecastConfig(BaseModel):
         description="checkpoint of a `squall train` run, a packaged model like squall-base, or a "
         "method without training: extrapolation, persistence, s-prog …"
     )
-    out: Annotated[OutputPath, Option(metavar="FILE.nc")] = Field(description="file to write")
+    out: Annotated[OutputPath, Option(metavar="FILE.nc")] = Field(
+        description="file to write: netCDF, or Zarr if the name ends in .zarr"
+    )
     at: Annotated[Any, BeforeValidator(_latest_or_time), Option(metavar="TIME")] = Field(
         default="latest",
         description="reference time, UTC: the last scan to use, like 2010-08-26T06:00",
@@ -51,6 +62,45 @@ class ForecastConfig(BaseModel):
         allow_inf_nan=False,
         description="forecast up to this lead time [min], a multiple of the archive's step",
     )
+    members: Annotated[int | None, Option(group=ENSEMBLE_GROUP)] = Field(
+        default=None,
+        ge=2,
+        le=1000,
+        description="make an ensemble of so many members: equally likely forecasts, and what they "
+        "say together (default: one forecast)",
+    )
+    thresholds_mm_h: Annotated[Rising, Option(flag="--thresholds", group=ENSEMBLE_GROUP)] = Field(
+        default=(0.2, 0.5, 2.0, 5.0, 10.0, 20.0),
+        min_length=1,
+        max_length=20,
+        description="rain rates whose chance of being reached is computed [mm/h]",
+    )
+    percentiles: Annotated[Rising, Option(group=ENSEMBLE_GROUP, metavar="PERCENT")] = Field(
+        default=(10.0, 25.0, 75.0, 90.0),
+        description="percentiles of the members",
+    )
+    products: Annotated[tuple[Product, ...], Option(group=ENSEMBLE_GROUP)] = Field(
+        default=ALL_PRODUCTS,
+        min_length=1,
+        description="what to write beside the mean; members fill by far the most space",
+    )
+    codes: Annotated[bool, Option(group=ENSEMBLE_GROUP)] = Field(
+        default=False,
+        description="write members as codes of one byte, within 1.6 %",
+    )
+
+    @model_validator(mode="after")
+    def _of_an_ensemble(self) -> ForecastConfig:
+        if self.members is None:
+            unused = [name for name in _FOR_ENSEMBLES if name in self.model_fields_set]
+            if unused:
+                name = unused[0].removesuffix("_mm_h")
+                raise ValueError(f"{name}: is for ensembles; give the number of members too")
+        if self.percentiles and self.percentiles[-1] >= 100:
+            raise ValueError(f"percentiles lie between 0 and 100, found {self.percentiles[-1]:g}")
+        if self.codes and "members" not in self.products:
+            raise ValueError("codes are for members, and products leaves members out")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> ForecastConfig:

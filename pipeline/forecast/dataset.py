@@ -19,13 +19,19 @@ from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.grid import GRID_MAPPING
 from squall.datasets.public_text import public_address
+from squall.pipeline.forecast.chance_code import CHANCE_CODE
+from squall.pipeline.forecast.ensemble_dataset import (
+    CHANCES,
+    RATE_OF_CODE,
+    THRESHOLD,
+)
 from squall.pipeline.forecast.methods import ForecastMethod
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import now_utc
 
-CHANCES = "probability_of_exceedance"  # variable of a forecast
 # Attributes of the archive that the forecast does not copy, because it has its own.
 _NOT_COPIED = ("name", "title", "configuration")
+_COMPRESSION = {"zlib": True, "complevel": 4}
 _RAIN_RATE = {
     "standard_name": "rainfall_rate",
     "units": "mm h-1",
@@ -84,34 +90,33 @@ def with_chances(forecast: xr.Dataset, chances: npt.NDArray[np.float32]) -> xr.D
         "units": "1",
         "grid_mapping": GRID_MAPPING,
     }
-    threshold = {"standard_name": "rainfall_rate", "long_name": "threshold", "units": "mm h-1"}
     return forecast.assign(
         {CHANCES: (("threshold", "lead_time", "y", "x"), chances, attributes)}
-    ).assign_coords(threshold=("threshold", list(THRESHOLDS_MM_H), threshold))
+    ).assign_coords(threshold=("threshold", list(THRESHOLDS_MM_H), THRESHOLD))
 
 
 def netcdf_encoding(forecast: xr.Dataset) -> dict[str, dict[str, Any]]:
     """How `xarray.Dataset.to_netcdf` stores each variable of a forecast.
 
-    Chances are stored in half percents, one byte each.
+    Chances are stored in half percents, one byte each. Those and the times of an ensemble are bytes
+    and seconds already.
     """
-    rain = {"dtype": "float32", "zlib": True, "complevel": 4, "_FillValue": np.float32(np.nan)}
+    rain = {"dtype": "float32", "_FillValue": np.float32(np.nan), **_COMPRESSION}
+    chance = {"dtype": "uint8", **CHANCE_CODE, **_COMPRESSION}
+    plain = {"_FillValue": None}
     time = {"units": "seconds since 1970-01-01 00:00:00", "dtype": "int64"}
     encoding: dict[str, dict[str, Any]] = {
-        "rain_rate": rain,
-        "observed_rain_rate": rain,
         "time": time,
         "forecast_reference_time": time,
         "context_time": time,
-        "lead_time": {"units": "minutes", "dtype": "float64", "_FillValue": None},
-        "x": {"_FillValue": None},
-        "y": {"_FillValue": None},
+        "lead_time": {"units": "minutes", "dtype": "float64", **plain},
+        **dict.fromkeys(("x", "y", "threshold", "percentile", RATE_OF_CODE), plain),
     }
-    if CHANCES in forecast:
-        percent = {"dtype": "uint8", "scale_factor": 0.005, "_FillValue": np.uint8(255)}
-        encoding[CHANCES] = {**percent, "zlib": True, "complevel": 4}
-        encoding["threshold"] = {"_FillValue": None}
-    return encoding
+    for name, variable in forecast.data_vars.items():
+        is_rate = variable.dtype.kind == "f" and name != CHANCES
+        stored = rain if is_rate else chance if variable.dtype.kind == "f" else _COMPRESSION
+        encoding.setdefault(str(name), stored)
+    return {name: how for name, how in encoding.items() if name in forecast.variables}
 
 
 def _time_coordinates(context: xr.DataArray, step: pd.Timedelta, lead_times: int) -> dict[str, Any]:

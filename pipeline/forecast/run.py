@@ -22,21 +22,31 @@ from squall.datasets.open_archive import open_archive
 from squall.datasets.public_text import public_text
 from squall.datasets.times import duration_text, now
 from squall.pipeline.forecast.config import ForecastConfig
-from squall.pipeline.forecast.dataset import forecast_dataset, netcdf_encoding, with_chances
-from squall.pipeline.forecast.methods import ForecastMethod, find_method, used_steps
+from squall.pipeline.forecast.dataset import forecast_dataset, with_chances
+from squall.pipeline.forecast.ensemble_dataset import RATE_OF_CODE, rate_of_code, with_products
+from squall.pipeline.forecast.ensemble_products import NEIGHBOURHOOD_KM, EnsembleProducts, Wanted
+from squall.pipeline.forecast.methods import (
+    ForecastMethod,
+    Rates,
+    find_method,
+    is_ensemble,
+    used_steps,
+)
+from squall.pipeline.forecast.names import STEPS
+from squall.pipeline.forecast.neighbourhood import Neighbourhood
 from squall.pipeline.forecast.network_method import NetworkMethod
-from squall.pipeline.outputs import check_output_file
-from squall.pipeline.provenance import atomic_path
+from squall.pipeline.forecast.output import Output, check_output, output_at
+from squall.pipeline.progress import tracked
 
 log = logging.getLogger("squall.forecast")
 
 OLD = pd.Timedelta(hours=1)  # the age of a latest scan that a warning tells
 
-SUFFIXES = (".nc", ".nc4", ".netcdf")
-
 
 def forecast(config: ForecastConfig) -> xr.Dataset:
-    """Compute one nowcast, write it as CF netCDF, and return it.
+    """Compute one nowcast or an ensemble, write it as CF netCDF or Zarr, and return it.
+
+    The members of an ensemble are written and not returned.
 
     Raises
     ------
@@ -44,11 +54,17 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
         If the archive has no scan at the reference time, or its latest scan is too old, or the
         network cannot be loaded, or cannot be used at the archive's time step or grid spacing.
     ConfigError
-        If there is no such method, or the lead time is no multiple of the archive's step.
+        If there is no such method, or it makes no members and some are asked for, or the lead time
+        is no multiple of the archive's step.
     """
-    check_output_file(config.out, "--out", SUFFIXES)
+    check_output(config.out)
     archive = open_archive(config.archive)
     method = find_method(config.model, archive)
+    if config.members is not None and not is_ensemble(method):
+        raise ConfigError(
+            f"{method.name} makes one forecast and no members; leave out --members, or choose a "
+            f"method that has members, such as {STEPS}"
+        )
     if isinstance(method, NetworkMethod) and method.caution:
         log.warning("%s", method.caution)
     index = reference_index(archive, config.at)
@@ -65,19 +81,64 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
     if blank:
         times = ", ".join(f"{time:%H:%M}" for time in blank)
         log.warning("nothing was observed in the scan of %s UTC: it has no observed pixel", times)
-    chances = None
-    if isinstance(method, NetworkMethod) and method.forecasts_chances:
-        rain_rate, chances = method.nowcast_with_chances(context.values, lead_times)
-    else:
-        rain_rate = method.nowcast(context.values, lead_times)
     configuration = public_text(json.dumps(config.model_dump(mode="json")))
     unknown = sorted(missing + blank)
-    dataset = forecast_dataset(archive, method, context, rain_rate, configuration, unknown)
-    if chances is not None:
-        dataset = with_chances(dataset, chances)
-    with atomic_path(config.out) as temporary_path:
-        dataset.to_netcdf(temporary_path, encoding=netcdf_encoding(dataset))
-    return dataset
+
+    def described(rain_rate: Rates) -> xr.Dataset:
+        return forecast_dataset(archive, method, context, rain_rate, configuration, unknown)
+
+    with output_at(config.out) as output:
+        if config.members is not None:
+            products = _ensemble(config, archive, method, context, lead_times, output)
+            dataset = with_products(described(products.mean), products)
+            if config.codes:
+                dataset[RATE_OF_CODE] = rate_of_code()
+        elif isinstance(method, NetworkMethod) and method.forecasts_chances:
+            rain_rate, chances = method.nowcast_with_chances(context.values, lead_times)
+            dataset = with_chances(described(rain_rate), chances)
+        else:
+            dataset = described(method.nowcast(context.values, lead_times))
+        output.write(dataset)
+    return dataset if config.members is None else xr.decode_cf(dataset)
+
+
+def _ensemble(
+    config: ForecastConfig,
+    archive: ScanStore,
+    method: ForecastMethod,
+    context: xr.DataArray,
+    lead_times: int,
+    output: Output,
+) -> EnsembleProducts:
+    """Compute the products of an ensemble, and write its members as they come."""
+    assert config.members is not None
+    assert is_ensemble(method)
+    wanted = Wanted(
+        thresholds_mm_h=config.thresholds_mm_h,
+        percentiles=config.percentiles,
+        median="median" in config.products,
+        rate_percentiles="percentiles" in config.products,
+        chances="chances" in config.products,
+        neighbourhood="neighbourhood" in config.products,
+        amounts="amounts" in config.products,
+        times="times" in config.products,
+    )
+    step_min = archive.step.total_seconds() / 60
+    lead_min = tuple(step_min * (index + 1) for index in range(lead_times))
+    last_scan = np.asarray(context.values[-1], np.float32)
+    around = Neighbourhood.on(archive.grid, 1000 * NEIGHBOURHOOD_KM)
+    products = EnsembleProducts(wanted, last_scan, lead_min, config.members, around)
+    if "members" in config.products:
+        shape = (config.members, lead_times, *archive.grid.shape)
+        output.create_members(shape, config.codes)
+    reference = context["time"].values[-1]
+    leads = method.ensemble(context.values, lead_times, config.members, reference)
+    for index, rates in enumerate(tracked(leads, "forecast", lead_times, "lead time")):
+        products.add(index, rates)
+        if "members" in config.products:
+            output.write_members(index, rates)
+    assert index + 1 == lead_times, f"{index + 1} of {lead_times} lead times"
+    return products
 
 
 def reference_index(archive: ScanStore, at: pd.Timestamp | Literal["latest"]) -> int:

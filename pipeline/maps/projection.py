@@ -12,7 +12,7 @@ import pyproj
 from numpy.typing import NDArray
 
 from squall.datasets.errors import DataError
-from squall.datasets.grid import is_rotated
+from squall.datasets.grid import is_rotated, lonlat_crs
 from squall.pipeline.maps.geodata import LonLatBox
 
 FloatArray = NDArray[np.float64]
@@ -111,7 +111,7 @@ def project(
         circles to the side of the Earth around it: grids may count from 0 to 360.
     """
     if not is_plain(crs):
-        lonlat = crs.source_crs if is_rotated(crs) else crs.geodetic_crs
+        lonlat = lonlat_crs(crs)
         source, target = (crs, lonlat) if inverse else (lonlat, crs)
         transformer = pyproj.Transformer.from_crs(source, target, always_xy=True)
         points = np.column_stack(transformer.transform(points[:, 0], points[:, 1]))

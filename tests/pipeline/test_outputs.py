@@ -31,6 +31,10 @@ OUTPUTS = {
         FILE,
     ),
     "forecast": (["forecast", "--archive", "EMPTY", "--model", "persistence", "--out"], FILE),
+    "forecast as Zarr": (
+        ["forecast", "--archive", "EMPTY", "--model", "persistence", "--out"],
+        FOLDER,
+    ),
     "verify": (["verify", "--archive", "EMPTY", "--model", "persistence", "--out"], FOLDER),
     "maps": (["maps", "TEXT", "--out"], FOLDER),
 }
@@ -41,6 +45,7 @@ SUFFIXES = {
     "calibrate": ".safetensors",
     "calibrate --plot": ".png",
     "forecast": ".nc",
+    "forecast as Zarr": ".zarr",
 }
 commands = pytest.mark.parametrize("command", OUTPUTS)
 
@@ -133,7 +138,7 @@ def test_every_output_of_every_command_is_in_the_table() -> None:
                 outputs.add(f"{command}{name}")
             else:
                 assert not any(word in (action.help or "") for word in ("to write", "folder for"))
-    assert outputs == set(OUTPUTS) - {"export of weights"}
+    assert outputs == set(OUTPUTS) - {"export of weights", "forecast as Zarr"}
 
 
 def test_missing_folders_are_created_with_the_output(tmp_path: Path) -> None:

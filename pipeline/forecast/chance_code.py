@@ -1,0 +1,28 @@
+"""How forecasts store chances: one byte each, in half percents.
+
+Public: `half_percents`, `UNKNOWN_CHANCE`, `CHANCE_CODE`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+UNKNOWN_CHANCE = 255
+CHANCE_CODE: dict[str, Any] = {"scale_factor": 0.005, "_FillValue": np.uint8(UNKNOWN_CHANCE)}
+
+
+def half_percents(
+    count: npt.NDArray[np.integer], known: npt.NDArray[np.integer], members: int
+) -> npt.NDArray[np.uint8]:
+    """Share of the known members that count; `UNKNOWN_CHANCE` where more than half are not known.
+
+    Only a chance of no member is stored as 0 %, and only one of all members as 100 %.
+    """
+    share = np.rint(200 * (count / np.maximum(known, 1))).astype(np.uint8)
+    is_between = (count > 0) & (count < known)
+    share[is_between] = np.clip(share[is_between], 1, 199)
+    share[2 * known < members] = UNKNOWN_CHANCE
+    return share

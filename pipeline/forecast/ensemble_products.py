@@ -1,0 +1,181 @@
+"""What an ensemble says, computed in a stream of lead times: no more than one is held as members.
+
+Public: `EnsembleProducts`, `Wanted`, `quantiles`, `NEIGHBOURHOOD_KM`.
+
+A pixel is known where at least half of the members are; statistics are those of the members that
+are known there. `dataset` and `ensemble_dataset` beside this module describe the results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from squall.pipeline.forecast.chance_code import half_percents
+from squall.pipeline.forecast.neighbourhood import Neighbourhood
+from squall.pipeline.forecast.spells import RainSpells, SpellTimes
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
+
+NEIGHBOURHOOD_KM = 10
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which products to compute; percentages between 0 and 100."""
+
+    thresholds_mm_h: tuple[float, ...]
+    percentiles: tuple[float, ...]
+    median: bool = True
+    rate_percentiles: bool = True
+    chances: bool = True
+    neighbourhood: bool = True
+    amounts: bool = True
+    times: bool = True
+
+
+@dataclass
+class EnsembleProducts:
+    """Products of one ensemble; `add` takes its lead times in turn.
+
+    Parameters
+    ----------
+    last_scan : (y, x), mm/h, NaN = not observed.
+    lead_min : lead times [min].
+    mean, median : (lead_time, y, x), mm/h.
+    percentiles : (percentile, lead_time, y, x), mm/h.
+    chances, chances_around : (threshold, lead_time, y, x), half percents, of at least the threshold
+        at the pixel, and anywhere within `NEIGHBOURHOOD_KM` of it.
+    amounts : (member, y, x), mm, over all lead times. The rate changes linearly between two times.
+    """
+
+    wanted: Wanted
+    last_scan: Floats
+    lead_min: tuple[float, ...]
+    members: int
+    around: Neighbourhood
+    mean: Floats = field(init=False)
+    median: Floats = field(init=False)
+    percentiles: Floats = field(init=False)
+    chances: Bytes = field(init=False)
+    chances_around: Bytes = field(init=False)
+    amounts: Floats = field(init=False)
+    _previous: Floats = field(init=False)
+    _is_known: Bools = field(init=False)
+    _spells: RainSpells = field(init=False)
+
+    def __post_init__(self) -> None:
+        wanted, shape, leads = self.wanted, self.last_scan.shape, len(self.lead_min)
+        self.mean = np.empty((leads, *shape), np.float32)
+        self.median = np.empty((leads if wanted.median else 0, *shape), np.float32)
+        percentiles = len(wanted.percentiles) if wanted.rate_percentiles else 0
+        self.percentiles = np.empty((percentiles, leads, *shape), np.float32)
+        thresholds = len(wanted.thresholds_mm_h)
+        for name, is_wanted in (
+            ("chances", wanted.chances),
+            ("chances_around", wanted.neighbourhood),
+        ):
+            setattr(self, name, np.empty((thresholds * is_wanted, leads, *shape), np.uint8))
+        self.amounts = np.zeros((self.members if wanted.amounts else 0, *shape), np.float32)
+        self._previous = np.broadcast_to(self.last_scan, (self.members, *shape))
+        self._is_known = np.ones((self.members, *shape), bool)
+        if wanted.times:
+            ranks = self._ranks(self.last_scan)
+            self._spells = RainSpells.begin(ranks, thresholds, self.members, self.lead_min)
+
+    def add(self, index: int, rates: Floats) -> None:
+        """Add the members (member, y, x), mm/h, NaN = not known, of a lead time."""
+        wanted = self.wanted
+        unknown = np.isnan(rates)
+        known = self.members - unknown.sum(axis=0)
+        is_known = 2 * known >= self.members
+        total = np.where(unknown, 0, rates).sum(axis=0, dtype=np.float32)
+        self.mean[index] = np.where(is_known, total / np.maximum(known, 1), np.nan)
+        fractions = [0.5] * wanted.median
+        fractions += [p / 100 for p in wanted.percentiles] * wanted.rate_percentiles
+        values = quantiles(rates, known, fractions) if fractions else iter(())
+        for value, target in zip(values, self._targets(index), strict=True):
+            target[:] = np.where(is_known, value, np.nan)
+        if wanted.chances or wanted.neighbourhood or wanted.times:
+            self._add_ranks(index, self._ranks(rates), ~unknown, known)
+        if wanted.amounts:
+            before = (0.0, *self.lead_min)[index]
+            hours = np.float32((self.lead_min[index] - before) / 60)
+            self.amounts += (self._previous + rates) / 2 * hours
+            self._previous = rates.copy()  # the method may use its array again
+        self._is_known &= ~unknown
+
+    def amount_quantiles(self, fractions: Sequence[float]) -> Iterator[Floats]:
+        """Quantiles (y, x) of the amount [mm]; a member's is known if its rates always are."""
+        known = self.members - np.isnan(self.amounts).sum(axis=0)
+        for value in quantiles(self.amounts, known, fractions):
+            yield np.where(2 * known >= self.members, value, np.nan)
+
+    @property
+    def mean_amount(self) -> Floats:
+        """(y, x), mm."""
+        unknown = np.isnan(self.amounts)
+        known = self.members - unknown.sum(axis=0)
+        total = np.where(unknown, 0, self.amounts).sum(axis=0, dtype=np.float32)
+        return np.where(2 * known >= self.members, total / np.maximum(known, 1), np.nan)
+
+    @property
+    def times(self) -> SpellTimes:
+        """When rain of each threshold begins and ends, and the chance that it comes at all."""
+        return self._spells.times(self._is_known)
+
+    def _targets(self, index: int) -> Iterator[Floats]:
+        """The arrays (y, x) of the median and of each percentile at a lead time."""
+        yield from self.median[index : index + 1]
+        yield from self.percentiles[:, index]
+
+    def _ranks(self, rates: Floats) -> Bytes:
+        """How many thresholds each rate reaches; none where it is not known."""
+        ranks = np.zeros(rates.shape, np.uint8)
+        for threshold in self.wanted.thresholds_mm_h:
+            ranks += rates >= np.float32(threshold)
+        return ranks
+
+    def _add_ranks(
+        self, index: int, ranks: Bytes, is_known: Bools, known: npt.NDArray[np.int_]
+    ) -> None:
+        for number, chances in enumerate(self.chances):
+            chances[index] = half_percents((ranks > number).sum(axis=0), known, self.members)
+        if self.wanted.neighbourhood:
+            # only where the member is known, so that no chance is below that at the pixel
+            around = np.stack([self.around.highest(member) for member in ranks]) * is_known
+            for number, chances in enumerate(self.chances_around):
+                chances[index] = half_percents((around > number).sum(axis=0), known, self.members)
+        if self.wanted.times:
+            self._spells.add(index + 1, ranks)
+
+
+def quantiles(
+    members: Floats, known: npt.NDArray[np.int_], fractions: Sequence[float]
+) -> Iterator[Floats]:
+    """Quantiles (y, x) of the members (member, y, x) that are not NaN, linear between members.
+
+    Parameters
+    ----------
+    known : (y, x), number of members that are not NaN.
+    """
+    ordered = np.sort(members, axis=0)  # NaN comes last
+    is_complete = bool((known == len(members)).all())
+    last = np.maximum(known - 1, 0)
+    for fraction in fractions:
+        if is_complete:
+            position = fraction * (len(members) - 1)
+            below, above = ordered[int(position)], ordered[min(int(position) + 1, len(members) - 1)]
+            weight: npt.ArrayLike = np.float32(position - int(position))
+        else:
+            positions = fraction * last
+            lower = positions.astype(np.intp)
+            upper = np.minimum(lower + 1, last)
+            below, above = (np.take_along_axis(ordered, i[None], axis=0)[0] for i in (lower, upper))
+            weight = (positions - lower).astype(np.float32)
+        yield below + (above - below) * weight
