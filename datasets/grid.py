@@ -178,7 +178,9 @@ def is_rotated(crs: pyproj.CRS) -> bool:
 
 def lonlat_crs(crs: pyproj.CRS) -> pyproj.CRS:
     """The CRS of the true longitudes and latitudes under a CRS."""
-    return crs.source_crs if is_rotated(crs) else crs.geodetic_crs
+    lonlat = crs.source_crs if is_rotated(crs) else crs.geodetic_crs
+    assert lonlat is not None, f"{crs.name} is no map projection"
+    return lonlat
 
 
 def grid_mapping_attributes(crs: pyproj.CRS) -> dict[str, Any]:

@@ -200,7 +200,7 @@ def _times(products: EnsembleProducts, reference: pd.Timestamp) -> _Variables:
             "the rain lasts beyond the forecast",
         ),
     ):
-        attributes = {"long_name": words, "comment": comment, **_TIME}
+        attributes: dict[str, Any] = {"long_name": words, "comment": comment, **_TIME}
         seconds = np.where(np.isnan(minutes), _NO_TIME, np.rint(minutes * 60)).astype(np.int32)
         attributes |= {"units": f"seconds since {reference:%Y-%m-%d %H:%M:%S}"}
         attributes |= {"_FillValue": np.int32(_NO_TIME), "calendar": "proleptic_gregorian"}

@@ -33,7 +33,10 @@ class Neighbourhood:
     @classmethod
     def on(cls, grid: Grid, radius_m: float) -> Neighbourhood:
         """The neighbourhood on a grid; distances are those of `Grid.row_pixel_sizes_m`."""
-        widths = [_half_widths(*sizes, radius_m) for sizes in grid.row_pixel_sizes_m().tolist()]
+        widths = [
+            _half_widths(height_m, width_m, radius_m)
+            for height_m, width_m in grid.row_pixel_sizes_m().tolist()
+        ]
         bands, first = [], 0
         for half_widths, rows in groupby(widths):
             end = first + len(list(rows))
