@@ -1,0 +1,376 @@
+"""Members of the stochastic ensemble, from scans of rain rate.
+
+Public: `stochastic_members`, `stochastic_forecast`, `EnsembleRun`.
+
+Dims: B batch, M members, T context steps, K scale bands, H rows, W columns, h and w of the motion's
+coarse grid, N pixels of the frame in a row.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import threshold
+
+from squall.convgru.ensemble.noise import NoiseProcess, NoiseState, noise_process
+from squall.convgru.ensemble.random_numbers import RandomSource
+from squall.convgru.ensemble.settings import EnsembleSettings
+from squall.convgru.heads.cascade import BandProcesses, band_processes
+from squall.convgru.heads.interface import Frame
+from squall.convgru.heads.matching import probability_matched, sorted_values
+from squall.convgru.heads.moving_frame import lagrangian_frame, smoothed_scans
+from squall.convgru.motion import COARSE, FLOW_SCANS, trajectories, transport, upsampled
+from squall.convgru.scaling import DRY_DB, RainScaling
+
+GROUP = 4  # members that are computed at once; it changes no number
+SCALING = RainScaling()
+DRY_MM_H = SCALING.floor_mm_h * 10 ** (DRY_DB / 10)  # less is dry
+SLOW_PX = 1e-6  # per step: such a motion has no direction
+
+
+class EnsembleRun(NamedTuple):
+    """What the members of one ensemble follow from, besides the scans."""
+
+    step_min: float
+    """time between two scans, and between two lead times"""
+    spacing_km: float
+    """of the grid"""
+    reference_time: np.datetime64
+    """the last scan's time"""
+    seed: int = 0
+    settings: EnsembleSettings = EnsembleSettings()
+
+    def random_source(self) -> RandomSource:
+        """Where this ensemble's random numbers come from."""
+        return RandomSource(self.seed, self.reference_time)
+
+
+class Start(NamedTuple):
+    """What all members of an ensemble share at the last scan's time."""
+
+    frame: Frame
+    processes: BandProcesses
+    size: tuple[int, int]
+    """rows and columns of the scans; the frame may be larger"""
+
+    @property
+    def motion_B2hw(self) -> Tensor:
+        motion = self.frame.motion_B2hw
+        assert motion is not None
+        return motion
+
+
+def stochastic_forecast(scans_THW: Tensor, lead_times: int, run: EnsembleRun) -> Iterator[Tensor]:
+    """The forecast that the members are perturbations of: what lasts of the bands, moved.
+
+    Returns
+    -------
+    (H, W) mm/h for each lead time, with the amounts of the last scan; NaN = not known.
+
+    Raises
+    ------
+    ValueError
+        As `stochastic_members`.
+    """
+    start = _start(scans_THW, run)
+    last, known = start.frame.rain_BT1HW[:, -1].float(), start.frame.known_BT1HW[:, -1].float()
+    values = sorted_values(last, known)
+    for smoothed, displacement in zip(
+        smoothed_scans(start.frame, start.processes, lead_times),
+        trajectories(start.motion_B2hw, lead_times),
+        strict=True,
+    ):
+        matched = probability_matched(smoothed, known, values)
+        moved, is_known = transport(matched, known, displacement)
+        rain = SCALING.denormalise(torch.where(is_known, moved, -torch.inf))
+        yield rain[0, 0, : start.size[0], : start.size[1]]
+
+
+@torch.no_grad()
+def stochastic_members(
+    scans_THW: Tensor, lead_times: int, members: int, run: EnsembleRun
+) -> Iterator[Tensor]:
+    """Members of the stochastic ensemble at each lead time.
+
+    ::
+
+        field = forecast of the bands + noise of the bands, in the moving frame
+        rain = amounts of the last scan in the order of the field, times exp(log-normal factor)
+        member = rain at the place that the perturbed trajectory comes from
+
+    as in STEPS (Bowler et al. 2006, doi:10.1256/qj.04.100), with the local processes of
+    `squall.convgru.heads.cascade`. Rain moves by the nearest pixel, so it keeps its amounts and
+    its small scales. A member's numbers follow from the scans, the run and the number of the member
+    alone: member 3 of 10 is member 3 of 50, on any device (up to rounding).
+
+    All members are known where the forecast without perturbations is. If a perturbed trajectory
+    comes from a pixel that is not known, the pixel gets what the trajectory without perturbation
+    brings.
+
+    Parameters
+    ----------
+    scans_THW : mm/h, NaN = not observed, oldest first, at equal steps.
+    lead_times, members : how many.
+
+    Returns
+    -------
+    (M, H, W) mm/h for each lead time, NaN = not known, on the scans' device.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or the last scan has rain and no other scan was observed: then
+        nothing tells how rain moves.
+    """
+    if members < 1 or lead_times < 1:
+        raise ValueError(f"asked for {members} members and {lead_times} lead times; give 1 or more")
+    start = _start(scans_THW, run)
+    noise = noise_process(start.frame, start.processes, run.settings, run.spacing_km)
+    amounts = _LastAmounts.of(start.frame)
+    perturbations = _Perturbations.draw(start, members, run)
+    states = [noise.begin(len(group)) for group in _groups(members)]
+    known = start.frame.known_BT1HW[:, -1].float()
+    height, width = start.size
+    leads = zip(
+        smoothed_scans(start.frame, start.processes, lead_times),
+        trajectories(start.motion_B2hw, lead_times),
+        strict=True,
+    )
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        for step, (smoothed, displacement) in enumerate(leads, start=1):
+            minutes = step * run.step_min
+            is_known, instead = _starts_of_trajectories(known, displacement)
+            result = smoothed.new_empty((members, height, width))
+            for number, group in enumerate(_groups(members)):
+                spectra = threads.map(
+                    lambda m, step=step: noise.draw(run.random_source(), m, step), group
+                )
+                spectrum = torch.stack(list(spectra)).to(smoothed.device)
+                states[number] = noise.advance(states[number], spectrum)
+                noisy = _with_noise(smoothed[0], noise, states[number], run, minutes)
+                rain = torch.stack(list(threads.map(amounts.in_order_of, noisy)))
+                rain = threshold(rain * perturbations.amount(group, minutes), DRY_MM_H, 0.0)
+                rain = rain.masked_fill(known[0] == 0, torch.nan)
+                places = perturbations.places(group, displacement, minutes)
+                moved = _moved(rain, places, is_known, instead)
+                result[group.start : group.stop] = moved[:, :height, :width]
+            yield result
+
+
+def _start(scans_THW: Tensor, run: EnsembleRun) -> Start:
+    """Check the scans and what is said of them, and estimate motion and processes."""
+    if scans_THW.ndim != 3 or not scans_THW.numel():
+        raise ValueError(f"scans have the shape {tuple(scans_THW.shape)}, not (time, y, x)")
+    if not (run.step_min > 0 and run.spacing_km > 0):
+        raise ValueError(f"step {run.step_min} min and spacing {run.spacing_km} km are not above 0")
+    if np.isnat(run.reference_time):
+        raise ValueError("the reference time is not a time")
+    scans = scans_THW[-FLOW_SCANS:].float()
+    observed = (~scans.isnan()).flatten(1).any(dim=1).tolist()
+    if (scans[-1] >= DRY_MM_H).any() and not any(observed[:-1]):
+        raise ValueError(
+            "an ensemble needs at least two observed scans, to tell how rain moves and how long it "
+            f"lasts; only the last of {len(scans)} scans was observed. Ingest the scans before it"
+        )
+    frame = lagrangian_frame(*SCALING.normalise(scans[None, :, None]))
+    processes = _with_longest_lifetimes(band_processes(frame), run)
+    return Start(frame, processes, (scans.shape[-2], scans.shape[-1]))
+
+
+def _with_longest_lifetimes(processes: BandProcesses, run: EnsembleRun) -> BandProcesses:
+    """Processes whose lifetimes are at most the longest of the settings.
+
+    Where scans do not tell a band's lifetime, its process lasts for ever. A forecast may do so; an
+    ensemble would have no spread. A process whose correlation of one step is too high becomes one
+    of first order with the highest correlation.
+    """
+    bands = processes.bands_BKHW.shape[1]
+    lifetimes = [
+        run.settings.longest_lifetime_min(2**band * run.spacing_km) for band in range(bands)
+    ]
+    highest = torch.exp(-run.step_min / processes.phi_1_BKhw.new_tensor(lifetimes))[:, None, None]
+    rho_1 = processes.phi_1_BKhw / (1 - processes.phi_2_BKhw)
+    lasts = rho_1 > highest
+    previous = processes.previous_bands_BKHW
+    return processes._replace(
+        phi_1_BKhw=torch.where(lasts, highest, processes.phi_1_BKhw),
+        phi_2_BKhw=torch.where(lasts, 0.0, processes.phi_2_BKhw),
+        previous_bands_BKHW=processes.bands_BKHW if previous is None else previous,
+    )
+
+
+def _groups(members: int) -> list[range]:
+    """The numbers of the members in groups that are computed at once."""
+    return [range(first, min(first + GROUP, members)) for first in range(0, members, GROUP)]
+
+
+def _with_noise(
+    smoothed_1HW: Tensor, noise: NoiseProcess, state: NoiseState, run: EnsembleRun, minutes: float
+) -> Tensor:
+    """(M, H, W): the forecast of the bands with the members' noise."""
+    height, width = smoothed_1HW.shape[-2:]
+    field = noise.field(state)[:, :height, :width]
+    return smoothed_1HW + run.settings.noise_factor(minutes) * field
+
+
+class _LastAmounts(NamedTuple):
+    """The last scan's rain, to be dealt out in the order of a field."""
+
+    known_places_N: Tensor
+    """numbers of the frame's pixels that are known"""
+    wet_N: Tensor
+    """mm/h of its wet pixels in rising order"""
+
+    @classmethod
+    def of(cls, frame: Frame) -> "_LastAmounts":
+        places = (frame.known_BT1HW[0, -1, 0] > 0).flatten().nonzero()[:, 0]
+        rates = SCALING.denormalise(frame.rain_BT1HW[0, -1, 0].float()).flatten()[places]
+        return cls(places, rates[rates > 0].sort().values)
+
+    def in_order_of(self, field_HW: Tensor) -> Tensor:
+        """Rain of the last scan in the order of a field, (H, W) mm/h; 0 where not known.
+
+        Only the wet pixels are sorted; it gives what `probability_matched` gives.
+        """
+        wet = len(self.wet_N)
+        result = torch.zeros_like(field_HW)
+        if not wet:
+            return result
+        places = self.known_places_N
+        result.view(-1)[places[_highest(field_HW.flatten()[places], wet)]] = self.wet_N
+        return result
+
+
+def _highest(field_N: Tensor, count: int) -> Tensor:
+    """Places of the highest values, in rising order of value."""
+    if field_N.device.type != "cpu":
+        return field_N.topk(count).indices.flip(0)
+    values = field_N.numpy()
+    least = np.partition(values, len(values) - count)[len(values) - count]
+    candidates = np.flatnonzero(values >= least)
+    order = np.argsort(values[candidates])
+    return torch.from_numpy(candidates[order][-count:])
+
+
+class _Perturbations(NamedTuple):
+    """How motion and amounts of the members differ; the patterns last as long as the forecast."""
+
+    settings: EnsembleSettings
+    spacing_km: float
+    direction_2hw: Tensor
+    """of the motion, a unit vector"""
+    along_Mhw: Tensor
+    across_Mhw: Tensor
+    """displacement in standard deviations, smooth"""
+    amount_Mhw: Tensor
+    """logarithm of the factor, in standard deviations"""
+
+    @classmethod
+    def draw(cls, start: Start, members: int, run: EnsembleRun) -> "_Perturbations":
+        motion = start.motion_B2hw[0]
+        speed = motion.norm(dim=0, keepdim=True)
+        east = torch.zeros_like(motion)
+        east[0] = 1
+        direction = torch.where(speed > SLOW_PX, motion / speed.clamp(min=SLOW_PX), east)
+        settings, source = run.settings, run.random_source()
+        shape = (motion.shape[1], motion.shape[2])
+        cell_km = COARSE * run.spacing_km
+
+        def fields(purpose: str, length_km: float) -> Tensor:
+            drawn = [source.smooth(m, purpose, shape, length_km / cell_km) for m in range(members)]
+            return torch.stack(drawn).to(motion.device)
+
+        common = torch.stack([source.normal(m, "amount", (1, 1)) for m in range(members)])
+        share = settings.amount_common
+        amount = share**0.5 * common.to(motion.device)
+        amount = amount + (1 - share) ** 0.5 * fields("local amount", settings.amount_scale_km)
+        along, across = (
+            fields(purpose, settings.displacement_scale_km) for purpose in ("along", "across")
+        )
+        return cls(settings, run.spacing_km, direction, along, across, amount)
+
+    def amount(self, group: range, minutes: float) -> Tensor:
+        """(M, H, W): the members' factors of the amount; their mean is that of the tendency."""
+        deviation = self.settings.amount.at(minutes)
+        mean = self.settings.tendency_per_hour * minutes / 60 - deviation**2 / 2
+        logarithm = deviation * self.amount_Mhw[group.start : group.stop] + mean
+        return upsampled(logarithm[:, None].exp())[:, 0]
+
+    def places(self, group: range, displacement_B2hw: Tensor, minutes: float) -> Tensor:
+        """(M, 2, H, W) pixels: the displacements along the members' trajectories."""
+        along, across = (
+            growth.at(minutes) / self.spacing_km * pattern[group.start : group.stop, None]
+            for growth, pattern in (
+                (self.settings.along_km, self.along_Mhw),
+                (self.settings.across_km, self.across_Mhw),
+            )
+        )
+        right, down = self.direction_2hw
+        return upsampled(
+            displacement_B2hw + along * self.direction_2hw + across * torch.stack([-down, right])
+        )
+
+
+def _starts_of_trajectories(known_B1HW: Tensor, displacement_B2hw: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the forecast without perturbations is known, and where its rain comes from.
+
+    Returns
+    -------
+    (H, W) bool; and (N,) the place in the frame of the known pixel that has most weight at the
+    start of each pixel's trajectory.
+    """
+    _, is_known = transport(known_B1HW, known_B1HW, displacement_B2hw)
+    height, width = known_B1HW.shape[-2:]
+    columns, rows = _starts(upsampled(displacement_B2hw))[0]
+    known = known_B1HW.flatten()
+    most, instead = torch.zeros_like(rows), torch.zeros_like(rows, dtype=torch.int64)
+    for row in (rows.floor(), rows.floor() + 1):
+        for column in (columns.floor(), columns.floor() + 1):
+            place, is_inside = _place(column, row, height, width)
+            overlap = (1 - (rows - row).abs()) * (1 - (columns - column).abs())
+            weight = overlap * is_inside * known[place]
+            instead = torch.where(weight > most, place, instead)
+            most = most.maximum(weight)
+    return is_known[0, 0], instead.flatten()
+
+
+def _moved(
+    rain_MHW: Tensor, displacement_M2HW: Tensor, is_known_HW: Tensor, instead_N: Tensor
+) -> Tensor:
+    """(M, H, W): rain at the nearest pixel to the start of each trajectory; NaN = not known.
+
+    Parameters
+    ----------
+    rain_MHW : NaN = not known.
+    is_known_HW, instead_N : from `_starts_of_trajectories`. If the nearest pixel is not known, the
+        rain comes from the place ``instead_N``.
+    """
+    height, width = rain_MHW.shape[-2:]
+    columns, rows = _starts(displacement_M2HW).round().unbind(1)
+    place, is_inside = _place(columns, rows, height, width)
+    rain = rain_MHW.flatten(1)
+    moved = rain.gather(1, place.flatten(1))
+    is_known = is_known_HW.flatten()
+    is_astray = (moved.isnan() | ~is_inside.flatten(1)) & is_known
+    member, pixel = is_astray.nonzero(as_tuple=True)
+    moved[member, pixel] = rain[member, instead_N[pixel]]
+    return moved.masked_fill_(~is_known, torch.nan).view_as(rain_MHW)
+
+
+def _starts(displacement_M2HW: Tensor) -> Tensor:
+    """(M, 2, H, W): column and row of the start of each trajectory."""
+    height, width = displacement_M2HW.shape[-2:]
+    device = displacement_M2HW.device
+    columns = torch.arange(width, device=device).expand(height, width)
+    rows = torch.arange(height, device=device)[:, None].expand(height, width)
+    return torch.stack([columns, rows]) - displacement_M2HW
+
+
+def _place(columns: Tensor, rows: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The number of a pixel in the frame, and whether it is inside."""
+    row, column = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    is_inside = (row == rows) & (column == columns)
+    return row.long() * width + column.long(), is_inside

@@ -1,0 +1,83 @@
+"""The numbers of the stochastic ensemble."""
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
+
+HOUR_MIN = 60.0
+
+
+class Growth(BaseModel, frozen=True):
+    """A standard deviation that grows with the lead time t [min]: ``max(0, a t**b + c)``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    a: NonNegativeFloat
+    b: NonNegativeFloat
+    c: float = 0.0
+
+    def at(self, minutes: float) -> float:
+        """The standard deviation at a lead time."""
+        return max(0.0, self.a * minutes**self.b + self.c)
+
+
+class EnsembleSettings(BaseModel, frozen=True):
+    """What decides how much the members differ; the defaults are for any radar network.
+
+    The growth of the displacements has the form of Bowler et al. (2006,
+    doi:10.1256/qj.04.100). It follows from the perturbations of velocity that pysteps fitted to
+    the optical flow of Lucas and Kanade on Finnish and Swiss radar, integrated over the lead time,
+    times 1.5 (``docs/decisions/0018-members-in-the-moving-frame.md``).
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    noise: NonNegativeFloat = Field(
+        0.95, description="factor of the noise's standard deviation at the last scan's time"
+    )
+    noise_after_an_hour: NonNegativeFloat = Field(
+        1.3, description="the same after 60 min; linear in the lead time"
+    )
+    deviation_window_km: PositiveFloat = Field(
+        24.0, description="Gaussian window [km] of a band's local standard deviation"
+    )
+    deviation_floor: NonNegativeFloat = Field(
+        0.1, description="share of a band's standard deviation in the domain that is added to it"
+    )
+    lifetime_min: PositiveFloat = Field(
+        8.0, description="longest lifetime [min] of details of 1 km; see `lifetime_exponent`"
+    )
+    lifetime_exponent: NonNegativeFloat = Field(
+        1.45, description="the longest lifetime of a band grows with this power of its scale [km]"
+    )
+    along_km: Growth = Field(
+        Growth(a=0.0074, b=1.65), description="displacement along the motion [km]"
+    )
+    across_km: Growth = Field(
+        Growth(a=0.0062, b=1.65), description="displacement across the motion [km]"
+    )
+    displacement_scale_km: PositiveFloat = Field(
+        150.0, description="correlation length of the displacements [km]"
+    )
+    amount: Growth = Field(
+        Growth(a=0.3 / HOUR_MIN, b=1.0), description="logarithm of the factor of the amount"
+    )
+    amount_common: float = Field(
+        0.5, ge=0, le=1, description="share of its variance that is common to the whole domain"
+    )
+    amount_scale_km: PositiveFloat = Field(
+        32.0, description="correlation length of the rest of the factor [km]"
+    )
+    tendency_per_hour: float = Field(
+        0.0, description="mean change of the logarithm of the amount in an hour"
+    )
+
+    def noise_factor(self, minutes: float) -> float:
+        """The factor of the noise's standard deviation at a lead time.
+
+        After an hour it goes on growing, up to twice the step of the first hour.
+        """
+        step = self.noise_after_an_hour - self.noise
+        return self.noise + step * min(minutes / HOUR_MIN, 2.0)
+
+    def longest_lifetime_min(self, scale_km: float) -> float:
+        """No band of this scale has a longer lifetime [min], whatever the context says."""
+        return self.lifetime_min * scale_km**self.lifetime_exponent
