@@ -16,19 +16,19 @@ from torch import Tensor
 from torch.nn.functional import threshold
 
 from squall.convgru.ensemble.noise import NoiseProcess, NoiseState, noise_process
+from squall.convgru.ensemble.perturbations import Perturbations
 from squall.convgru.ensemble.random_numbers import RandomSource
 from squall.convgru.ensemble.settings import EnsembleSettings
 from squall.convgru.heads.cascade import BandProcesses, band_processes
 from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.matching import probability_matched, sorted_values
 from squall.convgru.heads.moving_frame import lagrangian_frame, smoothed_scans
-from squall.convgru.motion import COARSE, FLOW_SCANS, trajectories, transport, upsampled
+from squall.convgru.motion import FLOW_SCANS, trajectories, transport, upsampled
 from squall.convgru.scaling import DRY_DB, RainScaling
 
 GROUP = 4  # members that are computed at once; it changes no number
 SCALING = RainScaling()
 DRY_MM_H = SCALING.floor_mm_h * 10 ** (DRY_DB / 10)  # less is dry
-SLOW_PX = 1e-6  # per step: such a motion has no direction
 
 
 class EnsembleRun(NamedTuple):
@@ -130,7 +130,9 @@ def stochastic_members(
     start = _start(scans_THW, run)
     noise = noise_process(start.frame, start.processes, run.settings, run.spacing_km)
     amounts = _LastAmounts.of(start.frame)
-    perturbations = _Perturbations.draw(start, members, run)
+    perturbations = Perturbations.draw(
+        start.motion_B2hw[0], members, run.random_source(), run.settings, run.spacing_km
+    )
     states = [noise.begin(len(group)) for group in _groups(members)]
     known = start.frame.known_BT1HW[:, -1].float()
     height, width = start.size
@@ -253,65 +255,6 @@ def _highest(field_N: Tensor, count: int) -> Tensor:
     candidates = np.flatnonzero(values >= least)
     order = np.argsort(values[candidates])
     return torch.from_numpy(candidates[order][-count:])
-
-
-class _Perturbations(NamedTuple):
-    """How motion and amounts of the members differ; the patterns last as long as the forecast."""
-
-    settings: EnsembleSettings
-    spacing_km: float
-    direction_2hw: Tensor
-    """of the motion, a unit vector"""
-    along_Mhw: Tensor
-    across_Mhw: Tensor
-    """displacement in standard deviations, smooth"""
-    amount_Mhw: Tensor
-    """logarithm of the factor, in standard deviations"""
-
-    @classmethod
-    def draw(cls, start: Start, members: int, run: EnsembleRun) -> "_Perturbations":
-        motion = start.motion_B2hw[0]
-        speed = motion.norm(dim=0, keepdim=True)
-        east = torch.zeros_like(motion)
-        east[0] = 1
-        direction = torch.where(speed > SLOW_PX, motion / speed.clamp(min=SLOW_PX), east)
-        settings, source = run.settings, run.random_source()
-        shape = (motion.shape[1], motion.shape[2])
-        cell_km = COARSE * run.spacing_km
-
-        def fields(purpose: str, length_km: float) -> Tensor:
-            drawn = [source.smooth(m, purpose, shape, length_km / cell_km) for m in range(members)]
-            return torch.stack(drawn).to(motion.device)
-
-        common = torch.stack([source.normal(m, "amount", (1, 1)) for m in range(members)])
-        share = settings.amount_common
-        amount = share**0.5 * common.to(motion.device)
-        amount = amount + (1 - share) ** 0.5 * fields("local amount", settings.amount_scale_km)
-        along, across = (
-            fields(purpose, settings.displacement_scale_km) for purpose in ("along", "across")
-        )
-        return cls(settings, run.spacing_km, direction, along, across, amount)
-
-    def amount(self, group: range, minutes: float) -> Tensor:
-        """(M, H, W): the members' factors of the amount; their mean is that of the tendency."""
-        deviation = self.settings.amount.at(minutes)
-        mean = self.settings.tendency_per_hour * minutes / 60 - deviation**2 / 2
-        logarithm = deviation * self.amount_Mhw[group.start : group.stop] + mean
-        return upsampled(logarithm[:, None].exp())[:, 0]
-
-    def places(self, group: range, displacement_B2hw: Tensor, minutes: float) -> Tensor:
-        """(M, 2, H, W) pixels: the displacements along the members' trajectories."""
-        along, across = (
-            growth.at(minutes) / self.spacing_km * pattern[group.start : group.stop, None]
-            for growth, pattern in (
-                (self.settings.along_km, self.along_Mhw),
-                (self.settings.across_km, self.across_Mhw),
-            )
-        )
-        right, down = self.direction_2hw
-        return upsampled(
-            displacement_B2hw + along * self.direction_2hw + across * torch.stack([-down, right])
-        )
 
 
 def _starts_of_trajectories(known_B1HW: Tensor, displacement_B2hw: Tensor) -> tuple[Tensor, Tensor]:

@@ -157,7 +157,9 @@ def noise_process(
         filter_RF = _filter(detail[0, 0] * (known[0, 0] > 0), deviation, level)
         bands.append(BandNoise(level, phi_1, phi_2, shock.sqrt(), deviation, filter_RF))
         smooth, known = smoother, avg_pool2d(known, 2) if level < levels else known
-    return NoiseProcess(bands, (multiple * -(-height // multiple), multiple * -(-width // multiple)))
+    return NoiseProcess(
+        bands, (multiple * -(-height // multiple), multiple * -(-width // multiple))
+    )
 
 
 def _finer(field_MRC: Tensor) -> Tensor:
@@ -222,9 +224,7 @@ def _filter(detail_RC: Tensor, deviation_RC: Tensor, level: int) -> Tensor:
     rows, columns = detail_RC.shape
     whitened = detail_RC / deviation_RC.clamp(min=1e-9)
     covariance = torch.fft.irfft2(torch.fft.rfft2(whitened).abs().square(), s=(rows, columns))
-    lags = [
-        torch.fft.fftfreq(side, 1 / side, device=detail_RC.device) for side in (rows, columns)
-    ]
+    lags = [torch.fft.fftfreq(side, 1 / side, device=detail_RC.device) for side in (rows, columns)]
     distance = lags[0][:, None].square() + lags[1].square()
     window = torch.exp(-0.5 * distance / LAG_CELLS**2)
     power = torch.fft.rfft2(covariance * window).real.clamp(min=0)

@@ -1,5 +1,7 @@
 """The numbers of the stochastic ensemble."""
 
+import hashlib
+
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
 
 HOUR_MIN = 60.0
@@ -69,6 +71,11 @@ class EnsembleSettings(BaseModel, frozen=True):
     tendency_per_hour: float = Field(
         0.0, description="mean change of the logarithm of the amount in an hour"
     )
+
+    @property
+    def digest(self) -> str:
+        """Names these numbers, in 8 hexadecimal digits."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
 
     def noise_factor(self, minutes: float) -> float:
         """The factor of the noise's standard deviation at a lead time.

@@ -4,8 +4,8 @@ Public: `ForecastMethod`, `EnsembleMethod`, `is_ensemble`, `Persistence`, `Extra
 `find_method`, `used_steps`.
 
 The forecast and verify stages know a method only as a `ForecastMethod` or an `EnsembleMethod`.
-Trained networks are in `squall.pipeline.forecast.network_method`, the methods of pysteps in
-`pysteps_methods` and `steps_method` beside it.
+Trained networks are in `squall.pipeline.forecast.network_method`, beside it the stochastic ensemble
+in `stochastic_method`, and the methods of pysteps in `pysteps_methods` and `steps_method`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,18 @@ from squall.convgru.motion import FLOW_SCANS, extrapolate
 from squall.convgru.products import PRODUCTS, Product
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError
-from squall.pipeline.forecast.names import EXTRAPOLATION, METHODS, PERSISTENCE, STEPS, STEPS_MEMBERS
+from squall.pipeline.forecast.names import (
+    EXTRAPOLATION,
+    METHODS,
+    PERSISTENCE,
+    STEPS,
+    STEPS_MEMBERS,
+    STOCHASTIC,
+)
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod, check_pysteps
 from squall.pipeline.forecast.steps_method import StepsMethod
+from squall.pipeline.forecast.stochastic_method import StochasticMethod
 
 Rates = npt.NDArray[np.float32]
 
@@ -188,6 +196,8 @@ def find_method(
         return Persistence(lead_times)
     if name == EXTRAPOLATION:
         return Extrapolation(lead_times)
+    if name == STOCHASTIC:
+        return StochasticMethod.for_archive(archive, lead_times)
     check_pysteps(str(name))
     pixel_km = archive.grid.pixel_size_m / 1000
     if name == STEPS:

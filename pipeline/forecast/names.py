@@ -4,8 +4,8 @@ This module imports nothing, so that the command line and the experiments can ch
 loading PyTorch. The methods themselves are in `squall.pipeline.forecast.methods`.
 """
 
-PERSISTENCE, EXTRAPOLATION = "persistence", "extrapolation"
+PERSISTENCE, EXTRAPOLATION, STOCHASTIC = "persistence", "extrapolation", "stochastic"
 STEPS = "steps"
 PYSTEPS_METHODS = ("pysteps-extrapolation", "s-prog", "linda", STEPS)
-METHODS = (PERSISTENCE, EXTRAPOLATION, *PYSTEPS_METHODS)
+METHODS = (PERSISTENCE, EXTRAPOLATION, STOCHASTIC, *PYSTEPS_METHODS)
 STEPS_MEMBERS = 20  # members of the STEPS ensemble

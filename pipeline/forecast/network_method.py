@@ -22,6 +22,7 @@ from squall.convgru.products import Product, exceedance, product_rain
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.forecast.resampling import Resampling
+from squall.pipeline.forecast.stochastic_method import StochasticMethod
 
 USUAL_PRODUCT: Product = "order"
 MAP_OF = "map_of"  # in a model's provenance: the radar network that its map of the place is of
@@ -44,6 +45,8 @@ class NetworkMethod:
     resolution: tuple[float, float]
     product: Product
     calibration: Calibration | None
+    stochastic: StochasticMethod
+    """makes the members"""
 
     @classmethod
     def load(
@@ -88,6 +91,7 @@ class NetworkMethod:
             *(path, nowcaster.to(device), provenance, device, resampling, resolution),
             product or USUAL_PRODUCT,
             calibration,
+            StochasticMethod.for_archive(archive, resampling.lead_times),
         )
 
     @property
@@ -139,6 +143,20 @@ class NetworkMethod:
         (lead_time, y, x), mm/h, NaN = not known.
         """
         return self.resampling.nowcast(self._nowcast, context, lead_times)
+
+    def ensemble(
+        self,
+        context: npt.NDArray[np.float32],
+        lead_times: int,
+        members: int,
+        reference_time: np.datetime64,
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        """The members of the stochastic ensemble, see `StochasticMethod.ensemble`.
+
+        They do not depend on the weights, and are made at the archive's own step and spacing.
+        """
+        scans = context[-self.stochastic.context :]
+        yield from self.stochastic.ensemble(scans, lead_times, members, reference_time)
 
     def _nowcast(
         self, context: npt.NDArray[np.float32], lead_times: int
