@@ -33,43 +33,49 @@ class EnsembleSettings(BaseModel, frozen=True):
     model_config = ConfigDict(extra="forbid")
 
     noise: NonNegativeFloat = Field(
-        0.95, description="factor of the noise's standard deviation at the last scan's time"
+        default=0.95, description="factor of the noise's standard deviation at the last scan's time"
     )
     noise_after_an_hour: NonNegativeFloat = Field(
-        1.3, description="the same after 60 min; linear in the lead time"
+        default=1.3, description="the same after 60 min; linear in the lead time"
     )
     deviation_window_km: PositiveFloat = Field(
-        24.0, description="Gaussian window [km] of a band's local standard deviation"
+        default=24.0, description="Gaussian window [km] of a band's local standard deviation"
     )
     deviation_floor: NonNegativeFloat = Field(
-        0.1, description="share of a band's standard deviation in the domain that is added to it"
+        default=0.1,
+        description="share of a band's standard deviation in the domain that is added to it",
     )
     lifetime_min: PositiveFloat = Field(
-        8.0, description="longest lifetime [min] of details of 1 km; see `lifetime_exponent`"
+        default=8.0,
+        description="longest lifetime [min] of details of 1 km; see `lifetime_exponent`",
     )
     lifetime_exponent: NonNegativeFloat = Field(
-        1.45, description="the longest lifetime of a band grows with this power of its scale [km]"
+        default=1.45,
+        description="the longest lifetime of a band grows with this power of its scale [km]",
     )
     along_km: Growth = Field(
-        Growth(a=0.0074, b=1.65), description="displacement along the motion [km]"
+        default=Growth(a=0.0074, b=1.65), description="displacement along the motion [km]"
     )
     across_km: Growth = Field(
-        Growth(a=0.0062, b=1.65), description="displacement across the motion [km]"
+        default=Growth(a=0.0062, b=1.65), description="displacement across the motion [km]"
     )
     displacement_scale_km: PositiveFloat = Field(
-        150.0, description="correlation length of the displacements [km]"
+        default=150.0, description="correlation length of the displacements [km]"
     )
     amount: Growth = Field(
-        Growth(a=0.3 / HOUR_MIN, b=1.0), description="logarithm of the factor of the amount"
+        default=Growth(a=0.3 / HOUR_MIN, b=1.0), description="logarithm of the factor of the amount"
     )
     amount_common: float = Field(
-        0.5, ge=0, le=1, description="share of its variance that is common to the whole domain"
+        default=0.5,
+        ge=0,
+        le=1,
+        description="share of its variance that is common to the whole domain",
     )
     amount_scale_km: PositiveFloat = Field(
-        32.0, description="correlation length of the rest of the factor [km]"
+        default=32.0, description="correlation length of the rest of the factor [km]"
     )
     tendency_per_hour: float = Field(
-        0.0, description="mean change of the logarithm of the amount in an hour"
+        default=0.0, description="mean change of the logarithm of the amount in an hour"
     )
 
     @property
