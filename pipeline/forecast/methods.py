@@ -166,7 +166,7 @@ def find_method(
     name: str | Path,
     archive: ScanStore,
     *,
-    members: int = STEPS_MEMBERS,
+    members: int | None = None,
 ) -> ForecastMethod:
     """Return the method with a name, ready for an archive.
 
@@ -175,7 +175,7 @@ def find_method(
     name : one of `METHODS`, the path of a checkpoint, or the name of packaged weights. If a file
         has this name, the file is used. A model that forecasts chances may have a product after a
         colon, like ``runs/own/best.ckpt:best-csi`` (`squall.convgru.products`).
-    members : number of members that the forecast of STEPS is the mean of.
+    members : number of members that the forecast of STEPS is the mean of; by default 20.
 
     Raises
     ------
@@ -201,7 +201,9 @@ def find_method(
     check_pysteps(str(name))
     pixel_km = archive.grid.pixel_size_m / 1000
     if name == STEPS:
-        return StepsMethod(STEPS, pixel_km, step_minutes, lead_times, members=members)
+        return StepsMethod(
+            STEPS, pixel_km, step_minutes, lead_times, members=members or STEPS_MEMBERS
+        )
     return PystepsMethod(str(name), pixel_km, step_minutes, lead_times)
 
 

@@ -20,9 +20,18 @@ from PIL import Image
 
 from squall.pipeline.pictures import RAIN_SCALE
 from squall.pipeline.report.case_figure import ForecastCase, draw_case
+from squall.pipeline.report.differences import EXPLANATION, compared_methods, difference_rows
+from squall.pipeline.report.member_plots import member_figures
 from squall.pipeline.report.plots import MODEL_COLOURS, method_styles, score_figures
 from squall.pipeline.report.summary import best, lead_means, minutes, scores_to_show, shown_scales
-from squall.pipeline.scores.axes import BY_LEAD_TIME, BY_METHOD, BY_SCALE, BY_THRESHOLD
+from squall.pipeline.scores.axes import (
+    BY_LEAD_TIME,
+    BY_METHOD,
+    BY_SCALE,
+    BY_THRESHOLD,
+    BY_THRESHOLD_AND_WIDTH,
+    BY_WIDTH,
+)
 from squall.pipeline.scores.score import Score
 from squall.pipeline.scores.table import SCORES
 
@@ -119,9 +128,13 @@ def _filled(section: Section) -> dict[str, object]:
         "title": section.title,
         "facts": {**_counts(scores), **section.facts},
         "tables": _tables(scores),
+        "differences": difference_rows(scores),
+        "reference": scores.attrs.get("reference", ""),
+        "compared": compared_methods(scores),
+        "differences_explained": EXPLANATION.format(reference=scores.attrs.get("reference", "")),
         "plots": [
             _picture(figure, _PLOT_DPI, f"{section.title}: {name.replace('_', ' ')} of each method")
-            for name, figure in score_figures(scores).items()
+            for name, figure in {**score_figures(scores), **member_figures(scores)}.items()
         ],
         "cases": [_picture(draw_case(case), _CASE_DPI, case.title) for case in section.cases],
     }
@@ -157,6 +170,16 @@ def _tables(scores: xr.Dataset) -> list[_Table]:
             )
             for scale in shown_scales(scores)
         ]
+    for score in scores_to_show(scores, BY_THRESHOLD_AND_WIDTH):
+        tables += [
+            _by_threshold(score, f"{score.title}, means of {width:g} km", means.sel(width=width))
+            for width in scores["width"].values
+        ]
+    for score in scores_to_show(scores, BY_WIDTH):
+        widths = scores["width"].values
+        of_widths = [_cells(score, means.sel(width=width)) for width in widths]
+        heads = [f"{width:g} km" for width in widths]
+        tables.append(_Table(score.title, heads, _rows(means, of_widths)))
     general_scores = scores_to_show(scores, BY_LEAD_TIME, BY_METHOD)
     columns = [_cells(score, means) for score in general_scores]
     heads = [score.title for score in general_scores]

@@ -4,17 +4,16 @@
 writes no files.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from squall.pipeline.lettering import plain, readable
+from squall.pipeline.report.panels import finish, head, panels, tidy
 from squall.pipeline.report.summary import minutes, scores_to_show, shown_leads, shown_scales
 from squall.pipeline.scores.axes import BY_LEAD_TIME, BY_SCALE, BY_THRESHOLD
 from squall.pipeline.scores.score import Score
@@ -31,8 +30,6 @@ _REFERENCES: dict[str, dict[str, Any]] = {
     "linda": {"color": "#8c7a66", "linestyle": "-"},
     "steps": {"color": "#5f7382", "linestyle": (0, (3, 1.2))},
 }
-_COLUMNS = 4
-_LONGEST_NAME = 40  # characters of a method's name in a legend
 
 
 def score_figures(scores: xr.Dataset) -> dict[str, Figure]:
@@ -73,7 +70,7 @@ def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 def _by_threshold(scores: xr.Dataset, score: Score) -> Figure:
     """One panel for each threshold."""
-    figure, axes = _panels(len(scores["threshold"]))
+    figure, axes = panels(len(scores["threshold"]))
     # Lead times at which the threshold was not observed are left out, as in `lead_means`.
     scores = scores.assign(
         {
@@ -85,7 +82,7 @@ def _by_threshold(scores: xr.Dataset, score: Score) -> Figure:
         at_threshold = scores.sel(threshold=threshold)
         share = 100 * float(at_threshold["base_rate"].mean())
         observed = f"{share:.2g} % of pixels" if np.isfinite(share) else ""
-        _draw(ax, at_threshold, score)
+        draw_lines(ax, at_threshold, score)
         ax.set_title(f"≥ {threshold:g} mm/h", loc="left", fontsize=10, fontweight="bold")
         ax.set_title(observed, loc="right", fontsize=8, color="0.4")
         values = at_threshold[score.name]
@@ -96,16 +93,16 @@ def _by_threshold(scores: xr.Dataset, score: Score) -> Figure:
         elif float(values.min()) > -1e-9:  # rounding makes a score of 0 slightly negative
             ax.set_ylim(bottom=0)
     width = f", neighbourhoods of {float(scores['scale']):.3g} km" if score.dims == BY_SCALE else ""
-    _finish(figure, axes, f"{score.title}{width}", has_bands=f"{score.name}_low" in scores)
+    finish(figure, axes, f"{score.title}{width}", has_bands=f"{score.name}_low" in scores)
     return figure
 
 
 def _errors(scores: xr.Dataset) -> Figure:
     """One panel for each score of all rain rates."""
     general_scores = scores_to_show(scores, BY_LEAD_TIME)
-    figure, axes = _panels(len(general_scores))
+    figure, axes = panels(len(general_scores))
     for ax, score in zip(axes, general_scores, strict=True):
-        _draw(ax, scores, score)
+        draw_lines(ax, scores, score)
         ax.set_title(score.title, loc="left", fontsize=10, fontweight="bold")
         values = scores[score.name]
         if score.direction == "nearer":
@@ -113,14 +110,14 @@ def _errors(scores: xr.Dataset) -> Figure:
         elif bool(values.notnull().any()) and float(values.min()) >= 0:
             ax.set_ylim(bottom=0)
     has_bands = any(f"{score.name}_low" in scores for score in general_scores)
-    _finish(figure, axes, "All rain rates", has_bands=has_bands)
+    finish(figure, axes, "All rain rates", has_bands=has_bands)
     return figure
 
 
 def _spectra(scores: xr.Dataset) -> Figure:
     """Power against wavelength, one panel for each lead time, the longest waves on the left."""
     leads = shown_leads(scores["lead_time"].values)
-    figure, axes = _panels(len(leads), height_in=3.0, shared=True)
+    figure, axes = panels(len(leads), height_in=3.0, shared=True)
     wavelength = scores["wavelength"].values
     for ax, lead in zip(axes, leads, strict=True):
         at_lead = scores.isel(lead_time=lead)
@@ -137,13 +134,13 @@ def _spectra(scores: xr.Dataset) -> Figure:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel("wavelength [km]", fontsize=9)
-        _tidy(ax)
+        tidy(ax)
     axes[0].set_ylabel("power of dBR [dB²]", fontsize=9)
-    _head(figure, axes, "Power spectra of the rain fields")
+    head(figure, axes, "Power spectra of the rain fields")
     return figure
 
 
-def _draw(ax: Axes, scores: xr.Dataset, score: Score) -> None:
+def draw_lines(ax: Axes, scores: xr.Dataset, score: Score) -> None:
     """One line for each method, its interval as a band; scores have dims (method, lead_time)."""
     lead_min = minutes(scores)
     for method, style in method_styles(scores["method"].values).items():
@@ -156,7 +153,7 @@ def _draw(ax: Axes, scores: xr.Dataset, score: Score) -> None:
         marker = "o" if np.isfinite(value).sum() == 1 else ""
         ax.plot(lead_min, value, label=method, marker=marker, markersize=4, **style)
     ax.set_xlim(0, 1.03 * lead_min.max())
-    _tidy(ax)
+    tidy(ax)
 
 
 def _names_with_bounds(scores: xr.Dataset, score: Score) -> list[str]:
@@ -176,47 +173,3 @@ def _ratio_axis(ax: Axes, values: np.ndarray) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.axhline(1, color="0.3", linewidth=0.8, zorder=2)
-
-
-def _panels(
-    count: int, *, height_in: float = 2.15, shared: bool = False
-) -> tuple[Figure, list[Axes]]:
-    """A figure with panels of equal size, four in a row."""
-    columns = min(count, _COLUMNS)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(2.7 * columns + 0.3, height_in * rows + 0.75), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes: list[Axes] = (
-        figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared).ravel().tolist()
-    )
-    for ax in axes[count:]:
-        ax.remove()
-    return figure, axes[:count]
-
-
-def _tidy(ax: Axes) -> None:
-    ax.grid(color="0.91", linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(labelsize=8, length=2.5)
-
-
-def _finish(figure: Figure, axes: Sequence[Axes], title: str, *, has_bands: bool) -> None:
-    for ax in axes[-_COLUMNS:]:
-        ax.set_xlabel("lead time [min]", fontsize=9)
-    _head(figure, axes, f"{title}; bands are 90 % intervals" if has_bands else title)
-
-
-def _head(figure: Figure, axes: Sequence[Axes], title: str) -> None:
-    """Title and one legend over all panels."""
-    # Matplotlib would leave out a method whose name starts with "_".
-    lines = [line for line in axes[0].get_lines() if not str(line.get_label()).startswith("_child")]
-    legend = figure.legend(
-        lines, ["method"] * len(lines), title=title,
-        title_fontproperties={"size": 11, "weight": "bold"},
-        loc="outside upper left", ncols=min(len(axes), _COLUMNS), frameon=False,
-        fontsize=9, alignment="left", handlelength=2.8,
-    )  # fmt: skip
-    for text, line in zip(legend.get_texts(), lines, strict=True):
-        name = readable(line.get_label())
-        plain(text, name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…")

@@ -40,8 +40,7 @@ def lead_means(scores: xr.Dataset) -> xr.Dataset:
     threshold (`lead_time_means`).
     """
     without_waves = scores.drop_dims("wavelength", errors="ignore")
-    bounds = [str(name) for name in without_waves if str(name).endswith(("_low", "_high"))]
-    values = without_waves.drop_vars(bounds)
+    values = without_waves[[name for name in without_waves if name in SCORES]]
     means = lead_time_means(values)
     means["base_rate"] = scores["base_rate"].fillna(0).mean("lead_time", keep_attrs=True)
     for name in values:

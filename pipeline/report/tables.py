@@ -4,6 +4,7 @@ Both take what `squall.pipeline.scores.skill.scores_from_sums` returns. This mod
 score and draws nothing.
 """
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,10 +12,20 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from squall.pipeline.report.differences import EXPLANATION, compared_methods, difference_rows
 from squall.pipeline.report.summary import best, lead_means, minutes, scores_to_show, shown_scales
-from squall.pipeline.scores.axes import AXES, BY_LEAD_TIME, BY_METHOD, BY_SCALE, BY_THRESHOLD
+from squall.pipeline.scores.axes import (
+    AXES,
+    BY_LEAD_TIME,
+    BY_METHOD,
+    BY_SCALE,
+    BY_THRESHOLD,
+    BY_THRESHOLD_AND_WIDTH,
+    BY_WIDTH,
+)
 from squall.pipeline.scores.score import Score
 
+_TEXT_WIDTH = 100
 CSV_COLUMNS = (*(axis.csv_column for axis in AXES), "score", "value", "low", "high")
 
 
@@ -22,9 +33,9 @@ def write_csv(scores: xr.Dataset, path: str | Path) -> None:
     """Write every score as rows of a long table with the columns `CSV_COLUMNS`.
 
     `low` and `high` are the bounds of the 90 % interval of the value. The table does not hold means
-    over lead times and their intervals. A cell is empty where the score does not have that axis
-    (the observed spectrum has no method), where the value is undefined, and where it has no
-    interval.
+    over lead times, only how much better they are than those of the reference (NAME_gain). A cell
+    is empty where the score does not have that axis (the observed spectrum has no method), where
+    the value is undefined, and where it has no interval.
     """
     scores = scores.assign_coords(lead_time=minutes(scores))
     frames = []
@@ -47,7 +58,7 @@ def score_table(scores: xr.Dataset) -> str:
     """Scores averaged over lead times, as text for a terminal with one row for each method.
 
     First the scores by threshold, then those of all rain rates. The best value of each column has
-    a star.
+    a star. The last part compares each method with the reference.
     """
     means = lead_means(scores)
     lead_min = minutes(scores)
@@ -71,8 +82,26 @@ def score_table(scores: xr.Dataset) -> str:
             _rows_by_threshold(f"{score.label}, {scale:.3g} km", score, means.sel(scale=scale))
             for scale in shown_scales(scores)
         ]
+    for score in scores_to_show(scores, BY_THRESHOLD_AND_WIDTH):
+        blocks += [
+            _rows_by_threshold(f"{score.label}, {width:g} km", score, means.sel(width=width))
+            for width in scores["width"].values
+        ]
+    blocks += [_rows_by_width(score, means) for score in scores_to_show(scores, BY_WIDTH)]
     blocks.append(_rows_of_all_rates(means))
-    return "\n".join([*lines, *(line for rows in blocks for line in ("", *_aligned(rows)))])
+    text = [*lines, *(line for rows in blocks for line in ("", *_aligned(rows)))]
+    return "\n".join([*text, *_differences(scores)])
+
+
+def _differences(scores: xr.Dataset) -> list[str]:
+    """Lines that compare each method with the reference."""
+    rows = difference_rows(scores)
+    if not rows:
+        return []
+    reference = scores.attrs["reference"]
+    heading = textwrap.wrap(EXPLANATION.format(reference=reference), _TEXT_WIDTH)
+    cells = [[row.label, *(cell.text for cell in row.cells)] for row in rows]
+    return ["", *heading, "", *_aligned([["", *compared_methods(scores)], *cells])]
 
 
 def _rows_by_threshold(title: str, score: Score, means: xr.Dataset) -> list[Sequence[str]]:
@@ -83,6 +112,15 @@ def _rows_by_threshold(title: str, score: Score, means: xr.Dataset) -> list[Sequ
     values = means[score.name].transpose("threshold", "method").values
     return [
         [title, *(f"{text} " for text in most), f"{last} mm/h"],
+        *_method_rows(means, [list(_starred(score, column)) for column in values]),
+    ]
+
+
+def _rows_by_width(score: Score, means: xr.Dataset) -> list[Sequence[str]]:
+    """One row for each method, one column for each width of neighbourhood means."""
+    values = means[score.name].transpose("width", "method").values
+    return [
+        [score.title, *(f"{width:g} km " for width in means["width"].values)],
         *_method_rows(means, [list(_starred(score, column)) for column in values]),
     ]
 

@@ -12,6 +12,14 @@ BY_THRESHOLD: Dims = ("method", "threshold", "lead_time")
 BY_SCALE: Dims = ("method", "threshold", "scale", "lead_time")
 BY_WAVELENGTH: Dims = ("method", "lead_time", "wavelength")
 OBSERVED_BY_WAVELENGTH: Dims = ("lead_time", "wavelength")
+# Of members:
+BY_WIDTH: Dims = ("method", "width", "lead_time")
+BY_THRESHOLD_AND_WIDTH: Dims = ("method", "threshold", "width", "lead_time")
+BY_SHARE_AND_LEAD_TIME: Dims = ("method", "threshold", "share", "lead_time")
+BY_RANK_AND_LEAD_TIME: Dims = ("method", "rank", "lead_time")
+BY_SHARE: Dims = ("method", "threshold", "share")  # of all lead times together
+BY_COST: Dims = ("method", "threshold", "cost_loss")
+BY_RANK: Dims = ("method", "rank")
 
 
 @dataclass(frozen=True)
@@ -43,4 +51,8 @@ AXES: tuple[Axis, ...] = (
     Axis("threshold", "threshold_mm_h", "rain rate threshold", "mm h-1"),
     Axis("scale", "scale_km", "width of the FSS neighbourhood", "km"),
     Axis("wavelength", "wavelength_km", "middle of the wavelengths", "km"),
+    Axis("width", "width_km", "width of the neighbourhood mean", "km"),
+    Axis("share", "share", "share of members at or above the threshold", "1"),
+    Axis("rank", "rank", "members below the observation", "1"),
+    Axis("cost_loss", "cost_loss", "cost of protection per loss avoided", "1"),
 )

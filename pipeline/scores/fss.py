@@ -65,6 +65,7 @@ class Neighbourhoods:
         Parameters
         ----------
         events : (y, x) bool, of the observation and then of each forecast; False where not known.
+            A forecast may also be the chance of an event, in 32 bits.
 
         Returns
         -------
@@ -101,10 +102,11 @@ class Neighbourhoods:
 
 
 def _counts(field_HW: np.ndarray, window: int) -> np.ndarray:
-    """Number of true pixels in the window around each pixel, float32; 0 outside the field."""
+    """Sum of the window around each pixel, float32; 0 outside the field."""
     # Counts below 2**24 are exact in float32, that is for windows up to 4095 pixels wide.
+    field_HW = np.ascontiguousarray(field_HW)
     return cv2.boxFilter(
-        np.ascontiguousarray(field_HW).view(np.uint8),
+        field_HW.view(np.uint8) if field_HW.dtype == bool else field_HW,
         cv2.CV_32F,
         (window, window),
         normalize=False,

@@ -38,6 +38,8 @@ class Score:
     ideal : value of a perfect forecast, for the direction ``nearer``.
     in_ratios : whether 0.5 is as far from an ideal of 1 as 2 is.
     in_tables : whether tables and figures show the score. The files hold all scores.
+    of_members : whether the score exists only where members were scored.
+    drawn : whether the bootstrap draws the score. It takes too long for some.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Score:
     ideal: float = 0.0
     in_ratios: bool = False
     in_tables: bool = True
+    of_members: bool = False
+    drawn: bool = True
 
     @property
     def attrs(self) -> dict[str, str]:
@@ -77,7 +81,7 @@ class Score:
     @property
     def has_interval(self) -> bool:
         """Whether the bootstrap gives the score an interval."""
-        return self.direction is not None and self.of_sums is not None
+        return self.direction is not None and self.of_sums is not None and self.drawn
 
     def text(self, value: float) -> str:
         """The value as tables show it; a dash where it is undefined."""
@@ -85,6 +89,25 @@ class Score:
             return "–"
         text = format(float(value), self.spec)
         return text if float(text) else format(0.0, self.spec)  # rounding errors make -0.000
+
+    @property
+    def gain_unit(self) -> str:
+        """Unit of `gain`, as people write it."""
+        return self.printed_unit if self.direction == "nearer" and not self.in_ratios else "%"
+
+    def gain(self, values: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
+        """How much better values are than those of a reference, in `gain_unit`; below 0 = worse.
+
+        A score whose direction is higher or lower gains the percentage that it is above or below
+        the reference. A score with an ideal gains how much nearer it is to the ideal; in ratios
+        that is 100 (|ln reference| - |ln value|). NaN where the reference is not above 0, and a
+        percentage has no meaning.
+        """
+        if self.direction == "nearer":
+            gained = xr.apply_ufunc(self.cost, reference) - xr.apply_ufunc(self.cost, values)
+            return _finite(100 * gained if self.in_ratios else gained)
+        sign = 1 if self.direction == "higher" else -1
+        return _finite(100 * sign * (values / reference.where(reference > 0) - 1))
 
     def cost(self, values: NDArray) -> NDArray:
         """Numbers that order the values: the lower the number, the better. NaN stays NaN."""
@@ -96,3 +119,7 @@ class Score:
             with np.errstate(divide="ignore"):
                 return np.abs(np.log(values / self.ideal))
         return np.abs(values - self.ideal)
+
+
+def _finite(values: xr.DataArray) -> xr.DataArray:
+    return values.where(np.isfinite(values))

@@ -13,16 +13,21 @@ from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.scores.table import SCORES
 
 
-def scores_from_sums(sums: ScoreSums) -> xr.Dataset:
+def scores_from_sums(sums: ScoreSums, *, only_intervals: bool = False) -> xr.Dataset:
     """Scores of the pooled cases.
 
     CSI and the other event scores are those of the pooled contingency table, errors those of all
     pixels, the FSS that of all neighbourhoods. They are not means over cases; only the spectra and
     the log-spectral distance are.
 
+    Parameters
+    ----------
+    only_intervals : leave out scores that have no interval.
+
     Returns
     -------
-    One variable for each score of `SCORES` that follows from the sums. NaN where the score is
+    One variable for each score of `SCORES` that follows from the sums; the scores of members only
+    where members were scored. NaN where the score is
     undefined, that is where its denominator is 0: CSI without any event; POD and frequency bias
     without an observed event; FAR without a forecast event; HSS where all pixels are events in
     both or in none; errors without a pixel; correlation where a field has no variance. Wavelengths
@@ -33,8 +38,12 @@ def scores_from_sums(sums: ScoreSums) -> xr.Dataset:
             score.name: _finite(score.of_sums(sums.data)).assign_attrs(score.attrs)
             for score in SCORES.values()
             if score.of_sums is not None
+            and (score.has_interval or not only_intervals)
+            and ("fair_crps" in sums.data or not score.of_members)
         }
     )
+    if only_intervals:
+        return scores
     return scores.dropna("wavelength", how="all", subset=["power_observed"])
 
 
@@ -46,7 +55,10 @@ def where_observed(scores: xr.Dataset, base_rate: xr.DataArray) -> xr.Dataset:
     the method that forecasts the fewest events.
     """
     reached = base_rate > 0
-    return scores.map(lambda score: score.where(reached) if "threshold" in score.dims else score)
+    by_threshold = {"threshold", "lead_time"}
+    return scores.map(
+        lambda score: score.where(reached) if by_threshold <= set(score.dims) else score
+    )
 
 
 def lead_time_means(scores: xr.Dataset) -> xr.Dataset:

@@ -6,7 +6,7 @@ sums into scores are in `squall.pipeline.scores.table`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,14 @@ from squall.pipeline.scores.axes import (
     Dims,
 )
 from squall.pipeline.scores.fss import Neighbourhoods, fss_windows_px
+from squall.pipeline.scores.member_sums import COUNTS as MEMBER_COUNTS
+from squall.pipeline.scores.member_sums import (
+    MEAN_WIDTHS_KM,
+    LeadTime,
+    fill_members,
+    fill_probability_fss,
+)
+from squall.pipeline.scores.member_sums import SUMS as MEMBER_SUMS
 from squall.pipeline.scores.spectra import (
     RAIN_THRESHOLD_MM_H,
     WAVELENGTHS_KM,
@@ -54,8 +62,8 @@ class ScoreSums:
     Parameters
     ----------
     data : sums along `method`, `lead_time`, `threshold` [mm/h], `scale` [km] and `wavelength`
-        [km]. Counts are int64, so adding them is exact. A netCDF file stores all sums without
-        loss.
+        [km], and those of members along `width` [km], `share` and `rank`. Counts are int64, so
+        adding them is exact. A netCDF file stores all sums without loss.
     """
 
     data: xr.Dataset
@@ -90,11 +98,12 @@ def score_sums_by_method(
     scales_km: Sequence[float],
     pixel_km: float,
     valid: np.ndarray | None = None,
+    ensembles: Mapping[str, Iterable[np.ndarray]] | None = None,
 ) -> ScoreSums:
     """Sums of one case for several methods, all over the same pixels.
 
-    A pixel counts where it is observed, known in every forecast, and `valid`. An event is a rain
-    rate at or above the threshold.
+    A pixel counts where it is observed, known in every forecast and every member, and `valid`. An
+    event is a rain rate at or above the threshold.
 
     The FSS follows Roberts and Lean (2008, https://doi.org/10.1175/2007MWR2123.1). In a square
     neighbourhood around each counting pixel, Pf and Po are the shares of forecast and observed
@@ -116,7 +125,11 @@ def score_sums_by_method(
         has the widths in use, see `fss_windows_px`.
     pixel_km : width of a pixel.
     valid : bool, (lead_time, y, x) or (y, x). False = leave the pixel out.
+    ensembles : name of a method among the forecasts to its members, (member, y, x) of each lead
+        time in turn. With any, the result also has the sums of `squall.pipeline.scores.member_sums`
+        for all methods. Methods without members are ensembles of one, their forecast.
     """
+    members = _members(ensembles or {}, forecasts, observed)
     windows_px = fss_windows_px(scales_km, pixel_km)
     known = _counting_pixels(forecasts, observed, valid)
     coords: dict[str, Sequence[str] | np.ndarray] = {
@@ -128,6 +141,12 @@ def score_sums_by_method(
     }
     data = _zeros(coords)
     for lead, known_HW in enumerate(known):
+        of_lead = {name: next(of_method) for name, of_method in members.items()}
+        for of_method in of_lead.values():
+            known_HW &= ~np.isnan(of_method).any(axis=0)
+        if of_lead and "share" not in data.dims:
+            most = max(len(of_method) for of_method in of_lead.values())
+            data = data.merge(_zeros_of_members(coords, most))
         n_pixels = int(np.count_nonzero(known_HW))
         if n_pixels == 0:
             continue
@@ -135,9 +154,72 @@ def score_sums_by_method(
         sums["n_pixels"][:], sums["n_cases"][:] = n_pixels, 1
         rates = [np.where(known_HW, field[lead], 0.0) for field in (observed, *forecasts.values())]
         _fill_errors(sums, [rate[known_HW] for rate in rates])
-        _fill_events(sums, rates, thresholds_mm_h, Neighbourhoods(known_HW, windows_px), n_pixels)
+        neighbourhoods = Neighbourhoods(known_HW, windows_px)
+        _fill_events(sums, rates, thresholds_mm_h, neighbourhoods, n_pixels)
         _fill_spectra(sums, rates, pixel_km)
+        if of_lead:
+            at = LeadTime(
+                rates[0], known_HW, thresholds_mm_h, pixel_km, neighbourhoods,
+                data.sizes["share"] - 1,
+            )  # fmt: skip
+            _fill_all_members(sums, dict(zip(forecasts, rates[1:], strict=True)), of_lead, at)
     return ScoreSums(data)
+
+
+def _fill_all_members(
+    sums: Mapping[str, np.ndarray],
+    forecasts: Mapping[str, np.ndarray],
+    ensembles: Mapping[str, np.ndarray],
+    at: LeadTime,
+) -> None:
+    """Fill the sums of members; a forecast without members is an ensemble of one."""
+    for m, (name, forecast) in enumerate(forecasts.items()):
+        if name in ensembles:
+            members = np.where(at.known_HW, ensembles[name], np.float32(0))
+            fill_members(sums, m, members, at)
+            fill_probability_fss(sums, m, members, at)
+        else:
+            fill_members(sums, m, forecast[None], at)
+            for term in ("difference2", "forecast2"):
+                sums[f"pfss_{term}"][m] = sums[f"fss_{term}"][m]
+
+
+def _members(
+    ensembles: Mapping[str, Iterable[np.ndarray]],
+    forecasts: Mapping[str, np.ndarray],
+    observed: np.ndarray,
+) -> dict[str, Iterator[np.ndarray]]:
+    """The members of each ensemble, checked lead time by lead time.
+
+    Raises
+    ------
+    ValueError
+        If an ensemble is no method, or has another shape or number of lead times than observed.
+    """
+    others = sorted(set(ensembles) - set(forecasts))
+    if others:
+        raise ValueError(f"members of {', '.join(others)}, which has no forecast to score.")
+    counts: set[int] = set()
+
+    def checked(name: str, of_method: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        n_leads = 0
+        for members in of_method:
+            if members.ndim != 3 or members.shape[1:] != observed.shape[1:]:
+                raise ValueError(
+                    f"members of '{name}' have shape {members.shape}, expected (member, y, x) with "
+                    f"{observed.shape[1:]} pixels."
+                )
+            counts.add(len(members))
+            if len(counts) > 1 or len(members) < 2:
+                raise ValueError(
+                    f"'{name}' has {len(members)} members; all ensembles need the same number, "
+                    "at least 2."
+                )
+            n_leads += 1
+            yield members
+        raise ValueError(f"members of '{name}' end after {n_leads} of {len(observed)} lead times.")
+
+    return {name: checked(name, of_method) for name, of_method in ensembles.items()}
 
 
 def _views_of_lead_time(data: xr.Dataset, lead: int) -> dict[str, np.ndarray]:
@@ -277,6 +359,30 @@ def _zeros(coords: Mapping[str, Sequence[str] | np.ndarray]) -> xr.Dataset:
         },
         coords=coords,
     )
+    return _with_attrs(data)
+
+
+def _zeros_of_members(
+    coords: Mapping[str, Sequence[str] | np.ndarray], most_members: int
+) -> xr.Dataset:
+    """Zeros of the sums of members. All ensembles have the same number of them."""
+    coords = {
+        **{name: coords[name] for name in ("method", "threshold", "scale", "lead_time")},
+        "width": np.array(MEAN_WIDTHS_KM),
+        "share": np.arange(most_members + 1) / most_members,
+        "rank": np.arange(most_members + 1),
+    }
+    dtypes = dict.fromkeys(MEMBER_COUNTS, np.int64) | dict.fromkeys(MEMBER_SUMS, np.float64)
+    data = {
+        name: (dims, np.zeros([len(coords[dim]) for dim in dims], dtypes[name]))
+        for name, dims in {**MEMBER_COUNTS, **MEMBER_SUMS}.items()
+    }
+    return _with_attrs(xr.Dataset(data, coords))
+
+
+def _with_attrs(data: xr.Dataset) -> xr.Dataset:
+    """The sums, with attributes of their axes."""
     for axis in AXES:
-        data[axis.name].attrs = axis.attrs
+        if axis.name in data.coords:
+            data[axis.name].attrs = axis.attrs
     return data

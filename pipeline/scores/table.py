@@ -17,12 +17,13 @@ from squall.pipeline.scores.axes import (
     BY_WAVELENGTH,
     OBSERVED_BY_WAVELENGTH,
 )
+from squall.pipeline.scores.member_table import MEMBER_SCORES
 from squall.pipeline.scores.score import Score
 
 
-def names_with_intervals() -> list[str]:
-    """Names of the scores that have an interval."""
-    return [score.name for score in SCORES.values() if score.has_interval]
+def names_with_intervals(scores: xr.Dataset) -> list[str]:
+    """Names of the scores in a dataset that have an interval."""
+    return [name for name, score in SCORES.items() if score.has_interval and name in scores]
 
 
 def _by_name(*scores: Score) -> dict[str, Score]:
@@ -271,6 +272,7 @@ SCORES: dict[str, Score] = _by_name(
         of_sums=lambda s: s["n_cases"],
         in_tables=False,
     ),
+    *MEMBER_SCORES,
     # Measured by `squall verify`.
     Score(
         name="seconds",

@@ -19,7 +19,6 @@ from pydantic import (
 from squall.datasets.addresses import Address
 from squall.datasets.times import EndTime, Time, parse_end, parse_time
 from squall.pipeline.config import Option, Rising
-from squall.pipeline.forecast.names import STEPS_MEMBERS
 from squall.pipeline.outputs import OutputPath
 
 THRESHOLDS_MM_H = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
@@ -123,8 +122,16 @@ class VerifyConfig(BaseModel):
     block_minutes: Annotated[float, Option(flag="--block", group=SCORES_GROUP)] = Field(
         default=60.0, gt=0, allow_inf_nan=False, description="length of a bootstrap block [min]"
     )
-    members: Annotated[int, Option(group=SCORES_GROUP)] = Field(
-        default=STEPS_MEMBERS, ge=2, description="members of the STEPS ensemble"
+    members: Annotated[int | None, Option(group=SCORES_GROUP)] = Field(
+        default=None,
+        ge=2,
+        description="score so many members of each method that makes members, such as steps "
+        "(default: 20 if steps is scored, otherwise none)",
+    )
+    reference: Annotated[str | None, Option(metavar="METHOD", group=SCORES_GROUP)] = Field(
+        default=None,
+        description="method that the others are compared with, one of those scored (default: "
+        "steps, s-prog, linda, an extrapolation or persistence, the first that is scored)",
     )
     cases: Annotated[int, Option(group=SCORES_GROUP)] = Field(
         default=3, ge=0, description="forecasts to draw for each archive, the rainiest"

@@ -21,6 +21,7 @@ from squall.pipeline.forecast.methods import ForecastMethod
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import atomic_path, code_version, now_utc
 from squall.pipeline.report.case_figure import ForecastCase
+from squall.pipeline.report.member_plots import member_figures
 from squall.pipeline.report.page import Section, html_report
 from squall.pipeline.report.plots import score_figures
 from squall.pipeline.report.summary import shown_leads
@@ -185,7 +186,7 @@ def write_scores(scores: xr.Dataset, folder: Path) -> tuple[Path, ...]:
     with atomic_path(folder / "scores.csv") as temporary:
         write_csv(scores, temporary)
     pictures = []
-    for name, figure in score_figures(scores).items():
+    for name, figure in {**score_figures(scores), **member_figures(scores)}.items():
         picture = folder / f"{name}.png"
         with atomic_path(picture) as temporary:
             figure.savefig(temporary, dpi=110)

@@ -17,14 +17,21 @@ import pandas as pd
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
-from squall.pipeline.forecast.methods import ForecastMethod, find_method, used_steps
-from squall.pipeline.forecast.names import PERSISTENCE
+from squall.pipeline.forecast.methods import (
+    ForecastMethod,
+    find_method,
+    is_ensemble,
+    used_steps,
+)
+from squall.pipeline.forecast.names import EXTRAPOLATION, PERSISTENCE, STEPS, STEPS_MEMBERS
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod
 from squall.pipeline.scores.pooling import scales_of_grid
 from squall.pipeline.verify.cases import ChosenCases, choose_cases, training_times
 from squall.pipeline.verify.config import ReferencePeriod, VerifyConfig
 
+# Others are compared with the first of these that is scored. Persistence always is.
+REFERENCES = (STEPS, "s-prog", "linda", "pysteps-extrapolation", EXTRAPOLATION, PERSISTENCE)
 BLOCKS = "blocks"  # folder of the output that keeps finished parts of a verification
 
 log = logging.getLogger("squall.verify")
@@ -55,14 +62,16 @@ class Plan:
     ----------
     methods : label of each method to its name or path, see `find_method`.
     reachable_only : whether to count only pixels that the extrapolation of the last scan reaches.
-    members : of the STEPS ensemble.
+    members : number of members that each ensemble is scored with; None = no members are scored.
+    reference : label of the method that the others are compared with.
     """
 
     targets: tuple[Target, ...]
     methods: dict[str, str]
     thresholds_mm_h: tuple[float, ...]
     reachable_only: bool
-    members: int
+    members: int | None
+    reference: str
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,8 @@ def make_plan(config: VerifyConfig) -> tuple[Plan, list[PlannedArchive]]:
         labels,
         config.thresholds_mm_h,
         config.pixels == "reachable",
-        config.members,
+        _members(config, planned_archives[0].methods),
+        _reference(config, labels),
     )
     return plan, planned_archives
 
@@ -212,6 +222,43 @@ def _labels(config: VerifyConfig, archive: ScanStore) -> dict[str, str]:
             raise ConfigError(f"{model} and {labels[label]} are both called {label}; rename one")
         labels[label] = model
     return labels
+
+
+def _members(config: VerifyConfig, methods: dict[str, ForecastMethod]) -> int | None:
+    """Number of members to score; None without ensembles.
+
+    Raises
+    ------
+    ConfigError
+        If members are asked for and no method makes any.
+    """
+    if config.members is None:
+        return STEPS_MEMBERS if STEPS in methods else None
+    if not any(map(is_ensemble, methods.values())):
+        raise ConfigError(
+            f"--members {config.members}: none of {', '.join(methods)} makes members; add --model "
+            f"{STEPS}, or leave --members out"
+        )
+    return config.members
+
+
+def _reference(config: VerifyConfig, labels: dict[str, str]) -> str:
+    """Label of the method that the others are compared with.
+
+    Raises
+    ------
+    ConfigError
+        If the configured one is not scored.
+    """
+    if config.reference is None:
+        return next(name for name in REFERENCES if name in labels)
+    for label, name in labels.items():
+        if config.reference in (label, name):
+            return label
+    raise ConfigError(
+        f"--reference {config.reference} is not scored; add --model {config.reference}, or give "
+        f"one of these: {', '.join(labels)}"
+    )
 
 
 def _lead_times(

@@ -83,7 +83,10 @@ def verify(config: VerifyConfig) -> VerifyResult:
     blocks = scored_blocks(plan, cases, store, config.workers or cores())
     scored_archives = [
         _archive_scores(
-            planned, [block for (target, _), block in blocks.items() if target == number], config
+            planned,
+            [block for (target, _), block in blocks.items() if target == number],
+            config,
+            plan.reference,
         )
         for number, planned in enumerate(planned_archives)
     ]
@@ -98,7 +101,7 @@ def _block_name(time: pd.Timestamp, config: VerifyConfig) -> str:
 
 def _digest(config: VerifyConfig, plan: Plan, planned_archives: list[PlannedArchive]) -> str:
     """Hash of everything that decides the sums of the blocks."""
-    irrelevant = {"out", "workers", "fresh", "cases", "archives", "models"}
+    irrelevant = {"out", "workers", "fresh", "cases", "archives", "models", "reference"}
     deciding = {
         "configuration": config.model_dump(mode="json", exclude=irrelevant),
         "targets": [vars(target) for target in plan.targets],
@@ -110,7 +113,7 @@ def _digest(config: VerifyConfig, plan: Plan, planned_archives: list[PlannedArch
 
 
 def _archive_scores(
-    planned: PlannedArchive, blocks: list[Block], config: VerifyConfig
+    planned: PlannedArchive, blocks: list[Block], config: VerifyConfig, reference: str
 ) -> ArchiveScores:
     total = Block()
     for block in blocks:
@@ -124,7 +127,7 @@ def _archive_scores(
             f"{first.method} at {first.reference_time}: {first.reason}"
         )
     digests = {name: method.digest for name, method in planned.methods.items()}
-    scores = _with_seconds(with_intervals(sums), total.seconds).assign_attrs(
+    scores = _with_seconds(with_intervals(sums, reference=reference), total.seconds).assign_attrs(
         title=f"Verification of {', '.join(planned.methods)} on {archive.title}",
         source="squall verify",
         history=f"{now_utc()} squall verify {__version__}",
@@ -154,7 +157,8 @@ def _pooled(scored_archives: list[ArchiveScores], blocks: list[ScoreSums]) -> xr
     shared = ("source", "history", "methods", "squall_version", "configuration")
     methods = ", ".join(scored_archives[0].methods)
     archives = {public_address(s.archive.address): s.archive.snapshot for s in scored_archives}
-    return _with_seconds(with_intervals(blocks), seconds).assign_attrs(
+    scores = with_intervals(blocks, reference=first["reference"])
+    return _with_seconds(scores, seconds).assign_attrs(
         {name: first[name] for name in shared},
         title=f"Verification of {methods} on {len(scored_archives)} archives",
         archives=json.dumps(archives),

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.open_archive import open_archive
-from squall.pipeline.forecast.methods import Extrapolation, ForecastMethod, find_method
+from squall.pipeline.forecast.methods import (
+    EnsembleMethod,
+    Extrapolation,
+    ForecastMethod,
+    find_method,
+    is_ensemble,
+)
 from squall.pipeline.forecast.names import EXTRAPOLATION
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod
 from squall.pipeline.scores.sums import score_sums_by_method
@@ -76,23 +83,63 @@ class Scorer:
         try:
             observed, forecasts, seconds = self.forecasts(case)
         except MethodError as error:
-            reference_time = f"{archive.times[case.index]:%Y-%m-%d %H:%M}"
-            return Block(failures=[Failure(reference_time, error.method, error.reason)])
+            return self._failed(case, error)
         valid = None
         if self.plan.reachable_only:
             valid = ~np.isnan(self._extrapolated(case, forecasts))
-        sums = score_sums_by_method(
-            forecasts,
-            observed,
-            lead_times=lead_times_of(archive, target.lead_times),
-            thresholds_mm_h=self.plan.thresholds_mm_h,
-            scales_km=target.scales_km,
-            pixel_km=archive.grid.pixel_size_m / 1000,
-            valid=valid,
-        )
+        try:
+            sums = score_sums_by_method(
+                forecasts,
+                observed,
+                lead_times=lead_times_of(archive, target.lead_times),
+                thresholds_mm_h=self.plan.thresholds_mm_h,
+                scales_km=target.scales_km,
+                pixel_km=archive.grid.pixel_size_m / 1000,
+                valid=valid,
+                ensembles=self._ensembles(case, seconds),
+            )
+        except MethodError as error:
+            return self._failed(case, error)
         replaced = _replaced(methods) - replaced_before
         seconds_by_method = {method: [value] for method, value in seconds.items()}
         return Block(sums, 1, seconds=seconds_by_method, replaced=dict(replaced))
+
+    def _failed(self, case: VerificationCase, error: MethodError) -> Block:
+        archive, _ = self.open_target(case.target)
+        reference_time = f"{archive.times[case.index]:%Y-%m-%d %H:%M}"
+        return Block(failures=[Failure(reference_time, error.method, error.reason)])
+
+    def _ensembles(
+        self, case: VerificationCase, seconds: dict[str, float]
+    ) -> dict[str, Iterator[Rates]]:
+        """Members of each method that makes them, lead time by lead time.
+
+        Parameters
+        ----------
+        seconds : by method; the time that the members take is added.
+        """
+        if self.plan.members is None:
+            return {}
+        archive, methods = self.open_target(case.target)
+        reference_time = archive.times[case.index].to_datetime64()
+        lead_times, count = self.plan.targets[case.target].lead_times, self.plan.members
+
+        def members(label: str, method: EnsembleMethod) -> Iterator[Rates]:
+            start = time.perf_counter()
+            try:
+                context = archive.read(case.index - method.context + 1, method.context).values
+                for of_lead_time in method.ensemble(context, lead_times, count, reference_time):
+                    seconds[label] += time.perf_counter() - start
+                    yield of_lead_time
+                    start = time.perf_counter()
+            except Exception as error:  # a library may raise anything on unusual scans
+                raise MethodError(label, f"{type(error).__name__}: {error}") from error
+
+        return {
+            label: members(label, method)
+            for label, method in methods.items()
+            if is_ensemble(method)
+        }
 
     def _extrapolated(self, case: VerificationCase, forecasts: dict[str, Rates]) -> Rates:
         """The extrapolation of the last scan, NaN at the pixels that no trajectory reaches."""

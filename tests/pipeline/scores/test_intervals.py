@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.scores.skill import lead_time_means, scores_from_sums
 from squall.pipeline.scores.sums import ScoreSums, score_sums_by_method
-from squall.pipeline.scores.table import SCORES, names_with_intervals
+from squall.pipeline.scores.table import SCORES
 
 LEADS = np.array([5, 10], "m8[m]")
-WITH_INTERVALS = names_with_intervals()
+WITH_INTERVALS = [s.name for s in SCORES.values() if s.has_interval and not s.of_members]
 
 
 def block(seed: int, *, bias: float = 0.0) -> ScoreSums:
@@ -56,7 +56,8 @@ def test_every_interval_has_axes_and_units_and_a_width() -> None:
     result = with_intervals([block(seed) for seed in range(6)])
     bounds = ("low", "high", "mean_low", "mean_high")
     extra = {f"{name}_{end}" for name in WITH_INTERVALS for end in bounds}
-    assert set(result.data_vars) == set(SCORES) - {"seconds"} | extra
+    expected = {s.name for s in SCORES.values() if not s.of_members} - {"seconds"}
+    assert set(result.data_vars) == expected | extra
     for name in WITH_INTERVALS:
         low, high = result[f"{name}_low"], result[f"{name}_high"]
         assert low.dims == high.dims == result[name].dims

@@ -1,0 +1,120 @@
+"""Figures of members: reliability, ROC, rank histogram, and CRPS of neighbourhood means.
+
+`member_figures` returns them; there are none without members. This module writes no files.
+"""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from squall.pipeline.report.panels import finish, head, panels, tidy
+from squall.pipeline.report.plots import draw_lines, method_styles
+from squall.pipeline.scores.table import SCORES
+
+
+def member_figures(scores: xr.Dataset) -> dict[str, Figure]:
+    """Figures by name: `reliability`, `roc`, `rank_histogram`, `means_crps`."""
+    if "observed_frequency" not in scores:
+        return {}
+    return {
+        "reliability": _reliability(scores),
+        "roc": _roc(scores),
+        "rank_histogram": _rank_histogram(scores),
+        "means_crps": _means_crps(scores),
+    }
+
+
+def ensembles(scores: xr.Dataset) -> list[str]:
+    """The methods that have members; a single forecast gives no share between 0 and 1."""
+    between = scores["n_of_share"].isel(share=slice(1, -1)).sum(("threshold", "share"))
+    return [str(method) for method in scores["method"].values[(between > 0).values]]
+
+
+def _reliability(scores: xr.Dataset) -> Figure:
+    """How often the event was observed against the share of members; one panel a threshold."""
+    figure, axes = panels(len(scores["threshold"]), height_in=2.7)
+    share = scores["share"].values
+    styles = method_styles(scores["method"].values)
+    for ax, threshold in zip(axes, scores["threshold"].values, strict=True):
+        ax.plot([0, 1], [0, 1], color="0.3", linewidth=0.8, zorder=2)
+        counts = ax.inset_axes((0.66, 0.07, 0.32, 0.24))
+        for method in ensembles(scores):
+            at = scores.sel({"method": method, "threshold": threshold})
+            frequency, n_pixels = at["observed_frequency"].values, at["n_of_share"].values
+            style = styles[method]
+            if "observed_frequency_low" in at:
+                low, high = (at[f"observed_frequency_{end}"].values for end in ("low", "high"))
+                ax.vlines(
+                    share,
+                    np.clip(share + low - frequency, 0, 1),
+                    np.clip(share + high - frequency, 0, 1),
+                    color=style["color"], alpha=0.35, linewidth=2.5,
+                )  # fmt: skip
+            ax.plot(share, frequency, label=method, marker="o", markersize=2.5, **style)
+            counts.plot(share, np.where(n_pixels > 0, n_pixels, np.nan), **style | {"linewidth": 1})
+        _square(ax, f"≥ {threshold:g} mm/h", "share of members", "observed")
+        counts.set_yscale("log")
+        counts.set_xticks([])
+        counts.tick_params(labelsize=6, length=1.5, pad=1)
+        counts.yaxis.set_minor_formatter(NullFormatter())
+        counts.set_title("pixels", fontsize=6, pad=1)
+    title = "Reliability of the share of members; bars: 90 % of reliable forecasts of these days"
+    head(figure, axes, title)
+    return figure
+
+
+def _roc(scores: xr.Dataset) -> Figure:
+    """Hit rate against false alarm rate, one panel a threshold, and the areas in it."""
+    figure, axes = panels(len(scores["threshold"]), height_in=2.7)
+    styles = method_styles(scores["method"].values)
+    for ax, threshold in zip(axes, scores["threshold"].values, strict=True):
+        ax.plot([0, 1], [0, 1], color="0.3", linewidth=0.8, zorder=2)
+        for method, style in styles.items():
+            at = scores.sel({"method": method, "threshold": threshold})
+            rates = (np.append(at[n].values, 0) for n in ("false_alarm_rate", "hit_rate"))
+            ax.plot(*rates, label=method, marker="o", markersize=2.5, **style)
+        _square(ax, f"≥ {threshold:g} mm/h", "false alarm rate", "hit rate")
+    head(figure, axes, "ROC: warnings from each share of members on, all lead times together")
+    return figure
+
+
+def _square(ax: Axes, title: str, x_label: str, y_label: str) -> None:
+    ax.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_xlabel(x_label, fontsize=9)
+    ax.set_ylabel(y_label, fontsize=9)
+    tidy(ax)
+
+
+def _rank_histogram(scores: xr.Dataset) -> Figure:
+    """One panel for each ensemble; 1 is flat."""
+    methods = ensembles(scores)
+    figure, axes = panels(max(len(methods), 1))
+    styles = method_styles(scores["method"].values)
+    ranks = scores["rank"].values
+    for ax, method in zip(axes, methods, strict=False):
+        values = scores["rank_histogram"].sel({"method": method}).values
+        ax.bar(ranks, values, width=0.9, color=styles[method]["color"], alpha=0.8)
+        ax.plot([], [], label=method, **styles[method])
+        ax.axhline(1, color="0.3", linewidth=0.8, zorder=2)
+        ax.set_title(method, loc="left", fontsize=10, fontweight="bold")
+        ax.set_xlabel("members below the observation", fontsize=9)
+        tidy(ax)
+    axes[0].set_ylabel("count / mean count", fontsize=9)
+    head(figure, axes, "Rank histogram of the observations, without pixels where all are dry")
+    return figure
+
+
+def _means_crps(scores: xr.Dataset) -> Figure:
+    """One panel for each width."""
+    figure, axes = panels(len(scores["width"]))
+    score = SCORES["means_crps"]
+    for ax, width in zip(axes, scores["width"].values, strict=True):
+        draw_lines(ax, scores.sel(width=width), score)
+        ax.set_title(f"means of {width:g} km", loc="left", fontsize=10, fontweight="bold")
+        ax.set_ylim(bottom=0)
+    finish(figure, axes, score.title, has_bands="means_crps_low" in scores)
+    return figure

@@ -1,0 +1,226 @@
+"""Sums over the members of ensembles, at one lead time; they add up as the other sums do.
+
+A deterministic method is an ensemble of one member. The formulas that turn the sums into scores are
+in `squall.pipeline.scores.member_table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from squall.pipeline.scores.axes import (
+    BY_LEAD_TIME,
+    BY_RANK_AND_LEAD_TIME,
+    BY_SCALE,
+    BY_SHARE_AND_LEAD_TIME,
+    BY_THRESHOLD,
+    BY_THRESHOLD_AND_WIDTH,
+    BY_WIDTH,
+    Dims,
+)
+from squall.pipeline.scores.fss import Neighbourhoods, fss_windows_px
+from squall.pipeline.scores.spectra import RAIN_THRESHOLD_MM_H
+
+MEAN_WIDTHS_KM = (4.0, 16.0, 64.0)  # neighbourhoods whose means are scored
+_CHUNK = 65536  # pixels at once, so that 50 members need 26 MB
+
+COUNTS: dict[str, Dims] = {
+    "n_dry": BY_LEAD_TIME,
+    "share_events": BY_SHARE_AND_LEAD_TIME,
+    "share_others": BY_SHARE_AND_LEAD_TIME,
+    "n_means": BY_WIDTH,
+}
+SUMS: dict[str, Dims] = {
+    "crps": BY_LEAD_TIME,
+    "fair_crps": BY_LEAD_TIME,
+    "member_variance": BY_LEAD_TIME,
+    "mean_squared_error": BY_LEAD_TIME,
+    "tw_crps": BY_THRESHOLD,
+    "ranks": BY_RANK_AND_LEAD_TIME,
+    "means_fair_crps": BY_WIDTH,
+    "means_fair_brier": BY_THRESHOLD_AND_WIDTH,
+    "pfss_difference2": BY_SCALE,
+    "pfss_forecast2": BY_SCALE,
+}
+Sums = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class LeadTime:
+    """What the members of one lead time are scored against.
+
+    Parameters
+    ----------
+    observed_HW : mm/h, 0 where the pixel does not count.
+    known_HW : whether the pixel counts.
+    most_members : length of the axes `share` and `rank` less 1.
+    """
+
+    observed_HW: np.ndarray
+    known_HW: np.ndarray
+    thresholds_mm_h: Sequence[float]
+    pixel_km: float
+    neighbourhoods: Neighbourhoods
+    most_members: int
+
+
+def fill_members(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime) -> None:
+    """Fill the sums of one method and lead time.
+
+    With members x, observation y and M members, the CRPS of a pixel is
+    mean|x - y| - (M - 1)/M · G/2, and the fair CRPS mean|x - y| - G/2, where G is the mean |x - x'|
+    of two different members (Ferro 2014, https://doi.org/10.1002/qj.2270). For one member both are
+    |x - y|. The threshold-weighted CRPS is the fair CRPS of max(x, t) and max(y, t) (Gneiting and
+    Ranjan 2011, https://doi.org/10.1198/jbes.2010.08110).
+
+    The rank of an observation is the number of members below it. Where members are equal to it,
+    each possible rank gets the same part of the count, so no random numbers are needed. Rates below
+    0.1 mm/h count as 0 for ranks, and pixels where all are 0 are counted in ``n_dry`` only.
+
+    Parameters
+    ----------
+    sums : of this lead time, filled in place.
+    members_MHW : mm/h, 0 where the pixel does not count. 1 member, or `at.most_members`.
+    """
+    known = at.known_HW
+    wet = known & ((members_MHW > 0).any(axis=0) | (at.observed_HW > 0))
+    n_dry = int(known.sum() - wet.sum())
+    step = at.most_members // len(members_MHW)
+    sums["share_others"][method, :, 0] += n_dry
+    sums["n_dry"][method] += n_dry
+    for x, y in _chunks(members_MHW, at.observed_HW, wet):
+        _fill_crps(sums, method, x, y, at.thresholds_mm_h)
+        for t, threshold in enumerate(at.thresholds_mm_h):
+            above = step * np.count_nonzero(x >= float(threshold), axis=0)
+            is_event = y >= float(threshold)
+            for name, chosen in (("share_events", is_event), ("share_others", ~is_event)):
+                sums[name][method, t] += np.bincount(above[chosen], minlength=at.most_members + 1)
+        if len(x) > 1:
+            _fill_ranks(sums, method, x, y)
+    _fill_means(sums, method, members_MHW, at)
+
+
+def _chunks(
+    members_MHW: np.ndarray, observed_HW: np.ndarray, chosen_HW: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(member, pixel) and (pixel,) of the chosen pixels."""
+    flat, observed = members_MHW.reshape(len(members_MHW), -1), observed_HW.ravel()
+    pixels = np.flatnonzero(chosen_HW)
+    for start in range(0, pixels.size, _CHUNK):
+        chunk = pixels[start : start + _CHUNK]
+        yield flat[:, chunk], observed[chunk]
+
+
+def _fill_crps(
+    sums: Sums, method: int, x: np.ndarray, y: np.ndarray, thresholds_mm_h: Sequence[float]
+) -> None:
+    """Fill the sums of the CRPS, the spread and the error of the mean."""
+    x, y = np.sort(x.astype(np.float64), axis=0), y.astype(np.float64)
+    count = len(x)
+    error, difference = crps_terms(x, y)
+    sums["crps"][method] += (error - 0.5 * (count - 1) / count * difference).sum()
+    sums["fair_crps"][method] += (error - 0.5 * difference).sum()
+    sums["mean_squared_error"][method] += ((x.mean(axis=0) - y) ** 2).sum()
+    if count > 1:
+        sums["member_variance"][method] += x.var(axis=0, ddof=1).sum()
+    for t, threshold in enumerate(thresholds_mm_h):
+        above = (x[-1] > threshold) | (y > threshold)
+        error, difference = crps_terms(
+            np.maximum(x[:, above], threshold), np.maximum(y[above], threshold)
+        )
+        sums["tw_crps"][method, t] += (error - 0.5 * difference).sum()
+
+
+def crps_terms(sorted_x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean |x - y| of the members, and mean |x - x'| of two different members; 0 for one member.
+
+    Parameters
+    ----------
+    sorted_x : (member, pixel), rising along `member`.
+    y : (pixel,)
+    """
+    count = len(sorted_x)
+    error = np.abs(sorted_x - y).mean(axis=0)
+    if count == 1:
+        return error, np.zeros_like(error)
+    weights = (2 * np.arange(1, count + 1) - count - 1) * 2 / (count * (count - 1))
+    return error, weights @ sorted_x
+
+
+def _fill_ranks(sums: Sums, method: int, x: np.ndarray, y: np.ndarray) -> None:
+    limit = np.float32(RAIN_THRESHOLD_MM_H)
+    x, y = np.where(x < limit, 0, x), np.where(y < limit, 0, y)
+    is_wet = (y > 0) | (x > 0).any(axis=0)
+    sums["n_dry"][method] += np.count_nonzero(~is_wet)
+    x, y = x[:, is_wet], y[is_wet]
+    below, equal = np.count_nonzero(x < y, axis=0), np.count_nonzero(x == y, axis=0)
+    share, size = 1 / (equal + 1), len(x) + 2
+    begins = np.bincount(below, share, minlength=size)
+    ends = np.bincount(below + equal + 1, share, minlength=size)
+    sums["ranks"][method] += np.cumsum(begins - ends)[:-1]
+
+
+def _fill_means(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime) -> None:
+    """Fill the sums of neighbourhood means.
+
+    The mean is over the counting pixels of a square around a counting pixel. Neighbouring squares
+    have nearly the same mean, so every second is taken: those half a width apart.
+    """
+    for w, width_km in enumerate(MEAN_WIDTHS_KM):
+        window = fss_windows_px([width_km], at.pixel_km)[0]
+        y, *means = _neighbourhood_means([at.observed_HW, *members_MHW], at.known_HW, window)
+        x = np.sort(np.stack(means), axis=0)
+        error, difference = crps_terms(x, y)
+        sums["n_means"][method, w] += y.size
+        sums["means_fair_crps"][method, w] += (error - 0.5 * difference).sum()
+        for t, threshold in enumerate(at.thresholds_mm_h):
+            share = (x >= threshold).mean(axis=0)
+            brier = (share - (y >= threshold)) ** 2 - fair_part(share, len(x))
+            sums["means_fair_brier"][method, t, w] += brier.sum()
+
+
+def _neighbourhood_means(
+    fields: Sequence[np.ndarray], known_HW: np.ndarray, window: int
+) -> list[np.ndarray]:
+    """Means of each field over squares half a width apart, (square,)."""
+    spacing = (window + 1) // 2
+    rows, columns = (slice(min(spacing, side) // 2, None, spacing) for side in known_HW.shape)
+    chosen = known_HW[rows, columns]
+    n_known = _box_sums(known_HW, window)[rows, columns][chosen]
+    return [
+        np.maximum(_box_sums(field, window)[rows, columns][chosen], 0) / n_known for field in fields
+    ]
+
+
+def fair_part(share: np.ndarray, members: int) -> np.ndarray:
+    """What the Brier score of a share of members is too large by, on average (Ferro 2014).
+
+    It is share (1 - share) / (M - 1), and 0 for one member.
+    """
+    return share * (1 - share) / max(members - 1, 1)
+
+
+def _box_sums(field_HW: np.ndarray, window: int) -> np.ndarray:
+    """Sum over the square around each pixel, in 64 bits; nothing is outside the field."""
+    return cv2.boxFilter(
+        np.ascontiguousarray(field_HW, dtype=np.float64),
+        cv2.CV_64F,
+        (window, window),
+        normalize=False,
+        borderType=cv2.BORDER_CONSTANT,
+    )
+
+
+def fill_probability_fss(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime) -> None:
+    """Fill the sums of the FSS of the share of members at or above each threshold."""
+    for t, threshold in enumerate(at.thresholds_mm_h):
+        share = np.mean(members_MHW >= float(threshold), axis=0, dtype=np.float32)
+        differences, forecasts, _ = at.neighbourhoods.fss_sums(
+            [at.observed_HW >= float(threshold), share]
+        )
+        sums["pfss_difference2"][method, t] = differences[0]
+        sums["pfss_forecast2"][method, t] = forecasts[0]

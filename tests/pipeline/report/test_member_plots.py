@@ -1,0 +1,64 @@
+"""Figures of members, from the scores of random ensembles."""
+
+import numpy as np
+import pytest
+
+from squall.pipeline.report.member_plots import ensembles, member_figures
+from squall.pipeline.scores.intervals import with_intervals
+from squall.pipeline.scores.sums import score_sums_by_method
+from tests.pipeline.scores.rain_examples import settings_for
+from tests.pipeline.scores.score_examples import example_scores
+
+
+@pytest.fixture(scope="module")
+def scores():
+    blocks = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        common = rng.gamma(0.5, 3.0, (2, 1, 12, 15))
+        fields = (common * rng.gamma(2.0, 0.5, (2, 11, 12, 15))).astype(np.float32)
+        observed, members = fields[:, 0], fields[:, 1:]
+        blocks.append(
+            score_sums_by_method(
+                {"steps": members.mean(axis=1), "s-prog": members[:, 0]},
+                observed,
+                ensembles={"steps": iter(members)},
+                **settings_for(2, thresholds_mm_h=[0.5, 200.0]),
+            )
+        )
+    return with_intervals(blocks, reference="s-prog")
+
+
+def test_reliability_shows_frequencies_and_bars_around_the_diagonal(scores):
+    assert ensembles(scores) == ["steps"]
+    figure = member_figures(scores)["reliability"]
+    ax = figure.axes[0]
+    diagonal, line = ax.get_lines()
+    assert diagonal.get_xdata() == [0, 1]
+    frequency = scores.observed_frequency.sel({"method": "steps", "threshold": 0.5})
+    np.testing.assert_array_equal(line.get_ydata(), frequency)
+    assert frequency[-1] > frequency[0]
+    bars = np.array([segment[:, 1] for segment in ax.collections[0].get_segments()])
+    inner = slice(2, 9)
+    assert (bars[inner, 0] <= scores.share[inner]).all()
+    assert (bars[inner, 1] >= scores.share[inner]).all()
+    assert "≥ 0.5 mm/h" in ax.get_title(loc="left")
+
+
+def test_roc_ends_in_both_corners_and_rank_histogram_is_of_ensembles_only(scores):
+    figures = member_figures(scores)
+    line = figures["roc"].axes[0].get_lines()[1]
+    assert (line.get_xdata()[0], line.get_ydata()[0]) == (1, 1)
+    assert (line.get_xdata()[-1], line.get_ydata()[-1]) == (0, 0)
+    (ax,) = figures["rank_histogram"].axes
+    assert [bar.get_height() for bar in ax.patches] == pytest.approx(
+        scores.rank_histogram.sel({"method": "steps"}).values
+    )
+    assert len(figures["means_crps"].axes) == 3
+
+
+def test_figures_can_be_saved_and_there_are_none_without_members(scores, tmp_path):
+    for name, figure in member_figures(scores).items():
+        figure.savefig(tmp_path / f"{name}.png", dpi=60)
+        assert (tmp_path / f"{name}.png").stat().st_size > 5000
+    assert member_figures(example_scores()) == {}
