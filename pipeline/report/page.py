@@ -84,6 +84,7 @@ def html_report(
         facts=facts,
         cautions=cautions,
         sections=[_filled(section) for section in sections],
+        has_members="rank_histogram" in names,
         has_intervals=any(name.endswith("_low") for name in names),
         scores=[score for name, score in SCORES.items() if score.meaning and name in names],
         provenance=provenance,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
+import xarray as xr
 
 from squall.pipeline.scores.axes import (
     BY_LEAD_TIME,
@@ -47,6 +49,7 @@ SUMS: dict[str, Dims] = {
     "pfss_forecast2": BY_SCALE,
 }
 Sums = Mapping[str, np.ndarray]
+Share = TypeVar("Share", np.ndarray, xr.DataArray)
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,7 @@ def _neighbourhood_means(
     ]
 
 
-def fair_part(share: np.ndarray, members: int) -> np.ndarray:
+def fair_part(share: Share, members: int) -> Share:
     """What the Brier score of a share of members is too large by, on average (Ferro 2014).
 
     It is share (1 - share) / (M - 1), and 0 for one member.
@@ -218,7 +221,7 @@ def _box_sums(field_HW: np.ndarray, window: int) -> np.ndarray:
 def fill_probability_fss(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime) -> None:
     """Fill the sums of the FSS of the share of members at or above each threshold."""
     for t, threshold in enumerate(at.thresholds_mm_h):
-        share = np.mean(members_MHW >= float(threshold), axis=0, dtype=np.float32)
+        share = (members_MHW >= float(threshold)).mean(axis=0).astype(np.float32)
         differences, forecasts, _ = at.neighbourhoods.fss_sums(
             [at.observed_HW >= float(threshold), share]
         )

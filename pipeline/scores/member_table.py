@@ -131,11 +131,11 @@ def _spread(sums: xr.Dataset) -> xr.DataArray:
     """
     members = sums.sizes["share"] - 1
     variance = sums["member_variance"] / sums["n_pixels"] * (1 + 1 / members)
-    return np.sqrt(variance.where(sums["member_variance"] > 0))
+    return xr.ufuncs.sqrt(variance.where(sums["member_variance"] > 0))
 
 
 def _error_of_mean(sums: xr.Dataset) -> xr.DataArray:
-    return np.sqrt(sums["mean_squared_error"] / sums["n_pixels"])
+    return xr.ufuncs.sqrt(sums["mean_squared_error"] / sums["n_pixels"])
 
 
 def _member_score(

@@ -283,7 +283,7 @@ SCORES: dict[str, Score] = _by_name(
         dims=BY_METHOD,
         direction="lower",
         of_sums=None,
-        meaning="Median time to make one forecast.",
+        meaning="Median time to make one forecast, with its members where they are scored.",
         spec=".2f",
     ),
 )

@@ -34,7 +34,7 @@ def test_reliability_shows_frequencies_and_bars_around_the_diagonal(scores):
     figure = member_figures(scores)["reliability"]
     ax = figure.axes[0]
     diagonal, line = ax.get_lines()
-    assert diagonal.get_xdata() == [0, 1]
+    assert list(diagonal.get_xdata()) == [0, 1]
     frequency = scores.observed_frequency.sel({"method": "steps", "threshold": 0.5})
     np.testing.assert_array_equal(line.get_ydata(), frequency)
     assert frequency[-1] > frequency[0]
