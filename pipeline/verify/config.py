@@ -125,8 +125,8 @@ class VerifyConfig(BaseModel):
     members: Annotated[int | None, Option(group=SCORES_GROUP)] = Field(
         default=None,
         ge=2,
-        description="score so many members of each method that makes members, such as steps "
-        "(default: 20 if steps is scored, otherwise none)",
+        description="score so many members of each method that makes members, such as steps, "
+        "stochastic and networks (default: 20 if steps is scored, otherwise none)",
     )
     reference: Annotated[str | None, Option(metavar="METHOD", group=SCORES_GROUP)] = Field(
         default=None,
