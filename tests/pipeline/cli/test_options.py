@@ -64,8 +64,8 @@ STAGES = [
         [*VERIFY, "--start", "2024-06-01", "--end", "2024-06-02", "--period", "a/b", "--every",
          "15", "--include-training", "--incomplete-contexts", "--lead-times", "3", "--thresholds",
          "1", "2", "--scales", "4",
-         "--pixels", "observed", "--block", "30", "--members", "5", "--cases", "1",
-         "--workers", "2", "--fresh"],
+         "--pixels", "observed", "--block", "30", "--members", "5", "--reference",
+         "extrapolation", "--cases", "1", "--workers", "2", "--fresh"],
         {"minutes"},  # excludes --lead-times; tested below
     ),
     (
