@@ -60,7 +60,7 @@ def _reliability(scores: xr.Dataset) -> Figure:
         counts.tick_params(labelsize=6, length=1.5, pad=1)
         counts.yaxis.set_minor_formatter(NullFormatter())
         counts.set_title("pixels", fontsize=6, pad=1)
-    title = "Reliability of the share of members; bars: 90 % of reliable forecasts of these days"
+    title = "Reliability of the share of members; bars: 90 % of reliable forecasts lie there"
     head(figure, axes, title)
     return figure
 
@@ -104,7 +104,7 @@ def _rank_histogram(scores: xr.Dataset) -> Figure:
         ax.set_xlabel("members below the observation", fontsize=9)
         tidy(ax)
     axes[0].set_ylabel("count / mean count", fontsize=9)
-    head(figure, axes, "Rank histogram of the observations, without pixels where all are dry")
+    head(figure, axes, "Rank histogram")
     return figure
 
 
