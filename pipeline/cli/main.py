@@ -39,6 +39,7 @@ COMMANDS = {
     "forecast": "make one nowcast and write it as CF netCDF",
     "verify": "score many forecasts of several methods against observations",
     "maps": "draw maps of a forecast",
+    "point": "say what a forecast means for one place",
 }
 
 DESCRIPTION = """\
@@ -49,6 +50,7 @@ Precipitation nowcasting: from radar netCDF files to forecast maps.
   checkpoint        -> calibrate -> weights with a calibration
   archive, method   -> forecast -> forecast (CF netCDF)
   forecast          -> maps     -> maps (PNG, animation)
+  forecast, place   -> point    -> a sentence, a table, a plot
   archives, methods -> verify   -> scores side by side
   archive           -> export   -> plain Zarr store (MLCast convention)
   checkpoint        -> export   -> weights to publish
@@ -159,7 +161,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         )
         if name == typed:
             _complete(command, name)
-    arguments, unknown = parser.parse_known_args(_with_negative_ages(argv))
+    arguments, unknown = parser.parse_known_args(_with_negative_values(argv))
     if hasattr(arguments, "take_unknown"):
         unknown = arguments.take_unknown(arguments, unknown)
     if unknown:
@@ -167,15 +169,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _with_negative_ages(argv: Sequence[str]) -> list[str]:
-    """Write ``--since -2D`` as ``--since=-2D``; argparse would take ``-2D`` for a flag.
+def _with_negative_values(argv: Sequence[str]) -> list[str]:
+    """Write ``--at -37.8,145`` as ``--at=-37.8,145``; argparse would take it for a flag.
 
-    The configuration then says why a negative age is wrong.
+    The same holds for ``--since -2D``; the configuration then says why a negative age is wrong.
     """
     words: list[str] = []
     for word in argv:
         follows_flag = words and re.fullmatch(r"--[a-z][a-z-]*", words[-1])
-        if follows_flag and re.fullmatch(r"-P?T?\d.*[a-z].*", word, re.IGNORECASE):
+        if follows_flag and re.fullmatch(r"-P?T?\d*\.?\d.*[a-z,].*", word, re.IGNORECASE):
             words[-1] += f"={word}"
         else:
             words.append(word)

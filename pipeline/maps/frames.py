@@ -12,9 +12,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from squall.pipeline.forecast.forecast_file import timestamp
 from squall.pipeline.lettering import readable
 from squall.pipeline.maps.drawing import Caption, Panel
-from squall.pipeline.maps.forecast_file import timestamp
 
 
 class Frame(NamedTuple):

@@ -15,7 +15,7 @@ from squall.datasets.archive.records import OK
 from squall.datasets.errors import DataError
 from squall.datasets.grid import grid_from_attributes
 from squall.datasets.open_archive import open_archive
-from squall.pipeline.maps.forecast_file import read_forecast, timestamp
+from squall.pipeline.forecast.forecast_file import read_forecast, timestamp
 
 
 def observed_at_valid_times(forecast_file: Path, address: str | Path) -> xr.DataArray:

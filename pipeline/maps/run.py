@@ -2,7 +2,7 @@
 
 Public: `MapsResult`, `maps`.
 
-It writes the files. `forecast_file.py` reads the forecast, `frames.py` says which maps there are,
+It writes the files. `frames.py` says which maps there are,
 and `drawing.py` draws them.
 """
 
@@ -15,12 +15,12 @@ import xarray as xr
 from PIL import Image, PngImagePlugin
 
 from squall.datasets.errors import DataError
+from squall.pipeline.forecast.forecast_file import read_forecast, timestamp
 from squall.pipeline.maps.animation import Animation
 from squall.pipeline.maps.basemap import Basemap, basemap_for_grid
 from squall.pipeline.maps.cities import CREDIT, largest_cities
 from squall.pipeline.maps.config import NO_PLACES, MapsConfig
 from squall.pipeline.maps.drawing import Caption, Panel, draw_map, draw_overview
-from squall.pipeline.maps.forecast_file import read_forecast, timestamp
 from squall.pipeline.maps.frames import Frame, amounts_of, frames_of, overview_panels, pairs_of
 from squall.pipeline.maps.observed import scans_by_time
 from squall.pipeline.maps.places import Place, read_places

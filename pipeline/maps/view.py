@@ -39,7 +39,7 @@ def view_of(forecast: xr.Dataset, extent: Sequence[float] = ()) -> View:
 
     Parameters
     ----------
-    forecast : as `squall.pipeline.maps.forecast_file.read_forecast` returns it.
+    forecast : as `squall.pipeline.forecast.forecast_file.read_forecast` returns it.
     extent : west, east, south, north in degrees. Empty: the pixels that are observed or forecast.
 
     Raises

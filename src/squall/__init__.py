@@ -10,9 +10,10 @@ ingest          IngestConfig                     brings an archive up to date wi
 status          address                          period, gaps, coverage, rejected scans
 export          ExportConfig                     writes an archive as a plain Zarr store (MLCast)
 train           TrainConfig                      trains a network on archives
-forecast        ForecastConfig                   makes one nowcast, CF netCDF
+forecast        ForecastConfig                   makes one nowcast or an ensemble
 verify          VerifyConfig                     scores many forecasts of several methods
 maps            MapsConfig                       draws the maps of a forecast
+point           PointConfig                      says what a forecast means for one place
 ==============  ===============================  ================================================
 
 `open_archive` reads rain rate from an archive as xarray. `RadarNetworkConfig` says how a radar

@@ -11,6 +11,8 @@ from .pipeline.ingest.config import IngestConfig as IngestConfig
 from .pipeline.ingest.run import ingest as ingest
 from .pipeline.maps.config import MapsConfig as MapsConfig
 from .pipeline.maps.run import maps as maps
+from .pipeline.point.config import PointConfig as PointConfig
+from .pipeline.point.run import point as point
 from .pipeline.status.summary import status as status
 from .pipeline.synth.config import SynthConfig as SynthConfig
 from .pipeline.synth.run import synth as synth

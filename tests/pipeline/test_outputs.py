@@ -37,6 +37,7 @@ OUTPUTS = {
     ),
     "verify": (["verify", "--archive", "EMPTY", "--model", "persistence", "--out"], FOLDER),
     "maps": (["maps", "TEXT", "--out"], FOLDER),
+    "point --plot": (["point", "TEXT", "--at", "52,5", "--plot"], FILE),
 }
 SUFFIXES = {
     "ingest --report": ".json",
@@ -45,6 +46,7 @@ SUFFIXES = {
     "calibrate": ".safetensors",
     "calibrate --plot": ".png",
     "forecast": ".nc",
+    "point --plot": ".png",
     "forecast as Zarr": ".zarr",
 }
 commands = pytest.mark.parametrize("command", OUTPUTS)

@@ -13,7 +13,7 @@ from squall.pipeline.cli.main import main
 ROOT = Path(__file__).parents[3]
 COMMANDS = (
     *("synth", "ingest", "status", "archive", "export", "train", "calibrate", "forecast"),
-    *("verify", "maps"),
+    *("verify", "maps", "point"),
 )
 
 
@@ -39,6 +39,9 @@ def test_help_explains_every_argument(command, capsys):
         ["synth", "--out", "x", "--size", "8"],
         ["status", "nowhere"],
         ["maps", "nowhere.nc", "--out", "x"],
+        ["point", "nowhere.nc", "--at", "52,5"],
+        ["point", "."],
+        ["point", ".", "--at", "52"],
         ["forecast", "--archive", "x"],
         ["status", "x", "--yaml"],
         ["ingest", "nowhere.yaml", "--archive", "x"],

@@ -1,0 +1,2 @@
+from .config import PointConfig as PointConfig
+from .run import point as point

@@ -1,0 +1,233 @@
+"""The numbers of a forecast at one pixel.
+
+Public: `Outlook`, `outlook_of`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from squall.datasets.errors import ConfigError
+from squall.pipeline.forecast.ensemble_dataset import (
+    CHANCES,
+    CHANCES_AROUND,
+    CHANCES_AT_ANY_TIME,
+    FIRST_RAIN,
+    MEDIAN,
+    PERCENTILES,
+    RAIN_END,
+    members_of,
+    with_products,
+)
+from squall.pipeline.forecast.ensemble_products import EnsembleProducts, Wanted
+from squall.pipeline.forecast.forecast_file import timestamp
+from squall.pipeline.forecast.neighbourhood import Neighbourhood
+from squall.pipeline.point.sentence import RainTimes, clock, sentence
+
+Values = npt.NDArray[np.float64]
+
+LOWEST_MM_H = 0.2  # what counts as rain in a forecast that names no threshold
+BAND = (10.0, 90.0)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A forecast at one place; NaN = not known.
+
+    Parameters
+    ----------
+    times, rain_mm_h : (lead_time,) valid times, and the rain: of an ensemble the median, or the
+        mean if the file has no median.
+    low_mm_h, high_mm_h : (lead_time,) the percentiles `BAND` of an ensemble; None without them.
+    chance, chance_around : (lead_time,) of at least the threshold at the pixel, and within 10 km.
+    observed_times, observed_mm_h : (context_time,) the scans before.
+    rain_times : when it rains; None if that is not known.
+    known : number of lead times before the first that is not known.
+    """
+
+    name: str
+    members: int | None
+    threshold_mm_h: float
+    times: pd.DatetimeIndex
+    rain_mm_h: Values
+    low_mm_h: Values | None
+    high_mm_h: Values | None
+    chance: Values | None
+    chance_around: Values | None
+    observed_times: pd.DatetimeIndex
+    observed_mm_h: Values
+    reference: pd.Timestamp
+    rain_times: RainTimes | None
+    known: int
+
+    @property
+    def sentence(self) -> str:
+        """Whether and when it rains, or why the file does not say it."""
+        if self.rain_times is not None or not self.known:
+            return sentence(self.rain_times)
+        advice = "make the forecast with members and times in --products"
+        if self.known == len(self.times):
+            return f"the file does not hold when it rains; {advice}"
+        last = clock(self.times[self.known - 1], self.reference)
+        return f"known until {last} only; to see when it rains until then, {advice}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For scripts: times in ISO format, UTC; None = not known."""
+        lists = {
+            name: None if values is None else [None if np.isnan(v) else float(v) for v in values]
+            for name in ("rain_mm_h", "low_mm_h", "high_mm_h", "chance", "chance_around")
+            for values in (getattr(self, name),)
+        }
+        rain = self.rain_times
+        when = {
+            name: None if rain is None or time is None else time.isoformat()
+            for name in ("begin", "end")
+            for time in (getattr(rain, name, None),)
+        }
+        return {
+            "sentence": self.sentence,
+            "model": self.name,
+            "members": self.members,
+            "threshold_mm_h": self.threshold_mm_h,
+            "reference_time": self.reference.isoformat(),
+            "chance_at_any_time": rain.chance if rain and rain.has_chances else None,
+            **when,
+            "times": [time.isoformat() for time in self.times],
+            **lists,
+        }
+
+
+def outlook_of(forecast: xr.Dataset, row: int, column: int, threshold: float | None) -> Outlook:
+    """The forecast at a pixel.
+
+    What the file does not hold is computed from its members, if it has them.
+
+    Parameters
+    ----------
+    forecast : as `open_forecast` gives it.
+    threshold : mm/h; None: the lowest of the file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is an ensemble without this threshold and without members.
+    """
+    pixel = forecast.isel(y=[row], x=[column]).load()
+    count = pixel.attrs.get("members")
+    members = members_of(pixel)
+    known = pixel["threshold"].values if "threshold" in pixel.dims else np.array([])
+    threshold = threshold or (float(known[0]) if known.size else LOWEST_MM_H)
+    is_held = bool(np.isclose(known, threshold).any())
+    if count and not is_held and members is None:
+        held = ", ".join(f"{value:g}" for value in known) or "none"
+        raise ConfigError(
+            f"--threshold {threshold:g}: is none of the file's ({held}); choose one of them, or "
+            "make the forecast with this one in --thresholds"
+        )
+    own = pixel.isel(y=0, x=0)
+    own = own.sel(threshold=threshold, method="nearest") if is_held else _without(own, "threshold")
+    length = _known_length(pixel["rain_rate"].values[:, 0, 0])
+    if members is not None or not count:
+        rates = pixel["rain_rate"].values[None] if members is None else members.values
+        own = _completed(own, pixel, np.repeat(rates, 1 if count else 2, 0), threshold, length)
+    band = _band(own)
+    return Outlook(
+        name=str(pixel.attrs.get("model", "unnamed model")),
+        members=int(count) if count else None,
+        threshold_mm_h=threshold,
+        times=pd.DatetimeIndex(own["time"].values),
+        rain_mm_h=own[MEDIAN if count and MEDIAN in own else "rain_rate"].values.astype(float),
+        low_mm_h=band[0] if count else None,
+        high_mm_h=band[1] if count else None,
+        chance=_chances(own, CHANCES) if count or (CHANCES in forecast and is_held) else None,
+        chance_around=_chances(own, CHANCES_AROUND),
+        observed_times=pd.DatetimeIndex(own["context_time"].values),
+        observed_mm_h=own["observed_rain_rate"].values.astype(float),
+        reference=timestamp(own["forecast_reference_time"]),
+        rain_times=_rain_times(own, threshold, length, bool(count)),
+        known=length,
+    )
+
+
+def _without(own: xr.Dataset, dim: str) -> xr.Dataset:
+    return own.drop_dims(dim, errors="ignore")
+
+
+def _known_length(rain: npt.NDArray[np.floating]) -> int:
+    """Number of lead times before the first that is not known."""
+    unknown = np.flatnonzero(np.isnan(rain))
+    return int(unknown[0]) if unknown.size else len(rain)
+
+
+def _completed(
+    own: xr.Dataset, pixel: xr.Dataset, rates: Values, threshold: float, length: int
+) -> xr.Dataset:
+    """Add what the file does not hold, from members (member, lead_time, 1, 1).
+
+    The times are those of the lead times before the first that is not known.
+    """
+    lacking = {CHANCES, MEDIAN, FIRST_RAIN} - set(own.data_vars)
+    has_band = PERCENTILES in own and set(BAND) <= set(own["percentile"].values.tolist())
+    if not lacking and has_band and length == own.sizes["lead_time"]:
+        return own
+    scan = pixel["observed_rain_rate"].values[-1].astype(np.float32)
+    minutes = pixel["lead_time"].values / np.timedelta64(1, "m")
+    wanted = Wanted((threshold,), BAND, neighbourhood=False, amounts=False)
+    around = Neighbourhood(())
+
+    def products(leads: int) -> xr.Dataset:
+        made = EnsembleProducts(wanted, scan, tuple(minutes[:leads]), len(rates), around)
+        for index in range(leads):
+            made.add(index, rates[:, index].astype(np.float32))
+        base = pixel[["rain_rate"]].isel(lead_time=slice(leads))
+        decoded = xr.decode_cf(with_products(base, made))
+        return decoded.isel(y=0, x=0, threshold=0).drop_vars("threshold")
+
+    everything = products(len(minutes))
+    own = _without(own, "percentile").drop_vars("threshold", errors="ignore")
+    own = own.assign({name: everything[name] for name in (PERCENTILES, *lacking)})
+    if length:
+        times = products(length)
+        names = (FIRST_RAIN, RAIN_END, CHANCES_AT_ANY_TIME)
+        own = own.assign({name: times[name] for name in names})
+    return own
+
+
+def _band(own: xr.Dataset) -> tuple[Values | None, Values | None]:
+    if PERCENTILES not in own:
+        return None, None
+    held = own["percentile"].values
+    low, high = (
+        own[PERCENTILES].sel(percentile=percent).values.astype(float) if percent in held else None
+        for percent in BAND
+    )
+    return low, high
+
+
+def _chances(own: xr.Dataset, name: str) -> Values | None:
+    return own[name].values.astype(float) if name in own and own[name].ndim == 1 else None
+
+
+def _rain_times(
+    own: xr.Dataset, threshold: float, length: int, has_chances: bool
+) -> RainTimes | None:
+    """When it rains; None if it is not known, or the file does not hold it."""
+    if not length or FIRST_RAIN not in own or np.isnan(own[CHANCES_AT_ANY_TIME].item()):
+        return None
+    begin, end = (pd.Timestamp(own[name].values[()]) for name in (FIRST_RAIN, RAIN_END))
+    return RainTimes(
+        reference=timestamp(own["forecast_reference_time"]),
+        horizon=pd.Timestamp(own["time"].values[length - 1]),
+        threshold_mm_h=threshold,
+        chance=float(own[CHANCES_AT_ANY_TIME]),
+        begin=None if pd.isna(begin) else begin,
+        end=None if pd.isna(end) else end,
+        has_chances=has_chances,
+        is_cut=length < own.sizes["lead_time"],
+    )
