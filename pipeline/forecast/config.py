@@ -82,7 +82,7 @@ class ForecastConfig(BaseModel):
     products: Annotated[tuple[Product, ...], Option(group=ENSEMBLE_GROUP)] = Field(
         default=ALL_PRODUCTS,
         min_length=1,
-        description="what to write beside the mean; members fill by far the most space",
+        description="what the file holds beside the mean; members fill by far the most space",
     )
     codes: Annotated[bool, Option(group=ENSEMBLE_GROUP)] = Field(
         default=False,
