@@ -1,7 +1,7 @@
 """Colours and styles of all pictures, and a figure as an image.
 
-Public: `RAIN_SCALE`, `AMOUNT_SCALE`, `COVERAGE_SCALE`, `MAP_STYLE`, `BADGE_COLOURS`, `NO_RADAR`,
-`NO_FORECAST`, and `image_of`.
+Public: `RAIN_SCALE`, `AMOUNT_SCALE`, `CHANCE_SCALE`, `time_scale`, `COVERAGE_SCALE`, `MAP_STYLE`,
+`BADGE_COLOURS`, `NO_RADAR`, `NO_FORECAST`, and `image_of`.
 
 This module needs only matplotlib and Pillow, so that training and `squall status` need not import
 cartopy to use a colour.
@@ -40,6 +40,9 @@ class RainScale:
     no_forecast_hatch: str = "#b9ac7c"
     unit: str = "mm h⁻¹"
     quantity: str = "Rain rate"
+    top: float | None = None  # upper limit of the last colour
+    labels: tuple[str, ...] = ()  # of the levels, if they are not the numbers
+    nothing: str = ""  # what a map says on which nothing reaches the first level
 
     def with_levels(self, levels_mm_h: Sequence[float]) -> RainScale:
         """The scale with other levels; its colours are spread evenly over them."""
@@ -71,8 +74,33 @@ class RainScale:
 
 RAIN_SCALE = RainScale()
 AMOUNT_SCALE = replace(RAIN_SCALE, unit="mm", quantity="Rain amount")  # levels in mm
+CHANCE_SCALE = RainScale(
+    levels_mm_h=(1e-6, 10, 20, 30, 40, 50, 60, 70, 80, 90),  # percent; 0 % is clear
+    colours=(
+        "#eef2a0", "#cbe36b", "#9bd24f", "#62bf64", "#2fa978",
+        "#1b8f86", "#23748d", "#345689", "#3f3575", "#3b0f4d",
+    ),
+    unit="%",
+    quantity="Chance",
+    top=100.0,
+    labels=("> 0", *(str(percent) for percent in range(10, 100, 10))),
+    nothing="0 % everywhere",
+)  # fmt: skip
 NO_RADAR, NO_FORECAST = "no radar", "no forecast"  # the two reasons why a pixel is unknown
 BADGE_COLOURS = {"observed": "#2f6b4f", "forecast": "#1f3f75"}  # of the word on each map
+
+
+def time_scale(labels: Sequence[str], levels_min: Sequence[float]) -> RainScale:
+    """Colours of times, the earliest darkest.
+
+    Parameters
+    ----------
+    labels : of the levels.
+    levels_min : minutes after the reference time; a map shows nothing for smaller values.
+    """
+    scale = replace(CHANCE_SCALE, colours=CHANCE_SCALE.colours[::-1]).with_levels(levels_min)
+    words = {"unit": "UTC", "quantity": "Time", "nothing": "no time of rain"}
+    return replace(scale, labels=tuple(labels), top=None, **words)
 
 
 @dataclass(frozen=True)

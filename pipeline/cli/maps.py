@@ -11,6 +11,10 @@ EXAMPLES = """\
 examples:
   squall maps forecast.nc --out maps --animate
   squall maps forecast.nc --out maps --extent 4 8 51 54 --timezone Europe/Amsterdam --accumulation
+  squall maps ensemble.nc --out maps --thresholds 0.5 5
+
+Of an ensemble, the map of each lead time is that of the mean; further pictures show the chances at
+the pixel and within 10 km, percentiles, members, and the times when rain begins and ends.
 """
 
 
@@ -39,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         observed = observed_at_valid_times(config.forecast, arguments.archive)
     result = maps(config, observed=observed)
     print(f"{len(result.maps)} maps in {config.out}, overview {result.overview}")
+    if result.ensemble:
+        print(f"{len(result.ensemble)} pictures of the ensemble: chances, members, times of rain")
     if result.animation:
         print(f"animation {result.animation}")
     return 0

@@ -53,6 +53,11 @@ class MapsConfig(BaseModel):
     levels: Annotated[_Numbers, Option(metavar="MM/H")] = Field(
         default=(), description="limits of the colours, in mm/h, rising (default: 0.1 to 100)"
     )
+    thresholds: Annotated[_Numbers, Option(metavar="MM/H")] = Field(
+        default=(),
+        description="of an ensemble, draw the chances and times of these thresholds only "
+        "(default: all of the file)",
+    )
     timezone: Annotated[str | None, Option(metavar="ZONE")] = Field(
         default=None, description="also write the local time of a zone, like Europe/Rome"
     )

@@ -93,7 +93,7 @@ class Caption:
 class Panel(NamedTuple):
     """One map of an overview; the rain is (y, x), mm/h, or None if there is no scan.
 
-    `is_covered` is as in `draw_map`.
+    `is_covered` is as in `draw_map`. The label stands above the map; by default it is the time.
     """
 
     row: int
@@ -101,6 +101,7 @@ class Panel(NamedTuple):
     rain_rate_mm_h: NDArray | None
     caption: Caption
     is_covered: NDArray[np.bool_] | None = None
+    label: str = ""
 
 
 def draw_map(
@@ -153,6 +154,7 @@ def draw_overview(
     *,
     places: Sequence[Place] = (),
     panel_in: tuple[float, float] = (3.3, 3.7),
+    least_step_in: float = 2.9,
     scale: RainScale = RAIN_SCALE,
     dpi: int = 110,
 ) -> Figure:
@@ -161,13 +163,14 @@ def draw_overview(
     Parameters
     ----------
     panel_in : largest width and height of a map [inches].
+    least_step_in : least width of a map with its label [inches].
     """
     rows, columns = 1 + max(p.row for p in panels), 1 + max(p.column for p in panels)
     panel_width, panel_height = _size_within(basemap, *panel_in)
-    step_x, step_y = max(panel_width, 2.9) + 0.15, panel_height + 0.42
+    step_x, step_y = max(panel_width, least_step_in) + 0.15, panel_height + 0.42
     width, height = max(columns * step_x + 1.6, 6.3), rows * step_y + 1.35
     figure = _figure(width, height, dpi)
-    for row, column, rain, caption, is_covered in panels:
+    for row, column, rain, caption, is_covered, label in panels:
         x, y = 0.3 + column * step_x, height - 0.85 - (row + 1) * step_y + 0.1
         rect = (x / width, y / height, panel_width / width, panel_height / height)
         axes = add_map_axes(figure, rect, basemap, labels=False)
@@ -177,7 +180,7 @@ def draw_overview(
             _add_rain(axes, rain, is_covered, basemap, scale)
             add_places(axes, basemap, places, 7)
         lead = f"  {caption.lead}" if caption.kind == "forecast" else ""
-        label = f"{caption.kind.upper()}  {caption.valid:%d %b %H:%M} UTC{lead}"
+        label = label or f"{caption.kind.upper()}  {caption.valid:%d %b %H:%M} UTC{lead}"
         look: dict[str, Any] = {"size": 9.5, "weight": "bold", "color": BADGE_COLOURS[caption.kind]}
         write(figure, x, y + panel_height + 0.14, label, step_x - 0.1, **look)
     _add_colour_bar(figure, 0.33 + columns * step_x, 0.6, height - 1.7, scale)
@@ -219,7 +222,7 @@ def _add_rain(
         is_forecast = bool(is_forecast_missing.any())
         _note(axes, "no forecast: unknown everywhere" if is_forecast else "nothing observed")
     elif not np.nanmax(rain) >= scale.levels_mm_h[0]:
-        _note(axes, f"no rain of {scale.levels_mm_h[0]:g} {scale.unit} or more")
+        _note(axes, scale.nothing or f"no rain of {scale.levels_mm_h[0]:g} {scale.unit} or more")
 
 
 def _hatch(
@@ -255,13 +258,21 @@ def _add_colour_bar(figure: Figure, x: float, y: float, height: float, scale: Ra
     bar = figure.add_axes(
         (x / width_in, (y + 0.75) / height_in, 0.17 / width_in, (height - 0.75) / height_in)
     )
-    colours = ListedColormap(scale.colours[:-1]).with_extremes(over=scale.colours[-1])
-    norm = BoundaryNorm(scale.levels_mm_h, len(scale.colours) - 1)
-    mappable = ScalarMappable(norm, colours)
+    if scale.top is None:
+        colours = ListedColormap(scale.colours[:-1]).with_extremes(over=scale.colours[-1])
+        norm = BoundaryNorm(scale.levels_mm_h, len(scale.colours) - 1)
+    else:
+        colours = ListedColormap(scale.colours)
+        norm = BoundaryNorm([*scale.levels_mm_h, scale.top], len(scale.colours))
+    ticks: dict[str, Any] = {"spacing": "uniform", "ticks": scale.levels_mm_h}
     colour_bar = figure.colorbar(
-        mappable, cax=bar, extend="max", spacing="uniform", ticks=scale.levels_mm_h
+        ScalarMappable(norm, colours),
+        cax=bar,
+        extend="max" if scale.top is None else "neither",
+        **ticks,
     )
-    colour_bar.ax.set_yticklabels([f"{level:g}" for level in scale.levels_mm_h])
+    labels = scale.labels or [f"{level:g}" for level in scale.levels_mm_h]
+    colour_bar.ax.set_yticklabels(labels)
     colour_bar.ax.tick_params(length=0, labelsize=9, pad=3)
     colour_bar.outline.set(lw=0.5, edgecolor=MAP_STYLE.quiet_text)
     colour_bar.set_label(f"{scale.quantity} [{scale.unit}]", size=10)

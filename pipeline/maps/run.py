@@ -15,12 +15,13 @@ import xarray as xr
 from PIL import Image, PngImagePlugin
 
 from squall.datasets.errors import DataError
-from squall.pipeline.forecast.forecast_file import read_forecast, timestamp
+from squall.pipeline.forecast.forecast_file import open_forecast, read_forecast, timestamp
 from squall.pipeline.maps.animation import Animation
 from squall.pipeline.maps.basemap import Basemap, basemap_for_grid
 from squall.pipeline.maps.cities import CREDIT, largest_cities
 from squall.pipeline.maps.config import NO_PLACES, MapsConfig
 from squall.pipeline.maps.drawing import Caption, Panel, draw_map, draw_overview
+from squall.pipeline.maps.ensemble_maps import ensemble_pictures
 from squall.pipeline.maps.frames import Frame, amounts_of, frames_of, overview_panels, pairs_of
 from squall.pipeline.maps.observed import scans_by_time
 from squall.pipeline.maps.places import Place, read_places
@@ -37,11 +38,15 @@ _PAIR_IN = (5.0, 5.6)  # largest map of an animation that shows observed beside 
 
 @dataclass(frozen=True)
 class MapsResult:
-    """Files written; `maps` are those of the lead times in order, then those of amounts."""
+    """Files written; `maps` are those of the lead times in order, then those of amounts.
+
+    `ensemble` are the pictures of chances, percentiles, members and times of rain.
+    """
 
     maps: tuple[Path, ...]
     overview: Path
     animation: Path | None
+    ensemble: tuple[Path, ...] = ()
 
 
 def maps(config: MapsConfig, *, observed: xr.DataArray | None = None) -> MapsResult:
@@ -99,10 +104,17 @@ def maps(config: MapsConfig, *, observed: xr.DataArray | None = None) -> MapsRes
         for pair in pairs_of(scans, leads, observed_by_time):
             kind = "observed" if pair[1].rain_rate_mm_h is None else "forecast"
             animation.add(painter.overview(pair, panel_in=_PAIR_IN), _FRAME_MS[kind])
+    ensemble = []
+    with open_forecast(config.forecast) as opened:
+        shown = opened.isel(y=view.rows, x=view.columns)
+        for picture in ensemble_pictures(shown, leads, config.thresholds):
+            image = painter.overview(picture.panels, **picture.look)
+            name = f"{stem}_{picture.name}.png"
+            ensemble.append(_save_png(image, name, picture.panels[-1].caption, config))
     path = config.out / f"{stem}_animation.{config.animation_format}" if config.animate else None
     if path:
         animation.save(path)
-    return MapsResult(tuple(paths), overview, path)
+    return MapsResult(tuple(paths), overview, path, tuple(ensemble))
 
 
 def _places_of_file(config: MapsConfig) -> list[Place] | None:
@@ -135,7 +147,7 @@ class _Painter:
         return image_of(figure)
 
     def overview(self, panels: Sequence[Panel], **options: Any) -> Image.Image:
-        options |= {"places": self._places, "scale": self.scale, "dpi": self._dpi}
+        options = {"places": self._places, "scale": self.scale, "dpi": self._dpi} | options
         return image_of(draw_overview(panels, self._basemap, **options))
 
 

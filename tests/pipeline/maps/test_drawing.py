@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from squall.pipeline.maps.basemap import Basemap, basemap_for_grid
 from squall.pipeline.maps.drawing import Caption, Panel, draw_map, draw_overview
 from squall.pipeline.maps.projection import grid_extent
-from squall.pipeline.pictures import MAP_STYLE, RAIN_SCALE
+from squall.pipeline.pictures import CHANCE_SCALE, MAP_STYLE, RAIN_SCALE, RainScale
 from tests.pipeline.maps.map_examples import (
     GRIDS,
     START,
@@ -82,10 +82,11 @@ SIGHT = {
 }
 
 
+@pytest.mark.parametrize("scale", [RAIN_SCALE, CHANCE_SCALE], ids=["rain", "chances"])
 @pytest.mark.parametrize("sight", SIGHT)
-def test_colour_blind_readers_can_distinguish_the_colours(sight: str) -> None:
-    unknown = [RAIN_SCALE.no_radar, RAIN_SCALE.no_forecast]
-    names = [*RAIN_SCALE.colours, *unknown, MAP_STYLE.land, MAP_STYLE.water]
+def test_colour_blind_readers_can_distinguish_the_colours(sight: str, scale: RainScale) -> None:
+    unknown = [scale.no_radar, scale.no_forecast]
+    names = [*scale.colours, *unknown, MAP_STYLE.land, MAP_STYLE.water]
     srgb = to_rgba_array(names)[:, :3]
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ np.transpose(SIGHT[sight]), 0, 1)
@@ -95,11 +96,11 @@ def test_colour_blind_readers_can_distinguish_the_colours(sight: str) -> None:
     lab = np.stack(
         [116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1
     )
-    rain = range(len(RAIN_SCALE.colours))
+    rain = range(len(scale.colours))
     pairs = [
         (i, j)
         for i, j in itertools.combinations(range(len(names)), 2)
-        if i in rain or names[i] == RAIN_SCALE.no_radar
+        if i in rain or names[i] == scale.no_radar
     ]
     # A CIE 1976 difference of about 2 is just noticeable side by side.
     nearest = min(pairs, key=lambda pair: np.linalg.norm(lab[pair[0]] - lab[pair[1]]))
