@@ -77,8 +77,8 @@ AMOUNT_SCALE = replace(RAIN_SCALE, unit="mm", quantity="Rain amount")  # levels 
 CHANCE_SCALE = RainScale(
     levels_mm_h=(1e-6, 10, 20, 30, 40, 50, 60, 70, 80, 90),  # percent; 0 % is clear
     colours=(
-        "#eef2a0", "#cbe36b", "#9bd24f", "#62bf64", "#2fa978",
-        "#1b8f86", "#23748d", "#345689", "#3f3575", "#3b0f4d",
+        "#f2ea69", "#fbb61a", "#f8850f", "#e45a31", "#c33b4f",
+        "#9a2865", "#71196e", "#450a69", "#180c3c", "#000004",
     ),
     unit="%",
     quantity="Chance",

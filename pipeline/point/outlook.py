@@ -220,7 +220,7 @@ def _rain_times(
     """When it rains; None if it is not known, or the file does not hold it."""
     if not length or FIRST_RAIN not in own or np.isnan(own[CHANCES_AT_ANY_TIME].item()):
         return None
-    begin, end = (pd.Timestamp(own[name].values[()]) for name in (FIRST_RAIN, RAIN_END))
+    begin, end = (timestamp(own[name]) for name in (FIRST_RAIN, RAIN_END))
     return RainTimes(
         reference=timestamp(own["forecast_reference_time"]),
         horizon=pd.Timestamp(own["time"].values[length - 1]),

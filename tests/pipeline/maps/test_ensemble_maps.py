@@ -56,7 +56,8 @@ def pictures(forecast, thresholds=()):
 def test_every_product_has_a_picture():
     assert list(pictures(ensemble())) == NAMES
     assert list(pictures(forecast_dataset())) == []
-    assert list(pictures(ensemble()[["rain_rate", "rain_rate_median"]])) == ["percentiles"]
+    few = ["rain_rate", "observed_rain_rate", "rain_rate_median"]
+    assert list(pictures(ensemble()[few])) == ["percentiles"]
 
 
 def test_chances_at_the_pixel_and_around_it_are_told_apart():
