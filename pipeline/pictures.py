@@ -99,8 +99,8 @@ def time_scale(labels: Sequence[str], levels_min: Sequence[float]) -> RainScale:
     levels_min : minutes after the reference time; a map shows nothing for smaller values.
     """
     scale = replace(CHANCE_SCALE, colours=CHANCE_SCALE.colours[::-1]).with_levels(levels_min)
-    words = {"unit": "UTC", "quantity": "Time", "nothing": "no time of rain"}
-    return replace(scale, labels=tuple(labels), top=None, **words)
+    scale = replace(scale, unit="UTC", quantity="Time", nothing="no time of rain")
+    return replace(scale, labels=tuple(labels), top=None)
 
 
 @dataclass(frozen=True)

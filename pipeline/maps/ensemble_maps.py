@@ -177,18 +177,21 @@ def _scale_of_times(reference: pd.Timestamp, horizon: float) -> RainScale:
 def _percentiles(forecast: xr.Dataset, leads: Sequence[Frame]) -> Picture:
     """Rows of lead times, columns of percentiles with the median."""
     held = forecast["percentile"].values.tolist() if PERCENTILES in forecast else []
-    columns = [(value, f"{value:g} %", (PERCENTILES, index)) for index, value in enumerate(held)]
+    columns = [
+        (value, f"{value:g} %", forecast[PERCENTILES].isel(percentile=index))
+        for index, value in enumerate(held)
+    ]
     if MEDIAN in forecast and 50.0 not in held:
-        columns.append((50.0, "median", (MEDIAN, None)))
+        columns.append((50.0, "median", forecast[MEDIAN]))
+    columns.sort(key=lambda column: column[0])
     panels = []
     for row, lead in enumerate(_spread(len(leads), 3)):
         frame = leads[lead]
         caption = _about(frame, "Percentiles of the members' rain rate, at each pixel")
-        for column, (_, label, (name, index)) in enumerate(sorted(columns)):
-            rain = forecast[name].isel(lead_time=lead)
-            rain = rain if index is None else rain.isel(percentile=index)
-            label = f"{label}  {frame.caption.valid:%H:%M} UTC"
-            panels.append(Panel(row, column, rain.values, caption, frame.is_covered, label))
+        for column, (_, words, values) in enumerate(columns):
+            rain = values.isel(lead_time=lead).values
+            label = f"{words}  {frame.caption.valid:%H:%M} UTC"
+            panels.append(Panel(row, column, rain, caption, frame.is_covered, label))
     return Picture("percentiles", panels, dict(_SMALL))
 
 

@@ -147,7 +147,8 @@ class _Painter:
         return image_of(figure)
 
     def overview(self, panels: Sequence[Panel], **options: Any) -> Image.Image:
-        options = {"places": self._places, "scale": self.scale, "dpi": self._dpi} | options
+        own: dict[str, Any] = {"places": self._places, "scale": self.scale, "dpi": self._dpi}
+        options = own | options
         return image_of(draw_overview(panels, self._basemap, **options))
 
 
