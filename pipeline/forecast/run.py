@@ -32,7 +32,7 @@ from squall.pipeline.forecast.methods import (
     is_ensemble,
     used_steps,
 )
-from squall.pipeline.forecast.names import STEPS
+from squall.pipeline.forecast.names import STOCHASTIC
 from squall.pipeline.forecast.neighbourhood import Neighbourhood
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.output import Output, check_output, output_at
@@ -63,7 +63,7 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
     if config.members is not None and not is_ensemble(method):
         raise ConfigError(
             f"{method.name} makes one forecast and no members; leave out --members, or choose a "
-            f"method that has members, such as {STEPS}"
+            f"method that has members, such as squall-base or {STOCHASTIC}"
         )
     if isinstance(method, NetworkMethod) and method.caution:
         log.warning("%s", method.caution)
