@@ -12,7 +12,7 @@ examples:
   squall forecast --archive archives/knmi.icechunk --model squall-base --out forecast.nc
   squall forecast --archive archives/knmi.icechunk --model runs/knmi/best.ckpt --out forecast.nc \\
     --at 2010-08-26T06:00
-  squall forecast --archive archives/knmi.icechunk --model squall-base --members 20 --out forecast.nc \\
+  squall forecast --archive archives/knmi.icechunk --model squall-base --members 20 --out f.nc \\
     --thresholds 0.5 2 10 --products median percentiles chances neighbourhood times
 
 The file of an ensemble holds the mean as rain_rate, and what --products names: each of the
