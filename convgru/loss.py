@@ -1,9 +1,8 @@
 """The training losses: sums over observed pixels, so that a mean over several ranks is exact.
 
-Public: `LossConfig` and its five kinds, `LossSums`, `loss_sums`. The CRPS itself is
-`squall.convgru.crps`, the skill loss `squall.convgru.skill_loss`, the loss of chances
-`squall.convgru.exceedance_loss`. A new loss adds a configuration
-to `LossConfig` and a case to `loss_sums`.
+Public: `LossConfig` and its four kinds, `LossSums`, `loss_sums`. The CRPS itself is
+`squall.convgru.crps`, the loss of chances `squall.convgru.exceedance_loss`. A new loss adds a
+configuration to `LossConfig` and a case to `loss_sums`.
 
 Dims: B batch, M members, L lead steps, H rows, W columns.
 """
@@ -18,7 +17,6 @@ from squall.convgru.crps import CrpsConfig, almost_fair_crps
 from squall.convgru.exceedance_loss import ExceedanceLossConfig, exceedance_terms
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.convgru.shi_weights import SHI_THRESHOLDS_MM_H, SHI_WEIGHTS
-from squall.convgru.skill_loss import SkillLossConfig, skill_terms
 
 MIN_DIVISOR = 1 / 1024
 
@@ -74,12 +72,11 @@ LossConfig = Annotated[
     Annotated[BalancedLossConfig, Tag("balanced")]
     | Annotated[MaskedL1Config, Tag("masked_l1")]
     | Annotated[CrpsConfig, Tag("crps")]
-    | Annotated[SkillLossConfig, Tag("skill")]
     | Annotated[ExceedanceLossConfig, Tag("exceedance")],
     Discriminator(
         _kind,
         custom_error_type="loss_kind",
-        custom_error_message="kind must be balanced, masked_l1, crps, skill or exceedance",
+        custom_error_message="kind must be balanced, masked_l1, crps or exceedance",
     ),
 ]
 
@@ -137,8 +134,6 @@ def loss_sums(
     )
     if isinstance(config, ExceedanceLossConfig):
         return LossSums(*exceedance_terms(predicted, target_mm_h, valid, config))
-    if isinstance(config, SkillLossConfig):
-        return LossSums(*skill_terms(predicted, target, target_mm_h, valid, config))
     if isinstance(config, CrpsConfig):
         members = torch.where(valid[:, None], predicted, 0.0)
         crps = almost_fair_crps(members, torch.where(valid, target, 0.0), config.alpha)

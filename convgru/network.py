@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from squall.convgru.cell import ConvGRUCell, RecurrentCell
-from squall.convgru.heads.advection import AdvectionHead
 from squall.convgru.heads.direct import DirectHead
 from squall.convgru.heads.exceedance import ALL_PIXELS, ExceedanceHead, LeadChances
 from squall.convgru.heads.interface import Frame, Head, RainHead
@@ -47,11 +46,10 @@ class NetworkConfig(BaseModel):
         default=(2, 2, 2),
         description="factor by which the resolution falls before each layer",
     )
-    head: Literal["direct", "advection", "exceedance"] = Field(
+    head: Literal["direct", "exceedance"] = Field(
         default="direct",
-        description="direct: regresses rain; advection: changes the last scan in the frame that "
-        "moves with the rain, then transports it; exceedance: chances of exceeding rain rates in "
-        "that frame",
+        description="direct: regresses rain; exceedance: chances of exceeding rain rates in the "
+        "frame that moves with the rain",
     )
     cell: Literal["convgru", "trajgru"] = Field(
         default="convgru", description="the recurrent cell of every layer"
@@ -172,8 +170,7 @@ class EncoderForecaster(nn.Module):
         Returns
         -------
         (B, L, 1, H, W) normalised dB, with ``noise_channels`` (B, M, L, 1, H, W). 0 and below
-        mean dry. -inf means that no forecast is possible: the trajectory starts where the last
-        scan observed nothing (advection head), or no scan observed the pixel (direct head).
+        mean dry. -inf means that no forecast is possible: no scan observed the pixel.
 
         Raises
         ------
@@ -347,8 +344,6 @@ def _cell(config: NetworkConfig, inputs: int, hidden: int) -> RecurrentCell:
 def _head(config: NetworkConfig) -> Head:
     """The head that the configuration names; a new head gets a case here."""
     features, multiple = config.channels[0], config.total_stride
-    if config.head == "advection":
-        return AdvectionHead(features, multiple=multiple)
     if config.head == "exceedance":
         return ExceedanceHead(
             features,

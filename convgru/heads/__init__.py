@@ -2,7 +2,7 @@
 
 The encoder–forecaster itself is `squall.convgru.network`, and how rain moves is
 `squall.convgru.motion`. Start reading at `interface.py` (`Head`), then `direct.py` and
-`advection.py` with its `cascade.py`; a new head implements `Head` and gets a name in
+`exceedance.py` with its `moving_frame.py`; a new head implements `Head` and gets a name in
 `squall.convgru.network.NetworkConfig`.
 """
 

@@ -1,4 +1,3 @@
-from .advection import AdvectionHead as AdvectionHead
 from .direct import DirectHead as DirectHead
 from .interface import Frame as Frame
 from .interface import Head as Head

@@ -163,6 +163,7 @@ class ExceedanceHead(Head):
             corner = paths.new_zeros(len(paths), 2)
             placed = frame._replace(paths_BL2hw=paths, corner_B2=corner)
         last, known = frame.rain_BT1HW[:, -1].float(), frame.known_BT1HW[:, -1].float()
+        trust = _share_of_older_scans(frame)
         leads = zip(
             smoothed_scans(frame, band_processes(frame), lead_times),
             staying_rain(frame.at_rest_B3HW.float(), frame.motion_B2hw, lead_times),
@@ -171,7 +172,7 @@ class ExceedanceHead(Head):
             strict=True,
         )
         for number, (smoothed, staying, displacement, x) in enumerate(leads, start=1):
-            logits = self.logits(x, smoothed, staying, placed, number)
+            logits = self.logits(x, smoothed, staying, placed, number, trust_B111=trust)
             yield LeadChances(logits, last, known, displacement)
 
     def logits(
@@ -182,6 +183,8 @@ class ExceedanceHead(Head):
         frame: Frame,
         lead: int,
         pixels: tuple[slice, slice] = ALL_PIXELS,
+        *,
+        trust_B111: Tensor | None = None,
     ) -> Tensor:
         """(B, K, H, W) logits of the chances at one lead time, in the moving frame.
 
@@ -192,6 +195,7 @@ class ExceedanceHead(Head):
         staying_B3HW : see `staying_rain`, of this lead time; the last scan takes the place of NaN.
         lead : number of the lead time, in steps of the frame's resolution.
         pixels : rows and columns that are asked for.
+        trust_B111 : share of the maps that counts; None: all.
         """
         assert frame.resolution_B2 is not None
         last, known = frame.rain_BT1HW[:, -1], frame.known_BT1HW[:, -1]
@@ -212,6 +216,8 @@ class ExceedanceHead(Head):
             maps, smoothed_B1HW, last, staying_B3HW = (
                 field[..., *pixels] for field in (maps, smoothed_B1HW, last, staying_B3HW)
             )
+            if trust_B111 is not None:
+                maps = trust_B111 * maps
             shift, mixing, log_spread, tilt, stay = maps.split([1, 1, 1, 1, AT_REST], dim=1)
             mu = smoothed_B1HW + mixing * (last - smoothed_B1HW) + SHIFT * shift
             mu = mu + (stay * (staying_B3HW - smoothed_B1HW)).sum(dim=1, keepdim=True)
@@ -227,6 +233,19 @@ class ExceedanceHead(Head):
                 else:
                     logits.append(logits[-1] - softplus(offset - line + tilt))
             return torch.cat(logits, dim=1)
+
+
+def _share_of_older_scans(frame: Frame) -> Tensor:
+    """(B, 1, 1, 1): the share of the scans before the last that observed anything.
+
+    The network learns from whole contexts. Where scans are missing it counts less, and with the
+    last scan alone the chances are those of this scan.
+    """
+    older = frame.known_BT1HW[:, :-1]
+    if not older.shape[1]:
+        return torch.zeros_like(frame.known_BT1HW[:, 0, :, :1, :1]).float()
+    share = (older > 0).flatten(2).any(dim=2).float().mean(dim=1)
+    return share[:, None, None, None]
 
 
 def _told_resolution(frame: Frame) -> Tensor:

@@ -14,7 +14,6 @@ examples:
   squall export archives/knmi.icechunk knmi.zarr --convention mlcast --license CC-BY-4.0
   squall export archives/knmi.icechunk s3://bucket/knmi.zarr --start 2024-01-01 --end 2024-12-31
   squall export runs/knmi/best.ckpt knmi-1.safetensors
-  squall export runs/knmi/best.ckpt careful.safetensors --strength 0.5
 
 docs/mlcast.md describes the store and the rules of the convention that it cannot meet.
 Exported weights hold no paths of this machine; --model accepts them like a checkpoint. Their
@@ -43,13 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Export; returns the exit code."""
     source = arguments.source
     if Path(source).is_file() or arguments.out.endswith(".safetensors"):
-        _refuse(arguments, ExportConfig, f"is for archives, {source} is a checkpoint")
+        _refuse_options_of_archives(arguments)
         weights = configured(WeightsConfig, arguments, checkpoint=source)
         from squall.pipeline.export.weights import export_weights
 
         print(export_weights(weights))
         return 0
-    _refuse(arguments, WeightsConfig, f"is for checkpoints, {source} is an archive")
     config = configured(ExportConfig, arguments, archive=source)
     from squall.pipeline.export.run import export
 
@@ -57,14 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse(
-    arguments: argparse.Namespace, other: type[ExportConfig | WeightsConfig], reason: str
-) -> None:
-    """Raise ConfigError if a flag of the other kind of export is set."""
+def _refuse_options_of_archives(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError if an option is set that a checkpoint does not have."""
     flags = [
         "--" + name.replace("_", "-")
-        for name in sorted(other.model_fields)
+        for name in sorted(ExportConfig.model_fields)
         if name not in POSITIONAL and hasattr(arguments, name)
     ]
     if flags:
-        raise ConfigError(f"{', '.join(flags)} {reason}; leave it out")
+        raise ConfigError(
+            f"{', '.join(flags)} is for archives, {arguments.source} is a checkpoint; leave it out"
+        )

@@ -11,7 +11,7 @@ from squall.datasets.times import EndTime, Time
 from squall.pipeline.config import Option
 from squall.pipeline.outputs import OutputPath
 
-ARCHIVE_GROUP, CHECKPOINT_GROUP = "for an archive", "for a checkpoint"
+ARCHIVE_GROUP = "for an archive"
 
 
 class ExportConfig(BaseModel):
@@ -81,13 +81,6 @@ class WeightsConfig(BaseModel):
     )
     out: Annotated[OutputPath, Option(positional=True, metavar="OUT")] = Field(
         description="file to write, NAME.safetensors"
-    )
-    strength: Annotated[float, Option(group=CHECKPOINT_GROUP, metavar="SHARE")] = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description="0 to 1: share to keep of what the network adds to an advection head; less is "
-        "nearer to smoothed extrapolation, which is safer on other radar networks",
     )
 
     @field_validator("out")

@@ -21,7 +21,6 @@ from torch import Tensor
 from squall.convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
 from squall.convgru.checkpoint import WEIGHTS_SUFFIX, write_weights
 from squall.convgru.digests import sha256_of
-from squall.convgru.heads.advection import AdvectionHead
 from squall.convgru.pretrained import record_digest
 from squall.convgru.products import product_rain
 from squall.datasets.errors import DataError
@@ -73,27 +72,18 @@ def export_weights(config: WeightsConfig) -> WeightsResult:
     Raises
     ------
     DataError
-        If the checkpoint cannot be used, or a strength is given and it has no advection head.
+        If the checkpoint cannot be used.
     """
     check_output_file(config.out, "OUT", (WEIGHTS_SUFFIX,))
     try:
         nowcaster, provenance = load_nowcaster(config.checkpoint)
     except CheckpointError as error:
         raise DataError(str(error)) from error
-    if config.strength < 1:
-        head = nowcaster.network.head
-        if not isinstance(head, AdvectionHead):
-            raise DataError(
-                f"{config.checkpoint} has no advection head, of which strength is a share; leave "
-                "--strength out"
-            )
-        head.weaken(config.strength)
     difference = _difference_db(nowcaster, int(provenance["context"]), provenance["lead_times"])
     half = difference < HALF_STEP_DB
     published = published_provenance(provenance) | {
         "name": config.out.stem,
         "checkpoint_sha256": sha256_of(config.checkpoint),
-        "strength": config.strength * provenance.get("strength", 1.0),
     }
     with atomic_path(config.out) as temporary_path:
         write_weights(

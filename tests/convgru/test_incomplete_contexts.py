@@ -9,6 +9,7 @@ from squall.convgru import EncoderForecaster, NetworkConfig, Nowcaster, RainScal
 from squall.convgru.motion import extrapolate
 from squall.convgru.pretrained import find_model
 from tests.convgru.moving_rain import moving_texture
+from tests.convgru.rain_of import rain_of
 
 SUBSETS = [older for count in range(4) for older in combinations((1, 2, 3), count)]
 SQUALL_BASE, _ = load_nowcaster(find_model("squall-base"))
@@ -29,7 +30,10 @@ def test_a_forecast_from_fewer_scans_is_as_good_where_they_tell_the_motion(
     context = scans[:, :4].clone()
     for age in {1, 2, 3} - set(older):
         context[:, -1 - age] = torch.nan
-    forecast, from_all_scans = SQUALL_BASE(context, 3), SQUALL_BASE(scans[:, :4], 3)
+    forecast, from_all_scans = (
+        rain_of(SQUALL_BASE, context, 3),
+        rain_of(SQUALL_BASE, scans[:, :4], 3),
+    )
     for lead in (0, 2):
         observed = scans[:, 4 + lead]
         score = csi(forecast[:, lead], observed)
@@ -43,7 +47,7 @@ def test_a_shower_after_dry_scans_stays_as_it_is() -> None:
     shower = 20 * torch.exp(-((rows - 40) ** 2 + (columns - 50) ** 2) / 200.0)
     context = torch.zeros(1, 4, 1, 96, 96)
     context[:, -1] = shower
-    forecast = SQUALL_BASE(context, 6)
+    forecast = rain_of(SQUALL_BASE, context, 6)
     for lead in (0, 5):
         assert csi(forecast[:, lead, 0], shower, 0.5) > 0.97
 
@@ -53,13 +57,13 @@ def test_speckle_before_the_rain_does_not_spoil_it() -> None:
     context = torch.zeros(1, 4, 1, 160, 160)
     context[:, :3, :, ::40, ::40] = 0.3
     context[:, -1:] = rain
-    assert csi(SQUALL_BASE(context, 1)[:, 0], rain[:, 0]) > 0.9
+    assert csi(rain_of(SQUALL_BASE, context, 1)[:, 0], rain[:, 0]) > 0.9
 
 
 def test_light_rain_that_is_the_same_nearly_everywhere_keeps_its_order() -> None:
     torch.manual_seed(0)
     context = 1 + 0.01 * torch.rand(1, 4, 1, 96, 96)
-    forecast = SQUALL_BASE(context, 3)[:, :, :, 8:-8, 8:-8]
+    forecast = rain_of(SQUALL_BASE, context, 3)[:, :, :, 8:-8, 8:-8]
     assert forecast.min() > 0.98
     assert forecast.max() < 1.03
 
@@ -76,21 +80,16 @@ def test_no_rim_of_rain_at_the_edge_of_coverage() -> None:
             rain = rain.maximum(shower)
         rain = torch.where((rain > 0.1) & (distance < 95), rain, 0.0)
         scans.append(torch.where(distance < 115, rain, torch.nan))
-    forecast = SQUALL_BASE(torch.stack(scans)[None, :, None], 12)[0, -1, 0]
+    forecast = rain_of(SQUALL_BASE, torch.stack(scans)[None, :, None], 12)[0, -1, 0]
     rim = (distance > 110) & (distance < 115) & ~torch.isnan(forecast)
     assert rim.sum() > 2000
     assert (forecast[rim] >= 0.1).float().mean() < 0.02
 
 
-@pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_rain_is_forecast_where_it_is_moved_onto_pixels_that_were_never_observed(
-    strength: float,
-) -> None:
+def test_rain_is_forecast_where_it_is_moved_onto_pixels_that_were_never_observed() -> None:
     context = moving_texture(0, 4, 4)
     context[..., 40:120, 60:80] = torch.nan
-    model, _ = load_nowcaster(find_model("squall-base"))
-    model.network.head.weaken(strength)
-    forecast, expected = model(context, 6), extrapolate(context, 6)
+    forecast, expected = rain_of(SQUALL_BASE, context, 6), extrapolate(context, 6)
     gap = forecast[0, -1, 0, 44:116, 62:78], expected[0, -1, 0, 44:116, 62:78]
     known_in_both = (~torch.isnan(gap[0]) & ~torch.isnan(gap[1])).sum()
     assert (~torch.isnan(gap[1])).float().mean() > 0.9
@@ -108,15 +107,10 @@ def test_the_direct_head_has_no_forecast_where_nothing_was_observed() -> None:
     assert torch.equal(torch.isnan(forecast), never_observed)
 
 
-def test_the_advection_head_computes_in_float32_under_autocast() -> None:
-    torch.manual_seed(0)
-    net = SQUALL_BASE.network
-    rain, observed = SQUALL_BASE.scaling.normalise(moving_texture(1, 2, 4))
-    frame = net.head.frame(rain, observed)
-    side = frame.rain_BT1HW.shape[-1] // 4
-    features = torch.randn(6, 16, side, side).bfloat16()
-    with torch.no_grad():
-        exact = net.head(features.float(), frame, 6, 1)
-        with torch.autocast("cpu", torch.bfloat16):
-            assert torch.equal(net.head.frame(rain, observed).rain_BT1HW, frame.rain_BT1HW)
-            assert torch.equal(net.head(features, frame, 6, 1), exact)
+def test_the_moving_frame_is_computed_in_float32_under_autocast() -> None:
+    """Half precision has too few digits for places."""
+    head = SQUALL_BASE.network.head
+    rain = SQUALL_BASE.scaling.normalise(moving_texture(1, 2, 4))
+    frame = head.frame(*rain)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(head.frame(*rain).rain_BT1HW, frame.rain_BT1HW)

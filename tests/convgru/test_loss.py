@@ -138,7 +138,7 @@ def test_the_loss_of_half_precision_predictions_is_in_float32() -> None:
         ({"mse": 0.0, "mae": 0.0}, "would learn nothing"),
         ({"mse": -1.0}, "greater than or equal to 0"),
         ({"mea": 1.0}, "mea"),
-        ({"kind": "mse"}, "kind must be balanced, masked_l1, crps, skill or exceedance"),
+        ({"kind": "mse"}, "kind must be balanced, masked_l1, crps or exceedance"),
         ({"kind": "masked_l1", "mse": 1.0}, "mse"),
         ({"kind": "crps", "alpha": 0.0}, "greater than 0"),
         ({"kind": "crps", "alpha": 1.1}, "less than or equal to 1"),

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from squall.convgru import RainScaling
-from squall.convgru.heads.advection import lagrangian_frame
 from squall.convgru.heads.cascade import (
     BANDS,
     DOMAIN_WEIGHT,
@@ -14,6 +13,7 @@ from squall.convgru.heads.cascade import (
     scale_bands,
 )
 from squall.convgru.heads.interface import Frame
+from squall.convgru.heads.moving_frame import lagrangian_frame
 from tests.convgru.moving_rain import moving_texture
 
 SCALING = RainScaling()

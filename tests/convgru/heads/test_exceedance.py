@@ -182,3 +182,18 @@ def test_rain_that_stays_can_be_learnt():
         head.maps.bias.zero_()
         expected = head.logits(features, staying[:, :1], staying, frame, 2)
     assert torch.allclose(logits, expected, atol=1e-4)
+
+
+def test_with_missing_scans_the_network_counts_less():
+    """With the last scan alone the chances are those of an untrained head."""
+    trained, untrained = network(scale=0.3), network()
+    changes = []
+    for missing in (0, 1, 3):
+        rain = moving_texture(rows=1, columns=2, scans=4, side=96)
+        rain[:, :missing] = torch.nan
+        scans = RainScaling().normalise(rain)
+        pairs = zip(chances(trained, *scans), chances(untrained, *scans), strict=True)
+        changes.append(max(float((a.logits_BKHW - b.logits_BKHW).abs().max()) for a, b in pairs))
+    assert changes[0] > 0.1
+    assert 0 < changes[1] < changes[0]
+    assert changes[2] == 0

@@ -51,7 +51,7 @@ STAGES = [
          "--workers", "1"],
         {"archive"},  # the positional argument may be a checkpoint, too
     ),
-    (WeightsConfig, [*EXPORT, "--strength", "0.5"], {"checkpoint"}),
+    (WeightsConfig, EXPORT, {"checkpoint"}),
     (TrainConfig, ["train", "c.yaml", "--out", "x", "--resume"], {"experiment"}),
     (
         ForecastConfig,
@@ -73,7 +73,7 @@ STAGES = [
         MapsConfig,
         ["maps", "f.nc", "--out", "x", "--animate", "--animation-format", "webp", "--accumulation",
          "--extent", "3", "8", "50", "54", "--levels", "1", "2", "--timezone", "Europe/Rome",
-         "--places", "f.nc", "--dpi", "80"],
+         "--places", "f.nc", "--dpi", "80", "--thresholds", "1"],
         set(),
     ),
 ]  # fmt: skip
@@ -135,7 +135,6 @@ def test_several_values_and_repeated_flags_add_up():
             "squall: --at: '6h' is no time",
         ),
         ([*EXPORT, "--end", "2024-13-01"], "squall: --end: '2024-13-01' is no time"),
-        ([*EXPORT, "--strength", "0.5"], "squall: --strength is for checkpoints, a.icechunk is an"),
         (
             ["export", "c.yaml", "out", "--workers", "2"],
             "squall: --workers is for archives, c.yaml is a checkpoint; leave it out",

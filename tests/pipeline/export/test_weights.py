@@ -62,46 +62,6 @@ def checkpoint(path, provenance, std, head="direct"):
     return path
 
 
-def test_strength_scales_what_the_network_adds(provenance, tmp_path):
-    trained = checkpoint(tmp_path / "best.ckpt", provenance, std=0.1, head="advection")
-    heads = {}
-    for strength in ("1", "0.5", "0"):
-        out = tmp_path / f"weights-{strength}.safetensors"
-        assert main(["export", str(trained), str(out), "--strength", strength]) == 0
-        nowcaster, published = load_nowcaster(out)
-        assert published["strength"] == float(strength)
-        heads[strength] = nowcaster.network.head.state_dict()
-    for name, weights in heads["1"].items():
-        if name == "trust":
-            assert torch.equal(heads["0"][name], weights)
-            continue
-        assert weights.any()
-        assert torch.allclose(heads["0.5"][name], 0.5 * weights, atol=1e-4)
-        assert not heads["0"][name].any()
-
-
-def test_strengths_of_two_exports_multiply(provenance, tmp_path):
-    trained = checkpoint(tmp_path / "best.ckpt", provenance, std=0.1, head="advection")
-    once, twice = tmp_path / "once.safetensors", tmp_path / "twice.safetensors"
-    assert main(["export", str(trained), str(once), "--strength", "0.5"]) == 0
-    assert main(["export", str(once), str(twice), "--strength", "0.5"]) == 0
-    nowcaster, published = load_nowcaster(twice)
-    assert published["strength"] == 0.25
-    full = load_nowcaster(trained)[0].network.head.maps.weight
-    assert torch.allclose(nowcaster.network.head.maps.weight, 0.25 * full, atol=1e-4)
-
-
-def test_strength_is_for_advection_heads(trained, tmp_path, capsys):
-    out = tmp_path / "a.safetensors"
-    assert main(["export", str(trained), str(out), "--strength", "0.5"]) != 0
-    assert "no advection head" in capsys.readouterr().err
-    assert not out.exists()
-    assert main(["export", str(tmp_path), "a.zarr", "--strength", "0.5"]) != 0
-    assert "--strength is for checkpoints" in capsys.readouterr().err
-    assert main(["export", str(trained), str(out), "--strength", "2"]) != 0
-    assert "strength" in capsys.readouterr().err
-
-
 @pytest.fixture
 def trained(provenance, tmp_path):
     return checkpoint(tmp_path / "best.ckpt", provenance, std=0.1)

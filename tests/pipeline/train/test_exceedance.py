@@ -111,7 +111,7 @@ def test_check_says_how_much_is_kept(exceedance):
     [
         {"network__head": "exceedance"},
         {"loss": {"kind": "exceedance"}},
-        {"network__head": "advection", "loss": {"kind": "exceedance"}},
+        {"network__head": "direct", "loss": {"kind": "exceedance"}},
         {**SETTINGS, "network__noise_channels": 2},
         {**SETTINGS, "trainer__compile": True},
     ],

@@ -94,7 +94,7 @@ def test_a_run_with_a_map_does_not_go_on_without_it(placed, whole):
         ({"data__augment": True}, r"data.augment with network.place_channels 3"),
         ({"data__speeds": [1, 2]}, r"data.speeds \[1, 2\] with .* give one value"),
         ({"data__coarsen": [1, 2]}, r"data.coarsen \[1, 2\] with .* give one value"),
-        ({"network__head": "advection", "loss": {"kind": "balanced"}}, "no map of the place"),
+        ({"network__head": "direct", "loss": {"kind": "balanced"}}, "no map of the place"),
         (
             {"network__place_grid": {"rows": 4, "columns": 4, "cell_px": 4}},
             "place_grid is found by the training",

@@ -14,10 +14,8 @@ from squall.convgru import (
     LossConfig,
     NetworkConfig,
     RainScaling,
-    forecast_loss,
     loss_sums,
 )
-from squall.convgru.skill_loss import SkillLossConfig
 from squall.pipeline.train.memory_estimate import MemoryEstimate, training_memory
 
 SIZES: dict[str, Any] = {"batch_size": 2, "context": 3, "lead_times": 4, "crop": 32}
@@ -74,8 +72,6 @@ def kept_by_a_real_pass(network: nn.Module, bf16: bool) -> int:
         {"checkpoint_activations": True},
         {"cell": "trajgru"},
         {"noise_channels": 2},
-        {"head": "advection"},
-        {"head": "advection", "noise_channels": 2},
     ],
 )
 def test_activations_are_those_of_a_real_pass(config: dict[str, Any], bf16: bool) -> None:
@@ -114,23 +110,6 @@ def test_checkpointing_and_mixed_precision_lower_them() -> None:
     plain = estimate({}).activations
     assert estimate({"checkpoint_activations": True}).activations < 0.6 * plain
     assert 0.4 * plain < estimate({}, bf16=True).activations < 0.8 * plain
-
-
-def test_the_skill_loss_before_and_after_an_estimate() -> None:
-    """The constants that the loss caches must not be tensors without data."""
-    network = EncoderForecaster(NetworkConfig(**SMALL | {"head": "advection"}))
-
-    def loss(network: nn.Module, context: Tensor, target: Tensor) -> Tensor:
-        assert isinstance(network, EncoderForecaster)
-        config = SkillLossConfig()
-        return forecast_loss(network, RainScaling(), config, context, target, None)[0].value()
-
-    def estimate() -> MemoryEstimate:
-        return training_memory(network, loss, **SIZES, bf16=False, averaged=False)
-
-    before = estimate()
-    assert torch.isfinite(loss(network, torch.rand(2, 3, 1, 32, 32), torch.rand(2, 4, 1, 32, 32)))
-    assert estimate().activations == pytest.approx(before.activations, rel=1e-4)
 
 
 def test_a_large_model_is_estimated_without_its_memory() -> None:

@@ -31,7 +31,7 @@ def train(experiment, out, resume=False):
 def experiment(chain, make_experiment):
     """An experiment with the head and the loss of the weights in the package."""
     return make_experiment(
-        chain.archive, data__split=SPLIT, network__head="advection", loss={"kind": "skill"}
+        chain.archive, data__split=SPLIT, network__head="exceedance", loss={"kind": "exceedance"}
     )
 
 
@@ -59,7 +59,7 @@ def test_the_last_weights_are_the_result(whole):
     metrics = (whole.out / "log" / "version_0" / "metrics.csv").read_text()
     assert "val_loss" not in metrics
     nowcaster, provenance = load_nowcaster(whole.best)
-    assert nowcaster.network.config.head == "advection"
+    assert nowcaster.network.config.head == "exceedance"
     assert provenance["archives"][0]["validation_periods"] == []
     assert provenance["archives"][0]["training_periods"] == [
         ["2024-06-01T00:00:00", "2024-06-01T04:00:00"]
