@@ -65,8 +65,13 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
             f"{method.name} makes one forecast and no members; leave out --members, or choose a "
             f"method that has members, such as squall-base or {STOCHASTIC}"
         )
-    if isinstance(method, NetworkMethod) and method.caution:
-        log.warning("%s", method.caution)
+    maker: ForecastMethod = method
+    if isinstance(method, NetworkMethod):
+        if config.members is not None:
+            maker = method.stochastic
+            log.info("the members are those of %s; they do not use the weights", STOCHASTIC)
+        elif method.caution:
+            log.warning("%s", method.caution)
     index = reference_index(archive, config.at)
     if config.at == "latest":
         _check_age(archive, index, config.max_age)
@@ -85,7 +90,7 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
     unknown = sorted(missing + blank)
 
     def described(rain_rate: Rates) -> xr.Dataset:
-        return forecast_dataset(archive, method, context, rain_rate, configuration, unknown)
+        return forecast_dataset(archive, maker, context, rain_rate, configuration, unknown)
 
     with output_at(config.out) as output:
         if config.members is not None:

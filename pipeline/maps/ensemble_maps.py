@@ -101,7 +101,7 @@ def _chosen(forecast: xr.Dataset, thresholds: Sequence[float]) -> list[tuple[int
 
 def _about(frame: Frame, words: str) -> Any:
     """The caption of a frame with words before what made the forecast."""
-    maker = frame.caption.origin.removeprefix("Forecast by ")
+    maker = frame.caption.origin.partition(" by ")[2]
     return replace(frame.caption, origin=f"{words}, {maker}")
 
 

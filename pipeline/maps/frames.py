@@ -53,7 +53,9 @@ def frames_of(
         )
         scans.append(Frame(rain, caption))
     missing = missing_context(attributes)
-    origin = f"Forecast by {readable(attributes.get('model', '')) or 'unnamed model'}{missing}"
+    members = attributes.get("members")
+    what = f"Mean of {members} members" if members else "Forecast"
+    origin = f"{what} by {readable(attributes.get('model', '')) or 'unnamed model'}{missing}"
     minutes = forecast["lead_time"].values / np.timedelta64(1, "m")
     width = 6.2 if (minutes % 1).any() else 3.0  # leading zeros: file names sort by lead time
     is_covered = np.isfinite(forecast["observed_rain_rate"].values).any(axis=0)

@@ -5,7 +5,9 @@ import pytest
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import DataError
+from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.methods import find_method, is_ensemble
+from squall.pipeline.forecast.run import forecast
 
 TIME = np.datetime64("2024-06-01T12:00")
 
@@ -42,6 +44,18 @@ def test_a_network_has_the_members_of_the_stochastic_ensemble(archive, chain, co
     )
     shorter = np.stack(list(network.ensemble(context[-3:], 2, 3, TIME)))  # its own context
     assert shorter.shape == of_network.shape
+
+
+def test_the_file_says_that_the_members_do_not_use_the_weights(chain, tmp_path, caplog):
+    config = ForecastConfig(
+        archive=chain.archive, model=chain.model, members=2, out=tmp_path / "f.nc", lead_times=2
+    )
+    with caplog.at_level("INFO", "squall.forecast"):
+        attributes = forecast(config).attrs
+    assert attributes["model"] == "stochastic"
+    assert "seed 0" in attributes["source"]
+    assert "checkpoint" not in attributes
+    assert "the members are those of stochastic" in caplog.text
 
 
 def test_rain_in_the_only_scan_is_an_error_of_the_data(archive, context):
