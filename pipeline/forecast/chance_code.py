@@ -1,6 +1,6 @@
 """How forecasts store chances: one byte each, in half percents.
 
-Public: `half_percents`, `UNKNOWN_CHANCE`, `CHANCE_CODE`.
+Public: `half_percents`, `chance_codes`, `UNKNOWN_CHANCE`, `CHANCE_CODE`.
 """
 
 from __future__ import annotations
@@ -26,3 +26,11 @@ def half_percents(
     share[is_between] = np.clip(share[is_between], 1, 199)
     share[2 * known < members] = UNKNOWN_CHANCE
     return share
+
+
+def chance_codes(chances: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Chances, 0 to 1, as the nearest half percents; `UNKNOWN_CHANCE` for NaN."""
+    codes = np.empty(chances.shape, np.uint8)
+    for code, chance in zip(codes, chances, strict=True):  # a copy of all would need much memory
+        code[:] = np.where(np.isnan(chance), UNKNOWN_CHANCE, np.rint(200 * np.nan_to_num(chance)))
+    return codes

@@ -19,7 +19,7 @@ from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.grid import GRID_MAPPING
 from squall.datasets.public_text import public_address
-from squall.pipeline.forecast.chance_code import CHANCE_CODE
+from squall.pipeline.forecast.chance_code import CHANCE_CODE, chance_codes
 from squall.pipeline.forecast.ensemble_dataset import (
     CHANCES,
     RATE_OF_CODE,
@@ -81,28 +81,29 @@ def forecast_dataset(
 def with_chances(forecast: xr.Dataset, chances: npt.NDArray[np.float32]) -> xr.Dataset:
     """Add the chances that the rain rate is at least a threshold.
 
+    They are as the file stores them; `xarray.decode_cf` decodes them.
+
     Parameters
     ----------
     chances : (threshold, lead_time, y, x) for `THRESHOLDS_MM_H`, NaN = not known.
     """
     attributes = {
+        **CHANCE_CODE,
         "long_name": "chance that the rain rate is at least the threshold",
         "units": "1",
         "grid_mapping": GRID_MAPPING,
     }
     return forecast.assign(
-        {CHANCES: (("threshold", "lead_time", "y", "x"), chances, attributes)}
+        {CHANCES: (("threshold", "lead_time", "y", "x"), chance_codes(chances), attributes)}
     ).assign_coords(threshold=("threshold", list(THRESHOLDS_MM_H), THRESHOLD))
 
 
 def netcdf_encoding(forecast: xr.Dataset) -> dict[str, dict[str, Any]]:
     """How `xarray.Dataset.to_netcdf` stores each variable of a forecast.
 
-    Chances are stored in half percents, one byte each. Those and the times of an ensemble are bytes
-    and seconds already.
+    Chances and the times of an ensemble are bytes and seconds already.
     """
     rain = {"dtype": "float32", "_FillValue": np.float32(np.nan), **_COMPRESSION}
-    chance = {"dtype": "uint8", **CHANCE_CODE, **_COMPRESSION}
     plain = {"_FillValue": None}
     time = {"units": "seconds since 1970-01-01 00:00:00", "dtype": "int64"}
     encoding: dict[str, dict[str, Any]] = {
@@ -113,9 +114,7 @@ def netcdf_encoding(forecast: xr.Dataset) -> dict[str, dict[str, Any]]:
         **dict.fromkeys(("x", "y", "threshold", "percentile", RATE_OF_CODE), plain),
     }
     for name, variable in forecast.data_vars.items():
-        is_rate = variable.dtype.kind == "f" and name != CHANCES
-        stored = rain if is_rate else chance if variable.dtype.kind == "f" else _COMPRESSION
-        encoding.setdefault(str(name), stored)
+        encoding.setdefault(str(name), rain if variable.dtype.kind == "f" else _COMPRESSION)
     return {name: how for name, how in encoding.items() if name in forecast.variables}
 
 

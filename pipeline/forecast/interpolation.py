@@ -33,7 +33,7 @@ def with_scans_between(fields: Rates, observed: Rates, parts: int) -> Rates:
     Parameters
     ----------
     fields : (T, ..., y, x), like rain rate [mm/h] or chances of several thresholds; NaN = not
-        known.
+        known. The fields of one time are known at the same pixels.
     observed : (T, y, x), mm/h, the scans that the motion is computed from. They are as far apart in
         time as the fields.
     parts : number of parts.
@@ -44,20 +44,16 @@ def with_scans_between(fields: Rates, observed: Rates, parts: int) -> Rates:
     """
     motion_12hw = coarse_motion(_tensor(observed).unsqueeze(0))
     times, *_, height, width = fields.shape
-    stacked = fields.reshape(times, -1, 1, height, width)
-    padded = pad_to(torch.from_numpy(np.ascontiguousarray(stacked)), COARSE, value=math.nan)
+    stacked = fields.reshape(times, 1, -1, height, width)
     result = np.empty(((times - 1) * parts + 1, *stacked.shape[1:]), np.float32)
     result[::parts] = stacked
-    count = stacked.shape[1]
     for k in range(1, parts):
         fraction = k / parts
-        forward, backward = (
-            trajectories(motion_12hw * steps, 1)[0].expand(count, -1, -1, -1)
-            for steps in (fraction, fraction - 1)
-        )
+        forward = trajectories(motion_12hw * fraction, 1)[0]
+        backward = trajectories(motion_12hw * (fraction - 1), 1)[0]
         for i in range(times - 1):
-            before, weight_before = _advected(padded[i], forward)
-            after, weight_after = _advected(padded[i + 1], backward)
+            before, weight_before = _advected(stacked[i], forward)
+            after, weight_after = _advected(stacked[i + 1], backward)
             weight = (1 - fraction) * weight_before + fraction * weight_after
             # 0 / 0 gives NaN: neither scan is known there
             mean = ((1 - fraction) * before + fraction * after) / weight
@@ -87,10 +83,11 @@ def regridded(rain_rate: Rates, factor: Fraction) -> Rates:
     return _refined(_tensor(rain_rate), factor.denominator)[:, 0].numpy()
 
 
-def _advected(fields_C1HW: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
-    """Advected fields with 0 where they are not known, and the share of them that is known."""
-    is_known = ~torch.isnan(fields_C1HW)
-    return transport(torch.where(is_known, fields_C1HW, 0.0), is_known.float(), displacement)
+def _advected(fields_1CHW: Rates, displacement: Tensor) -> tuple[Tensor, Tensor]:
+    """Advected fields with 0 where they are not known, and where they are known."""
+    fields = pad_to(torch.from_numpy(np.ascontiguousarray(fields_1CHW)), COARSE, value=math.nan)
+    is_known = ~torch.isnan(fields[:, :1])
+    return transport(torch.where(is_known, fields, 0.0), is_known.float(), displacement)
 
 
 def _block_means(rate_T1HW: Tensor, side: int) -> Tensor:

@@ -211,6 +211,7 @@ class NetworkMethod:
             )
         ]
         rain, chances = (np.stack(values) for values in zip(*pairs, strict=True))
+        del pairs  # a large grid has no room for both
         chances = resampling.chances(chances, scans, lead_times, shape, THRESHOLDS_MM_H)
         return resampling.rain(rain, scans, lead_times, shape), chances.swapaxes(0, 1)
 

@@ -23,7 +23,12 @@ from squall.datasets.public_text import public_text
 from squall.datasets.times import duration_text, now
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.dataset import forecast_dataset, with_chances
-from squall.pipeline.forecast.ensemble_dataset import RATE_OF_CODE, rate_of_code, with_products
+from squall.pipeline.forecast.ensemble_dataset import (
+    CHANCES,
+    RATE_OF_CODE,
+    rate_of_code,
+    with_products,
+)
 from squall.pipeline.forecast.ensemble_products import NEIGHBOURHOOD_KM, EnsembleProducts, Wanted
 from squall.pipeline.forecast.methods import (
     ForecastMethod,
@@ -104,7 +109,8 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
         else:
             dataset = described(method.nowcast(context.values, lead_times))
         output.write(dataset)
-    return dataset if config.members is None else xr.decode_cf(dataset)
+    has_codes = config.members is not None or CHANCES in dataset
+    return xr.decode_cf(dataset) if has_codes else dataset
 
 
 def _ensemble(

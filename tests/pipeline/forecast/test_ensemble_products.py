@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from squall.datasets.grid import grid_from_attributes
+from squall.pipeline.forecast.chance_code import CHANCE_CODE, chance_codes
 from squall.pipeline.forecast.ensemble_products import EnsembleProducts, Wanted, quantiles
 from squall.pipeline.forecast.neighbourhood import Neighbourhood
 from tests.pipeline.forecast.fake_ensemble import random_rates
@@ -132,3 +133,12 @@ def test_quantiles_of_complete_members_equal_those_of_numpy():
     fractions = [0.0, 0.05, 0.5, 0.999, 1.0]
     actual = list(quantiles(members, np.full((6, 6), 10), fractions))
     np.testing.assert_allclose(actual, np.quantile(members, fractions, axis=0), rtol=1e-5)
+
+
+def test_chances_are_stored_as_the_nearest_half_percents():
+    chances = np.array([[0.0, 0.0024, 0.0026, 0.5, 0.9999, 1.0], [np.nan] * 6], np.float32)
+    codes = chance_codes(chances)
+    assert codes.dtype == np.uint8
+    assert codes.tolist() == [[0, 0, 1, 100, 200, 200], [255] * 6]
+    decoded = codes[0] * CHANCE_CODE["scale_factor"]
+    assert np.abs(decoded - chances[0]).max() <= 0.0025
