@@ -49,9 +49,10 @@ def test_csv_leaves_undefined_values_empty(tmp_path: Path) -> None:
     scores["csi"][0, 1, 0] = np.nan
     write_csv(scores, tmp_path / "scores.csv")
     lines = (tmp_path / "scores.csv").read_text().splitlines()
-    assert "squall-base,5,0.5,,,csi,,," in lines
-    assert "persistence,60,,,,n_pixels,12345,," in lines
-    assert ",5,,,4,power_observed,16,," in lines
+    assert lines[0].startswith("method,lead_time_min,threshold_mm_h,scale_km,wavelength_km,")
+    assert "squall-base,5,0.5,,,,,,,csi,,," in lines
+    assert "persistence,60,,,,,,,,n_pixels,12345,," in lines
+    assert ",5,,,4,,,,,power_observed,16,," in lines
 
 
 def test_table_shows_means_over_lead_times_and_marks_the_best() -> None:

@@ -16,8 +16,10 @@ from tests.pipeline.scores.rain_examples import (
     sums_of,
 )
 
-# All scores except the time that a forecast takes.
-SCORES_OF_SUMS = {name for name, score in SCORES.items() if score.of_sums is not None}
+# All scores of one forecast except the time that it takes.
+SCORES_OF_SUMS = {
+    name for name, score in SCORES.items() if score.of_sums is not None and not score.of_members
+}
 
 
 # Observed and forecast, threshold 1 mm/h. The middle is not observed, so it does not count:
