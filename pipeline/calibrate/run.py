@@ -149,9 +149,19 @@ def _periods(
 
 
 def _only_trained(provenance: dict[str, Any]) -> dict[str, Any]:
-    """The provenance as if the model had been neither validated nor calibrated."""
-    archives = [entry | {"validation_periods": []} for entry in provenance["archives"]]
-    return provenance | {"archives": archives, "calibrations": []}
+    """The provenance as if the model had been neither validated nor calibrated.
+
+    The same for the model whose weights it began with.
+    """
+    result = provenance | {"archives": _without_validation(provenance), "calibrations": []}
+    if "init" in provenance:
+        init = provenance["init"]
+        result["init"] = init | {"archives": _without_validation(init)}
+    return result
+
+
+def _without_validation(provenance: dict[str, Any]) -> list[dict[str, Any]]:
+    return [entry | {"validation_periods": []} for entry in provenance["archives"]]
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,23 @@ def test_without_a_period_the_times_of_validation_are_counted(calibrated):
     assert source["last"] == "2024-06-01T03:55:00"  # the last scan before the test period
 
 
+def test_the_validation_of_the_first_model_does_not_hinder_a_calibration(
+    chain, model, calibrated, tmp_path
+):
+    """A model that began with the weights of one that was validated on the same days."""
+    nowcaster, provenance = load_nowcaster(model)
+    init = {"name": "first", "sha256": "0", "archives": provenance["archives"]}
+    path = tmp_path / "second.safetensors"
+    write_weights(path, nowcaster, provenance | {"init": init}, torch.float32)
+    result = calibrate(
+        CalibrateConfig(
+            archive=str(chain.archive), model=path, out=tmp_path / "c.safetensors",
+            most_forecasts=5, workers=1,
+        )
+    )  # fmt: skip
+    assert np.array_equal(result.counts_LKEN, calibrated.counts_LKEN)
+
+
 def test_verification_leaves_out_what_a_model_was_calibrated_on(chain, model, tmp_path):
     result = calibrate(
         CalibrateConfig(
