@@ -19,7 +19,7 @@ from squall.convgru.heads.cascade import scale_bands
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
 from squall.convgru.heads.matching import probability_matched, sorted_values
 from squall.convgru.motion import transport
-from squall.convgru.scaling import DRY_DB, RainScaling
+from squall.convgru.scaling import DRY_MM_H, RainScaling
 
 Product = Literal["order", "best-csi", "unbiased", "expected"]
 PRODUCTS: tuple[Product, ...] = get_args(Product)
@@ -30,7 +30,6 @@ FAINT_SLOPE = 0.2  # normalised dB for a logit, below the first threshold's cut
 # chances are less certain.
 TEXTURE_SHARE, TEXTURE_SHARE_UNCALIBRATED = 0.1, 0.05
 TEXTURE_BANDS = 5  # details of 1 to 16 pixels
-DRY_MM_H = SCALING.floor_mm_h * 10 ** (DRY_DB / 10)  # lower means are dry
 
 
 def product_rain(

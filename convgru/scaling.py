@@ -64,3 +64,6 @@ class RainScaling:
     @property
     def _log_span(self) -> float:
         return math.log(self.ceiling_mm_h / self.floor_mm_h)
+
+
+DRY_MM_H = RainScaling().floor_mm_h * 10 ** (DRY_DB / 10)  # a forecast of less is dry

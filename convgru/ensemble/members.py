@@ -24,11 +24,10 @@ from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.matching import probability_matched, sorted_values
 from squall.convgru.heads.moving_frame import lagrangian_frame, smoothed_scans
 from squall.convgru.motion import FLOW_SCANS, trajectories, transport, upsampled
-from squall.convgru.scaling import DRY_DB, RainScaling
+from squall.convgru.scaling import DRY_MM_H, RainScaling
 
 GROUP = 4  # members that are computed at once; it changes no number
 SCALING = RainScaling()
-DRY_MM_H = SCALING.floor_mm_h * 10 ** (DRY_DB / 10)  # less is dry
 
 
 class EnsembleRun(NamedTuple):
@@ -62,6 +61,12 @@ class Start(NamedTuple):
         assert motion is not None
         return motion
 
+    def leads(self, lead_times: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each lead time what lasts of the last scan, (1, 1, H, W) normalised dB in the moving
+        frame, and the displacement (1, 2, h, w) [px]."""
+        smoothed = smoothed_scans(self.frame, self.processes, lead_times)
+        return zip(smoothed, trajectories(self.motion_B2hw, lead_times), strict=True)
+
 
 def stochastic_forecast(scans_THW: Tensor, lead_times: int, run: EnsembleRun) -> Iterator[Tensor]:
     """The forecast that the members are perturbations of: what lasts of the bands, moved.
@@ -78,11 +83,7 @@ def stochastic_forecast(scans_THW: Tensor, lead_times: int, run: EnsembleRun) ->
     start = _start(scans_THW, run)
     last, known = start.frame.rain_BT1HW[:, -1].float(), start.frame.known_BT1HW[:, -1].float()
     values = sorted_values(last, known)
-    for smoothed, displacement in zip(
-        smoothed_scans(start.frame, start.processes, lead_times),
-        trajectories(start.motion_B2hw, lead_times),
-        strict=True,
-    ):
+    for smoothed, displacement in start.leads(lead_times):
         matched = probability_matched(smoothed, known, values)
         moved, is_known = transport(matched, known, displacement)
         rain = SCALING.denormalise(torch.where(is_known, moved, -torch.inf))
@@ -136,13 +137,8 @@ def stochastic_members(
     states = [noise.begin(len(group)) for group in _groups(members)]
     known = start.frame.known_BT1HW[:, -1].float()
     height, width = start.size
-    leads = zip(
-        smoothed_scans(start.frame, start.processes, lead_times),
-        trajectories(start.motion_B2hw, lead_times),
-        strict=True,
-    )
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        for step, (smoothed, displacement) in enumerate(leads, start=1):
+        for step, (smoothed, displacement) in enumerate(start.leads(lead_times), start=1):
             minutes = step * run.step_min
             is_known, instead = _starts_of_trajectories(known, displacement)
             result = smoothed.new_empty((members, height, width))

@@ -242,10 +242,8 @@ def _share_of_older_scans(frame: Frame) -> Tensor:
     last scan alone the chances are those of this scan.
     """
     older = frame.known_BT1HW[:, :-1]
-    if not older.shape[1]:
-        return torch.zeros_like(frame.known_BT1HW[:, 0, :, :1, :1]).float()
-    share = (older > 0).flatten(2).any(dim=2).float().mean(dim=1)
-    return share[:, None, None, None]
+    count = (older > 0).flatten(2).any(dim=2).sum(dim=1)
+    return (count / max(1, older.shape[1]))[:, None, None, None]
 
 
 def _told_resolution(frame: Frame) -> Tensor:

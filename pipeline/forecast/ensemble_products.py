@@ -94,8 +94,7 @@ class EnsembleProducts:
         unknown = np.isnan(rates)
         known = self.members - unknown.sum(axis=0)
         is_known = 2 * known >= self.members
-        total = np.where(unknown, 0, rates).sum(axis=0, dtype=np.float32)
-        self.mean[index] = np.where(is_known, total / np.maximum(known, 1), np.nan)
+        self.mean[index] = _mean_of_known(rates, unknown, known)
         fractions = [0.5] * wanted.median
         fractions += [p / 100 for p in wanted.percentiles] * wanted.rate_percentiles
         values = quantiles(rates, known, fractions) if fractions else iter(())
@@ -120,9 +119,7 @@ class EnsembleProducts:
     def mean_amount(self) -> Floats:
         """(y, x), mm."""
         unknown = np.isnan(self.amounts)
-        known = self.members - unknown.sum(axis=0)
-        total = np.where(unknown, 0, self.amounts).sum(axis=0, dtype=np.float32)
-        return np.where(2 * known >= self.members, total / np.maximum(known, 1), np.nan)
+        return _mean_of_known(self.amounts, unknown, self.members - unknown.sum(axis=0))
 
     @property
     def times(self) -> SpellTimes:
@@ -179,3 +176,15 @@ def quantiles(
             below, above = (np.take_along_axis(ordered, i[None], axis=0)[0] for i in (lower, upper))
             weight = (positions - lower).astype(np.float32)
         yield below + (above - below) * weight
+
+
+def _mean_of_known(members: Floats, unknown: Bools, known: npt.NDArray[np.int_]) -> Floats:
+    """Mean (y, x) of the members (member, y, x) that are known; NaN where most of them are not.
+
+    Parameters
+    ----------
+    unknown : (member, y, x).
+    known : (y, x), number of members that are known.
+    """
+    total = np.where(unknown, 0, members).sum(axis=0, dtype=np.float32)
+    return np.where(2 * known >= len(members), total / np.maximum(known, 1), np.nan)

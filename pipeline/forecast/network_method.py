@@ -185,22 +185,19 @@ class NetworkMethod:
             self._scans(scans), lead_times, step_min=step_min, spacing_km=spacing_km
         )
 
-    @property
-    def forecasts_chances(self) -> bool:
-        """Whether `nowcast_with_chances` is possible."""
-        return self.nowcaster.gives_chances
-
     def nowcast_with_chances(
         self, context: npt.NDArray[np.float32], lead_times: int
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Forecast rain rate as `nowcast`, and the chances of exceeding `THRESHOLDS_MM_H`.
+
+        Only for a network that gives chances.
 
         Returns
         -------
         (lead_time, y, x) mm/h and (threshold, lead_time, y, x), calibrated if the network is
         calibrated on the archive's radar network; NaN = not known.
         """
-        assert self.forecasts_chances
+        assert self.nowcaster.gives_chances
         resampling, shape = self.resampling, context.shape[-2:]
         scans = resampling.network_scans(context)
         height, width = scans.shape[-2:]

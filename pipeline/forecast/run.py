@@ -103,7 +103,7 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
             dataset = with_products(described(products.mean), products)
             if config.codes:
                 dataset[RATE_OF_CODE] = rate_of_code()
-        elif isinstance(method, NetworkMethod) and method.forecasts_chances:
+        elif isinstance(method, NetworkMethod) and method.nowcaster.gives_chances:
             rain_rate, chances = method.nowcast_with_chances(context.values, lead_times)
             dataset = with_chances(described(rain_rate), chances)
         else:

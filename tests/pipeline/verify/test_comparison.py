@@ -6,22 +6,8 @@ import pytest
 
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.forecast.methods import Extrapolation
-from squall.pipeline.verify.config import VerifyConfig
 from squall.pipeline.verify.run import verify
-
-
-def config(chain, out, **changes):
-    values = {
-        "archives": (chain.archive,),
-        "models": (chain.model,),
-        "out": out,
-        "every_minutes": 10,
-        "workers": 1,
-        "cases": 0,
-        "thresholds_mm_h": (0.5, 2.0),
-        "scales_km": (1.0, 4.0),
-    }
-    return VerifyConfig(**values | changes)
+from tests.pipeline.verify.verify_examples import config
 
 
 def test_methods_are_compared_with_a_reference(chain, tmp_path):

@@ -24,25 +24,11 @@ from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.verify import output as verify_output
 from squall.pipeline.verify import plan as verify_plan
 from squall.pipeline.verify import scoring as verify_scoring
-from squall.pipeline.verify.config import VerifyConfig
 from squall.pipeline.verify.output import all_blocks
 from squall.pipeline.verify.run import verify
+from tests.pipeline.verify.verify_examples import config
 
 TEST = "2024-06-01T04:00"  # later times are in neither the training nor the validation periods
-
-
-def config(chain, out, **changes):
-    values = {
-        "archives": (chain.archive,),
-        "models": (chain.model,),
-        "out": out,
-        "every_minutes": 10,
-        "workers": 1,
-        "cases": 0,
-        "thresholds_mm_h": (0.5, 2.0),
-        "scales_km": (1.0, 4.0),
-    }
-    return VerifyConfig(**values | changes)
 
 
 @pytest.fixture(scope="module")
