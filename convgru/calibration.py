@@ -30,6 +30,10 @@ CENTRES = EDGES + BIN / 2
 FEW_EVENTS = 200  # pixels; with fewer a threshold has the cut of the threshold below
 WIDEST_BIAS = 1.3  # amounts are multiplied by at most this, and at least its inverse
 FAINT_MM_H, HEAVY_MM_H = 0.5, 10.0  # thresholds from which the bias of the order comes
+# The order's bias is this power of the bias that has the highest CSI. CSI is flat at its maximum,
+# and the absolute error grows with the area in proportion: the root has most of the CSI for half
+# of the error.
+BIAS_POWER = 0.5
 
 
 def count_logits(logits_BKHW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor) -> Tensor:
@@ -146,7 +150,7 @@ def calibrated(
     best_bias = np.take_along_axis(skill.bias, best[..., None], axis=-1)[..., 0]
     counted = enough[:, chosen]
     log_bias = np.where(counted, np.log(np.maximum(best_bias[:, chosen], 1e-9)), 0.0)
-    bias = np.exp(log_bias.sum(axis=1) / np.maximum(counted.sum(axis=1), 1))
+    bias = np.exp(BIAS_POWER * log_bias.sum(axis=1) / np.maximum(counted.sum(axis=1), 1))
     lines = np.array(
         [[_reliability(counts) for counts in by_threshold] for by_threshold in counts_LKEN]
     )

@@ -1,6 +1,6 @@
 """The motion of rain: optical flow, trajectories, and transport along them.
 
-Public: `coarse_motion`, `trajectories`, `transport`, `extrapolate`.
+Public: `coarse_motion`, `trajectories`, `transport`, `from_nearest`, `extrapolate`.
 
 Fields move with the rain by semi-Lagrangian transport: a pixel gets the value from the start of
 the trajectory that ends in it.
@@ -195,6 +195,30 @@ def transport(
     share = moved[:, -1:]
     known = share > 0.5
     return torch.where(known, moved[:, :-1] / share.clamp(min=0.5), 0.0), known
+
+
+def from_nearest(fields_BCHW: Tensor, displacement_B2hw: Tensor) -> Tensor:
+    """The fields at the pixel nearest to each pixel minus its displacement; NaN outside.
+
+    Unlike `transport`, this keeps each value as it is, and so it keeps the smallest scales.
+
+    Parameters
+    ----------
+    displacement_B2hw : pixels, on the coarse grid, which may reach over the domain's edge.
+
+    Returns
+    -------
+    (B, C, H, W)
+    """
+    height, width = fields_BCHW.shape[-2:]
+    columns, rows = upsampled(displacement_B2hw)[:, :, :height, :width].unbind(1)
+    rows = (torch.arange(height, device=rows.device)[:, None] - rows).round().long()
+    columns = (torch.arange(width, device=rows.device) - columns).round().long()
+    is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    place = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    places = place.flatten(1)[:, None].expand(-1, fields_BCHW.shape[1], -1)
+    values = fields_BCHW.flatten(2).gather(2, places).view_as(fields_BCHW)
+    return torch.where(is_inside[:, None], values, torch.nan)
 
 
 def extrapolate(context: Tensor, lead_times: int) -> Tensor:

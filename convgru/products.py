@@ -18,7 +18,7 @@ from squall.convgru.calibration import LeadCalibration
 from squall.convgru.heads.cascade import scale_bands
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
 from squall.convgru.heads.matching import probability_matched, sorted_values
-from squall.convgru.motion import transport
+from squall.convgru.motion import from_nearest, transport
 from squall.convgru.scaling import DRY_MM_H, RainScaling
 
 Product = Literal["order", "best-csi", "unbiased", "expected"]
@@ -26,9 +26,7 @@ PRODUCTS: tuple[Product, ...] = get_args(Product)
 HEAVIEST_MM_H = 100.0  # of a field that is made by cuts
 SCALING = RainScaling()
 FAINT_SLOPE = 0.2  # normalised dB for a logit, below the first threshold's cut
-# Shares of the last scan's small scales in the order of pixels. They cost more skill where the
-# chances are less certain.
-TEXTURE_SHARE, TEXTURE_SHARE_UNCALIBRATED = 0.1, 0.05
+TEXTURE_SHARE = 0.15  # of the last scan's small scales in the order of a calibrated network
 TEXTURE_BANDS = 5  # details of 1 to 16 pixels
 
 
@@ -78,16 +76,16 @@ def order_of_pixels(lead: LeadChances, calibration: LeadCalibration | None) -> T
 
     Parameters
     ----------
-    calibration : of the network on this radar. None: the mean of the distribution takes the place
-        of the rain with the highest CSI. Cuts of another radar could be so high that hardly any
-        chance reaches them, and then they would not order the rain.
+    calibration : of the network on this radar. None: the order is that of the mean of the
+        distribution. Cuts of another radar could be so high that hardly any chance reaches them,
+        and then they would not order the rain. The mean has texture enough.
     """
     logits = lead.logits_BKHW
-    bands = scale_bands(lead.last_B1HW, lead.known_B1HW)[:, :TEXTURE_BANDS]
-    texture = bands.sum(dim=1, keepdim=True)
     if calibration is None:
         decibels = 10 * torch.log10(expected_rain(logits) / SCALING.floor_mm_h)
-        return decibels / SCALING.span_db + TEXTURE_SHARE_UNCALIBRATED * texture
+        return decibels / SCALING.span_db
+    bands = scale_bands(lead.last_B1HW, lead.known_B1HW)[:, :TEXTURE_BANDS]
+    texture = bands.sum(dim=1, keepdim=True)
     rain, _ = SCALING.normalise(rain_of_cuts(logits, calibration.best_cuts))
     first, _ = SCALING.normalise(rain.new_tensor(THRESHOLDS_MM_H[0]))
     margin = logits[:, :1] - calibration.best_cuts[0]
@@ -132,6 +130,9 @@ def calibrated_logits(logits_BKHW: Tensor, calibration: LeadCalibration) -> Tens
 def ordered_rain(lead: LeadChances, order_B1HW: Tensor, bias: float) -> Tensor:
     """Rain with the order of pixels from a field, and the amounts of the last scan times a bias.
 
+    It moves by the nearest pixel, so that the finest scales keep their power. At the edge of what
+    is known the nearest pixel may be unknown; there it is the mean of the known ones around.
+
     Parameters
     ----------
     order_B1HW : in the moving frame; a larger value means more rain.
@@ -144,7 +145,10 @@ def ordered_rain(lead: LeadChances, order_B1HW: Tensor, bias: float) -> Tensor:
     """
     values = sorted_values(lead.last_B1HW, lead.known_B1HW)
     matched = probability_matched(order_B1HW, lead.known_B1HW, biased(values, bias))
-    moved, is_known = transport(matched, lead.known_B1HW, lead.displacement_B2hw)
+    around, is_known = transport(matched, lead.known_B1HW, lead.displacement_B2hw)
+    known_only = torch.where(lead.known_B1HW > 0, matched, torch.nan)
+    nearest = from_nearest(known_only, lead.displacement_B2hw)
+    moved = torch.where(torch.isnan(nearest), around, nearest)
     return SCALING.denormalise(torch.where(is_known, moved, -torch.inf))
 
 

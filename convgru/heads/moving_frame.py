@@ -15,7 +15,14 @@ from torch.nn.functional import pad
 
 from squall.convgru.heads.cascade import BandProcesses, band_processes
 from squall.convgru.heads.interface import Frame
-from squall.convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport, upsampled
+from squall.convgru.motion import (
+    COARSE,
+    coarse_motion,
+    from_nearest,
+    pad_to,
+    trajectories,
+    transport,
+)
 from squall.convgru.scaling import RainScaling
 
 MOVING_FRAME_VERSION = "3"  # raise it if `moving_window` gives other numbers than before
@@ -83,7 +90,7 @@ def staying_rain(at_rest_B3HW: Tensor, motion_B2hw: Tensor, lead_times: int) -> 
     (B, 3, H, W) for each lead time, from the nearest pixel; NaN outside and where not observed.
     """
     for displacement in trajectories(-motion_B2hw, lead_times):
-        yield _nearest(at_rest_B3HW, displacement)
+        yield from_nearest(at_rest_B3HW, displacement)
 
 
 def paths_of_rain(motion_B2hw: Tensor, lead_times: int) -> Tensor:
@@ -131,20 +138,7 @@ def moving_window(rain_rate_BS1HW: Tensor, context: int) -> MovingWindow:
     paths = paths_of_rain(frame.motion_B2hw, lead_times)
     for lead, path in enumerate(paths.unbind(1)):
         later = rain_rate_BS1HW[:, context + lead]
-        at_end = _nearest(torch.cat([at_rest, later], dim=1), -path)
+        at_end = from_nearest(torch.cat([at_rest, later], dim=1), -path)
         staying.append(at_end[:, :-1])
         future.append(at_end[:, -1:])
     return MovingWindow(torch.cat([past, *staying, *future], dim=1), paths)
-
-
-def _nearest(fields_BCHW: Tensor, displacement_B2hw: Tensor) -> Tensor:
-    """The fields at the pixel nearest to each pixel minus its displacement; NaN outside."""
-    height, width = fields_BCHW.shape[-2:]
-    columns, rows = upsampled(displacement_B2hw)[:, :, :height, :width].unbind(1)
-    rows = (torch.arange(height, device=rows.device)[:, None] - rows).round().long()
-    columns = (torch.arange(width, device=rows.device) - columns).round().long()
-    is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    place = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
-    places = place.flatten(1)[:, None].expand(-1, fields_BCHW.shape[1], -1)
-    values = fields_BCHW.flatten(2).gather(2, places).view_as(fields_BCHW)
-    return torch.where(is_inside[:, None], values, torch.nan)

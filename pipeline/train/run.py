@@ -86,7 +86,6 @@ def train(config: TrainConfig) -> TrainResult:
     data = RainDataModule(experiment.data, seed=experiment.seed, moving_frame=moving_frame)
     windows = sum(data.training.counts), sum(data.validation.counts)
     log.info("%d training and %d validation windows", *windows)
-    keep_windows(data.kept_windows(), experiment.data.context)
     pl.seed_everything(experiment.seed, workers=True, verbose=False)
     validates = bool(data.validation.samples and any(data.validation.counts))
     best = RunCheckpoint(
@@ -99,6 +98,8 @@ def train(config: TrainConfig) -> TrainResult:
     with without_advice(), logging_redirect_tqdm():
         trainer = build_trainer(experiment, out, callbacks, validates=validates)
         module = _module(experiment, data, trainer, position)
+        # minutes of work: whatever the module may refuse is refused before
+        keep_windows(data.kept_windows(), experiment.data.context)
         module.provenance["sessions"] = sessions_of(position, changed)
         if trainer.is_global_zero:
             _write_config(out, experiment, data, module.provenance["sessions"])

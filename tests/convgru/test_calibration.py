@@ -78,6 +78,16 @@ def test_the_best_cut_has_the_highest_csi_and_the_unbiased_cut_no_bias():
     assert 1 < calibration.bias[0] <= 1.3
 
 
+def test_the_bias_of_the_order_is_the_root_of_that_with_the_highest_csi():
+    counts = counts_of(*sample())
+    skill = skill_of_cuts(counts)
+    best = skill.csi[0].argmax(axis=-1)
+    highest = [skill.bias[0, k, best[k]] for k in (1, 2, 3, 4)]  # 0.5 to 10 mm/h
+    expected = np.prod(highest) ** (1 / 8)
+    assert expected > 1.02
+    assert calibration_of(counts).bias[0] == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.mark.parametrize(("intercept", "slope"), [(0.0, 1.0), (-0.7, 0.6), (0.5, 1.4)])
 def test_reliability_finds_how_far_chances_are_off(intercept, slope):
     counts = counts_of(*sample(intercept=intercept, slope=slope))

@@ -14,6 +14,7 @@ from squall.convgru.products import (
     biased,
     calibrated_logits,
     expected_rain,
+    moved_logits,
     order_of_pixels,
     product_rain,
     rain_of_cuts,
@@ -52,6 +53,18 @@ def test_order_has_the_amounts_of_the_last_scan_and_the_order_of_the_chances():
     assert (rain[known][:1500][less] <= rain[known][1500:3000][less]).float().mean() > 0.98
 
 
+def test_order_keeps_the_amounts_and_the_small_scales_where_the_rain_moves():
+    """A mean of neighbouring pixels would have amounts that no pixel of the last scan has."""
+    moving = lead()._replace(displacement_B2hw=torch.full((1, 2, 8, 8), 2.5))
+    rain = product_rain(moving, "order", None)
+    is_known = moved_logits(moving)[1]
+    assert torch.equal(torch.isnan(rain), ~is_known)
+    amounts = SCALING.denormalise(moving.last_B1HW[moving.known_B1HW > 0])
+    inner = rain[..., 14:, 12:].flatten()  # all pixels around are known
+    assert int((inner > 1).sum()) > 300
+    assert torch.isclose(inner[:, None], amounts, rtol=1e-4).any(dim=1).all()
+
+
 def test_order_uses_the_cuts_of_the_calibration():
     """A cut that no logit reaches takes a threshold away from the order."""
     chances = lead()
@@ -75,11 +88,10 @@ def test_order_follows_the_first_chance_below_its_cut(cut):
     assert int(below.sum()) > 1000
 
 
-@pytest.mark.parametrize("calibration", [None, NEUTRAL])
-def test_order_has_the_texture_of_the_last_scan_where_chances_are_smooth(calibration):
+def test_order_has_the_texture_of_the_last_scan_where_chances_are_smooth():
     flat = lead()._replace(known_B1HW=torch.ones(1, 1, 64, 64))
     flat = flat._replace(logits_BKHW=torch.full_like(flat.logits_BKHW, -0.2))
-    order = order_of_pixels(flat, calibration)
+    order = order_of_pixels(flat, NEUTRAL)
     last = flat.last_B1HW
     small = last - avg_pool2d(last, 9, 1, 4, count_include_pad=False)
     inner = (..., slice(8, -8), slice(8, -8))

@@ -61,6 +61,16 @@ def test_windows_are_computed_once_for_all_runs_beside_each_other(
     assert_same_run(whole.parent / "again", whole)
 
 
+def test_a_model_to_begin_with_that_is_absent_is_refused_before_windows_are_computed(
+    chain, make_experiment, tmp_path
+):
+    absent = make_experiment(chain.archive, **SETTINGS, init=str(tmp_path / "absent.ckpt"))
+    with pytest.raises(ConfigError, match=r"init: .*absent\.ckpt"):
+        train(absent, tmp_path / "run")
+    assert not any(tmp_path.rglob("*.zarr"))
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
 def test_at_most_as_many_windows_are_kept_as_configured(exceedance, tmp_path):
     data = RainDataModule(
         exceedance.data, seed=1, moving_frame=moving_frame_of(exceedance, tmp_path / "run")
