@@ -1,16 +1,17 @@
 """What a forecast method is, the methods of Squall that need no training, and `find_method`.
 
-Public: `ForecastMethod`, `EnsembleMethod`, `is_ensemble`, `Persistence`, `Extrapolation`,
-`find_method`, `used_steps`.
+Public: `ForecastMethod`, `EnsembleMethod`, `is_ensemble`, `ChanceMethod`, `gives_chances`,
+`Persistence`, `Extrapolation`, `find_method`, `used_steps`.
 
-The forecast and verify stages know a method only as a `ForecastMethod` or an `EnsembleMethod`.
-Trained networks are in `squall.pipeline.forecast.network_method`, beside it the stochastic ensemble
-in `stochastic_method`, and the methods of pysteps in `pysteps_methods` and `steps_method`.
+The forecast and verify stages know a method only as a `ForecastMethod`, an `EnsembleMethod` or a
+`ChanceMethod`. Trained networks are in `squall.pipeline.forecast.network_method`, beside it the
+stochastic ensemble in `stochastic_method`, and the methods of pysteps in `pysteps_methods`,
+`steps_method` and `lagrangian_method`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeGuard
@@ -24,8 +25,10 @@ from squall.convgru.motion import FLOW_SCANS, extrapolate
 from squall.convgru.products import PRODUCTS, Product
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError
+from squall.pipeline.forecast.lagrangian_method import LagrangianMethod
 from squall.pipeline.forecast.names import (
     EXTRAPOLATION,
+    LAGRANGIAN,
     METHODS,
     PERSISTENCE,
     STEPS,
@@ -116,6 +119,43 @@ def is_ensemble(method: ForecastMethod) -> TypeGuard[EnsembleMethod]:
     return callable(getattr(method, "ensemble", None))
 
 
+class ChanceMethod(ForecastMethod, Protocol):
+    """A forecast method that also says how likely it is that rain reaches a threshold.
+
+    `gives_chances` asks whether a method is a `ChanceMethod`.
+    """
+
+    def chance_thresholds(self, thresholds_mm_h: Sequence[float]) -> tuple[float, ...]:
+        """Those of the thresholds that the method has chances of; maybe none."""
+        ...
+
+    def leads_with_chances(
+        self, context: Rates, lead_times: int, thresholds_mm_h: Sequence[float]
+    ) -> Iterator[Rates]:
+        """Forecast rain rate as `nowcast`, and chances, one lead time after the other.
+
+        Parameters
+        ----------
+        context : (`context`, y, x), mm/h, NaN = not observed. The last scan is the newest.
+        lead_times : number of time steps to forecast.
+        thresholds_mm_h : of `chance_thresholds`.
+
+        Yields
+        ------
+        (1 + threshold, y, x): rain rate [mm/h], then the chances of each threshold, 0 to 1; NaN =
+        not known. The chances of all lead times of a large grid would need much memory.
+        """
+        ...
+
+
+def gives_chances(
+    method: ForecastMethod, thresholds_mm_h: Sequence[float]
+) -> TypeGuard[ChanceMethod]:
+    """Whether a method has chances of any of the thresholds."""
+    thresholds_of = getattr(method, "chance_thresholds", None)
+    return thresholds_of is not None and bool(thresholds_of(thresholds_mm_h))
+
+
 @dataclass(frozen=True)
 class Persistence:
     """The last scan, unchanged, for all lead times. Every useful forecast is better than this."""
@@ -204,7 +244,8 @@ def find_method(
         return StepsMethod(
             STEPS, pixel_km, step_minutes, lead_times, members=members or STEPS_MEMBERS
         )
-    return PystepsMethod(str(name), pixel_km, step_minutes, lead_times)
+    of_pysteps = LagrangianMethod if name == LAGRANGIAN else PystepsMethod
+    return of_pysteps(str(name), pixel_km, step_minutes, lead_times)
 
 
 def _model_and_product(name: str) -> tuple[str, Product | None]:

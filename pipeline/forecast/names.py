@@ -5,7 +5,7 @@ loading PyTorch. The methods themselves are in `squall.pipeline.forecast.methods
 """
 
 PERSISTENCE, EXTRAPOLATION, STOCHASTIC = "persistence", "extrapolation", "stochastic"
-STEPS = "steps"
-PYSTEPS_METHODS = ("pysteps-extrapolation", "s-prog", "linda", STEPS)
+STEPS, LAGRANGIAN = "steps", "lagrangian-probability"
+PYSTEPS_METHODS = ("pysteps-extrapolation", "s-prog", "linda", STEPS, LAGRANGIAN)
 METHODS = (PERSISTENCE, EXTRAPOLATION, STOCHASTIC, *PYSTEPS_METHODS)
 STEPS_MEMBERS = 20  # members of the STEPS ensemble

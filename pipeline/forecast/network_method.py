@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -211,6 +211,24 @@ class NetworkMethod:
         del pairs  # a large grid has no room for both
         chances = resampling.chances(chances, scans, lead_times, shape, THRESHOLDS_MM_H)
         return resampling.rain(rain, scans, lead_times, shape), chances.swapaxes(0, 1)
+
+    def chance_thresholds(self, thresholds_mm_h: Sequence[float]) -> tuple[float, ...]:
+        """Those of `THRESHOLDS_MM_H`; none if the network gives no chances."""
+        if not self.nowcaster.gives_chances:
+            return ()
+        return tuple(level for level in thresholds_mm_h if level in THRESHOLDS_MM_H)
+
+    def leads_with_chances(
+        self,
+        context: npt.NDArray[np.float32],
+        lead_times: int,
+        thresholds_mm_h: Sequence[float],
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        """Rain rate and chances; see `squall.pipeline.forecast.methods.ChanceMethod`."""
+        chosen = [THRESHOLDS_MM_H.index(level) for level in thresholds_mm_h]
+        rain, chances = self.nowcast_with_chances(context, lead_times)
+        for number in range(lead_times):
+            yield np.concatenate([rain[number][None], chances[chosen, number]])
 
     @torch.inference_mode()
     def _leads(

@@ -5,15 +5,13 @@ Public: `StepsMethod`.
 
 from __future__ import annotations
 
-import tempfile
-import weakref
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO
 
 import numpy as np
 
+from squall.pipeline.forecast.field_file import FieldFile
 from squall.pipeline.forecast.names import STEPS_MEMBERS
 from squall.pipeline.forecast.pysteps_methods import (
     CASCADE_LEVELS,
@@ -147,8 +145,7 @@ class _Members:
     def __init__(self, members: int, prepared: Prepared) -> None:
         self._shape = (members, *prepared.motion.shape[1:])
         self._is_known = prepared.is_known
-        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed below)
-        weakref.finalize(self, self._file.close)
+        self._file = FieldFile()
         self._means: list[Doubles] = []
         self.mean: Rates = np.empty(0, np.float32)
 
@@ -157,7 +154,7 @@ class _Members:
         rain_rate = rain_rate.reshape(self._shape)
         self._means.append(np.nanmean(rain_rate, axis=0))
         is_known = self._is_known[len(self._means) - 1]
-        self._file.write(np.where(is_known, rain_rate, np.nan).astype(np.float32).tobytes())
+        self._file.append(np.where(is_known, rain_rate, np.nan).astype(np.float32))
 
     def finished(self) -> Doubles:
         """The mean of the members, (lead_time, y, x), also where it is not known."""
@@ -168,7 +165,4 @@ class _Members:
         return mean
 
     def __iter__(self) -> Iterator[Rates]:
-        size = 4 * int(np.prod(self._shape))
-        for lead in range(len(self._is_known)):
-            self._file.seek(lead * size)
-            yield np.frombuffer(self._file.read(size), np.float32).reshape(self._shape)
+        return iter(self._file)

@@ -21,8 +21,8 @@ from PIL import Image
 from squall.pipeline.pictures import RAIN_SCALE
 from squall.pipeline.report.case_figure import ForecastCase, draw_case
 from squall.pipeline.report.differences import EXPLANATION, compared_methods, difference_rows
-from squall.pipeline.report.member_plots import member_figures
 from squall.pipeline.report.plots import MODEL_COLOURS, method_styles, score_figures
+from squall.pipeline.report.probability_plots import probability_figures
 from squall.pipeline.report.summary import best, lead_means, minutes, scores_to_show, shown_scales
 from squall.pipeline.scores.axes import (
     BY_LEAD_TIME,
@@ -84,6 +84,7 @@ def html_report(
         facts=facts,
         cautions=cautions,
         sections=[_filled(section) for section in sections],
+        has_chances="observed_frequency" in names,
         has_members="rank_histogram" in names,
         has_intervals=any(name.endswith("_low") for name in names),
         scores=[score for name, score in SCORES.items() if score.meaning and name in names],
@@ -135,7 +136,7 @@ def _filled(section: Section) -> dict[str, object]:
         "differences_explained": EXPLANATION.format(reference=scores.attrs.get("reference", "")),
         "plots": [
             _picture(figure, _PLOT_DPI, f"{section.title}: {name.replace('_', ' ')} of each method")
-            for name, figure in {**score_figures(scores), **member_figures(scores)}.items()
+            for name, figure in {**score_figures(scores), **probability_figures(scores)}.items()
         ],
         "cases": [_picture(draw_case(case), _CASE_DPI, case.title) for case in section.cases],
     }

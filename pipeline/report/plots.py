@@ -29,6 +29,7 @@ _REFERENCES: dict[str, dict[str, Any]] = {
     "s-prog": {"color": "0.15", "linestyle": "-"},
     "linda": {"color": "#8c7a66", "linestyle": "-"},
     "steps": {"color": "#5f7382", "linestyle": (0, (3, 1.2))},
+    "lagrangian-probability": {"color": "#8f6f8f", "linestyle": (0, (4, 1.2, 1.2, 1.2))},
 }
 
 

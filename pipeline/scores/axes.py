@@ -15,11 +15,12 @@ OBSERVED_BY_WAVELENGTH: Dims = ("lead_time", "wavelength")
 # Of members:
 BY_WIDTH: Dims = ("method", "width", "lead_time")
 BY_THRESHOLD_AND_WIDTH: Dims = ("method", "threshold", "width", "lead_time")
-BY_SHARE_AND_LEAD_TIME: Dims = ("method", "threshold", "share", "lead_time")
 BY_RANK_AND_LEAD_TIME: Dims = ("method", "rank", "lead_time")
-BY_SHARE: Dims = ("method", "threshold", "share")  # of all lead times together
+BY_RANK: Dims = ("method", "rank")  # of all lead times together
+# Of chances:
+BY_CHANCE_AND_LEAD_TIME: Dims = ("method", "threshold", "chance", "lead_time")
+BY_CHANCE: Dims = ("method", "threshold", "chance")  # of all lead times together
 BY_COST: Dims = ("method", "threshold", "cost_loss")
-BY_RANK: Dims = ("method", "rank")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ AXES: tuple[Axis, ...] = (
     Axis("scale", "scale_km", "width of the FSS neighbourhood", "km"),
     Axis("wavelength", "wavelength_km", "middle of the wavelengths", "km"),
     Axis("width", "width_km", "width of the neighbourhood mean", "km"),
-    Axis("share", "share", "share of members at or above the threshold", "1"),
+    Axis("chance", "chance", "lower end of a range of chances of an event", "1"),
     Axis("rank", "rank", "members below the observation", "1"),
     Axis("cost_loss", "cost_loss", "cost of protection per loss avoided", "1"),
 )

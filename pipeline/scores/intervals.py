@@ -10,6 +10,7 @@ from operator import add
 import numpy as np
 import xarray as xr
 
+from squall.pipeline.scores.chance_sums import in_ranges
 from squall.pipeline.scores.skill import (
     lead_time_means,
     scores_from_sums,
@@ -68,7 +69,7 @@ def with_intervals(
     by_lead_time, of_means, of_gains = _bounds(stacked, scores, [tail, 1 - tail], reference)
     means = lead_time_means(scores)
     gains = _gains(scores, reference) if reference else {}
-    if "share_events" in stacked:
+    if "chance_events" in stacked:
         low, high = _frequency_bounds(stacked, [tail, 1 - tail])
         scores["observed_frequency_low"], scores["observed_frequency_high"] = low, high
     percent = f"{100 * level:g} %"
@@ -190,8 +191,10 @@ def _bounds(
 def _frequency_bounds(
     stacked: xr.Dataset, quantiles: Sequence[float]
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """Bounds of the observed frequency of each share of members, all lead times together."""
-    events, others = (stacked[f"share_{kind}"].sum("lead_time") for kind in ("events", "others"))
+    """Bounds of the observed frequency after each range of chances, all lead times together."""
+    events, others = (
+        in_ranges(stacked[f"chance_{kind}"].sum("lead_time")) for kind in ("events", "others")
+    )
     n_blocks = ((events + others) > 0).sum("block")
     weights = _weights(stacked.sizes["block"])
     of_draws = [xr.dot(weights, counts, dim="block") for counts in (events, events + others)]

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import cv2
 import numpy as np
-import xarray as xr
 
 from squall.pipeline.scores.axes import (
     BY_LEAD_TIME,
     BY_RANK_AND_LEAD_TIME,
-    BY_SCALE,
-    BY_SHARE_AND_LEAD_TIME,
     BY_THRESHOLD,
     BY_THRESHOLD_AND_WIDTH,
     BY_WIDTH,
     Dims,
 )
+from squall.pipeline.scores.chance_sums import fair_part
 from squall.pipeline.scores.fss import Neighbourhoods, fss_windows_px
 from squall.pipeline.scores.spectra import RAIN_THRESHOLD_MM_H
 
@@ -32,8 +29,6 @@ _CHUNK = 65536  # pixels at once, so that 50 members need 26 MB
 
 COUNTS: dict[str, Dims] = {
     "n_dry": BY_LEAD_TIME,
-    "share_events": BY_SHARE_AND_LEAD_TIME,
-    "share_others": BY_SHARE_AND_LEAD_TIME,
     "n_means": BY_WIDTH,
 }
 SUMS: dict[str, Dims] = {
@@ -45,11 +40,8 @@ SUMS: dict[str, Dims] = {
     "ranks": BY_RANK_AND_LEAD_TIME,
     "means_fair_crps": BY_WIDTH,
     "means_fair_brier": BY_THRESHOLD_AND_WIDTH,
-    "pfss_difference2": BY_SCALE,
-    "pfss_forecast2": BY_SCALE,
 }
 Sums = Mapping[str, np.ndarray]
-Share = TypeVar("Share", np.ndarray, xr.DataArray)
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,6 @@ class LeadTime:
     ----------
     observed_HW : mm/h, 0 where the pixel does not count.
     known_HW : whether the pixel counts.
-    most_members : length of the axes `share` and `rank` less 1.
     """
 
     observed_HW: np.ndarray
@@ -68,7 +59,11 @@ class LeadTime:
     thresholds_mm_h: Sequence[float]
     pixel_km: float
     neighbourhoods: Neighbourhoods
-    most_members: int
+
+    def events(self, t: int) -> tuple[np.ndarray, np.ndarray, Neighbourhoods]:
+        """Events of threshold number t, the pixels that count, and their neighbourhoods."""
+        is_event = self.observed_HW >= float(self.thresholds_mm_h[t])
+        return is_event, self.known_HW, self.neighbourhoods
 
 
 def fill_members(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime) -> None:
@@ -87,21 +82,13 @@ def fill_members(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime)
     Parameters
     ----------
     sums : of this lead time, filled in place.
-    members_MHW : mm/h, 0 where the pixel does not count. 1 member, or `at.most_members`.
+    members_MHW : mm/h, 0 where the pixel does not count.
     """
     known = at.known_HW
     wet = known & ((members_MHW > 0).any(axis=0) | (at.observed_HW > 0))
-    n_dry = int(known.sum() - wet.sum())
-    step = at.most_members // len(members_MHW)
-    sums["share_others"][method, :, 0] += n_dry
-    sums["n_dry"][method] += n_dry
+    sums["n_dry"][method] += known.sum() - wet.sum()
     for x, y in _chunks(members_MHW, at.observed_HW, wet):
         _fill_crps(sums, method, x, y, at.thresholds_mm_h)
-        for t, threshold in enumerate(at.thresholds_mm_h):
-            above = step * np.count_nonzero(x >= float(threshold), axis=0)
-            is_event = y >= float(threshold)
-            for name, chosen in (("share_events", is_event), ("share_others", ~is_event)):
-                sums[name][method, t] += np.bincount(above[chosen], minlength=at.most_members + 1)
         if len(x) > 1:
             _fill_ranks(sums, method, x, y)
     _fill_means(sums, method, members_MHW, at)
@@ -199,14 +186,6 @@ def _neighbourhood_means(
     ]
 
 
-def fair_part(share: Share, members: int) -> Share:
-    """What the Brier score of a share of members is too large by, on average (Ferro 2014).
-
-    It is share (1 - share) / (M - 1), and 0 for one member.
-    """
-    return share * (1 - share) / max(members - 1, 1)
-
-
 def _box_sums(field_HW: np.ndarray, window: int) -> np.ndarray:
     """Sum over the square around each pixel, in 64 bits; nothing is outside the field."""
     return cv2.boxFilter(
@@ -216,14 +195,3 @@ def _box_sums(field_HW: np.ndarray, window: int) -> np.ndarray:
         normalize=False,
         borderType=cv2.BORDER_CONSTANT,
     )
-
-
-def fill_probability_fss(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime) -> None:
-    """Fill the sums of the FSS of the share of members at or above each threshold."""
-    for t, threshold in enumerate(at.thresholds_mm_h):
-        share = (members_MHW >= float(threshold)).mean(axis=0).astype(np.float32)
-        differences, forecasts, _ = at.neighbourhoods.fss_sums(
-            [at.observed_HW >= float(threshold), share]
-        )
-        sums["pfss_difference2"][method, t] = differences[0]
-        sums["pfss_forecast2"][method, t] = forecasts[0]

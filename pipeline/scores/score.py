@@ -38,7 +38,7 @@ class Score:
     ideal : value of a perfect forecast, for the direction ``nearer``.
     in_ratios : whether 0.5 is as far from an ideal of 1 as 2 is.
     in_tables : whether tables and figures show the score. The files hold all scores.
-    of_members : whether the score exists only where members were scored.
+    needs : name of a sum, without which the score does not exist.
     drawn : whether the bootstrap draws the score. It takes too long for some.
     """
 
@@ -55,7 +55,7 @@ class Score:
     ideal: float = 0.0
     in_ratios: bool = False
     in_tables: bool = True
-    of_members: bool = False
+    needs: str = ""
     drawn: bool = True
 
     @property

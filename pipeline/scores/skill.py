@@ -26,8 +26,8 @@ def scores_from_sums(sums: ScoreSums, *, only_intervals: bool = False) -> xr.Dat
 
     Returns
     -------
-    One variable for each score of `SCORES` that follows from the sums; the scores of members only
-    where members were scored. NaN where the score is
+    One variable for each score of `SCORES` that follows from the sums; the scores of members and
+    chances only where these were scored. NaN where the score is
     undefined, that is where its denominator is 0: CSI without any event; POD and frequency bias
     without an observed event; FAR without a forecast event; HSS where all pixels are events in
     both or in none; errors without a pixel; correlation where a field has no variance. Wavelengths
@@ -39,7 +39,7 @@ def scores_from_sums(sums: ScoreSums, *, only_intervals: bool = False) -> xr.Dat
             for score in SCORES.values()
             if score.of_sums is not None
             and (score.has_interval or not only_intervals)
-            and ("fair_crps" in sums.data or not score.of_members)
+            and (not score.needs or score.needs in sums.data)
         }
     )
     if only_intervals:

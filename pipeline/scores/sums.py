@@ -22,14 +22,26 @@ from squall.pipeline.scores.axes import (
     OBSERVED_BY_WAVELENGTH,
     Dims,
 )
+from squall.pipeline.scores.chance_sums import (
+    CHANCES,
+    NARROW,
+    NARROW_CHANCES,
+    Chances,
+    fill_chances,
+    fill_chances_of_one,
+)
+from squall.pipeline.scores.chance_sums import COUNTS as CHANCE_COUNTS
+from squall.pipeline.scores.chance_sums import SUMS as CHANCE_SUMS
+from squall.pipeline.scores.checks import (
+    as_lead_times,
+    checked_chances,
+    checked_members,
+    counting_pixels,
+    positive_unique,
+)
 from squall.pipeline.scores.fss import Neighbourhoods, fss_windows_px
 from squall.pipeline.scores.member_sums import COUNTS as MEMBER_COUNTS
-from squall.pipeline.scores.member_sums import (
-    MEAN_WIDTHS_KM,
-    LeadTime,
-    fill_members,
-    fill_probability_fss,
-)
+from squall.pipeline.scores.member_sums import MEAN_WIDTHS_KM, LeadTime, fill_members
 from squall.pipeline.scores.member_sums import SUMS as MEMBER_SUMS
 from squall.pipeline.scores.spectra import (
     RAIN_THRESHOLD_MM_H,
@@ -40,7 +52,7 @@ from squall.pipeline.scores.spectra import (
     radial_power,
 )
 
-_COUNTS = ("hits", "misses", "false_alarms", "correct_negatives")
+_CONTINGENCY = ("hits", "misses", "false_alarms", "correct_negatives")
 _FSS_SUMS = ("fss_difference2", "fss_forecast2", "fss_observed2")
 _ERROR_SUMS = (
     "absolute_error",
@@ -53,6 +65,18 @@ _ERROR_SUMS = (
     "observed_rain2",
     "rain_product",
 )
+_COUNTS: dict[str, Dims] = {
+    **dict.fromkeys(("n_cases", "n_pixels", "n_distances"), BY_LEAD_TIME),
+    **dict.fromkeys(_CONTINGENCY, BY_THRESHOLD),
+    "n_spectra": OBSERVED_BY_WAVELENGTH,
+}
+_SUMS: dict[str, Dims] = {
+    **dict.fromkeys(_ERROR_SUMS, BY_LEAD_TIME),
+    **dict.fromkeys(_FSS_SUMS, BY_SCALE),
+    "spectral_distance": BY_LEAD_TIME,
+    "power_observed": OBSERVED_BY_WAVELENGTH,
+    "power_forecast": BY_WAVELENGTH,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +86,8 @@ class ScoreSums:
     Parameters
     ----------
     data : sums along `method`, `lead_time`, `threshold` [mm/h], `scale` [km] and `wavelength`
-        [km], and those of members along `width` [km], `share` and `rank`. Counts are int64, so
+        [km], those of members along `width` [km] and `rank`, those of chances along `narrow_chance`
+        and `chance`. Counts are int64, so
         adding them is exact. A netCDF file stores all sums without loss.
     """
 
@@ -99,10 +124,11 @@ def score_sums_by_method(
     pixel_km: float,
     valid: np.ndarray | None = None,
     ensembles: Mapping[str, Iterable[np.ndarray]] | None = None,
+    chances: Mapping[str, Chances] | None = None,
 ) -> ScoreSums:
     """Sums of one case for several methods, all over the same pixels.
 
-    A pixel counts where it is observed, known in every forecast and every member, and `valid`. An
+    A pixel counts where it is observed, known in every forecast, member and chance, and `valid`. An
     event is a rain rate at or above the threshold.
 
     The FSS follows Roberts and Lean (2008, https://doi.org/10.1175/2007MWR2123.1). In a square
@@ -128,24 +154,33 @@ def score_sums_by_method(
     ensembles : name of a method among the forecasts to its members, (member, y, x) of each lead
         time in turn. With any, the result also has the sums of `squall.pipeline.scores.member_sums`
         for all methods. Methods without members are ensembles of one, their forecast.
+    chances : name of a method among the forecasts to the chances that it says. With any, or with
+        ensembles, the result also has the sums of `squall.pipeline.scores.chance_sums` for all
+        methods. Other methods have the chances of their members, or 0 and 1.
     """
-    members = _members(ensembles or {}, forecasts, observed)
+    members = checked_members(ensembles or {}, forecasts, observed)
+    said = checked_chances(chances or {}, forecasts, observed, thresholds_mm_h)
     windows_px = fss_windows_px(scales_km, pixel_km)
-    known = _counting_pixels(forecasts, observed, valid)
+    known = counting_pixels(forecasts, observed, valid)
     coords: dict[str, Sequence[str] | np.ndarray] = {
         "method": list(forecasts),
-        "threshold": _positive_unique(thresholds_mm_h),
+        "threshold": positive_unique(thresholds_mm_h),
         "scale": np.round(np.array(windows_px, dtype=float) * pixel_km, 6),
         "wavelength": WAVELENGTHS_KM,
-        "lead_time": _as_lead_times(lead_times, len(observed)),
+        "lead_time": as_lead_times(lead_times, len(observed)),
     }
     data = _zeros(coords)
+    if members or said:
+        data = data.merge(_zeros_of_chances(coords))
     for lead, known_HW in enumerate(known):
-        of_lead = {name: next(of_method) for name, of_method in members.items()}
-        for of_method in of_lead.values():
-            known_HW &= ~np.isnan(of_method).any(axis=0)
-        if of_lead and "share" not in data.dims:
-            most = max(len(of_method) for of_method in of_lead.values())
+        probable = _Probable(
+            {name: next(of_method) for name, of_method in members.items()},
+            {name: next(of_method) for name, of_method in said.items()},
+        )
+        for field in probable.fields():
+            known_HW &= ~np.isnan(field)
+        if members and "rank" not in data.dims:
+            most = max(len(of_method) for of_method in probable.members.values())
             data = data.merge(_zeros_of_members(coords, most))
         n_pixels = int(np.count_nonzero(known_HW))
         if n_pixels == 0:
@@ -157,69 +192,51 @@ def score_sums_by_method(
         neighbourhoods = Neighbourhoods(known_HW, windows_px)
         _fill_events(sums, rates, thresholds_mm_h, neighbourhoods, n_pixels)
         _fill_spectra(sums, rates, pixel_km)
-        if of_lead:
-            at = LeadTime(
-                rates[0], known_HW, thresholds_mm_h, pixel_km, neighbourhoods,
-                data.sizes["share"] - 1,
-            )  # fmt: skip
-            _fill_all_members(sums, dict(zip(forecasts, rates[1:], strict=True)), of_lead, at)
+        at = LeadTime(rates[0], known_HW, thresholds_mm_h, pixel_km, neighbourhoods)
+        _fill_probable(sums, dict(zip(forecasts, rates[1:], strict=True)), probable, at)
     return ScoreSums(data)
 
 
-def _fill_all_members(
+@dataclass(frozen=True)
+class _Probable:
+    """Members (member, y, x) and chances (y, x) by number of the threshold, of one lead time."""
+
+    members: Mapping[str, np.ndarray]
+    chances: Mapping[str, Mapping[int, np.ndarray]]
+
+    def fields(self) -> Iterator[np.ndarray]:
+        """All fields (y, x)."""
+        for members in self.members.values():
+            yield from members
+        for by_threshold in self.chances.values():
+            yield from by_threshold.values()
+
+
+def _fill_probable(
     sums: Mapping[str, np.ndarray],
     forecasts: Mapping[str, np.ndarray],
-    ensembles: Mapping[str, np.ndarray],
+    probable: _Probable,
     at: LeadTime,
 ) -> None:
-    """Fill the sums of members; a forecast without members is an ensemble of one."""
-    for m, (name, forecast) in enumerate(forecasts.items()):
-        if name in ensembles:
-            members = np.where(at.known_HW, ensembles[name], np.float32(0))
-            fill_members(sums, m, members, at)
-            fill_probability_fss(sums, m, members, at)
-        else:
-            fill_members(sums, m, forecast[None], at)
-            for term in ("difference2", "forecast2"):
-                sums[f"pfss_{term}"][m] = sums[f"fss_{term}"][m]
+    """Fill the sums of members and chances, of all methods if any has them.
 
-
-def _members(
-    ensembles: Mapping[str, Iterable[np.ndarray]],
-    forecasts: Mapping[str, np.ndarray],
-    observed: np.ndarray,
-) -> dict[str, Iterator[np.ndarray]]:
-    """The members of each ensemble, checked lead time by lead time.
-
-    Raises
-    ------
-    ValueError
-        If an ensemble is no method, or has another shape or number of lead times than observed.
+    Chances that a method says count, and not the shares of its members.
     """
-    others = sorted(set(ensembles) - set(forecasts))
-    if others:
-        raise ValueError(f"members of {', '.join(others)}, which has no forecast to score.")
-    counts: set[int] = set()
-
-    def checked(name: str, of_method: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        n_leads = 0
-        for members in of_method:
-            if members.ndim != 3 or members.shape[1:] != observed.shape[1:]:
-                raise ValueError(
-                    f"members of '{name}' have shape {members.shape}, expected (member, y, x) with "
-                    f"{observed.shape[1:]} pixels."
-                )
-            counts.add(len(members))
-            if len(counts) > 1 or len(members) < 2:
-                raise ValueError(
-                    f"'{name}' has {len(members)} members; all ensembles need the same number, "
-                    "at least 2."
-                )
-            n_leads += 1
-            yield members
-        raise ValueError(f"members of '{name}' end after {n_leads} of {len(observed)} lead times.")
-
-    return {name: checked(name, of_method) for name, of_method in ensembles.items()}
+    for m, (name, forecast) in enumerate(forecasts.items()):
+        members = probable.members.get(name)
+        if members is not None:
+            members = np.where(at.known_HW, members, np.float32(0))
+        if probable.members:
+            fill_members(sums, m, forecast[None] if members is None else members, at)
+        if name in probable.chances:
+            for t, chance_HW in probable.chances[name].items():
+                fill_chances(sums, (m, t), chance_HW, *at.events(t))
+        elif members is not None:
+            for t, threshold in enumerate(at.thresholds_mm_h):
+                share_HW = (members >= float(threshold)).mean(axis=0)
+                fill_chances(sums, (m, t), share_HW, *at.events(t), members=len(members))
+        elif probable.members or probable.chances:
+            fill_chances_of_one(sums, m)
 
 
 def _views_of_lead_time(data: xr.Dataset, lead: int) -> dict[str, np.ndarray]:
@@ -259,7 +276,7 @@ def _fill_events(
         # Unknown rates are 0, below any threshold. float() compares in the rates' float32.
         events = [rate >= float(threshold) for rate in rates]
         counts = _contingency(events, n_pixels)
-        for name, values in zip(_COUNTS, counts, strict=True):
+        for name, values in zip(_CONTINGENCY, counts, strict=True):
             sums[name][:, t] = values
         for name, values in zip(_FSS_SUMS, neighbourhoods.fss_sums(events), strict=True):
             sums[name][:, t] = values
@@ -296,86 +313,39 @@ def _contingency(events: Sequence[np.ndarray], n_pixels: int) -> np.ndarray:
     return np.stack([hits, misses, false_alarms, n_pixels - hits - misses - false_alarms])
 
 
-def _counting_pixels(
-    forecasts: Mapping[str, np.ndarray], observed: np.ndarray, valid: np.ndarray | None
-) -> np.ndarray:
-    """(lead_time, y, x) whether all fields are known and `valid`."""
-    if not forecasts:
-        raise ValueError("no forecast to score, expected at least one method.")
-    if observed.ndim != 3:
-        raise ValueError(f"observed has shape {observed.shape}, expected (lead_time, y, x).")
-    known = ~np.isnan(observed)
-    for method, forecast in forecasts.items():
-        if forecast.shape != observed.shape:
-            raise ValueError(
-                f"forecast '{method}' has shape {forecast.shape}, expected that of the "
-                f"observation, {observed.shape}."
-            )
-        known &= ~np.isnan(forecast)
-    if valid is not None:
-        if valid.dtype != bool or valid.shape not in (observed.shape, observed.shape[1:]):
-            raise ValueError(
-                f"valid is {valid.dtype} with shape {valid.shape}, expected bool with shape "
-                f"{observed.shape} or {observed.shape[1:]}."
-            )
-        known &= valid
-    return known
-
-
-def _positive_unique(thresholds_mm_h: Sequence[float]) -> np.ndarray:
-    thresholds = np.array(thresholds_mm_h, dtype=float)
-    if not (thresholds > 0).all() or len(set(thresholds)) < len(thresholds):
-        raise ValueError(
-            f"thresholds are {thresholds.tolist()} mm/h, expected positive numbers, each once."
-        )
-    return thresholds
-
-
-def _as_lead_times(lead_times: np.ndarray, n_leads: int) -> np.ndarray:
-    lead_times = np.asarray(lead_times)
-    if lead_times.dtype.kind != "m" or lead_times.shape != (n_leads,):
-        raise ValueError(
-            f"lead_times is {lead_times.dtype} with shape {lead_times.shape}, expected "
-            f"timedelta64 with shape ({n_leads},), one for each field."
-        )
-    return lead_times.astype("timedelta64[ns]")
-
-
 def _zeros(coords: Mapping[str, Sequence[str] | np.ndarray]) -> xr.Dataset:
-    def zeros(dims: Dims, dtype: type) -> tuple[Dims, np.ndarray]:
-        return dims, np.zeros([len(coords[dim]) for dim in dims], dtype=dtype)
-
-    data = xr.Dataset(
-        {
-            **{name: zeros(BY_LEAD_TIME, np.int64) for name in ("n_cases", "n_pixels")},
-            **{name: zeros(BY_LEAD_TIME, np.float64) for name in _ERROR_SUMS},
-            **{name: zeros(BY_THRESHOLD, np.int64) for name in _COUNTS},
-            **{name: zeros(BY_SCALE, np.float64) for name in _FSS_SUMS},
-            "n_distances": zeros(BY_LEAD_TIME, np.int64),
-            "spectral_distance": zeros(BY_LEAD_TIME, np.float64),
-            "n_spectra": zeros(OBSERVED_BY_WAVELENGTH, np.int64),
-            "power_observed": zeros(OBSERVED_BY_WAVELENGTH, np.float64),
-            "power_forecast": zeros(BY_WAVELENGTH, np.float64),
-        },
-        coords=coords,
-    )
-    return _with_attrs(data)
+    return _zeros_of(_COUNTS, _SUMS, coords)
 
 
-def _zeros_of_members(
-    coords: Mapping[str, Sequence[str] | np.ndarray], most_members: int
-) -> xr.Dataset:
-    """Zeros of the sums of members. All ensembles have the same number of them."""
+def _zeros_of_chances(coords: Mapping[str, Sequence[str] | np.ndarray]) -> xr.Dataset:
+    """Zeros of the sums of chances."""
     coords = {
         **{name: coords[name] for name in ("method", "threshold", "scale", "lead_time")},
-        "width": np.array(MEAN_WIDTHS_KM),
-        "share": np.arange(most_members + 1) / most_members,
-        "rank": np.arange(most_members + 1),
+        NARROW: NARROW_CHANCES,
+        "chance": CHANCES,
     }
-    dtypes = dict.fromkeys(MEMBER_COUNTS, np.int64) | dict.fromkeys(MEMBER_SUMS, np.float64)
+    return _zeros_of(CHANCE_COUNTS, CHANCE_SUMS, coords)
+
+
+def _zeros_of_members(coords: Mapping[str, Sequence[str] | np.ndarray], members: int) -> xr.Dataset:
+    """Zeros of the sums of members. All ensembles have the same number of them."""
+    coords = {
+        **{name: coords[name] for name in ("method", "threshold", "lead_time")},
+        "width": np.array(MEAN_WIDTHS_KM),
+        "rank": np.arange(members + 1),
+    }
+    return _zeros_of(MEMBER_COUNTS, MEMBER_SUMS, coords)
+
+
+def _zeros_of(
+    counts: Mapping[str, Dims],
+    sums: Mapping[str, Dims],
+    coords: Mapping[str, Sequence[str] | np.ndarray],
+) -> xr.Dataset:
+    dtypes = dict.fromkeys(counts, np.int64) | dict.fromkeys(sums, np.float64)
     data = {
         name: (dims, np.zeros([len(coords[dim]) for dim in dims], dtypes[name]))
-        for name, dims in {**MEMBER_COUNTS, **MEMBER_SUMS}.items()
+        for name, dims in {**counts, **sums}.items()
     }
     return _with_attrs(xr.Dataset(data, coords))
 

@@ -17,6 +17,7 @@ from squall.pipeline.scores.axes import (
     BY_WAVELENGTH,
     OBSERVED_BY_WAVELENGTH,
 )
+from squall.pipeline.scores.chance_table import CHANCE_SCORES
 from squall.pipeline.scores.member_table import MEMBER_SCORES
 from squall.pipeline.scores.score import Score
 
@@ -272,6 +273,7 @@ SCORES: dict[str, Score] = _by_name(
         of_sums=lambda s: s["n_cases"],
         in_tables=False,
     ),
+    *CHANCE_SCORES,
     *MEMBER_SCORES,
     # Measured by `squall verify`.
     Score(

@@ -66,7 +66,7 @@ class VerifyConfig(BaseModel):
     models: Annotated[tuple[str | Path, ...], Option(flag="--model", metavar="METHOD")] = Field(
         min_length=1,
         description="checkpoint, packaged model, extrapolation, pysteps-extrapolation, s-prog, "
-        "linda or steps; may be repeated; persistence is always added",
+        "linda, steps or lagrangian-probability; may be repeated; persistence is always added",
     )
     out: Annotated[OutputPath, Option(metavar="DIR")] = Field(description="folder for the scores")
     start: Annotated[Time | None, Option(metavar="TIME", group=FORECASTS_GROUP)] = Field(

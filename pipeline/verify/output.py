@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,13 @@ import xarray as xr
 
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.public_text import public_address, public_text
-from squall.pipeline.forecast.methods import ForecastMethod
+from squall.pipeline.forecast.methods import ForecastMethod, gives_chances, is_ensemble
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import atomic_path, code_version, now_utc
 from squall.pipeline.report.case_figure import ForecastCase
-from squall.pipeline.report.member_plots import member_figures
 from squall.pipeline.report.page import Section, html_report
 from squall.pipeline.report.plots import score_figures
+from squall.pipeline.report.probability_plots import probability_figures
 from squall.pipeline.report.summary import shown_leads
 from squall.pipeline.report.tables import score_table, write_csv
 from squall.pipeline.scores.pooling import on_common_axes
@@ -107,6 +107,28 @@ def missing_scans(archive: ScanStore, cases: ChosenCases, total: Block) -> dict[
     return {time: count for time, count in counts if count and time not in failed}
 
 
+def chance_sources(
+    methods: Mapping[str, ForecastMethod], thresholds_mm_h: Sequence[float], members: int | None
+) -> dict[str, str]:
+    """Where the chances of each method come from, in words; not of those that have 0 and 1 only.
+
+    Parameters
+    ----------
+    members : number of members that are scored, if any.
+    """
+    sources = {}
+    for name, method in methods.items():
+        if gives_chances(method, thresholds_mm_h):
+            levels = ", ".join(f"{t:g}" for t in method.chance_thresholds(thresholds_mm_h))
+            sources[name] = f"said by the method, at {levels} mm/h"
+            if isinstance(method, NetworkMethod):
+                calibrated = "calibrated" if method.calibration else "not calibrated"
+                sources[name] += f", {calibrated} on this radar network"
+        elif members and is_ensemble(method):
+            sources[name] = f"share of {members} members"
+    return sources
+
+
 def all_blocks(scored_archives: Sequence[ArchiveScores]) -> list[ScoreSums]:
     """Sums of each block of time; those of several archives on common axes."""
     sums = [block for scored in scored_archives for block in scored.blocks]
@@ -186,7 +208,7 @@ def write_scores(scores: xr.Dataset, folder: Path) -> tuple[Path, ...]:
     with atomic_path(folder / "scores.csv") as temporary:
         write_csv(scores, temporary)
     pictures = []
-    for name, figure in {**score_figures(scores), **member_figures(scores)}.items():
+    for name, figure in {**score_figures(scores), **probability_figures(scores)}.items():
         picture = folder / f"{name}.png"
         with atomic_path(picture) as temporary:
             figure.savefig(temporary, dpi=110)
@@ -261,6 +283,7 @@ def _facts(scored: ArchiveScores) -> dict[str, str]:
         **({"Cases by scans missing in the context": incomplete} if incomplete else {}),
         "Grid": f"{height} × {width} pixels of {archive.grid.pixel_size_m / 1000:.3g} km, "
         f"every {archive.step.total_seconds() / 60:g} min",
+        **{f"Chances of {name}": source for name, source in json.loads(attrs["chances"]).items()},
         **{
             f"Resampling for {name}": str(method.resampling)
             for name, method in scored.methods.items()
@@ -279,7 +302,7 @@ def _cases_to_draw(
     cases = []
     for index in rainiest(archive, scored.cases.indices, lead_times, config.cases):
         try:
-            observed, forecasts, _ = scorer.forecasts(VerificationCase(number, index, ""))
+            made = scorer.forecasts(VerificationCase(number, index, ""))
         except MethodError:
             continue  # the failure is reported already
         cases.append(
@@ -287,8 +310,8 @@ def _cases_to_draw(
                 title=f"{archive.title}: a rainy case",
                 reference_time=archive.times[index],
                 lead_times=leads[drawn_leads],
-                observed=observed[drawn_leads],
-                forecasts={name: forecast[drawn_leads] for name, forecast in forecasts.items()},
+                observed=made.observed[drawn_leads],
+                forecasts={name: rain[drawn_leads] for name, rain in made.rain.items()},
                 grid=archive.grid,
             )
         )

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
 from squall.pipeline.forecast.methods import (
     ForecastMethod,
     find_method,
+    gives_chances,
     is_ensemble,
     used_steps,
 )
@@ -173,6 +175,12 @@ def _planned(
     for network in networks:
         if network.caution:
             log.warning("%s: %s", archive.name, network.caution)
+        if network.nowcaster.gives_chances and not gives_chances(network, config.thresholds_mm_h):
+            log.warning(
+                "%s: has chances of %s mm/h only, so its chances are not scored; add such "
+                "--thresholds",
+                *(network.name, ", ".join(f"{level:g}" for level in THRESHOLDS_MM_H)),
+            )
     provenances = [] if config.include_training else [network.provenance for network in networks]
     lead_times = _lead_times(config, archive, methods)
     cases = choose_cases(

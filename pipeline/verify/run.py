@@ -27,6 +27,7 @@ from squall.pipeline.verify.output import (
     ArchiveScores,
     VerifyResult,
     all_blocks,
+    chance_sources,
     missing_scans,
     replaced,
     write,
@@ -86,7 +87,7 @@ def verify(config: VerifyConfig) -> VerifyResult:
             planned,
             [block for (target, _), block in blocks.items() if target == number],
             config,
-            plan.reference,
+            plan,
         )
         for number, planned in enumerate(planned_archives)
     ]
@@ -113,7 +114,7 @@ def _digest(config: VerifyConfig, plan: Plan, planned_archives: list[PlannedArch
 
 
 def _archive_scores(
-    planned: PlannedArchive, blocks: list[Block], config: VerifyConfig, reference: str
+    planned: PlannedArchive, blocks: list[Block], config: VerifyConfig, plan: Plan
 ) -> ArchiveScores:
     total = Block()
     for block in blocks:
@@ -127,13 +128,16 @@ def _archive_scores(
             f"{first.method} at {first.reference_time}: {first.reason}"
         )
     digests = {name: method.digest for name, method in planned.methods.items()}
-    scores = _with_seconds(with_intervals(sums, reference=reference), total.seconds).assign_attrs(
+    scores = _with_seconds(
+        with_intervals(sums, reference=plan.reference), total.seconds
+    ).assign_attrs(
         title=f"Verification of {', '.join(planned.methods)} on {archive.title}",
         source="squall verify",
         history=f"{now_utc()} squall verify {__version__}",
         archive=public_address(archive.address),
         archive_snapshot=archive.snapshot,
         methods=json.dumps(digests),
+        chances=json.dumps(chance_sources(planned.methods, plan.thresholds_mm_h, plan.members)),
         squall_version=code_version(),
         first_reference_time=str(archive.times[indices[0]]),
         last_reference_time=str(archive.times[indices[-1]]),

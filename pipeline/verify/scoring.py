@@ -8,27 +8,65 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.open_archive import open_archive
+from squall.pipeline.forecast.field_file import FieldFile
 from squall.pipeline.forecast.methods import (
     EnsembleMethod,
     Extrapolation,
     ForecastMethod,
     find_method,
+    gives_chances,
     is_ensemble,
 )
 from squall.pipeline.forecast.names import EXTRAPOLATION
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod
+from squall.pipeline.scores.chance_sums import Chances
 from squall.pipeline.scores.sums import score_sums_by_method
 from squall.pipeline.verify.blocks import Block
 from squall.pipeline.verify.plan import Failure, MethodError, Plan, VerificationCase
 
 Rates = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """What all methods say of one case.
+
+    Parameters
+    ----------
+    observed : (lead_time, y, x), mm/h, NaN = not observed.
+    rain : by method, as `observed`.
+    chances : by method, of the methods that give chances. They are in a temporary file.
+    seconds : that each method took.
+    """
+
+    observed: Rates
+    rain: dict[str, Rates] = field(default_factory=dict)
+    chances: dict[str, Chances] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(
+        self, label: str, method: ForecastMethod, context: Rates, thresholds_mm_h: Sequence[float]
+    ) -> None:
+        """Forecast with one more method."""
+        lead_times = len(self.observed)
+        if not gives_chances(method, thresholds_mm_h):
+            self.rain[label] = method.nowcast(context, lead_times)
+            return
+        thresholds_mm_h = method.chance_thresholds(thresholds_mm_h)
+        rain, chances = np.empty_like(self.observed), FieldFile()
+        leads = method.leads_with_chances(context, lead_times, thresholds_mm_h)
+        for lead, fields in enumerate(leads):
+            rain[lead] = fields[0]
+            chances.append(fields[1:])
+        self.rain[label], self.chances[label] = rain, Chances(thresholds_mm_h, chances)
 
 
 class Scorer:
@@ -50,8 +88,8 @@ class Scorer:
             self._opened[number] = archive, methods
         return self._opened[number]
 
-    def forecasts(self, case: VerificationCase) -> tuple[Rates, dict[str, Rates], dict[str, float]]:
-        """Observed rain rate, forecasts by method (lead_time, y, x), and seconds by method.
+    def forecasts(self, case: VerificationCase) -> Forecasts:
+        """Forecast one case with all methods.
 
         Raises
         ------
@@ -62,18 +100,18 @@ class Scorer:
         lead_times = self.plan.targets[case.target].lead_times
         longest = max(Extrapolation.context, *(method.context for method in methods.values()))
         context = archive.read(case.index - longest + 1, longest).values
-        forecasts, seconds = {}, {}
+        observed = archive.read(case.index + 1, lead_times).values
+        made = Forecasts(observed)
         for label, method in methods.items():
             start = time.perf_counter()
             try:
-                forecast = method.nowcast(context[-method.context :], lead_times)
+                made.add(label, method, context[-method.context :], self.plan.thresholds_mm_h)
             except Exception as error:  # a library may raise anything on unusual scans
                 raise MethodError(label, f"{type(error).__name__}: {error}") from error
-            seconds[label] = time.perf_counter() - start
-            if np.isnan(forecast).all() and not np.isnan(context[-1]).all():
+            made.seconds[label] = time.perf_counter() - start
+            if np.isnan(made.rain[label]).all() and not np.isnan(context[-1]).all():
                 raise MethodError(label, "no pixel of the forecast is known")
-            forecasts[label] = forecast
-        return archive.read(case.index + 1, lead_times).values, forecasts, seconds
+        return made
 
     def __call__(self, case: VerificationCase) -> Block:
         """Score one case."""
@@ -81,27 +119,28 @@ class Scorer:
         target = self.plan.targets[case.target]
         replaced_before = _replaced(methods)
         try:
-            observed, forecasts, seconds = self.forecasts(case)
+            made = self.forecasts(case)
         except MethodError as error:
             return self._failed(case, error)
         valid = None
         if self.plan.reachable_only:
-            valid = ~np.isnan(self._extrapolated(case, forecasts))
+            valid = ~np.isnan(self._extrapolated(case, made.rain))
         try:
             sums = score_sums_by_method(
-                forecasts,
-                observed,
+                made.rain,
+                made.observed,
                 lead_times=lead_times_of(archive, target.lead_times),
                 thresholds_mm_h=self.plan.thresholds_mm_h,
                 scales_km=target.scales_km,
                 pixel_km=archive.grid.pixel_size_m / 1000,
                 valid=valid,
-                ensembles=self._ensembles(case, seconds),
+                ensembles=self._ensembles(case, made.seconds),
+                chances=made.chances,
             )
         except MethodError as error:
             return self._failed(case, error)
         replaced = _replaced(methods) - replaced_before
-        seconds_by_method = {method: [value] for method, value in seconds.items()}
+        seconds_by_method = {method: [value] for method, value in made.seconds.items()}
         return Block(sums, 1, seconds=seconds_by_method, replaced=dict(replaced))
 
     def _failed(self, case: VerificationCase, error: MethodError) -> Block:

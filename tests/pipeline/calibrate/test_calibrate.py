@@ -151,6 +151,59 @@ def test_verification_takes_several_products_of_one_model(chain, calibrated, tmp
     assert result
 
 
+def test_verification_scores_the_chances_that_a_model_says(chain, model, calibrated, tmp_path):
+    """Calibrated and not; the test counts the Brier score of all pixels itself."""
+    moment, levels = "2024-06-01T04:30", (0.5, 1.0, 2.0)
+    result = verify(
+        VerifyConfig(
+            archives=(str(chain.archive),), models=(str(model), str(calibrated.out)),
+            out=tmp_path / "scores", periods=(f"{moment}/{moment}",), thresholds_mm_h=levels,
+            pixels="observed", cases=1, workers=1,
+        )
+    )  # fmt: skip
+    archive = open_archive(str(chain.archive))
+    index = archive.index_of(pd.Timestamp(moment))
+    observed = archive.read(index + 1, 4).values
+    made = {}
+    for path in (model, calibrated.out):
+        method = NetworkMethod.load(path, archive)
+        assert method.chance_thresholds(levels) == (0.5, 2.0)
+        context = archive.read(index - method.context + 1, method.context).values
+        made[path] = np.stack(list(method.leads_with_chances(context, 4, (0.5, 2.0))), axis=1)
+        np.testing.assert_array_equal(made[path][0], method.nowcast(context, 4))
+    known = ~np.isnan(observed) & ~np.isnan(archive.read(index, 1).values)
+    known &= ~np.isnan(np.concatenate(list(made.values()))).any(axis=0)
+    scores = result.scores
+    names = [str(name) for name in scores.method.values if name != "persistence"]
+    for name, chances in zip(names, made.values(), strict=True):
+        for level, chance in zip((0.5, 2.0), chances[1:], strict=True):
+            squares = (chance.astype(float) - (observed >= level)) ** 2
+            expected = [squares[lead][known[lead]].mean() for lead in range(4)]
+            brier = scores.fair_brier.sel({"method": name, "threshold": level})
+            np.testing.assert_allclose(brier, expected, rtol=1e-6)
+        assert np.isnan(scores.fair_brier.sel({"method": name, "threshold": 1.0})).all()
+    raw, after = (scores.fair_brier.sel({"method": name, "threshold": 0.5}) for name in names)
+    assert float(abs(raw - after).max()) > 1e-4
+    page = result.report.read_text()
+    assert "said by the method, at 0.5, 2 mm/h, calibrated on this radar network" in page
+    assert "said by the method, at 0.5, 2 mm/h, not calibrated on this radar network" in page
+    assert json.loads(scores.attrs["chances"]).keys() == set(names)
+    assert {"reliability.png", "roc.png"} <= {path.name for path in result.plots}
+
+
+def test_a_verification_without_a_threshold_of_the_chances_says_so(chain, model, tmp_path, caplog):
+    result = verify(
+        VerifyConfig(
+            archives=(str(chain.archive),), models=(str(model),), out=tmp_path, cases=0,
+            start="2024-06-01T04:30", every_minutes=20, thresholds_mm_h=(1.0,), workers=1,
+        )
+    )  # fmt: skip
+    assert (
+        "tiny: has chances of 0.2, 0.5, 2, 5, 10, 20 mm/h only, so its chances are" in caplog.text
+    )
+    assert "fair_brier" not in result.scores
+
+
 def test_a_calibration_is_only_for_its_own_radar(chain, calibrated, rain_archive):
     own = NetworkMethod.load(calibrated.out, open_archive(str(chain.archive)))
     assert own.calibration is not None

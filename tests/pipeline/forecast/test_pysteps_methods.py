@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from squall.datasets.errors import DataError
+from squall.pipeline.forecast.lagrangian_method import LagrangianMethod
 from squall.pipeline.forecast.names import PYSTEPS_METHODS
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod, check_pysteps
 from squall.pipeline.forecast.steps_method import StepsMethod
@@ -15,7 +16,8 @@ pytest.importorskip("skimage")
 def method(name, members=3):
     if name == "steps":
         return StepsMethod(name, 1.0, 5.0, 12, members=members)
-    return PystepsMethod(name, pixel_km=1.0, step_minutes=5.0, lead_times=12)
+    of_pysteps = LagrangianMethod if name == "lagrangian-probability" else PystepsMethod
+    return of_pysteps(name, pixel_km=1.0, step_minutes=5.0, lead_times=12)
 
 
 def scans(count, first=0):

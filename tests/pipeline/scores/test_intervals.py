@@ -12,7 +12,7 @@ from squall.pipeline.scores.sums import ScoreSums, score_sums_by_method
 from squall.pipeline.scores.table import SCORES
 
 LEADS = np.array([5, 10], "m8[m]")
-WITH_INTERVALS = [s.name for s in SCORES.values() if s.has_interval and not s.of_members]
+WITH_INTERVALS = [s.name for s in SCORES.values() if s.has_interval and not s.needs]
 
 
 def block(seed: int, *, bias: float = 0.0) -> ScoreSums:
@@ -56,7 +56,7 @@ def test_every_interval_has_axes_and_units_and_a_width() -> None:
     result = with_intervals([block(seed) for seed in range(6)])
     bounds = ("low", "high", "mean_low", "mean_high")
     extra = {f"{name}_{end}" for name in WITH_INTERVALS for end in bounds}
-    expected = {s.name for s in SCORES.values() if not s.of_members} - {"seconds"}
+    expected = {s.name for s in SCORES.values() if not s.needs} - {"seconds"}
     assert set(result.data_vars) == expected | extra
     for name in WITH_INTERVALS:
         low, high = result[f"{name}_low"], result[f"{name}_high"]

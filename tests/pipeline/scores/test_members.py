@@ -200,9 +200,9 @@ def test_sums_of_parts_add_up_and_unknown_members_leave_a_pixel_out_for_all():
         sums(np.where(np.arange(30) // 15 == half, observed, NAN), members) for half in (0, 1)
     ]
     added = (halves[0] + halves[1]).data
-    for name in ("share_events", "share_others", "n_dry", "ranks", "crps", "tw_crps"):
+    for name in ("chance_events", "chance_others", "n_dry", "ranks", "crps", "tw_crps"):
         np.testing.assert_allclose(added[name], both.data[name], rtol=1e-9)
-    assert int(both.data.share_events.sum() + both.data.share_others.sum()) == 2 * 2 * 2 * 599
+    assert int(both.data.chance_events.sum() + both.data.chance_others.sum()) == 2 * 2 * 2 * 599
 
 
 def test_all_dry_and_unknown_cases_have_sums():
@@ -222,7 +222,7 @@ def test_sums_survive_a_file(tmp_path):
     result.data.to_netcdf(tmp_path / "sums.nc")
     with xr.open_dataset(tmp_path / "sums.nc", decode_timedelta=True) as stored:
         again = (ScoreSums(stored.load()) + result).data
-    np.testing.assert_array_equal(again.share_events, 2 * result.data.share_events)
+    np.testing.assert_array_equal(again.chance_events, 2 * result.data.chance_events)
 
 
 def test_wrong_members_are_refused():

@@ -18,7 +18,7 @@ from tests.pipeline.scores.rain_examples import (
 
 # All scores of one forecast except the time that it takes.
 SCORES_OF_SUMS = {
-    name for name, score in SCORES.items() if score.of_sums is not None and not score.of_members
+    name for name, score in SCORES.items() if score.of_sums is not None and not score.needs
 }
 
 

@@ -48,7 +48,8 @@ def test_members_are_scored_by_name(chain, tmp_path, ensemble):
     models = ("extrapolation", "persistence")
     result = verify(config(chain, tmp_path, models=models, members=4))
     scores = result.scores.isel(lead_time=0)
-    assert scores.share.values.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    used = scores.n_of_chance.sel({"method": "extrapolation", "threshold": 0.5})
+    assert used.chance[used > 0].values.tolist() == [0, 0.25, 0.5, 0.75, 1]
     crps, mae = (scores[name].sel({"method": "extrapolation"}) for name in ("fair_crps", "mae"))
     assert 0 < float(crps) < float(mae)
     # one member is the forecast itself
@@ -61,7 +62,7 @@ def test_members_are_scored_by_name(chain, tmp_path, ensemble):
     assert "the score to compare ensembles with" in page
     table = pd.read_csv(result.csv)
     row = table.query(
-        "score == 'observed_frequency' and share == 0.5 and method == 'extrapolation'"
+        "score == 'observed_frequency' and chance == 0.5 and method == 'extrapolation'"
     )
     assert len(row) == 2
     again = verify(config(chain, tmp_path, models=models, members=4))  # from stored blocks

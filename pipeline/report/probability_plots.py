@@ -1,7 +1,10 @@
-"""Figures of members: reliability, ROC, rank histogram, and CRPS of neighbourhood means.
+"""Figures of chances and members: reliability, ROC, rank histogram, and CRPS of means.
 
-`member_figures` returns them; there are none without members. This module writes no files.
+`probability_figures` returns them; there are none without chances and members. This module writes
+no files.
 """
+
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,55 +17,65 @@ from squall.pipeline.report.plots import draw_lines, method_styles
 from squall.pipeline.scores.table import SCORES
 
 
-def member_figures(scores: xr.Dataset) -> dict[str, Figure]:
-    """Figures by name: `reliability`, `roc`, `rank_histogram`, `means_crps`."""
-    if "observed_frequency" not in scores:
-        return {}
-    return {
-        "reliability": _reliability(scores),
-        "roc": _roc(scores),
-        "rank_histogram": _rank_histogram(scores),
-        "means_crps": _means_crps(scores),
-    }
+def probability_figures(scores: xr.Dataset) -> dict[str, Figure]:
+    """Figures by name: `reliability`, `roc`; of members `rank_histogram`, `means_crps`, too."""
+    figures = {}
+    if "observed_frequency" in scores:
+        figures = {"reliability": _reliability(scores), "roc": _roc(scores)}
+    if "rank_histogram" in scores:
+        figures |= {"rank_histogram": _rank_histogram(scores), "means_crps": _means_crps(scores)}
+    return figures
 
 
-def ensembles(scores: xr.Dataset) -> list[str]:
-    """The methods that have members; a single forecast gives no share between 0 and 1."""
-    between = scores["n_of_share"].isel(share=slice(1, -1)).sum(("threshold", "share"))
+def probabilistic(scores: xr.Dataset) -> list[str]:
+    """The methods that have chances between 0 and 1; a single forecast has none."""
+    between = scores["n_of_chance"].isel(chance=slice(1, -1)).sum(("threshold", "chance"))
     return [str(method) for method in scores["method"].values[(between > 0).values]]
 
 
+def ensembles(scores: xr.Dataset) -> list[str]:
+    """The methods that have members."""
+    ranks = scores["rank_histogram"].notnull().any("rank")
+    return [str(method) for method in scores["method"].values[ranks.values]]
+
+
 def _reliability(scores: xr.Dataset) -> Figure:
-    """How often the event was observed against the share of members; one panel a threshold."""
+    """How often the event was observed against the chance; one panel a threshold."""
     figure, axes = panels(len(scores["threshold"]), height_in=2.7)
-    share = scores["share"].values
     styles = method_styles(scores["method"].values)
     for ax, threshold in zip(axes, scores["threshold"].values, strict=True):
         ax.plot([0, 1], [0, 1], color="0.3", linewidth=0.8, zorder=2)
         counts = ax.inset_axes((0.66, 0.07, 0.32, 0.24))
-        for method in ensembles(scores):
+        for method in probabilistic(scores):
             at = scores.sel({"method": method, "threshold": threshold})
-            frequency, n_pixels = at["observed_frequency"].values, at["n_of_share"].values
-            style = styles[method]
-            if "observed_frequency_low" in at:
-                low, high = (at[f"observed_frequency_{end}"].values for end in ("low", "high"))
-                ax.vlines(
-                    share,
-                    np.clip(share + low - frequency, 0, 1),
-                    np.clip(share + high - frequency, 0, 1),
-                    color=style["color"], alpha=0.35, linewidth=2.5,
-                )  # fmt: skip
-            ax.plot(share, frequency, label=method, marker="o", markersize=2.5, **style)
-            counts.plot(share, np.where(n_pixels > 0, n_pixels, np.nan), **style | {"linewidth": 1})
-        _square(ax, f"≥ {threshold:g} mm/h", "share of members", "observed")
+            _draw_reliability(
+                ax, counts, at.isel(chance=at["n_of_chance"].values > 0), method, styles[method]
+            )
+        _square(ax, f"≥ {threshold:g} mm/h", "chance", "observed")
         counts.set_yscale("log")
         counts.set_xticks([])
         counts.tick_params(labelsize=6, length=1.5, pad=1)
         counts.yaxis.set_minor_formatter(NullFormatter())
         counts.set_title("pixels", fontsize=6, pad=1)
-    title = "Reliability of the share of members; bars: 90 % of reliable forecasts lie there"
-    head(figure, axes, title)
+    head(figure, axes, "Reliability of chances; bars: 90 % of reliable forecasts lie there")
     return figure
+
+
+def _draw_reliability(
+    ax: Axes, counts: Axes, at: xr.Dataset, method: str, style: dict[str, Any]
+) -> None:
+    """Draw one method at one threshold, at the chances that it has."""
+    chance, frequency = at["mean_chance"].values, at["observed_frequency"].values
+    if "observed_frequency_low" in at:
+        low, high = (at[f"observed_frequency_{end}"].values for end in ("low", "high"))
+        ax.vlines(
+            chance,
+            np.clip(chance + low - frequency, 0, 1),
+            np.clip(chance + high - frequency, 0, 1),
+            color=style["color"], alpha=0.35, linewidth=2.5,
+        )  # fmt: skip
+    ax.plot(chance, frequency, label=method, marker="o", markersize=2.5, **style)
+    counts.plot(chance, at["n_of_chance"].values, **style | {"linewidth": 1})
 
 
 def _roc(scores: xr.Dataset) -> Figure:
@@ -76,7 +89,7 @@ def _roc(scores: xr.Dataset) -> Figure:
             rates = (np.append(at[n].values, 0) for n in ("false_alarm_rate", "hit_rate"))
             ax.plot(*rates, label=method, marker="o", markersize=2.5, **style)
         _square(ax, f"≥ {threshold:g} mm/h", "false alarm rate", "hit rate")
-    head(figure, axes, "ROC: warnings from each share of members on, all lead times together")
+    head(figure, axes, "ROC: warnings from each chance on, all lead times together")
     return figure
 
 

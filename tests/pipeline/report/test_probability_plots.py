@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from squall.pipeline.report.member_plots import ensembles, member_figures
+from squall.pipeline.report.probability_plots import (
+    ensembles,
+    probabilistic,
+    probability_figures,
+)
 from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.scores.sums import score_sums_by_method
 from tests.pipeline.scores.rain_examples import settings_for
@@ -30,23 +34,27 @@ def scores():
 
 
 def test_reliability_shows_frequencies_and_bars_around_the_diagonal(scores):
-    assert ensembles(scores) == ["steps"]
-    figure = member_figures(scores)["reliability"]
+    assert ensembles(scores) == probabilistic(scores) == ["steps"]
+    figure = probability_figures(scores)["reliability"]
     ax = figure.axes[0]
     diagonal, line = ax.get_lines()
     assert list(diagonal.get_xdata()) == [0, 1]
-    frequency = scores.observed_frequency.sel({"method": "steps", "threshold": 0.5})
+    at = scores.sel({"method": "steps", "threshold": 0.5})
+    shares = at.mean_chance.dropna("chance")
+    np.testing.assert_allclose(line.get_xdata(), shares)
+    np.testing.assert_allclose(shares, np.arange(11) / 10)
+    frequency = at.observed_frequency.sel(chance=shares.chance)
     np.testing.assert_array_equal(line.get_ydata(), frequency)
     assert frequency[-1] > frequency[0]
     bars = np.array([segment[:, 1] for segment in ax.collections[0].get_segments()])
     inner = slice(2, 9)
-    assert (bars[inner, 0] <= scores.share[inner]).all()
-    assert (bars[inner, 1] >= scores.share[inner]).all()
+    assert (bars[inner, 0] <= shares.values[inner]).all()
+    assert (bars[inner, 1] >= shares.values[inner]).all()
     assert "≥ 0.5 mm/h" in ax.get_title(loc="left")
 
 
 def test_roc_ends_in_both_corners_and_rank_histogram_is_of_ensembles_only(scores):
-    figures = member_figures(scores)
+    figures = probability_figures(scores)
     line = figures["roc"].axes[0].get_lines()[1]
     assert (line.get_xdata()[0], line.get_ydata()[0]) == (1, 1)
     assert (line.get_xdata()[-1], line.get_ydata()[-1]) == (0, 0)
@@ -58,7 +66,7 @@ def test_roc_ends_in_both_corners_and_rank_histogram_is_of_ensembles_only(scores
 
 
 def test_figures_can_be_saved_and_there_are_none_without_members(scores, tmp_path):
-    for name, figure in member_figures(scores).items():
+    for name, figure in probability_figures(scores).items():
         figure.savefig(tmp_path / f"{name}.png", dpi=60)
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
-    assert member_figures(example_scores()) == {}
+    assert probability_figures(example_scores()) == {}
