@@ -48,7 +48,7 @@ def score_figures(scores: xr.Dataset) -> dict[str, Figure]:
             figures[f"{score.name}_{scale:.3g}_km"] = _by_threshold(scores.sel(scale=scale), score)
     figures["errors"] = _errors(scores)
     if "power" in scores and bool(scores["power"].notnull().any()):
-        figures["spectra"] = _spectra(scores)
+        figures["spectra"] = draw_spectra(scores, map(str, scores["method"].values))
     return figures
 
 
@@ -115,17 +115,27 @@ def _errors(scores: xr.Dataset) -> Figure:
     return figure
 
 
-def _spectra(scores: xr.Dataset) -> Figure:
-    """Power against wavelength, one panel for each lead time, the longest waves on the left."""
+def draw_spectra(
+    scores: xr.Dataset, methods: Iterable[str], name: str = "power", of: str = "rain fields"
+) -> Figure:
+    """Power against wavelength, one panel for each lead time, the longest waves on the left.
+
+    Parameters
+    ----------
+    name : of the spectrum; it is drawn beside the observed one.
+    of : what it is the spectrum of, for the title.
+    """
     leads = shown_leads(scores["lead_time"].values)
     figure, axes = panels(len(leads), height_in=3.0, shared=True)
     wavelength = scores["wavelength"].values
+    styles = method_styles(scores["method"].values)
     for ax, lead in zip(axes, leads, strict=True):
         at_lead = scores.isel(lead_time=lead)
         observed = at_lead["power_observed"].values
         ax.plot(wavelength, observed, color="black", linewidth=4, alpha=0.85, label="observed")
-        for method, style in method_styles(scores["method"].values).items():
-            ax.plot(wavelength, at_lead["power"].sel({"method": method}), label=method, **style)
+        for method in methods:
+            power = at_lead[name].sel({"method": method})
+            ax.plot(wavelength, power, label=method, **styles[method])
         lead_min = minutes(scores)[lead]
         ax.set_title(f"+{lead_min:g} min", loc="left", fontsize=10, fontweight="bold")
         ax.set_xscale("log")
@@ -137,7 +147,7 @@ def _spectra(scores: xr.Dataset) -> Figure:
         ax.set_xlabel("wavelength [km]", fontsize=9)
         tidy(ax)
     axes[0].set_ylabel("power of dBR [dB²]", fontsize=9)
-    head(figure, axes, "Power spectra of the rain fields")
+    head(figure, axes, f"Power spectra of the {of}")
     return figure
 
 

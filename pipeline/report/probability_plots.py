@@ -1,4 +1,4 @@
-"""Figures of chances and members: reliability, ROC, rank histogram, and CRPS of means.
+"""Figures of chances and members: reliability, ROC, ranks, spread, spectra, CRPS of means.
 
 `probability_figures` returns them; there are none without chances and members. This module writes
 no files.
@@ -10,20 +10,30 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from squall.pipeline.report.panels import finish, head, panels, tidy
-from squall.pipeline.report.plots import draw_lines, method_styles
+from squall.pipeline.report.plots import draw_lines, draw_spectra, method_styles
 from squall.pipeline.scores.table import SCORES
 
 
 def probability_figures(scores: xr.Dataset) -> dict[str, Figure]:
-    """Figures by name: `reliability`, `roc`; of members `rank_histogram`, `means_crps`, too."""
+    """Figures by name: `reliability`, `roc`.
+
+    With members also `rank_histogram`, `spread_error_by_spread`, `member_spectra`, `means_crps`.
+    """
     figures = {}
     if "observed_frequency" in scores:
         figures = {"reliability": _reliability(scores), "roc": _roc(scores)}
     if "rank_histogram" in scores:
-        figures |= {"rank_histogram": _rank_histogram(scores), "means_crps": _means_crps(scores)}
+        figures |= {
+            "rank_histogram": _rank_histogram(scores),
+            "spread_error_by_spread": _spread_error(scores),
+            "member_spectra": draw_spectra(
+                scores, ensembles(scores), "member_power", "single members"
+            ),
+            "means_crps": _means_crps(scores),
+        }
     return figures
 
 
@@ -118,6 +128,37 @@ def _rank_histogram(scores: xr.Dataset) -> Figure:
         tidy(ax)
     axes[0].set_ylabel("count / mean count", fontsize=9)
     head(figure, axes, "Rank histogram")
+    return figure
+
+
+def _spread_error(scores: xr.Dataset) -> Figure:
+    """Error of the mean of members against their spread, by ranges of spread."""
+    figure, (ax,) = panels(1, height_in=3.4)
+    styles = method_styles(scores["method"].values)
+    values = []
+    for method in ensembles(scores):
+        of_method = scores.sel({"method": method})
+        spread, error = of_method["spread_of_range"].values, of_method["error_of_range"].values
+        is_drawn = (spread > 0) & (error > 0)
+        values += [*spread[is_drawn], *error[is_drawn]]
+        ax.plot(
+            spread[is_drawn], error[is_drawn], label=method, marker="o", markersize=3.5,
+            **styles[method],
+        )  # fmt: skip
+    if values:
+        ends = 0.8 * min(values), 1.25 * max(values)
+        ax.plot(ends, ends, color="0.3", linewidth=0.8, zorder=2)
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
+        ax.set_aspect("equal")
+    ax.set_xlabel("spread of the members [mm/h]", fontsize=9)
+    ax.set_ylabel("error of their mean [mm/h]", fontsize=9)
+    tidy(ax)
+    head(figure, [ax], "Spread and error")
     return figure
 
 

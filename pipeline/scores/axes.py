@@ -16,6 +16,8 @@ OBSERVED_BY_WAVELENGTH: Dims = ("lead_time", "wavelength")
 BY_WIDTH: Dims = ("method", "width", "lead_time")
 BY_THRESHOLD_AND_WIDTH: Dims = ("method", "threshold", "width", "lead_time")
 BY_RANK_AND_LEAD_TIME: Dims = ("method", "rank", "lead_time")
+BY_SPREAD_AND_LEAD_TIME: Dims = ("method", "spread_range", "lead_time")
+BY_SPREAD: Dims = ("method", "spread_range")  # of all lead times together
 BY_RANK: Dims = ("method", "rank")  # of all lead times together
 # Of chances:
 BY_CHANCE_AND_LEAD_TIME: Dims = ("method", "threshold", "chance", "lead_time")
@@ -55,5 +57,6 @@ AXES: tuple[Axis, ...] = (
     Axis("width", "width_km", "width of the neighbourhood mean", "km"),
     Axis("chance", "chance", "lower end of a range of chances of an event", "1"),
     Axis("rank", "rank", "members below the observation", "1"),
+    Axis("spread_range", "spread_range_mm_h", "lower end of a range of spreads", "mm h-1"),
     Axis("cost_loss", "cost_loss", "cost of protection per loss avoided", "1"),
 )

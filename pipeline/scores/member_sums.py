@@ -15,20 +15,32 @@ import numpy as np
 from squall.pipeline.scores.axes import (
     BY_LEAD_TIME,
     BY_RANK_AND_LEAD_TIME,
+    BY_SPREAD_AND_LEAD_TIME,
     BY_THRESHOLD,
     BY_THRESHOLD_AND_WIDTH,
+    BY_WAVELENGTH,
     BY_WIDTH,
     Dims,
 )
 from squall.pipeline.scores.chance_sums import fair_part
 from squall.pipeline.scores.fss import Neighbourhoods, fss_windows_px
-from squall.pipeline.scores.spectra import RAIN_THRESHOLD_MM_H
+from squall.pipeline.scores.spectra import (
+    RAIN_THRESHOLD_MM_H,
+    by_wavelength,
+    log_spectral_distance,
+    rain_power,
+)
 
 MEAN_WIDTHS_KM = (4.0, 16.0, 64.0)  # neighbourhoods whose means are scored
 _CHUNK = 65536  # pixels at once, so that 50 members need 26 MB
 
+# Lower ends [mm/h] of the ranges of spread: of the standard deviation of the members of a pixel.
+SPREADS_MM_H = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
 COUNTS: dict[str, Dims] = {
     "n_dry": BY_LEAD_TIME,
+    "n_of_spread": BY_SPREAD_AND_LEAD_TIME,
+    "n_member_distances": BY_LEAD_TIME,
     "n_means": BY_WIDTH,
 }
 SUMS: dict[str, Dims] = {
@@ -36,6 +48,10 @@ SUMS: dict[str, Dims] = {
     "fair_crps": BY_LEAD_TIME,
     "member_variance": BY_LEAD_TIME,
     "mean_squared_error": BY_LEAD_TIME,
+    "variance_of_spread": BY_SPREAD_AND_LEAD_TIME,
+    "squared_error_of_spread": BY_SPREAD_AND_LEAD_TIME,
+    "member_distance": BY_LEAD_TIME,
+    "member_power": BY_WAVELENGTH,
     "tw_crps": BY_THRESHOLD,
     "ranks": BY_RANK_AND_LEAD_TIME,
     "means_fair_crps": BY_WIDTH,
@@ -86,12 +102,16 @@ def fill_members(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime)
     """
     known = at.known_HW
     wet = known & ((members_MHW > 0).any(axis=0) | (at.observed_HW > 0))
-    sums["n_dry"][method] += known.sum() - wet.sum()
+    n_dry = known.sum() - wet.sum()
+    sums["n_dry"][method] += n_dry
+    if len(members_MHW) > 1:
+        sums["n_of_spread"][method, 0] += n_dry
     for x, y in _chunks(members_MHW, at.observed_HW, wet):
         _fill_crps(sums, method, x, y, at.thresholds_mm_h)
         if len(x) > 1:
             _fill_ranks(sums, method, x, y)
     _fill_means(sums, method, members_MHW, at)
+    _fill_spectra(sums, method, members_MHW, at)
 
 
 def _chunks(
@@ -114,9 +134,19 @@ def _fill_crps(
     error, difference = crps_terms(x, y)
     sums["crps"][method] += (error - 0.5 * (count - 1) / count * difference).sum()
     sums["fair_crps"][method] += (error - 0.5 * difference).sum()
-    sums["mean_squared_error"][method] += ((x.mean(axis=0) - y) ** 2).sum()
+    squared_error = (x.mean(axis=0) - y) ** 2
+    sums["mean_squared_error"][method] += squared_error.sum()
     if count > 1:
-        sums["member_variance"][method] += x.var(axis=0, ddof=1).sum()
+        variance = x.var(axis=0, ddof=1)
+        sums["member_variance"][method] += variance.sum()
+        size = len(SPREADS_MM_H)
+        spread_range = np.searchsorted(SPREADS_MM_H, np.sqrt(variance), side="right") - 1
+        for name, weights in (
+            ("n_of_spread", None),
+            ("variance_of_spread", variance),
+            ("squared_error_of_spread", squared_error),
+        ):
+            sums[name][method] += np.bincount(spread_range, weights, minlength=size)
     for t, threshold in enumerate(thresholds_mm_h):
         above = (x[-1] > threshold) | (y > threshold)
         error, difference = crps_terms(
@@ -171,6 +201,27 @@ def _fill_means(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime) 
             share = (x >= threshold).mean(axis=0)
             brier = (share - (y >= threshold)) ** 2 - fair_part(share, len(x))
             sums["means_fair_brier"][method, t, w] += brier.sum()
+
+
+def _fill_spectra(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime) -> None:
+    """Fill the spectra of single members, and the mean of their distances from the observed one.
+
+    As for single forecasts, a member without rain has no power and no distance.
+    """
+    observed = rain_power(at.observed_HW)
+    if observed is None:
+        return
+    longer_side_px = max(at.observed_HW.shape)
+    distances = []
+    for member in members_MHW:
+        power = rain_power(member)
+        if power is not None:
+            distances.append(log_spectral_distance(power, observed))
+            binned = np.nan_to_num(by_wavelength(power, longer_side_px, at.pixel_km))
+            sums["member_power"][method] += binned / len(members_MHW)
+    if distances:
+        sums["n_member_distances"][method] = 1
+        sums["member_distance"][method] = np.mean(distances)
 
 
 def _neighbourhood_means(

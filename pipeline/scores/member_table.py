@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import xarray as xr
@@ -9,8 +10,10 @@ import xarray as xr
 from squall.pipeline.scores.axes import (
     BY_LEAD_TIME,
     BY_RANK,
+    BY_SPREAD,
     BY_THRESHOLD,
     BY_THRESHOLD_AND_WIDTH,
+    BY_WAVELENGTH,
     BY_WIDTH,
 )
 from squall.pipeline.scores.score import Score
@@ -22,14 +25,25 @@ def _rank_histogram(sums: xr.Dataset) -> xr.DataArray:
     return ranks / ranks.mean("rank")
 
 
-def _spread(sums: xr.Dataset) -> xr.DataArray:
-    """Standard deviation of members, made as large as the error of a reliable ensemble's mean.
+def _inflation(sums: xr.Dataset) -> float:
+    """Variance of a reliable ensemble's error by that of its M members, 1 + 1 / M.
 
-    The factor is 1 + 1 / M (Fortin et al. 2014, https://doi.org/10.1175/JHM-D-14-0008.1).
+    (Fortin et al. 2014, https://doi.org/10.1175/JHM-D-14-0008.1).
     """
-    members = sums.sizes["rank"] - 1
-    variance = sums["member_variance"] / sums["n_pixels"] * (1 + 1 / members)
+    return 1 + 1 / (sums.sizes["rank"] - 1)
+
+
+def _spread(sums: xr.Dataset) -> xr.DataArray:
+    """Standard deviation of members, made as large as the error of a reliable ensemble's mean."""
+    variance = sums["member_variance"] / sums["n_pixels"] * _inflation(sums)
     return xr.ufuncs.sqrt(variance.where(sums["member_variance"] > 0))
+
+
+def _of_spread(name: str, factor: Callable[[xr.Dataset], float], sums: xr.Dataset) -> xr.DataArray:
+    """Root of a mean over the pixels of each range of spread, all lead times together."""
+    of_all = sums[["n_of_spread", name]].sum("lead_time")
+    mean = of_all[name] / of_all["n_of_spread"].where(of_all["n_of_spread"] > 0)
+    return xr.ufuncs.sqrt(factor(sums) * mean)
 
 
 def _error_of_mean(sums: xr.Dataset) -> xr.DataArray:
@@ -76,6 +90,32 @@ MEMBER_SCORES: tuple[Score, ...] = (
         "Spread of the members divided by the error of their mean. 1 is reliable; below 1 the "
         "ensemble is too sure of itself.",
         short_label="spr./err.", spec=".2f", ideal=1.0, in_ratios=True,
+    ),
+    _member_score(
+        "spread_of_range", "Spread of a range", "spread of the pixels in a range of spreads",
+        "mm h-1", BY_SPREAD, None, partial(_of_spread, "variance_of_spread", _inflation),
+        in_tables=False,
+    ),
+    _member_score(
+        "error_of_range", "Error of a range",
+        "root mean square error of the mean of members in a range of spreads", "mm h-1",
+        BY_SPREAD, None, partial(_of_spread, "squared_error_of_spread", lambda _: 1.0),
+        in_tables=False,
+    ),
+    _member_score(
+        "n_of_spread", "Pixels of a spread", "pixels in a range of spreads", "1",
+        BY_SPREAD, None, lambda s: s["n_of_spread"].sum("lead_time"), in_tables=False,
+    ),
+    _member_score(
+        "member_spectral_distance", "LSD of members", "log-spectral distance of single members",
+        "dB", BY_LEAD_TIME, "lower", lambda s: s["member_distance"] / s["n_member_distances"],
+        "Log-spectral distance of single members, their mean. A good member has the texture of "
+        "observed rain and a low distance; the mean of members is smooth and has a high one.",
+        short_label="LSD memb.", spec=".2f",
+    ),
+    _member_score(
+        "member_power", "Power of members", "mean power spectrum of single members", "dB2",
+        BY_WAVELENGTH, None, lambda s: s["member_power"] / s["n_spectra"], in_tables=False,
     ),
     _member_score(
         "means_crps", "CRPS of means", "fair CRPS of neighbourhood means", "mm h-1",

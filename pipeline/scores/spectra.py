@@ -48,6 +48,16 @@ def radial_power(field_HW: np.ndarray) -> np.ndarray:
     return np.bincount(radius, power.ravel(), minlength=modes.size)[1 : modes.size] / modes[1:]
 
 
+def rain_power(rate_HW: np.ndarray) -> np.ndarray | None:
+    """Spectrum of a rain field [mm/h] in dBR; None without rain, and where no wave fits (2 pixels).
+
+    NaN is not allowed.
+    """
+    if min(rate_HW.shape) < 3 or not (rate_HW >= np.float32(RAIN_THRESHOLD_MM_H)).any():
+        return None
+    return radial_power(dbr(rate_HW))
+
+
 def log_spectral_distance(power: np.ndarray, power_observed: np.ndarray) -> float:
     """Distance of two radial spectra in dB: √mean over r of (10 log10(P / P_observed))²."""
     ratio = np.maximum(power, _LEAST_POWER_DB2) / np.maximum(power_observed, _LEAST_POWER_DB2)

@@ -41,15 +41,13 @@ from squall.pipeline.scores.checks import (
 )
 from squall.pipeline.scores.fss import Neighbourhoods, fss_windows_px
 from squall.pipeline.scores.member_sums import COUNTS as MEMBER_COUNTS
-from squall.pipeline.scores.member_sums import MEAN_WIDTHS_KM, LeadTime, fill_members
+from squall.pipeline.scores.member_sums import MEAN_WIDTHS_KM, SPREADS_MM_H, LeadTime, fill_members
 from squall.pipeline.scores.member_sums import SUMS as MEMBER_SUMS
 from squall.pipeline.scores.spectra import (
-    RAIN_THRESHOLD_MM_H,
     WAVELENGTHS_KM,
     by_wavelength,
-    dbr,
     log_spectral_distance,
-    radial_power,
+    rain_power,
 )
 
 _CONTINGENCY = ("hits", "misses", "false_alarms", "correct_negatives")
@@ -86,9 +84,9 @@ class ScoreSums:
     Parameters
     ----------
     data : sums along `method`, `lead_time`, `threshold` [mm/h], `scale` [km] and `wavelength`
-        [km], those of members along `width` [km] and `rank`, those of chances along `narrow_chance`
-        and `chance`. Counts are int64, so
-        adding them is exact. A netCDF file stores all sums without loss.
+        [km], those of members along `width` [km], `rank` and `spread_range` [mm/h], those of
+        chances along `narrow_chance` and `chance`. Counts are int64, so adding them is exact. A
+        netCDF file stores all sums without loss.
     """
 
     data: xr.Dataset
@@ -286,17 +284,15 @@ def _fill_spectra(
     sums: Mapping[str, np.ndarray], rates: Sequence[np.ndarray], pixel_km: float
 ) -> None:
     """Fill the spectral sums; rates are (y, x), the observed ones first."""
-    is_wet = [bool((rate >= np.float32(RAIN_THRESHOLD_MM_H)).any()) for rate in rates]
-    if not is_wet[0] or min(rates[0].shape) < 3:  # no wave fits in two pixels
+    observed, *forecasts = (rain_power(rate) for rate in rates)
+    if observed is None:
         return
     longer_side_px = max(rates[0].shape)
-    observed = radial_power(dbr(rates[0]))
     binned = by_wavelength(observed, longer_side_px, pixel_km)
     sums["n_spectra"][:] = np.isfinite(binned)
     sums["power_observed"][:] = np.nan_to_num(binned)
-    for m, rate in enumerate(rates[1:]):
-        if is_wet[m + 1]:
-            power = radial_power(dbr(rate))
+    for m, power in enumerate(forecasts):
+        if power is not None:
             sums["n_distances"][m] = 1
             sums["spectral_distance"][m] = log_spectral_distance(power, observed)
             binned = by_wavelength(power, longer_side_px, pixel_km)
@@ -330,7 +326,8 @@ def _zeros_of_chances(coords: Mapping[str, Sequence[str] | np.ndarray]) -> xr.Da
 def _zeros_of_members(coords: Mapping[str, Sequence[str] | np.ndarray], members: int) -> xr.Dataset:
     """Zeros of the sums of members. All ensembles have the same number of them."""
     coords = {
-        **{name: coords[name] for name in ("method", "threshold", "lead_time")},
+        **{name: coords[name] for name in ("method", "threshold", "lead_time", "wavelength")},
+        "spread_range": np.array(SPREADS_MM_H),
         "width": np.array(MEAN_WIDTHS_KM),
         "rank": np.arange(members + 1),
     }
