@@ -10,11 +10,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from squall.pipeline.report.panels import finish, head, panels, tidy
 from squall.pipeline.report.plots import draw_lines, draw_spectra, method_styles
 from squall.pipeline.scores.table import SCORES
+
+FEW_PIXELS = 50  # the observed frequency of a range with fewer is not drawn
 
 
 def probability_figures(scores: xr.Dataset) -> dict[str, Figure]:
@@ -58,6 +60,7 @@ def _reliability(scores: xr.Dataset) -> Figure:
         counts = ax.inset_axes((0.66, 0.07, 0.32, 0.24))
         for method in probabilistic(scores):
             at = scores.sel({"method": method, "threshold": threshold})
+            at = at.isel(chance=at["n_of_chance"].values >= FEW_PIXELS)
             _draw_reliability(
                 ax, counts, at.isel(chance=at["n_of_chance"].values > 0), method, styles[method]
             )
@@ -74,7 +77,10 @@ def _reliability(scores: xr.Dataset) -> Figure:
 def _draw_reliability(
     ax: Axes, counts: Axes, at: xr.Dataset, method: str, style: dict[str, Any]
 ) -> None:
-    """Draw one method at one threshold, at the chances that it has."""
+    """Draw one method at one threshold, its frequencies where it has enough pixels."""
+    n_pixels = at["n_of_chance"].values
+    counts.plot(at["mean_chance"].values, n_pixels, **style | {"linewidth": 1})
+    at = at.isel(chance=n_pixels >= FEW_PIXELS)
     chance, frequency = at["mean_chance"].values, at["observed_frequency"].values
     if "observed_frequency_low" in at:
         low, high = (at[f"observed_frequency_{end}"].values for end in ("low", "high"))
@@ -85,7 +91,6 @@ def _draw_reliability(
             color=style["color"], alpha=0.35, linewidth=2.5,
         )  # fmt: skip
     ax.plot(chance, frequency, label=method, marker="o", markersize=2.5, **style)
-    counts.plot(chance, at["n_of_chance"].values, **style | {"linewidth": 1})
 
 
 def _roc(scores: xr.Dataset) -> Figure:
@@ -133,7 +138,7 @@ def _rank_histogram(scores: xr.Dataset) -> Figure:
 
 def _spread_error(scores: xr.Dataset) -> Figure:
     """Error of the mean of members against their spread, by ranges of spread."""
-    figure, (ax,) = panels(1, height_in=3.4)
+    figure, (ax,) = panels(1, height_in=2.7)
     styles = method_styles(scores["method"].values)
     values = []
     for method in ensembles(scores):
@@ -151,10 +156,8 @@ def _spread_error(scores: xr.Dataset) -> Figure:
         ax.set_xscale("log")
         ax.set_yscale("log")
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
-        ax.set_aspect("equal")
     ax.set_xlabel("spread of the members [mm/h]", fontsize=9)
     ax.set_ylabel("error of their mean [mm/h]", fontsize=9)
     tidy(ax)

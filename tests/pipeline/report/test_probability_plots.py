@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from squall.pipeline.report.probability_plots import (
+    FEW_PIXELS,
     ensembles,
     probabilistic,
     probability_figures,
@@ -19,8 +20,8 @@ def scores():
     blocks = []
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        common = rng.gamma(0.5, 3.0, (2, 1, 12, 15))
-        fields = (common * rng.gamma(2.0, 0.5, (2, 11, 12, 15))).astype(np.float32)
+        common = rng.gamma(0.5, 3.0, (2, 1, 36, 45))
+        fields = (common * rng.gamma(2.0, 0.5, (2, 11, 36, 45))).astype(np.float32)
         observed, members = fields[:, 0], fields[:, 1:]
         blocks.append(
             score_sums_by_method(
@@ -63,6 +64,24 @@ def test_roc_ends_in_both_corners_and_rank_histogram_is_of_ensembles_only(scores
         scores.rank_histogram.sel({"method": "steps"}).values
     )
     assert len(figures["means_crps"].axes) == 3
+    (ax,) = figures["spread_error_by_spread"].axes
+    curve, diagonal = ax.get_lines()
+    of_steps = scores.sel({"method": "steps"}).dropna("spread_range", subset=["error_of_range"])
+    np.testing.assert_array_equal(curve.get_ydata(), of_steps.error_of_range)
+    np.testing.assert_array_equal(curve.get_xdata(), of_steps.spread_of_range)
+    np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
+    observed, members = figures["member_spectra"].axes[0].get_lines()
+    assert (observed.get_label(), members.get_label()) == ("observed", "steps")
+    power = scores.member_power.sel({"method": "steps"}).isel(lead_time=-1)
+    np.testing.assert_array_equal(members.get_ydata(), power)
+
+
+def test_the_frequency_after_a_chance_of_few_pixels_is_not_drawn(scores):
+    few = scores.copy(deep=True)
+    few.n_of_chance.loc[{"chance": 0.3}] = FEW_PIXELS - 1
+    lines = [probability_figures(s)["reliability"].axes[0].get_lines()[1] for s in (scores, few)]
+    drawn = [line.get_xdata().round(6).tolist() for line in lines]
+    assert set(drawn[0]) - set(drawn[1]) == {0.3}
 
 
 def test_figures_can_be_saved_and_there_are_none_without_members(scores, tmp_path):
