@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
+from squall.datasets.errors import DataError
+
 GRID_MAPPING = "spatial_ref"
 # CF attributes of the Earth's shape
 _EARTH = {
@@ -177,10 +179,32 @@ def is_rotated(crs: pyproj.CRS) -> bool:
 
 
 def lonlat_crs(crs: pyproj.CRS) -> pyproj.CRS:
-    """The CRS of the true longitudes and latitudes under a CRS."""
+    """The CRS of the true longitudes and latitudes under a CRS, on the same Earth.
+
+    Raises
+    ------
+    DataError
+        As `check_map_projection`.
+    """
+    check_map_projection(crs)
     lonlat = crs.source_crs if is_rotated(crs) else crs.geodetic_crs
-    assert lonlat is not None, f"{crs.name} is no map projection"
+    assert lonlat is not None, f"PROJ gives {crs.name} no longitude and latitude"
     return lonlat
+
+
+def check_map_projection(crs: pyproj.CRS) -> None:
+    """Refuse coordinates without a known place on the Earth, like those of a building site.
+
+    Raises
+    ------
+    DataError
+        If the CRS is neither a map projection nor longitude and latitude.
+    """
+    if not (crs.is_projected or crs.is_geographic):
+        raise DataError(
+            f"the CRS '{crs.name}' is no map projection ({crs.type_name}); expected a projection "
+            "or longitude and latitude, like EPSG:3035 or EPSG:4326"
+        )
 
 
 def grid_mapping_attributes(crs: pyproj.CRS) -> dict[str, Any]:
@@ -262,8 +286,7 @@ def _all_crs(attributes_json: str) -> dict[str, pyproj.CRS]:
 
 def _usable(crs: pyproj.CRS) -> pyproj.CRS:
     """The CRS, if it is a map projection or longitude and latitude on an Earth in metres."""
-    if not (crs.is_projected or crs.is_geographic):
-        raise ValueError(f"'{crs.name}' is a {crs.type_name}, no map projection")
+    check_map_projection(crs)
     check_earth(crs)
     return crs
 

@@ -12,7 +12,13 @@ import pyproj
 import xarray as xr
 
 from squall.datasets.errors import DataError
-from squall.datasets.grid import Grid, all_crs_from_attributes, is_rotated, proj_parameters
+from squall.datasets.grid import (
+    Grid,
+    all_crs_from_attributes,
+    is_rotated,
+    lonlat_crs,
+    proj_parameters,
+)
 from squall.datasets.radar.units import UNIT_WORDS
 
 SET_CRS = "set 'crs' in the network configuration, for example 'crs: EPSG:3035' or a PROJ string"
@@ -229,8 +235,7 @@ def _on_its_earth(
     """
     if crs.is_geographic and not is_rotated(crs):
         return points[0], points[1]
-    lonlat = crs.source_crs if is_rotated(crs) else crs.geodetic_crs
-    transformer = pyproj.Transformer.from_crs(crs, lonlat, always_xy=True)
+    transformer = pyproj.Transformer.from_crs(crs, lonlat_crs(crs), always_xy=True)
     lon, lat = transformer.transform(points[0], points[1])
     return np.asarray(lon), np.asarray(lat)
 

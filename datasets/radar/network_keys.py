@@ -44,12 +44,13 @@ def _check_name_pattern(pattern: str) -> str:
 def _check_crs(text: str) -> str:
     import pyproj  # slow to import, and most commands need no network
 
+    from squall.datasets.grid import check_map_projection
+
     try:
         crs = pyproj.CRS.from_user_input(text)
     except pyproj.exceptions.CRSError as error:
         raise ValueError(f"PROJ does not know this CRS: {error}") from error
-    if not (crs.is_projected or crs.is_geographic):
-        raise ValueError(f"'{text}' is a {crs.type_name}, no map projection")
+    check_map_projection(crs)
     return text
 
 

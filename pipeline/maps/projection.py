@@ -12,7 +12,7 @@ import pyproj
 from numpy.typing import NDArray
 
 from squall.datasets.errors import DataError
-from squall.datasets.grid import is_rotated, lonlat_crs
+from squall.datasets.grid import check_map_projection, is_rotated, lonlat_crs
 from squall.pipeline.maps.geodata import LonLatBox
 
 FloatArray = NDArray[np.float64]
@@ -85,11 +85,7 @@ def read_crs(crs_wkt: str) -> pyproj.CRS:
         crs = pyproj.CRS.from_user_input(crs_wkt)
     except pyproj.exceptions.CRSError as error:
         raise DataError(f"the CRS cannot be read: {error}. Expected WKT in crs_wkt.") from error
-    if not (crs.is_geographic or crs.is_projected):
-        raise DataError(
-            f"the CRS {crs.name!r} is a {crs.type_name}, expected a projected CRS or longitude and "
-            "latitude; regrid the data first."
-        )
+    check_map_projection(crs)
     return crs
 
 

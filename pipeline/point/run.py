@@ -35,7 +35,7 @@ def point(config: PointConfig) -> Outlook:
         try:
             grid = grid_from_attributes(x, y, forecast["spatial_ref"].attrs["crs_wkt"])
             lonlat_crs(grid.crs)
-        except (ValueError, RuntimeError, AssertionError) as error:
+        except (ValueError, RuntimeError) as error:
             raise DataError(
                 f"{config.forecast}: has no grid to find a place on: {error}"
             ) from error

@@ -7,12 +7,14 @@ import pyproj
 import pytest
 import xarray as xr
 
+from squall.datasets.errors import DataError
 from squall.datasets.grid import (
     GRID_MAPPING,
     Grid,
     crs_from_attributes,
     grid_from_attributes,
     grid_mapping_attributes,
+    lonlat_crs,
     proj_parameters,
 )
 
@@ -161,3 +163,26 @@ def test_a_polar_grid_names_its_pole_as_cf_requires(parallel: float, pole: float
     attributes = grid_mapping_attributes(crs)
     assert attributes["latitude_of_projection_origin"] == pole
     assert crs_from_attributes(attributes).equals(crs)
+
+
+@pytest.mark.parametrize(
+    ("crs", "message"),
+    [
+        (
+            'LOCAL_CS["site",UNIT["metre",1],AXIS["X",EAST],AXIS["Y",NORTH]]',
+            r"'site' is no map projection \(Engineering CRS\)",
+        ),
+        ("EPSG:4978", r"'WGS 84' is no map projection \(Geocentric CRS\).*like EPSG:3035"),
+        ("EPSG:5773", r"is no map projection \(Vertical CRS\)"),
+    ],
+)
+def test_a_crs_without_a_place_on_the_earth_has_no_longitude(crs: str, message: str) -> None:
+    """Three-dimensional coordinates from the Earth's centre were taken for map coordinates."""
+    grid = Grid(ASCENDING, DESCENDING, wkt(crs))
+    for longitude_of in (
+        lambda: lonlat_crs(grid.crs),
+        lambda: grid.pixel_at(0, 0),
+        grid.row_pixel_sizes_m,
+    ):
+        with pytest.raises(DataError, match=message):
+            longitude_of()

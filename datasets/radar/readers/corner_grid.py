@@ -11,7 +11,7 @@ import numpy as np
 import pyproj
 
 from squall.datasets.errors import DataError
-from squall.datasets.grid import Grid, check_earth, is_rotated
+from squall.datasets.grid import Grid, check_earth, check_map_projection, is_rotated
 from squall.datasets.radar.coordinates import SET_CRS, in_metres, units_per
 from squall.datasets.radar.product import check_scan_shape
 
@@ -149,9 +149,8 @@ def _crs(text: str) -> tuple[pyproj.CRS, float]:
     if crs.is_geographic:
         return crs, 1.0
     try:
+        check_map_projection(crs)
         check_earth(crs)
     except ValueError as error:
         raise DataError(f"projection '{text}': {error}; {SET_CRS}") from error
-    if not crs.is_projected:
-        raise DataError(f"projection '{text}' is no map projection; {SET_CRS}")
     return crs, float(crs.axis_info[0].unit_conversion_factor)

@@ -212,7 +212,7 @@ def test_one_grid_is_read_once() -> None:
     ("crs", "message"),
     [
         ("no CRS at all", "cannot be read"),
-        ("EPSG:4978", "expected a projected CRS"),  # geocentric
+        ("EPSG:4978", "is no map projection"),  # geocentric
     ],
 )
 def test_a_crs_without_a_map_is_refused(crs: str, message: str) -> None:

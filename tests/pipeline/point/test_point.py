@@ -2,6 +2,7 @@
 
 import json
 
+import netCDF4
 import numpy as np
 import pyproj
 import pytest
@@ -204,3 +205,11 @@ def test_a_file_that_is_no_forecast_is_refused(tmp_path, capsys):
     for name in ("a.zarr", "f.nc"):
         assert main(["point", str(tmp_path / name), "--at", "52,5"]) == 1
         assert "expected a forecast file" in capsys.readouterr().err
+
+
+def test_a_grid_without_a_place_on_the_earth_is_refused(make, capsys):
+    path = make()
+    with netCDF4.Dataset(path, "a") as file:
+        file["spatial_ref"].crs_wkt = pyproj.CRS.from_epsg(4978).to_wkt()
+    assert main(["point", str(path), "--at", "52,5"]) == 1
+    assert "no grid to find a place on: the CRS 'WGS 84' is no map" in capsys.readouterr().err
