@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from squall.convgru.calibration import LeadCalibration
-from squall.convgru.heads.cascade import scale_bands
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
 from squall.convgru.heads.matching import probability_matched, sorted_values
 from squall.convgru.motion import from_nearest, transport
@@ -84,8 +83,7 @@ def order_of_pixels(lead: LeadChances, calibration: LeadCalibration | None) -> T
     if calibration is None:
         decibels = 10 * torch.log10(expected_rain(logits) / SCALING.floor_mm_h)
         return decibels / SCALING.span_db
-    bands = scale_bands(lead.last_B1HW, lead.known_B1HW)[:, :TEXTURE_BANDS]
-    texture = bands.sum(dim=1, keepdim=True)
+    texture = lead.bands_BKHW[:, :TEXTURE_BANDS].sum(dim=1, keepdim=True)
     rain, _ = SCALING.normalise(rain_of_cuts(logits, calibration.best_cuts))
     first, _ = SCALING.normalise(rain.new_tensor(THRESHOLDS_MM_H[0]))
     margin = logits[:, :1] - calibration.best_cuts[0]

@@ -43,8 +43,9 @@ class BandForecast(NamedTuple):
 
     bands_BKHW: Tensor
     """normalised dB"""
-    forgotten_BKHW: Tensor
-    """share of a band's variance that does not follow from the last scan: 1 - rho(lead)**2"""
+    forgotten_BKhw: Tensor
+    """share of a band's variance that does not follow from the last scan, 1 - rho(lead)**2, on the
+    motion's coarse grid"""
 
 
 class BandProcesses(NamedTuple):
@@ -75,7 +76,7 @@ class BandProcesses(NamedTuple):
         bands, previous_bands = self.bands_BKHW, self.previous_bands_BKHW
         if previous_bands is None:
             for _ in range(lead_times):
-                yield BandForecast(bands, torch.ones_like(bands))
+                yield BandForecast(bands, torch.ones_like(self.phi_1_BKhw))
             return
         phi_1, phi_2 = upsampled(self.phi_1_BKhw), upsampled(self.phi_2_BKhw)
         rho = torch.ones_like(self.phi_1_BKhw)
@@ -83,7 +84,7 @@ class BandProcesses(NamedTuple):
         for _ in range(lead_times):
             bands, previous_bands = phi_1 * bands + phi_2 * previous_bands, bands
             rho, previous_rho = self.phi_1_BKhw * rho + self.phi_2_BKhw * previous_rho, rho
-            yield BandForecast(bands, upsampled((1 - rho.square()).clamp(min=0)))
+            yield BandForecast(bands, (1 - rho.square()).clamp(min=0))
 
 
 def scale_bands(rain_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:

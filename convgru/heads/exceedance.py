@@ -64,6 +64,8 @@ class LeadChances(NamedTuple):
     """1 where the last scan is known, 0 where not: there the logits mean nothing"""
     displacement_B2hw: Tensor
     """pixels, from the place at the last scan's time to the place at the lead time"""
+    bands_BKHW: Tensor
+    """the scale bands of the last scan (`scale_bands`), the same for all lead times"""
 
 
 class ExceedanceHead(Head):
@@ -164,8 +166,9 @@ class ExceedanceHead(Head):
             placed = frame._replace(paths_BL2hw=paths, corner_B2=corner)
         last, known = frame.rain_BT1HW[:, -1].float(), frame.known_BT1HW[:, -1].float()
         trust = _share_of_older_scans(frame)
+        processes = band_processes(frame)
         leads = zip(
-            smoothed_scans(frame, band_processes(frame), lead_times),
+            smoothed_scans(frame, processes, lead_times),
             staying_rain(frame.at_rest_B3HW.float(), frame.motion_B2hw, lead_times),
             trajectories(frame.motion_B2hw, lead_times),
             features.chunk(lead_times),
@@ -173,7 +176,7 @@ class ExceedanceHead(Head):
         )
         for number, (smoothed, staying, displacement, x) in enumerate(leads, start=1):
             logits = self.logits(x, smoothed, staying, placed, number, trust_B111=trust)
-            yield LeadChances(logits, last, known, displacement)
+            yield LeadChances(logits, last, known, displacement, processes.bands_BKHW)
 
     def logits(
         self,

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from squall.convgru.calibration import LeadCalibration
+from squall.convgru.heads.cascade import scale_bands
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
 from squall.convgru.heads.matching import sorted_values
 from squall.convgru.products import (
@@ -35,7 +36,7 @@ def lead(seed=1, shift=0.0):
     logits = 12 * (level - thresholds[:, None, None]) + shift
     known = torch.ones_like(last)
     known[..., :10, :7] = 0
-    return LeadChances(logits, last, known, torch.zeros(1, 2, 8, 8))
+    return LeadChances(logits, last, known, torch.zeros(1, 2, 8, 8), scale_bands(last, known))
 
 
 def test_order_has_the_amounts_of_the_last_scan_and_the_order_of_the_chances():
@@ -89,7 +90,8 @@ def test_order_follows_the_first_chance_below_its_cut(cut):
 
 
 def test_order_has_the_texture_of_the_last_scan_where_chances_are_smooth():
-    flat = lead()._replace(known_B1HW=torch.ones(1, 1, 64, 64))
+    flat, known = lead(), torch.ones(1, 1, 64, 64)
+    flat = flat._replace(known_B1HW=known, bands_BKHW=scale_bands(flat.last_B1HW, known))
     flat = flat._replace(logits_BKHW=torch.full_like(flat.logits_BKHW, -0.2))
     order = order_of_pixels(flat, NEUTRAL)
     last = flat.last_B1HW

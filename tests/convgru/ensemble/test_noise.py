@@ -44,7 +44,7 @@ def test_the_variance_is_the_forgotten_share():
     _, processes = context(rain, 0.8, 0.0)
     noise = states(noise_of(rain, 0.8, 0.0), 48, 4)
     for forecast, bands in zip(processes.forecasts(4), noise, strict=True):
-        forgotten = forecast.forgotten_BKHW[0, 0, 0, 0].item()
+        forgotten = forecast.forgotten_BKhw[0, 0, 0, 0].item()
         for band in bands[:4]:
             assert band.var().item() == pytest.approx(forgotten, rel=0.06)
 

@@ -14,6 +14,7 @@ from squall.convgru.heads.cascade import (
 )
 from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.moving_frame import lagrangian_frame
+from squall.convgru.motion import COARSE
 from tests.convgru.moving_rain import moving_texture
 
 SCALING = RainScaling()
@@ -99,8 +100,10 @@ def test_a_lone_shower_has_the_lifetime_of_the_showers_of_the_domain():
             rain[0, step, 0, row : row + 4, column : column + 4] = shower
     processes = band_processes(Frame(rain, known, torch.zeros(1, 2, 64, 64)))
     *_, forecast = processes.forecasts(1)
-    lifetimes = (1 - forecast.forgotten_BKHW[0, 0]).sqrt()
-    kept = torch.stack([lifetimes[row + 2, column + 2] for row, column in corners])
+    lifetimes = (1 - forecast.forgotten_BKhw[0, 0]).sqrt()
+    kept = torch.stack(
+        [lifetimes[(row + 2) // COARSE, (column + 2) // COARSE] for row, column in corners]
+    )
     assert kept.std() < 0.03  # with the domain's mean as it is 0.05
 
 
@@ -125,7 +128,7 @@ def test_a_first_order_process_follows_from_any_pair_of_scans():
         processes = band_processes(Frame(rain * known, known, still))
         # the correlation at lag 3 with the last scan is 0.8 ** 3 for each band of white noise
         *_, forecast = processes.forecasts(3)
-        kept = (1 - forecast.forgotten_BKHW[0, :4]).sqrt().mean().item()
+        kept = (1 - forecast.forgotten_BKhw[0, :4]).sqrt().mean().item()
         assert kept == pytest.approx(0.8**3, abs=0.04), older
         if 2 not in older:  # the last scan alone determines the forecast
             expected = 0.8**3 * processes.bands_BKHW[0, 0]
@@ -153,5 +156,5 @@ def test_without_a_second_scan_the_bands_last():
     known[:, -1] = 1
     processes = band_processes(Frame(rain * known, known, torch.zeros(1, 2, 8, 8)))
     *_, forecast = processes.forecasts(12)
-    assert forecast.forgotten_BKHW.max() < 0.03
+    assert forecast.forgotten_BKhw.max() < 0.03
     assert torch.allclose(forecast.bands_BKHW, processes.bands_BKHW, rtol=0.02, atol=1e-6)
