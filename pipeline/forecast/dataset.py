@@ -19,7 +19,7 @@ from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.grid import GRID_MAPPING
 from squall.datasets.public_text import public_address
-from squall.pipeline.forecast.chance_code import CHANCE_CODE, chance_codes
+from squall.pipeline.forecast.chance_code import CHANCE_CODE
 from squall.pipeline.forecast.ensemble_dataset import (
     CHANCES,
     RATE_OF_CODE,
@@ -78,14 +78,14 @@ def forecast_dataset(
     )
 
 
-def with_chances(forecast: xr.Dataset, chances: npt.NDArray[np.float32]) -> xr.Dataset:
+def with_chances(forecast: xr.Dataset, codes: npt.NDArray[np.uint8]) -> xr.Dataset:
     """Add the chances that the rain rate is at least a threshold.
 
     They are as the file stores them; `xarray.decode_cf` decodes them.
 
     Parameters
     ----------
-    chances : (threshold, lead_time, y, x) for `THRESHOLDS_MM_H`, NaN = not known.
+    codes : (threshold, lead_time, y, x) for `THRESHOLDS_MM_H`, from `chance_codes`.
     """
     attributes = {
         **CHANCE_CODE,
@@ -94,7 +94,7 @@ def with_chances(forecast: xr.Dataset, chances: npt.NDArray[np.float32]) -> xr.D
         "grid_mapping": GRID_MAPPING,
     }
     return forecast.assign(
-        {CHANCES: (("threshold", "lead_time", "y", "x"), chance_codes(chances), attributes)}
+        {CHANCES: (("threshold", "lead_time", "y", "x"), codes, attributes)}
     ).assign_coords(threshold=("threshold", list(THRESHOLDS_MM_H), THRESHOLD))
 
 

@@ -1,6 +1,6 @@
-"""Rain rate at other times and on other grids: scans between two scans, wider and finer pixels.
+"""Rain rate at other times and on other grids: fields between two scans, wider and finer pixels.
 
-Public: `with_scans_between`, `regridded`.
+Public: `with_fields_between`, `regridded`.
 
 Tensors: T time, H rows, W columns; lower-case h, w: cells of the coarse motion grid.
 """
@@ -8,6 +8,7 @@ Tensors: T time, H rows, W columns; lower-case h, w: cells of the coarse motion 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -23,42 +24,45 @@ from squall.datasets.grid import is_wide_pixel_known
 Rates = npt.NDArray[np.float32]
 
 
-def with_scans_between(fields: Rates, observed: Rates, parts: int) -> Rates:
-    """Divide the time between two consecutive scans into equal parts, with a scan at each division.
+def with_fields_between(fields: Iterable[Rates], observed: Rates, parts: int) -> Iterator[Rates]:
+    """Divide the time between two consecutive times into equal parts, with fields at each division.
 
-    At the fraction f of the time between two scans, both are advected to this time, the earlier
-    one by f steps of the motion and the later one by f - 1, and averaged with the weights 1 - f
-    and f.
+    At the fraction f of the time between two times, the fields of both are advected to this time,
+    the earlier ones by f steps of the motion and the later ones by f - 1, and averaged with the
+    weights 1 - f and f.
 
     Parameters
     ----------
-    fields : (T, ..., y, x), like rain rate [mm/h] or chances of several thresholds; NaN = not
-        known. The fields of one time are known at the same pixels.
+    fields : (C, y, x) for each time, like rain rate [mm/h] and chances of several thresholds; NaN =
+        not known. The fields of one time are known at the same pixels.
     observed : (T, y, x), mm/h, the scans that the motion is computed from. They are as far apart in
         time as the fields.
     parts : number of parts.
 
-    Returns
-    -------
-    ((T - 1) * ``parts`` + 1, ..., y, x), NaN where both advected fields are not known.
+    Yields
+    ------
+    (C, y, x) for each time and each division, NaN where both advected fields are not known. Only
+    the fields of two times are kept.
     """
     motion_12hw = coarse_motion(_tensor(observed).unsqueeze(0))
-    times, *_, height, width = fields.shape
-    stacked = fields.reshape(times, 1, -1, height, width)
-    result = np.empty(((times - 1) * parts + 1, *stacked.shape[1:]), np.float32)
-    result[::parts] = stacked
-    for k in range(1, parts):
-        fraction = k / parts
-        forward = trajectories(motion_12hw * fraction, 1)[0]
-        backward = trajectories(motion_12hw * (fraction - 1), 1)[0]
-        for i in range(times - 1):
-            before, weight_before = _advected(stacked[i], forward)
-            after, weight_after = _advected(stacked[i + 1], backward)
-            weight = (1 - fraction) * weight_before + fraction * weight_after
-            # 0 / 0 gives NaN: neither scan is known there
-            mean = ((1 - fraction) * before + fraction * after) / weight
-            result[i * parts + k] = mean[..., :height, :width].numpy()
-    return result.reshape(-1, *fields.shape[1:])
+    fractions = [k / parts for k in range(1, parts)]
+    ways = [
+        (f, trajectories(motion_12hw * f, 1)[0], trajectories(motion_12hw * (f - 1), 1)[0])
+        for f in fractions
+    ]
+    earlier = None
+    for later in fields:
+        if earlier is not None:
+            for fraction, forward, backward in ways:
+                before, weight_before = _advected(earlier, forward)
+                after, weight_after = _advected(later, backward)
+                weight = (1 - fraction) * weight_before + fraction * weight_after
+                # 0 / 0 gives NaN: neither is known there
+                mean = ((1 - fraction) * before + fraction * after) / weight
+                height, width = later.shape[-2:]
+                yield mean[0, :, :height, :width].numpy()
+        yield later
+        earlier = later
 
 
 def regridded(rain_rate: Rates, factor: Fraction) -> Rates:
@@ -83,11 +87,12 @@ def regridded(rain_rate: Rates, factor: Fraction) -> Rates:
     return _refined(_tensor(rain_rate), factor.denominator)[:, 0].numpy()
 
 
-def _advected(fields_1CHW: Rates, displacement: Tensor) -> tuple[Tensor, Tensor]:
-    """Advected fields with 0 where they are not known, and where they are known."""
-    fields = pad_to(torch.from_numpy(np.ascontiguousarray(fields_1CHW)), COARSE, value=math.nan)
+def _advected(fields_CHW: Rates, displacement_12hw: Tensor) -> tuple[Tensor, Tensor]:
+    """Advected fields (1, C, H, W) with 0 where they are not known, and where they are known."""
+    fields = torch.from_numpy(np.ascontiguousarray(fields_CHW))[None]
+    fields = pad_to(fields, COARSE, value=math.nan)
     is_known = ~torch.isnan(fields[:, :1])
-    return transport(torch.where(is_known, fields, 0.0), is_known.float(), displacement)
+    return transport(torch.where(is_known, fields, 0.0), is_known.float(), displacement_12hw)
 
 
 def _block_means(rate_T1HW: Tensor, side: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from squall.convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
-from squall.convgru.calibration import Calibration, LeadCalibration
+from squall.convgru.calibration import Calibration
 from squall.convgru.digests import sha256_of
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
 from squall.convgru.pretrained import UnknownModelError, find_model
@@ -142,7 +142,29 @@ class NetworkMethod:
         -------
         (lead_time, y, x), mm/h, NaN = not known.
         """
-        return self.resampling.nowcast(self._nowcast, context, lead_times)
+        rain = np.empty((lead_times, *context.shape[1:]), np.float32)
+        for number, fields in enumerate(self.leads_with_chances(context, lead_times, ())):
+            rain[number] = fields[0]
+        return rain
+
+    def chance_thresholds(self, thresholds_mm_h: Sequence[float]) -> tuple[float, ...]:
+        """Those of `THRESHOLDS_MM_H`; none if the network gives no chances."""
+        if not self.nowcaster.gives_chances:
+            return ()
+        return tuple(level for level in thresholds_mm_h if level in THRESHOLDS_MM_H)
+
+    def leads_with_chances(
+        self,
+        context: npt.NDArray[np.float32],
+        lead_times: int,
+        thresholds_mm_h: Sequence[float],
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        """Rain rate and chances; see `squall.pipeline.forecast.methods.ChanceMethod`.
+
+        The chances are calibrated if the network is calibrated on the archive's radar network.
+        """
+        leads = partial(self._leads, thresholds_mm_h=thresholds_mm_h)
+        return self.resampling.leads(leads, context, lead_times, thresholds_mm_h)
 
     def ensemble(
         self,
@@ -158,21 +180,6 @@ class NetworkMethod:
         scans = context[-self.stochastic.context :]
         yield from self.stochastic.ensemble(scans, lead_times, members, reference_time)
 
-    def _nowcast(
-        self, context: npt.NDArray[np.float32], lead_times: int
-    ) -> npt.NDArray[np.float32]:
-        """Forecast at the network's own time step and grid spacing."""
-        if self.nowcaster.gives_chances:
-            return np.stack([rain for rain, _, _ in self._leads(context, lead_times)])
-        scans = self._scans(context)
-        height, width = scans.shape[-2:]
-        with torch.inference_mode():
-            noise = draw_noise(self.nowcaster.network, [0], MEMBERS, (height, width), self.device)
-            rate = self.nowcaster(scans, lead_times, noise)
-        if noise is not None:
-            rate = rate.mean(dim=1)
-        return np.asarray(rate[0, :, 0].float().cpu().numpy())
-
     def chances(self, scans: npt.NDArray[np.float32], lead_times: int) -> Iterator[LeadChances]:
         """The chances at the network's own lead times, see `Nowcaster.chances`.
 
@@ -185,63 +192,36 @@ class NetworkMethod:
             self._scans(scans), lead_times, step_min=step_min, spacing_km=spacing_km
         )
 
-    def nowcast_with_chances(
-        self, context: npt.NDArray[np.float32], lead_times: int
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Forecast rain rate as `nowcast`, and the chances of exceeding `THRESHOLDS_MM_H`.
-
-        Only for a network that gives chances.
-
-        Returns
-        -------
-        (lead_time, y, x) mm/h and (threshold, lead_time, y, x), calibrated if the network is
-        calibrated on the archive's radar network; NaN = not known.
-        """
-        assert self.nowcaster.gives_chances
-        resampling, shape = self.resampling, context.shape[-2:]
-        scans = resampling.network_scans(context)
-        height, width = scans.shape[-2:]
-        pairs = [
-            (rain, exceedance(lead, calibration)[0, :, :height, :width].cpu().numpy())
-            for rain, lead, calibration in self._leads(
-                scans, resampling.network_lead_times(lead_times)
-            )
-        ]
-        rain, chances = (np.stack(values) for values in zip(*pairs, strict=True))
-        del pairs  # a large grid has no room for both
-        chances = resampling.chances(chances, scans, lead_times, shape, THRESHOLDS_MM_H)
-        return resampling.rain(rain, scans, lead_times, shape), chances.swapaxes(0, 1)
-
-    def chance_thresholds(self, thresholds_mm_h: Sequence[float]) -> tuple[float, ...]:
-        """Those of `THRESHOLDS_MM_H`; none if the network gives no chances."""
-        if not self.nowcaster.gives_chances:
-            return ()
-        return tuple(level for level in thresholds_mm_h if level in THRESHOLDS_MM_H)
-
-    def leads_with_chances(
+    @torch.inference_mode()
+    def _leads(
         self,
-        context: npt.NDArray[np.float32],
+        scans: npt.NDArray[np.float32],
         lead_times: int,
         thresholds_mm_h: Sequence[float],
     ) -> Iterator[npt.NDArray[np.float32]]:
-        """Rain rate and chances; see `squall.pipeline.forecast.methods.ChanceMethod`."""
-        chosen = [THRESHOLDS_MM_H.index(level) for level in thresholds_mm_h]
-        rain, chances = self.nowcast_with_chances(context, lead_times)
-        for number in range(lead_times):
-            yield np.concatenate([rain[number][None], chances[chosen, number]])
-
-    @torch.inference_mode()
-    def _leads(
-        self, scans: npt.NDArray[np.float32], lead_times: int
-    ) -> Iterator[tuple[npt.NDArray[np.float32], LeadChances, LeadCalibration | None]]:
-        """For each of the network's lead times the rain (y, x), and the chances with their
-        calibration."""
+        """`leads_with_chances` at the network's own time step and grid spacing."""
+        if not self.nowcaster.gives_chances:
+            assert not thresholds_mm_h
+            yield from self._rain(scans, lead_times)
+            return
         height, width = scans.shape[-2:]
+        chosen = [THRESHOLDS_MM_H.index(level) for level in thresholds_mm_h]
         for number, lead in enumerate(self.chances(scans, lead_times), start=1):
             minutes = number * self.resolution[0]
             calibration = self.calibration.at(minutes) if self.calibration else None
-            rain = product_rain(lead, self.product, calibration)
-            yield rain[0, 0, :height, :width].cpu().numpy(), lead, calibration
+            fields = product_rain(lead, self.product, calibration)
+            if chosen:
+                fields = torch.cat([fields, exceedance(lead, calibration)[:, chosen]], dim=1)
+            yield fields[0, :, :height, :width].cpu().numpy()
+
+    def _rain(self, scans: npt.NDArray[np.float32], lead_times: int) -> npt.NDArray[np.float32]:
+        """(lead_time, 1, y, x) of a network that forecasts rain and no chances."""
+        context = self._scans(scans)
+        noise = draw_noise(self.nowcaster.network, [0], MEMBERS, scans.shape[-2:], self.device)
+        rate = self.nowcaster(context, lead_times, noise)
+        if noise is not None:
+            rate = rate.mean(dim=1)
+        return np.asarray(rate[0].float().cpu().numpy())
 
     def _scans(self, context: npt.NDArray[np.float32]) -> torch.Tensor:
         """(1, T, 1, y, x) on the network's device."""

@@ -11,21 +11,22 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from squall.datasets.errors import DataError
-from squall.pipeline.forecast.interpolation import regridded, with_scans_between
+from squall.pipeline.forecast.interpolation import regridded, with_fields_between
 
 log = logging.getLogger("squall.resampling")
 
 Rates = npt.NDArray[np.float32]
-NowcastFunction = Callable[[Rates, int], Rates]
+NowcastFunction = Callable[[Rates, int], Iterable[Rates]]
 
 NEAR = 1.25  # steps and spacings that differ by at most this factor count as the same
 STEP_MIN = (2.0, 15.0)  # a network trained on 5 to 10 min is made for these steps of an archive
@@ -102,33 +103,56 @@ class Resampling:
     def __str__(self) -> str:
         return self.description
 
-    def nowcast(self, network: NowcastFunction, context: Rates, lead_times: int) -> Rates:
-        """Forecast at the network's step and spacing; return the forecast at the archive's.
+    def leads(
+        self,
+        network: NowcastFunction,
+        context: Rates,
+        lead_times: int,
+        thresholds_mm_h: Sequence[float] = (),
+    ) -> Iterator[Rates]:
+        """Forecast at the network's step and spacing; give the forecast at the archive's.
+
+        Wide pixels of the network become narrow ones that keep their mean rain rate; all of them
+        have the chances of the wide pixel. Narrow pixels of the network are averaged.
 
         Parameters
         ----------
-        network : function of scans (T, y, x) and a number of lead times that returns
-            (lead_time, y, x).
+        network : function of scans (T, y, x) and a number of lead times that gives for each of them
+            (1 + K, y, x): rain rate [mm/h], and the chances of K thresholds; NaN = not known.
         context : (`context`, y, x), scans of the archive, mm/h, NaN = not observed.
         lead_times : number of the archive's steps.
+        thresholds_mm_h : of the chances; without any the network gives rain only.
 
-        Returns
-        -------
-        (lead_time, y, x), mm/h, NaN where the network's forecast is not known.
+        Yields
+        ------
+        (1 + K, y, x) as the network for each lead time. Fields of earlier lead times are not kept,
+        since those of all lead times of a large grid would need much memory.
         """
         scans = self.network_scans(context)
-        forecast = network(scans, self.network_lead_times(lead_times))
-        return self.rain(forecast, scans, lead_times, context.shape[1:])
+        fields = iter(network(scans, self.network_lead_times(lead_times)))
+        if self.time_factor > 1:
+            levels = np.reshape(np.asarray(thresholds_mm_h, np.float32), (-1, 1, 1))
+            reached = np.where(np.isnan(scans[-1]), np.nan, scans[-1] >= levels)
+            last = np.concatenate([scans[-1:], reached.astype(np.float32)])
+            in_time = with_fields_between(chain([last], fields), scans, int(self.time_factor))
+            fields = islice(in_time, 1, lead_times + 1)
+        elif self.time_factor < 1:
+            every = self.time_factor.denominator
+            fields = islice(fields, every - 1, None, every)
+        rows, columns = context.shape[1:]
+        for lead in fields:
+            yield self._on_archive_grid(lead)[:, :rows, :columns]
 
     def network_scans(self, context: Rates) -> Rates:
-        """Scans at the network's step and spacing, from those of the archive, see `nowcast`."""
+        """Scans at the network's step and spacing, from those of the archive, see `leads`."""
         scans = regridded(context, self.space_factor)
         if self.time_factor > 1:
             k = int(self.time_factor)
             return scans[::-k][::-1]
         if self.time_factor < 1:
             parts = self.time_factor.denominator
-            return with_scans_between(scans, scans, parts)[-self.network_context :]
+            finer = with_fields_between(scans[:, None], scans, parts)
+            return np.concatenate(list(finer))[-self.network_context :]
         return scans
 
     def network_lead_times(self, lead_times: int) -> int:
@@ -145,61 +169,14 @@ class Resampling:
             if steps.denominator == 1 and steps <= lead_times
         ]
 
-    def rain(self, forecast: Rates, scans: Rates, lead_times: int, shape: tuple[int, ...]) -> Rates:
-        """The network's forecast at the archive's lead times and pixels.
-
-        Parameters
-        ----------
-        forecast : (`network_lead_times`, y, x) mm/h.
-        scans : that it was made from (`network_scans`).
-        shape : rows and columns of the archive.
-        """
-        in_time = self._at_archive_times(forecast, scans[-1], scans, lead_times)
-        return regridded(in_time, 1 / self.space_factor)[:, : shape[0], : shape[1]]
-
-    def chances(
-        self,
-        forecast: Rates,
-        scans: Rates,
-        lead_times: int,
-        shape: tuple[int, ...],
-        thresholds_mm_h: Sequence[float],
-    ) -> Rates:
-        """The network's chances at the archive's lead times and pixels.
-
-        Wide pixels of the network give all pixels in them the same chance. A wide pixel of the
-        archive gets the mean of the narrow ones in it.
-
-        Parameters
-        ----------
-        forecast : (`network_lead_times`, threshold, y, x).
-
-        Returns
-        -------
-        (lead_time, threshold, y, x), NaN = not known.
-        """
-        levels = np.reshape(np.asarray(thresholds_mm_h, np.float32), (-1, 1, 1))
-        last = np.where(np.isnan(scans[-1]), np.nan, scans[-1] >= levels).astype(np.float32)
-        in_time = self._at_archive_times(forecast, last, scans, lead_times)
+    def _on_archive_grid(self, fields: Rates) -> Rates:
+        """Rain rate and chances (1 + K, y, x) at the pixels of the archive."""
         factor = self.space_factor
-        if factor > 1:
-            in_time = in_time.repeat(int(factor), axis=-2).repeat(int(factor), axis=-1)
-        elif factor < 1:
-            flat = in_time.reshape(-1, *in_time.shape[-2:])
-            flat = regridded(flat, 1 / factor)
-            in_time = flat.reshape(*in_time.shape[:2], *flat.shape[-2:])
-        return in_time[..., : shape[0], : shape[1]]
-
-    def _at_archive_times(
-        self, forecast: Rates, now: Rates, scans: Rates, lead_times: int
-    ) -> Rates:
-        """Fields (time, ..., y, x) at the lead times of the archive; ``now``: of the last scan."""
-        if self.time_factor > 1:
-            parts = int(self.time_factor)
-            from_now_on = np.concatenate([now[None], forecast])
-            return with_scans_between(from_now_on, scans, parts)[1 : lead_times + 1]
-        every = self.time_factor.denominator
-        return forecast[every - 1 :: every]
+        if factor <= 1:
+            return regridded(fields, 1 / factor)
+        rain = regridded(fields[:1], 1 / factor)
+        side = int(factor)
+        return np.concatenate([rain, fields[1:].repeat(side, axis=1).repeat(side, axis=2)])
 
 
 def _check_range(

@@ -12,15 +12,18 @@ from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.datasets.archive.records import OK
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
 from squall.datasets.public_text import public_text
 from squall.datasets.times import duration_text, now
+from squall.pipeline.forecast.chance_code import chance_codes
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.dataset import forecast_dataset, with_chances
 from squall.pipeline.forecast.ensemble_dataset import (
@@ -104,13 +107,30 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
             if config.codes:
                 dataset[RATE_OF_CODE] = rate_of_code()
         elif isinstance(method, NetworkMethod) and method.nowcaster.gives_chances:
-            rain_rate, chances = method.nowcast_with_chances(context.values, lead_times)
-            dataset = with_chances(described(rain_rate), chances)
+            rain_rate, codes = _with_chances(method, context, lead_times)
+            dataset = with_chances(described(rain_rate), codes)
         else:
             dataset = described(method.nowcast(context.values, lead_times))
         output.write(dataset)
     has_codes = config.members is not None or CHANCES in dataset
     return xr.decode_cf(dataset) if has_codes else dataset
+
+
+def _with_chances(
+    method: NetworkMethod, context: xr.DataArray, lead_times: int
+) -> tuple[Rates, npt.NDArray[np.uint8]]:
+    """Rain rate (lead_time, y, x), mm/h, and the codes of the chances (threshold, lead_time, y, x).
+
+    Chances become bytes lead time by lead time: as numbers they would need four times the memory.
+    """
+    shape = (lead_times, *context.shape[1:])
+    rain_rate = np.empty(shape, np.float32)
+    codes = np.empty((len(THRESHOLDS_MM_H), *shape), np.uint8)
+    leads = method.leads_with_chances(context.values, lead_times, THRESHOLDS_MM_H)
+    for number, fields in enumerate(leads):
+        rain_rate[number] = fields[0]
+        codes[:, number] = chance_codes(fields[1:])
+    return rain_rate, codes
 
 
 def _ensemble(

@@ -6,62 +6,21 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 
-from squall.convgru.motion import extrapolate
 from squall.datasets.errors import DataError
 from squall.pipeline.forecast.resampling import Resampling
-
-SIZE = 96  # pixels of 1 km
-SPEED_KM_H = 36.0
-BASE = {
-    "name": "base",
-    "context": 4,
-    "lead_times": 12,
-    "steps_s": [300, 360, 600],
-    "spacings_m": [500.0, 1000.0, 2000.0],
-}
-
-
-def resampling(step_min=5.0, spacing_km=1.0, **provenance):
-    return Resampling.for_archive(
-        BASE | provenance, step_s=step_min * 60, spacing_m=spacing_km * 1000
-    )
-
-
-def scan_at(minutes, spacing_km=1.0, size_km=SIZE, peak=20.0):
-    """Two Gaussian showers that move right and slightly down, as means over pixels."""
-    fine = 4  # samples along the side of a pixel, whose mean is the pixel
-    pixels = round(size_km / spacing_km)
-    km = (np.arange(pixels * fine) + 0.5) * spacing_km / fine
-    rain = np.zeros((pixels * fine, pixels * fine))
-    for x, y, width in ((30.0, 40.0, 6.0), (48.0, 60.0, 9.0)):
-        x, y = x + SPEED_KM_H * minutes / 60, y + 0.25 * SPEED_KM_H * minutes / 60
-        distance = np.hypot(km[None, :] - x, km[:, None] - y)
-        rain += peak * np.exp(-0.5 * (distance / width) ** 2)
-    blocks = rain.reshape(pixels, fine, pixels, fine).mean(axis=(1, 3))
-    return np.where(blocks < 0.08, 0.0, blocks).astype(np.float32)
-
-
-def scans(count, step_min, spacing_km=1.0):
-    """(count, y, x), the last one at minute 0."""
-    return np.stack([scan_at(step_min * (i - count + 1), spacing_km) for i in range(count)])
-
-
-def optical_flow(context, lead_times):
-    tensor = torch.from_numpy(np.ascontiguousarray(context))[None, :, None]
-    return extrapolate(tensor, lead_times)[0, :, 0].numpy()
-
-
-def persistence(context, lead_times):
-    return np.repeat(context[-1:], lead_times, axis=0)
-
-
-def centre(rain):
-    """(x, y) of the centre of mass of the rain, pixels."""
-    rain = np.nan_to_num(rain)
-    rows, columns = np.indices(rain.shape)
-    return np.array([(columns * rain).sum(), (rows * rain).sum()]) / rain.sum()
+from tests.pipeline.forecast.moving_showers import (
+    BASE,
+    SIZE,
+    SPEED_KM_H,
+    centre,
+    nowcast,
+    optical_flow,
+    persistence,
+    resampling,
+    scan_at,
+    scans,
+)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +85,7 @@ def test_steps_and_spacings_that_were_trained_on_are_not_resampled(step_min, spa
         return forecast
 
     chosen = resampling(step_min, spacing_km)
-    np.testing.assert_array_equal(chosen.nowcast(network, context, 3), forecast)
+    np.testing.assert_array_equal(nowcast(chosen, network, context, 3), forecast)
     assert str(chosen) == ""
 
 
@@ -177,7 +136,7 @@ def test_a_resampling_can_be_pickled():
 def test_a_finer_step_gives_the_same_forecast_at_common_times():
     finer = resampling(2.0, steps_s=[240])
     assert (finer.time_factor, finer.context, finer.lead_times) == (2, 7, 24)
-    every_2_min = finer.nowcast(optical_flow, scans(7, 2.0), 9)
+    every_2_min = nowcast(finer, optical_flow, scans(7, 2.0), 9)
     every_4_min = optical_flow(scans(4, 4.0), 5)
     assert every_2_min.shape == (9, SIZE, SIZE)
     np.testing.assert_array_equal(every_2_min[1::2], every_4_min[:4])
@@ -191,12 +150,12 @@ def test_scans_that_the_network_does_not_use_may_be_missing():
     with_gaps = context.copy()
     with_gaps[[step for step in range(10) if (9 - step) % chosen.stride]] = np.nan
     assert np.isnan(with_gaps).any(axis=(1, 2)).sum() == 6
-    complete, incomplete = (chosen.nowcast(optical_flow, c, 5) for c in (context, with_gaps))
+    complete, incomplete = (nowcast(chosen, optical_flow, c, 5) for c in (context, with_gaps))
     np.testing.assert_array_equal(incomplete, complete)
 
 
 def test_rain_moves_evenly_through_interpolated_lead_times():
-    forecast = resampling(2.0).nowcast(optical_flow, scans(10, 2.0), 18)
+    forecast = nowcast(resampling(2.0), optical_flow, scans(10, 2.0), 18)
     start, step_px = centre(scan_at(0)), SPEED_KM_H * 2 / 60 * np.array([1, 0.25])
     for lead, rain in enumerate(forecast, start=1):
         np.testing.assert_allclose(centre(rain), start + lead * step_px, atol=0.5)
@@ -211,7 +170,7 @@ def test_rain_moves_evenly_through_interpolated_scans():
         contexts.append(context)
         return optical_flow(context, lead_times)
 
-    forecast = resampling(20.0).nowcast(network, scans(3, 20.0), 3)
+    forecast = nowcast(resampling(20.0), network, scans(3, 20.0), 3)
     (context,) = contexts
     assert len(context) == 4
     for interpolated, minutes in zip(context, (-30, -20, -10, 0), strict=True):
@@ -225,7 +184,7 @@ def test_rain_moves_evenly_through_interpolated_scans():
 
 
 def test_a_finer_grid_is_averaged_for_the_network_and_restored():
-    forecast = resampling(5.0, 0.25).nowcast(optical_flow, scans(4, 5.0, spacing_km=0.25), 4)
+    forecast = nowcast(resampling(5.0, 0.25), optical_flow, scans(4, 5.0, spacing_km=0.25), 4)
     assert forecast.shape == (4, 4 * SIZE, 4 * SIZE)
     for lead, rain in enumerate(forecast, start=1):
         expected = scan_at(5.0 * lead, spacing_km=0.25)
@@ -235,7 +194,7 @@ def test_a_finer_grid_is_averaged_for_the_network_and_restored():
 
 
 def test_a_wider_grid_is_refined_for_the_network_and_restored():
-    forecast = resampling(5.0, 4.0).nowcast(optical_flow, scans(4, 5.0, spacing_km=4.0), 4)
+    forecast = nowcast(resampling(5.0, 4.0), optical_flow, scans(4, 5.0, spacing_km=4.0), 4)
     assert forecast.shape == (4, SIZE // 4, SIZE // 4)
     for lead, rain in enumerate(forecast, start=1):
         expected = scan_at(5.0 * lead, spacing_km=4.0)
@@ -262,7 +221,7 @@ def test_regridding_keeps_mean_rain_and_the_known_area(spacing_km):
     last[:, 5:20, 8:30] = np.nan
     chosen = resampling(5.0, spacing_km)
     assert chosen.space_factor != 1
-    forecast = chosen.nowcast(persistence, np.repeat(last, 4, axis=0), 2)
+    forecast = nowcast(chosen, persistence, np.repeat(last, 4, axis=0), 2)
     assert forecast.shape == (2, 37, 41)
     expected = known_wide_pixels(~np.isnan(last[0]), max(1, int(chosen.space_factor)))
     np.testing.assert_array_equal(~np.isnan(forecast), np.stack([expected, expected]))
@@ -293,7 +252,7 @@ def test_a_missing_scan_is_interpolated_within_the_known_area():
         contexts.append(network_context)
         return persistence(network_context, lead_times)
 
-    resampling(20.0).nowcast(network, context, 1)
+    nowcast(resampling(20.0), network, context, 1)
     (network_context,) = contexts
     np.testing.assert_array_equal(network_context[[1, 3]], context[1:])
     assert np.isfinite(network_context[2, 5:-5, :80]).all()
@@ -304,57 +263,9 @@ def test_a_missing_scan_is_interpolated_within_the_known_area():
 
 def test_dry_scans_stay_dry():
     dry = np.zeros((10, 33, 31), np.float32)
-    forecast = resampling(2.0, 0.25).nowcast(optical_flow, dry, 7)
+    forecast = nowcast(resampling(2.0, 0.25), optical_flow, dry, 7)
     assert forecast.shape == (7, 33, 31)
     np.testing.assert_array_equal(forecast, 0.0)
-
-
-THRESHOLDS = (0.5, 5.0)
-
-
-def chances_of(rain):
-    """(lead_time, threshold, y, x): the chances of a network that is sure of its rain."""
-    levels = np.reshape(THRESHOLDS, (-1, 1, 1))
-    rain = rain[:, None]
-    return np.where(np.isnan(rain), np.nan, rain >= levels).astype(np.float32)
-
-
-@pytest.mark.parametrize(("step_min", "spacing_km"), [(5.0, 1.0), (2.0, 1.0), (20.0, 1.0)])
-def test_chances_are_at_the_lead_times_of_the_archive(step_min, spacing_km):
-    chosen = resampling(step_min, spacing_km)
-    used = chosen.network_scans(scans(chosen.context, step_min, spacing_km))
-    rain = optical_flow(used, chosen.network_lead_times(6))
-    chances = chosen.chances(chances_of(rain), used, 6, (SIZE, SIZE), THRESHOLDS)
-    assert chances.shape == (6, 2, SIZE, SIZE)
-    known = ~np.isnan(chances[:, 0])
-    np.testing.assert_array_equal(known, ~np.isnan(chances[:, 1]))
-    assert (chances[:, 1][known] <= chances[:, 0][known] + 1e-6).all()
-    assert np.nanmin(chances) >= 0
-    assert np.nanmax(chances) <= 1 + 1e-6
-    for steps, number in chosen.common_lead_times(6):
-        np.testing.assert_array_equal(chances[steps - 1], chances_of(rain)[number - 1])
-    for lead in range(1, 4 if step_min < 20 else 2):
-        centre_of_chance = centre(chances[lead - 1, 1])
-        expected = centre((scan_at(step_min * lead) >= THRESHOLDS[1]).astype(float))
-        np.testing.assert_allclose(centre_of_chance, expected, atol=1.0)
-
-
-def test_chances_of_wide_pixels_are_those_of_the_pixels_in_them():
-    chosen = resampling(5.0, 0.25)
-    wide = np.random.default_rng(1).random((1, 2, 20, 21)).astype(np.float32)
-    scan = np.zeros((1, 20, 21), np.float32)
-    narrow = chosen.chances(wide, scan, 1, (39, 41), THRESHOLDS)
-    assert narrow.shape == (1, 2, 39, 41)
-    np.testing.assert_array_equal(narrow[..., ::2, ::2], wide)
-    np.testing.assert_array_equal(narrow[..., 1::2, 1::2], wide[..., :19, :20])
-
-
-def test_chances_of_narrow_pixels_are_averaged():
-    chosen = resampling(5.0, 4.0)
-    narrow = np.random.default_rng(1).random((1, 2, 12, 14)).astype(np.float32)
-    wide = chosen.chances(narrow, np.zeros((1, 12, 14), np.float32), 1, (6, 7), THRESHOLDS)
-    expected = narrow.reshape(1, 2, 6, 2, 7, 2).mean(axis=(3, 5))
-    np.testing.assert_allclose(wide, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
