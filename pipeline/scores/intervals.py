@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import reduce
 from operator import add
 
@@ -23,7 +23,11 @@ _DRAWS = 1000
 
 
 def with_intervals(
-    blocks: Sequence[ScoreSums], *, reference: str = "", level: float = 0.9
+    blocks: Sequence[ScoreSums],
+    *,
+    reference: str = "",
+    level: float = 0.9,
+    names: Collection[str] = SCORES,
 ) -> xr.Dataset:
     """Scores of all blocks pooled, with the bounds of their intervals.
 
@@ -48,6 +52,7 @@ def with_intervals(
     blocks : sums, each of one stretch of time, with the same axes.
     reference : method that all methods are compared with; none if empty.
     level : probability that the interval covers.
+    names : of the scores that are asked for; others take time.
 
     Returns
     -------
@@ -63,13 +68,13 @@ def with_intervals(
     """
     if not blocks:
         raise ValueError("no sums to score, expected those of at least one block of time.")
-    scores = scores_from_sums(reduce(add, blocks))
+    scores = scores_from_sums(reduce(add, blocks), {*names, "base_rate"})
     stacked = xr.concat([block.data for block in blocks], dim="block", join="exact")
     tail = (1 - level) / 2
     by_lead_time, of_means, of_gains = _bounds(stacked, scores, [tail, 1 - tail], reference)
     means = lead_time_means(scores)
     gains = _gains(scores, reference) if reference else {}
-    if "chance_events" in stacked:
+    if "observed_frequency" in scores:
         low, high = _frequency_bounds(stacked, [tail, 1 - tail])
         scores["observed_frequency_low"], scores["observed_frequency_high"] = low, high
     percent = f"{100 * level:g} %"
@@ -96,44 +101,6 @@ def with_intervals(
     return scores.assign_attrs({"reference": reference} if reference else {})
 
 
-def ratio_of_means(
-    blocks: Sequence[ScoreSums], score: str, method: str, other: str, *, level: float = 0.9
-) -> xr.Dataset:
-    """A method's mean score over lead times, as a ratio to that of another method.
-
-    Both methods have the same cases in each draw (see `with_intervals`), so the interval is that of
-    the ratio: narrower than the intervals of the two scores.
-
-    Parameters
-    ----------
-    blocks : sums, each of one stretch of time, with the same axes.
-    score : a score by threshold, such as ``csi``.
-
-    Returns
-    -------
-    ``ratio``, ``low`` and ``high`` along `threshold`; NaN where a score is undefined.
-    """
-    stacked = xr.concat([block.data for block in blocks], dim="block", join="exact")
-    stacked = stacked.sel({"method": [method, other]})
-    pooled = scores_from_sums(ScoreSums(stacked.sum("block")))
-    means = lead_time_means(pooled)[score]
-    in_mean = (pooled["base_rate"] > 0) & pooled[score].notnull()
-    weights = _weights(stacked.sizes["block"])
-    samples = _scores_of_draws(stacked, weights)[score]
-    draws = samples.where(in_mean, 0.0).sum("lead_time", skipna=False)
-    ratios = draws.sel({"method": method}, drop=True) / draws.sel({"method": other}, drop=True)
-    tail = (1 - level) / 2
-    bounds = _quantiles(ratios.where(np.isfinite(ratios)), [tail, 1 - tail])
-    ratio = means.sel({"method": method}, drop=True) / means.sel({"method": other}, drop=True)
-    return xr.Dataset(
-        {
-            "ratio": ratio.where(np.isfinite(ratio)),
-            "low": bounds.isel(quantile=0, drop=True),
-            "high": bounds.isel(quantile=1, drop=True),
-        }
-    )
-
-
 def _around(value: xr.DataArray, bounds: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Lower and upper bound; NaN where the value does not lie between them."""
     low, high = bounds.isel(quantile=0, drop=True), bounds.isel(quantile=1, drop=True)
@@ -155,13 +122,13 @@ def _bounds(
     scores : of all blocks pooled.
     reference : may be empty; then there are no gains.
     """
-    weights = _weights(stacked.sizes["block"])
+    weights, names = _weights(stacked.sizes["block"]), names_with_intervals(scores)
     in_mean = _in_mean(scores)
     in_both = _in_both(in_mean, reference) if reference else None
     by_lead_time, total, paired = [], xr.Dataset(), [xr.Dataset(), xr.Dataset()]
     # One lead time at a time: the draws of the FSS sums of all lead times would fill the memory.
     for lead in range(stacked.sizes["lead_time"]):
-        samples = _scores_of_draws(stacked.isel(lead_time=[lead]), weights)
+        samples = _scores_of_draws(stacked.isel(lead_time=[lead]), weights, names)
         by_lead_time.append(samples.map(_quantiles, quantiles=quantiles))
         samples = samples.isel(lead_time=0, drop=True)
         # A mean is over the lead times at which the pooled score counts, so a draw without one of
@@ -248,11 +215,13 @@ def _weights(n_blocks: int) -> xr.DataArray:
     return xr.DataArray(draws.astype(float), dims=("sample", "block"))
 
 
-def _scores_of_draws(blocks: xr.Dataset, weights: xr.DataArray) -> xr.Dataset:
+def _scores_of_draws(
+    blocks: xr.Dataset, weights: xr.DataArray, names: Collection[str]
+) -> xr.Dataset:
     """The scores of weighted sums of blocks, along `sample`; NaN if less than two have it."""
     sums = blocks.map(lambda values: xr.dot(weights, values, dim="block"))
-    samples = scores_from_sums(ScoreSums(sums), only_intervals=True)
-    of_blocks = scores_from_sums(ScoreSums(blocks), only_intervals=True)
+    samples = scores_from_sums(ScoreSums(sums), names)
+    of_blocks = scores_from_sums(ScoreSums(blocks), names)
     return samples.where(of_blocks.notnull().sum("block") > 1)
 
 

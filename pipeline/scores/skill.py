@@ -6,6 +6,8 @@ module opens no archive, makes no forecast, and prints and draws nothing.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import xarray as xr
 
@@ -13,7 +15,7 @@ from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.scores.table import SCORES
 
 
-def scores_from_sums(sums: ScoreSums, *, only_intervals: bool = False) -> xr.Dataset:
+def scores_from_sums(sums: ScoreSums, names: Collection[str] = SCORES) -> xr.Dataset:
     """Scores of the pooled cases.
 
     CSI and the other event scores are those of the pooled contingency table, errors those of all
@@ -22,7 +24,7 @@ def scores_from_sums(sums: ScoreSums, *, only_intervals: bool = False) -> xr.Dat
 
     Parameters
     ----------
-    only_intervals : leave out scores that have no interval.
+    names : of the scores that are asked for.
 
     Returns
     -------
@@ -38,11 +40,11 @@ def scores_from_sums(sums: ScoreSums, *, only_intervals: bool = False) -> xr.Dat
             score.name: _finite(score.of_sums(sums.data)).assign_attrs(score.attrs)
             for score in SCORES.values()
             if score.of_sums is not None
-            and (score.has_interval or not only_intervals)
+            and score.name in names
             and (not score.needs or score.needs in sums.data)
         }
     )
-    if only_intervals:
+    if "power_observed" not in scores:
         return scores
     return scores.dropna("wavelength", how="all", subset=["power_observed"])
 

@@ -24,7 +24,7 @@ from squall.pipeline.calibrate.run import calibrate
 from squall.pipeline.forecast.methods import find_method
 from squall.pipeline.forecast.names import PYSTEPS_METHODS
 from squall.pipeline.forecast.pysteps_methods import check_pysteps
-from squall.pipeline.scores.intervals import ratio_of_means
+from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.train.experiment import ExperimentConfig, TrialConfig
 from squall.pipeline.train.run import TrainResult
 from squall.pipeline.verify.config import ReferencePeriod, VerifyConfig
@@ -143,17 +143,16 @@ def _scored(
     )
     thresholds = config.thresholds_mm_h
     lines = [heading, " " * 36 + "".join(f"{t:>11g} mm/h" for t in thresholds)]
-    ratios = {
-        (method, other): ratio_of_means(scores.blocks, "csi", method, other)
-        for method in own
-        for other in others
+    gains = {
+        other: with_intervals(scores.blocks, reference=other, names=("csi",)) for other in others
     }
-    for (method, other), ratio in ratios.items():
-        cells = (f"{_percent(ratio, t):>16}" for t in thresholds)
-        lines.append(f"{f'{method}, {other}':<36}" + "".join(cells))
+    for method in own:
+        for other, gain in gains.items():
+            cells = (f"{_percent(gain.sel(method=method), t):>16}" for t in thresholds)
+            lines.append(f"{f'{method}, {other}':<36}" + "".join(cells))
     lines += [f"report: {scores.report}"]
     if others:
-        lines.append(_sentence(others[0], ratios[own[0], others[0]], days, thresholds))
+        lines.append(_sentence(others[0], gains[others[0]].sel(method=own[0]), days, thresholds))
     return "\n".join(lines)
 
 
@@ -176,26 +175,26 @@ def _days(start: pd.Timestamp, end: pd.Timestamp) -> list[pd.Timestamp]:
     return list(pd.date_range(start.floor("D"), end - pd.Timedelta(1, "s"), freq="D"))
 
 
-def _percents(ratio: xr.Dataset, threshold: float) -> tuple[float, float, float]:
-    """How far a ratio and the ends of its interval are above 1, in percent."""
-    at = ratio.sel(threshold=threshold)
-    value, low, high = (100 * (float(at[name]) - 1) for name in ("ratio", "low", "high"))
+def _percents(gain: xr.Dataset, threshold: float) -> tuple[float, float, float]:
+    """The gain of the CSI and the ends of its interval, in percent."""
+    at = gain.sel(threshold=threshold)
+    value, low, high = (float(at[f"csi_gain{end}"]) for end in ("", "_low", "_high"))
     return value, low, high
 
 
-def _percent(ratio: xr.Dataset, threshold: float) -> str:
+def _percent(gain: xr.Dataset, threshold: float) -> str:
     """Like "+6 % [4, 9]"; a dash where the score is not defined."""
-    value, low, high = _percents(ratio, threshold)
+    value, low, high = _percents(gain, threshold)
     if math.isnan(value):
         return "–"
     bounds = "" if math.isnan(low + high) else f" [{low:.0f}, {high:.0f}]"
     return f"{value:+.0f} %{bounds}"
 
 
-def _sentence(other: str, ratio: xr.Dataset, days: int, thresholds: Sequence[float]) -> str:
+def _sentence(other: str, gain: xr.Dataset, days: int, thresholds: Sequence[float]) -> str:
     """The result in words, for the threshold nearest to `SENTENCE_MM_H`."""
     threshold = min(thresholds, key=lambda t: abs(math.log(t / SENTENCE_MM_H)))
-    value, low, high = _percents(ratio, threshold)
+    value, low, high = _percents(gain, threshold)
     if math.isnan(value):
         return f"No rain of {threshold:g} mm/h was observed or forecast on the test days."
     sign = -1 if value < 0 else 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from squall.pipeline.scores.intervals import ratio_of_means, with_intervals
+from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.scores.sums import ScoreSums, score_sums_by_method
 from squall.pipeline.scores.table import SCORES
 
@@ -47,13 +47,19 @@ def test_paired_intervals_find_a_difference_that_the_intervals_of_both_scores_hi
     assert scores["mae_gain"].attrs["units"] == "%"
 
 
-def test_gains_of_scores_are_those_of_the_ratio_of_means():
+def test_one_score_alone_has_the_numbers_that_it_has_among_all():
     blocks = hard_and_easy_blocks()
-    scores = with_intervals(blocks, reference="b").sel({"method": "a"})
-    ratio = ratio_of_means(blocks, "csi", "a", "b")
-    for gain, name in (("", "ratio"), ("_low", "low"), ("_high", "high")):
-        expected = 100 * (ratio[name] - 1)
-        np.testing.assert_allclose(scores[f"csi_gain{gain}"], expected, atol=1e-9)
+    csi = with_intervals(blocks, reference="b", names=("csi",))
+    ends = ("", "_low", "_high")
+    means = ("_mean_low", "_mean_high")
+    names = {f"csi{end}" for end in (*ends, *means, *(f"_gain{end}" for end in ends))}
+    assert set(csi) == names | {"base_rate"}
+    xr.testing.assert_identical(csi, with_intervals(blocks, reference="b")[list(csi)])
+    mean = csi["csi"].mean("lead_time")
+    ratio = mean.sel({"method": "a"}) / mean.sel({"method": "b"})
+    gain = csi["csi_gain"].sel({"method": "a"})
+    np.testing.assert_allclose(gain, 100 * (ratio - 1), atol=1e-9)
+    assert (gain > 0).all()
 
 
 def test_every_score_with_an_interval_has_a_gain_and_signs_say_better():

@@ -11,7 +11,7 @@ import yaml
 from squall.convgru.checkpoint import load_nowcaster
 from squall.datasets.errors import ConfigError
 from squall.pipeline.cli.main import main
-from squall.pipeline.scores.intervals import ratio_of_means
+from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.train.experiment import TrainConfig
 from squall.pipeline.train.run import train
 from squall.pipeline.trial import run as trial_module
@@ -68,10 +68,9 @@ def test_the_report_has_the_ratios_that_a_verification_has(chain, run, tried, tm
             workers=1,
         )
     )  # fmt: skip
-    ratio = ratio_of_means(again.blocks, "csi", "tiny", "extrapolation")
+    scores = with_intervals(again.blocks, reference="extrapolation").sel(method="tiny")
     for threshold in TRIAL["thresholds_mm_h"]:
-        percent = 100 * (float(ratio.ratio.sel(threshold=threshold)) - 1)
-        assert f"{percent:+.0f} %" in report
+        assert f"{float(scores.csi_gain.sel(threshold=threshold)):+.0f} %" in report
     assert re.search(r"On 1 day that nothing was chosen on, CSI at 2 mm/h is \d+ %", report)
 
 

@@ -19,7 +19,7 @@ from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.ingest.run import ingest
-from squall.pipeline.scores.intervals import ratio_of_means
+from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.verify import output as verify_output
 from squall.pipeline.verify import plan as verify_plan
@@ -308,10 +308,12 @@ def test_blocks_of_archives_with_other_spacings_share_their_axes(result):
     blocks = all_blocks([scored(1.0), scored(1.02)])
     assert len(blocks) == 2 * len(result.blocks)
     model = str(result.scores["method"].values[0])
-    once = ratio_of_means(result.blocks, "csi", model, "persistence")
-    twice = ratio_of_means(blocks, "csi", model, "persistence")
-    np.testing.assert_allclose(twice.ratio, once.ratio)
-    assert np.isfinite(once.ratio).any()
+    once, twice = (
+        with_intervals(of_blocks, reference="persistence", names=("csi",)).csi_gain
+        for of_blocks in (result.blocks, blocks)
+    )
+    np.testing.assert_allclose(twice, once)
+    assert np.isfinite(once.sel({"method": model})).any()
 
 
 @pytest.fixture
