@@ -1,4 +1,5 @@
-from .members import EnsembleRun as EnsembleRun
+from .marginal import marginal_members as marginal_members
 from .members import stochastic_forecast as stochastic_forecast
 from .members import stochastic_members as stochastic_members
 from .settings import EnsembleSettings as EnsembleSettings
+from .start import EnsembleRun as EnsembleRun

@@ -1,6 +1,6 @@
 """Members of the stochastic ensemble, from scans of rain rate.
 
-Public: `stochastic_members`, `stochastic_forecast`, `EnsembleRun`.
+Public: `stochastic_members`, `stochastic_forecast`.
 
 Dims: B batch, M members, T context steps, K scale bands, H rows, W columns, h and w of the motion's
 coarse grid, N pixels of the frame in a row.
@@ -17,55 +17,19 @@ from torch.nn.functional import threshold
 
 from squall.convgru.ensemble.noise import NoiseProcess, NoiseState, noise_process
 from squall.convgru.ensemble.perturbations import Perturbations
-from squall.convgru.ensemble.random_numbers import RandomSource
-from squall.convgru.ensemble.settings import EnsembleSettings
-from squall.convgru.heads.cascade import BandProcesses, band_processes
+from squall.convgru.ensemble.start import (
+    EnsembleRun,
+    member_groups,
+    place_in_frame,
+    start_of_ensemble,
+    trajectory_starts,
+)
 from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.matching import probability_matched, sorted_values
-from squall.convgru.heads.moving_frame import lagrangian_frame, smoothed_scans
-from squall.convgru.motion import FLOW_SCANS, trajectories, transport, upsampled
+from squall.convgru.motion import transport, upsampled
 from squall.convgru.scaling import DRY_MM_H, RainScaling
 
-GROUP = 4  # members that are computed at once; it changes no number
 SCALING = RainScaling()
-
-
-class EnsembleRun(NamedTuple):
-    """What the members of one ensemble follow from, besides the scans."""
-
-    step_min: float
-    """time between two scans, and between two lead times"""
-    spacing_km: float
-    """of the grid"""
-    reference_time: np.datetime64
-    """the last scan's time"""
-    seed: int = 0
-    settings: EnsembleSettings = EnsembleSettings()
-
-    def random_source(self) -> RandomSource:
-        """Where this ensemble's random numbers come from."""
-        return RandomSource(self.seed, self.reference_time)
-
-
-class Start(NamedTuple):
-    """What all members of an ensemble share at the last scan's time."""
-
-    frame: Frame
-    processes: BandProcesses
-    size: tuple[int, int]
-    """rows and columns of the scans; the frame may be larger"""
-
-    @property
-    def motion_B2hw(self) -> Tensor:
-        motion = self.frame.motion_B2hw
-        assert motion is not None
-        return motion
-
-    def leads(self, lead_times: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each lead time what lasts of the last scan, (1, 1, H, W) normalised dB in the moving
-        frame, and the displacement (1, 2, h, w) [px]."""
-        smoothed = smoothed_scans(self.frame, self.processes, lead_times)
-        return zip(smoothed, trajectories(self.motion_B2hw, lead_times), strict=True)
 
 
 def stochastic_forecast(scans_THW: Tensor, lead_times: int, run: EnsembleRun) -> Iterator[Tensor]:
@@ -80,7 +44,7 @@ def stochastic_forecast(scans_THW: Tensor, lead_times: int, run: EnsembleRun) ->
     ValueError
         As `stochastic_members`.
     """
-    start = _start(scans_THW, run)
+    start = start_of_ensemble(scans_THW, run)
     last, known = start.frame.rain_BT1HW[:, -1].float(), start.frame.known_BT1HW[:, -1].float()
     values = sorted_values(last, known)
     for smoothed, displacement in start.leads(lead_times):
@@ -128,13 +92,13 @@ def stochastic_members(
     """
     if members < 1 or lead_times < 1:
         raise ValueError(f"asked for {members} members and {lead_times} lead times; give 1 or more")
-    start = _start(scans_THW, run)
+    start = start_of_ensemble(scans_THW, run)
     noise = noise_process(start.frame, start.processes, run.settings, run.spacing_km)
     amounts = _LastAmounts.of(start.frame)
     perturbations = Perturbations.draw(
         start.motion_B2hw[0], members, run.random_source(), run.settings, run.spacing_km
     )
-    states = [noise.begin(len(group)) for group in _groups(members)]
+    states = [noise.begin(len(group)) for group in member_groups(members)]
     known = start.frame.known_BT1HW[:, -1].float()
     height, width = start.size
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
@@ -142,11 +106,8 @@ def stochastic_members(
             minutes = step * run.step_min
             is_known, instead = _starts_of_trajectories(known, displacement)
             result = smoothed.new_empty((members, height, width))
-            for number, group in enumerate(_groups(members)):
-                spectra = threads.map(
-                    lambda m, step=step: noise.draw(run.random_source(), m, step), group
-                )
-                spectrum = torch.stack(list(spectra)).to(smoothed.device)
+            for number, group in enumerate(member_groups(members)):
+                spectrum = noise.draw_group(run.random_source(), group, step, threads)
                 states[number] = noise.advance(states[number], spectrum)
                 noisy = _with_noise(smoothed[0], noise, states[number], run, minutes)
                 rain = torch.stack(list(threads.map(amounts.in_order_of, noisy)))
@@ -156,53 +117,6 @@ def stochastic_members(
                 moved = _moved(rain, places, is_known, instead)
                 result[group.start : group.stop] = moved[:, :height, :width]
             yield result
-
-
-def _start(scans_THW: Tensor, run: EnsembleRun) -> Start:
-    """Check the scans and what is said of them, and estimate motion and processes."""
-    if scans_THW.ndim != 3 or not scans_THW.numel():
-        raise ValueError(f"scans have the shape {tuple(scans_THW.shape)}, not (time, y, x)")
-    if not (run.step_min > 0 and run.spacing_km > 0):
-        raise ValueError(f"step {run.step_min} min and spacing {run.spacing_km} km are not above 0")
-    if np.isnat(run.reference_time):
-        raise ValueError("the reference time is not a time")
-    scans = scans_THW[-FLOW_SCANS:].float()
-    observed = (~scans.isnan()).flatten(1).any(dim=1).tolist()
-    if (scans[-1] >= DRY_MM_H).any() and not any(observed[:-1]):
-        raise ValueError(
-            "an ensemble needs at least two observed scans, to tell how rain moves and how long it "
-            f"lasts; only the last of {len(scans)} scans was observed. Ingest the scans before it"
-        )
-    frame = lagrangian_frame(*SCALING.normalise(scans[None, :, None]))
-    processes = _with_longest_lifetimes(band_processes(frame), run)
-    return Start(frame, processes, (scans.shape[-2], scans.shape[-1]))
-
-
-def _with_longest_lifetimes(processes: BandProcesses, run: EnsembleRun) -> BandProcesses:
-    """Processes whose lifetimes are at most the longest of the settings.
-
-    Where scans do not tell a band's lifetime, its process lasts for ever. A forecast may do so; an
-    ensemble would have no spread. A process whose correlation of one step is too high becomes one
-    of first order with the highest correlation.
-    """
-    bands = processes.bands_BKHW.shape[1]
-    lifetimes = [
-        run.settings.longest_lifetime_min(2**band * run.spacing_km) for band in range(bands)
-    ]
-    highest = torch.exp(-run.step_min / processes.phi_1_BKhw.new_tensor(lifetimes))[:, None, None]
-    rho_1 = processes.phi_1_BKhw / (1 - processes.phi_2_BKhw)
-    lasts = rho_1 > highest
-    previous = processes.previous_bands_BKHW
-    return processes._replace(
-        phi_1_BKhw=torch.where(lasts, highest, processes.phi_1_BKhw),
-        phi_2_BKhw=torch.where(lasts, 0.0, processes.phi_2_BKhw),
-        previous_bands_BKHW=processes.bands_BKHW if previous is None else previous,
-    )
-
-
-def _groups(members: int) -> list[range]:
-    """The numbers of the members in groups that are computed at once."""
-    return [range(first, min(first + GROUP, members)) for first in range(0, members, GROUP)]
 
 
 def _with_noise(
@@ -263,12 +177,12 @@ def _starts_of_trajectories(known_B1HW: Tensor, displacement_B2hw: Tensor) -> tu
     """
     _, is_known = transport(known_B1HW, known_B1HW, displacement_B2hw)
     height, width = known_B1HW.shape[-2:]
-    columns, rows = _starts(upsampled(displacement_B2hw))[0]
+    columns, rows = trajectory_starts(upsampled(displacement_B2hw))[0]
     known = known_B1HW.flatten()
     most, instead = torch.zeros_like(rows), torch.zeros_like(rows, dtype=torch.int64)
     for row in (rows.floor(), rows.floor() + 1):
         for column in (columns.floor(), columns.floor() + 1):
-            place, is_inside = _place(column, row, height, width)
+            place, is_inside = place_in_frame(column, row, height, width)
             overlap = (1 - (rows - row).abs()) * (1 - (columns - column).abs())
             weight = overlap * is_inside * known[place]
             instead = torch.where(weight > most, place, instead)
@@ -288,8 +202,8 @@ def _moved(
         rain comes from the place ``instead_N``.
     """
     height, width = rain_MHW.shape[-2:]
-    columns, rows = _starts(displacement_M2HW).round().unbind(1)
-    place, is_inside = _place(columns, rows, height, width)
+    columns, rows = trajectory_starts(displacement_M2HW).round().unbind(1)
+    place, is_inside = place_in_frame(columns, rows, height, width)
     rain = rain_MHW.flatten(1)
     moved = rain.gather(1, place.flatten(1))
     is_known = is_known_HW.flatten()
@@ -297,19 +211,3 @@ def _moved(
     member, pixel = is_astray.nonzero(as_tuple=True)
     moved[member, pixel] = rain[member, instead_N[pixel]]
     return moved.masked_fill_(~is_known, torch.nan).view_as(rain_MHW)
-
-
-def _starts(displacement_M2HW: Tensor) -> Tensor:
-    """(M, 2, H, W): column and row of the start of each trajectory."""
-    height, width = displacement_M2HW.shape[-2:]
-    device = displacement_M2HW.device
-    columns = torch.arange(width, device=device).expand(height, width)
-    rows = torch.arange(height, device=device)[:, None].expand(height, width)
-    return torch.stack([columns, rows]) - displacement_M2HW
-
-
-def _place(columns: Tensor, rows: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The number of a pixel in the frame, and whether it is inside."""
-    row, column = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    is_inside = (row == rows) & (column == columns)
-    return row.long() * width + column.long(), is_inside

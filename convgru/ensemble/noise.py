@@ -10,6 +10,7 @@ Dims: M members, K scale bands, H rows, W columns of pixels, h and w of the moti
 R rows, C columns of a band's grid, F frequencies of the columns.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -90,6 +91,13 @@ class NoiseProcess(NamedTuple):
 
         return NoiseState(zeros(), zeros())
 
+    def draw_group(
+        self, source: RandomSource, group: range, step: int, threads: ThreadPoolExecutor
+    ) -> Tensor:
+        """(M, H, F): the spectra of some members from `draw`, on the device of the noise."""
+        spectra = threads.map(lambda member: self.draw(source, member, step), group)
+        return torch.stack(list(spectra)).to(self.bands[0].deviation_RC.device)
+
     def draw(self, source: RandomSource, member: int, step: int) -> Tensor:
         """(H, F): the spectrum of white noise of a member and a step, complex, on the CPU."""
         rows, columns = self.sides
@@ -115,7 +123,7 @@ class NoiseProcess(NamedTuple):
         total: Tensor | None = None
         for band, noise in zip(reversed(self.bands), reversed(state.now), strict=True):
             detail = band.deviation_RC * noise
-            total = detail if total is None else detail + _finer(total)
+            total = detail if total is None else detail + finer(total)
         assert total is not None
         return total
 
@@ -142,7 +150,7 @@ def noise_process(
     for level in range(levels + 1):
         if level < levels:
             smoother = avg_pool2d(smooth, 2)
-            detail = smooth - _finer(smoother[0])[None]
+            detail = smooth - finer(smoother[0])[None]
         else:
             smoother = smooth
             total = known.sum().clamp(min=1e-9)
@@ -162,7 +170,7 @@ def noise_process(
     )
 
 
-def _finer(field_MRC: Tensor) -> Tensor:
+def finer(field_MRC: Tensor) -> Tensor:
     """A field on the grid of half the spacing, bilinear."""
     return interpolate(field_MRC[:, None], scale_factor=2, mode="bilinear", align_corners=False)[
         :, 0

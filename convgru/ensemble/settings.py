@@ -78,6 +78,15 @@ class EnsembleSettings(BaseModel, frozen=True):
         default=0.0, description="mean change of the logarithm of the amount in an hour"
     )
 
+    score_slope: tuple[float, float] = Field(
+        default=(-0.4, 0.5),
+        description="slope of the weights of bands in normal scores at 10 and at 60 min; see "
+        "`score_weight`",
+    )
+    finest_score: NonNegativeFloat = Field(
+        default=0.5, description="factor of the finest band's weight in normal scores"
+    )
+
     @property
     def digest(self) -> str:
         """Names these numbers, in 8 hexadecimal digits."""
@@ -94,3 +103,13 @@ class EnsembleSettings(BaseModel, frozen=True):
     def longest_lifetime_min(self, scale_km: float) -> float:
         """No band of this scale has a longer lifetime [min], whatever the context says."""
         return self.lifetime_min * scale_km**self.lifetime_exponent
+
+    def score_weight(self, band: int, minutes: float) -> float:
+        """The factor of a band's standard deviation in normal scores: 2**(slope * band / 2).
+
+        The slope is linear in the lead time from 10 to 60 min, and constant outside.
+        """
+        share = min(1.0, max(0.0, (minutes - 10) / (HOUR_MIN - 10)))
+        first, last = self.score_slope
+        slope = first + share * (last - first)
+        return float(2 ** (slope * band / 2)) * (self.finest_score if band == 0 else 1.0)

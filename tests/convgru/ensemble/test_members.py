@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from squall.convgru.ensemble import members as members_module
+from squall.convgru.ensemble import start as start_module
 from squall.convgru.ensemble import stochastic_forecast, stochastic_members
 from squall.convgru.ensemble.perturbations import Perturbations
 from squall.convgru.ensemble.settings import Growth
@@ -35,7 +36,7 @@ def test_a_member_does_not_depend_on_the_number_of_members(monkeypatch):
         assert torch.equal(
             members_of(scans, 3, count).nan_to_num(-1), six[:, :count].nan_to_num(-1)
         )
-    monkeypatch.setattr(members_module, "GROUP", 3)
+    monkeypatch.setattr(start_module, "GROUP", 3)
     assert torch.equal(members_of(scans, 3, 6).nan_to_num(-1), six.nan_to_num(-1))
     assert (six[2].std(dim=0).nan_to_num(0) > 0.01).float().mean() > 0.8
 
@@ -96,7 +97,7 @@ def test_displacements_grow_along_and_across_the_motion():
     scans = evolving_rain(side=64, columns=3)
     settings = {"along_km": Growth(a=0.5, b=1), "across_km": Growth(a=0.1, b=1)}
     ensemble = run(**settings)
-    start = members_module._start(scans, ensemble)
+    start = start_module.start_of_ensemble(scans, ensemble)
     perturbations = Perturbations.draw(
         start.motion_B2hw[0], 300, ensemble.random_source(), ensemble.settings, 1.0
     )

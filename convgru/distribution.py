@@ -1,0 +1,101 @@
+"""The distribution of rain rate that the chances of exceeding a few thresholds describe.
+
+Between two thresholds the logit of the chance is linear in the logarithm of rain rate. Below the
+first threshold there is no rain: what does not reach it is dry. Beyond the last threshold the logit
+falls by `TAIL_SLOPE` for each unit of the logarithm, up to the heaviest rate of `RainScaling`.
+
+Public: `chances_of_reaching`, `rain_at_scores`.
+
+Dims: K thresholds, M members, H rows, W columns, N pixels with rain.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.special import log_ndtr, ndtri
+
+from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.scaling import RainScaling
+
+TAIL_SLOPE = 2.7  # found on Italian rain (issue 16)
+LEAST_CHANCE = 1e-7  # keeps logits finite
+HEAVIEST_MM_H = RainScaling().ceiling_mm_h
+LEVELS = tuple(math.log(threshold) for threshold in THRESHOLDS_MM_H)
+# highest rates between two thresholds, in single precision
+_MOST_MM_H = (
+    *np.nextafter(np.float32(THRESHOLDS_MM_H[1:]), np.float32(0)).tolist(),
+    HEAVIEST_MM_H,
+)
+
+
+def chances_of_reaching(chances_KHW: Tensor, thresholds_mm_h: Sequence[float]) -> Tensor:
+    """Chances that the rain rate is at least other thresholds.
+
+    Parameters
+    ----------
+    chances_KHW : of at least `THRESHOLDS_MM_H`; NaN = not known.
+    thresholds_mm_h : above 0.
+
+    Returns
+    -------
+    (thresholds, H, W); NaN where not known.
+    """
+    logits = torch.logit(chances_KHW, LEAST_CHANCE)
+    result = []
+    for threshold in thresholds_mm_h:
+        if threshold in THRESHOLDS_MM_H:
+            result.append(chances_KHW[THRESHOLDS_MM_H.index(threshold)])
+            continue
+        below = sum(level < threshold for level in THRESHOLDS_MM_H) - 1
+        if below < 0:
+            result.append(chances_KHW[0])
+            continue
+        distance = math.log(threshold) - LEVELS[below]
+        if below + 1 < len(LEVELS):
+            share = distance / (LEVELS[below + 1] - LEVELS[below])
+            logit = torch.lerp(logits[below], logits[below + 1], share)
+        else:
+            logit = logits[below] - TAIL_SLOPE * distance
+        is_possible = (chances_KHW[below] > 0) & (threshold <= HEAVIEST_MM_H)
+        chance = torch.where(is_possible, torch.sigmoid(logit), 0.0)
+        result.append(torch.where(chances_KHW[below].isnan(), torch.nan, chance))
+    return torch.stack(result)
+
+
+def rain_at_scores(chances_KHW: Tensor, scores_MHW: Tensor) -> Tensor:
+    """The rain rate of each pixel's distribution at normal scores.
+
+    A score is that of a standard normal variable. Rain has the same chance of being exceeded as the
+    score. So members whose scores are standard normal have the distribution of the chances.
+
+    Parameters
+    ----------
+    chances_KHW : of at least `THRESHOLDS_MM_H`, which do not rise with K; NaN = not known.
+
+    Returns
+    -------
+    (M, H, W) mm/h; 0 below the first threshold, NaN where not known.
+    """
+    rain = torch.zeros_like(scores_MHW)
+    limits = -ndtri(chances_KHW).flatten(1)  # score from which on a threshold is reached
+    logits = torch.logit(chances_KHW, LEAST_CHANCE).flatten(1)
+    scores = scores_MHW.flatten(1)
+    member, pixel = (scores >= limits[0]).nonzero(as_tuple=True)
+    score_N = scores[member, pixel]
+    reached_N = (score_N >= limits[:, pixel]).sum(dim=0)
+    logit_N = log_ndtr(-score_N) - log_ndtr(score_N)
+    places = torch.stack([reached_N - 1, reached_N.clamp(max=len(LEVELS) - 1)])
+    lower_N, upper_N = logits[:, pixel].gather(0, places)
+    level_N, next_N = scores.new_tensor(LEVELS)[places]
+    share = ((lower_N - logit_N) / (lower_N - upper_N).clamp(min=1e-6)).clamp(0, 1)
+    beyond = (lower_N - logit_N).clamp(min=0) / TAIL_SLOPE
+    is_beyond = reached_N == len(LEVELS)
+    logarithm = level_N + torch.where(is_beyond, beyond, share * (next_N - level_N))
+    rate_N = logarithm.exp()  # rounding must neither lose nor reach a threshold
+    least, most = (scores.new_tensor(limit) for limit in (THRESHOLDS_MM_H, _MOST_MM_H))
+    rate_N = rate_N.maximum(least[reached_N - 1]).minimum(most[reached_N - 1])
+    rain.view(len(scores), -1)[member, pixel] = rate_N
+    return rain.masked_fill_(chances_KHW[0].isnan(), torch.nan)

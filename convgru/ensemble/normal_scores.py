@@ -1,0 +1,172 @@
+"""Standard normal noise with the scales, the places and the memory of the bands' noise.
+
+The sum of the bands' noise, with a weight for each band, divided by its standard deviation:
+
+::
+
+    score = sum_k w_k n_k / sqrt(sum_jk w_j w_k R_jk G_jk)
+
+with the weights w, the noise n_k of band k (`squall.convgru.ensemble.noise`), the correlation R_jk
+of white noise of two bands at a pixel, and what their memories of the past steps have in common,
+
+::
+
+    G_jk(t) = sum_(s < t) h_j(s) h_k(s),
+    h(0) = shock, h(s) = phi_1 h(s - 1) + phi_2 h(s - 2).
+
+R_jk is exact at each pixel, edges included: interpolation from the grids of the bands to pixels is
+smoother in the middle between cells than at their centres. Weights and memories are those of the
+coarse grid, and are taken as constant over the few cells that interpolation uses.
+
+Dims: M members, K scale bands, P pairs of bands, H rows, W columns of pixels, h and w of the
+motion's coarse grid, R rows, C columns of a band's grid.
+"""
+
+from itertools import combinations_with_replacement
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from squall.convgru.ensemble.noise import COARSE_LEVEL, BandNoise, NoiseProcess, NoiseState, finer
+from squall.convgru.motion import upsampled
+
+NEGLIGIBLE = 1e-3  # correlation of two bands' noise that is left out
+
+
+class NormalScores:
+    """Turns the noise of the bands into standard normal scores, lead time by lead time.
+
+    `advance` must be called once for each step, before `of_noise`.
+    """
+
+    def __init__(self, process: NoiseProcess) -> None:
+        self.process = process
+        bands = process.bands
+        self._deviation = [_on_coarse(band.deviation_RC, band.level) for band in bands]
+        self._phi_1, self._phi_2, self._shock = (
+            torch.stack([_on_coarse(parameter, band.level) for parameter, band in pairs])
+            for pairs in (
+                [(band.phi_1_RC, band) for band in bands],
+                [(band.phi_2_RC, band) for band in bands],
+                [(band.shock_RC, band) for band in bands],
+            )
+        )
+        self._pairs = pair_correlations(process)
+        self._response = torch.zeros_like(self._shock)
+        self._response_before = torch.zeros_like(self._shock)
+        self._common = {pair: torch.zeros_like(self._shock[0]) for pair in self._pairs}
+        self._step = 0
+        self._weights: list[Tensor] = []
+        self._scale = torch.empty(0)
+
+    def advance(self, factors_K: list[float]) -> None:
+        """Go on by one step.
+
+        Parameters
+        ----------
+        factors_K : of the weights at this lead time, finest band first. A weight is the factor
+            times the band's local standard deviation in the last scan.
+        """
+        if self._step:
+            later = self._phi_1 * self._response + self._phi_2 * self._response_before
+            self._response, self._response_before = later, self._response
+        else:
+            self._response = self._shock
+        self._step += 1
+        self._weights = [f * d for f, d in zip(factors_K, self._deviation, strict=True)]
+        variance: Tensor | None = None
+        for (j, k), correlation in self._pairs.items():
+            common = self._common[j, k]
+            common += self._response[j] * self._response[k]
+            coarse = self._weights[j] * self._weights[k] * common * (1 if j == k else 2)
+            part = upsampled(coarse[None, None])[0, 0] * correlation
+            variance = part if variance is None else variance + part
+        assert variance is not None
+        self._scale = variance.clamp(min=1e-30).rsqrt()
+
+    def of_noise(self, state: NoiseState) -> Tensor:
+        """(M, H, W): standard normal scores of members from the noise of this step."""
+        total: Tensor | None = None
+        for band, weight, noise in reversed(
+            list(zip(self.process.bands, self._weights, state.now, strict=True))
+        ):
+            if band.level >= COARSE_LEVEL:
+                for _ in range(band.level - COARSE_LEVEL):
+                    noise = finer(noise)
+                part = weight * noise
+                total = part if total is None else total + part
+            else:
+                part = _on_grid(weight, noise.shape[-2:]) * noise
+                total = part if total is None else part + finer(total)
+        assert total is not None
+        return total * self._scale
+
+
+def pair_correlations(process: NoiseProcess) -> dict[tuple[int, int], Tensor]:
+    """For pairs j <= k of bands the correlation (H, W) of their white noise at each pixel, R_jk.
+
+    The noise of band k at a pixel is the sum over the cells of the band of the interpolation's
+    weights times the noise of the cells. With X the spectrum of white noise, F_k the filter and
+    I_k the Fourier transform of the interpolation's weights,
+
+    ::
+
+        noise_k(pixel) = sum_f X(f) F_k(f) I_k(f, pixel)
+        R_jk(pixel) = sum_f E|X(f)|**2 F_j(f) conj(F_k(f)) I_j(f, pixel) conj(I_k(f, pixel))
+
+    over the frequencies that both have. I_k is the product of a factor of the row and one of the
+    column, so the sum is two products of matrices. Correlations that are `NEGLIGIBLE` at all pixels
+    are left out; they are kept in half precision.
+    """
+    bands = process.bands
+    height, width = process.sides
+    rows = [_interpolation_spectrum(band, height, 0) for band in bands]
+    columns = [_interpolation_spectrum(band, width, 1) for band in bands]
+    result = {}
+    for j, k in combinations_with_replacement(range(len(bands)), 2):
+        (n_rows, n_columns), filter_k = bands[k].deviation_RC.shape, bands[k].filter_RF
+        filter_j = _lowest(bands[j].filter_RF, n_rows, 0)[:, : filter_k.shape[1]]
+        product = filter_j * filter_k.conj()
+        product[:, 1:] *= 2  # of both signs of the columns' frequency
+        of_row = _lowest(rows[j], n_rows, 1) * rows[k].conj()
+        of_column = columns[j][:, : n_columns // 2 + 1] * columns[k][:, : n_columns // 2 + 1].conj()
+        correlation = 2 * (of_row @ product @ of_column.mT).real  # E|X|**2 is 2
+        if j == k or correlation.abs().max() > NEGLIGIBLE:
+            result[j, k] = correlation.half()
+    return result
+
+
+def _lowest(spectrum: Tensor, side: int, dim: int) -> Tensor:
+    """The lowest frequencies of both signs, as many as a side of another grid has cells."""
+    own = spectrum.shape[dim]
+    first = spectrum.narrow(dim, 0, (side + 1) // 2)
+    return torch.cat([first, spectrum.narrow(dim, own - side // 2, side // 2)], dim=dim)
+
+
+def _interpolation_spectrum(band: BandNoise, pixels: int, dim: int) -> Tensor:
+    """(pixels, frequencies), complex: the Fourier transform of the interpolation's weights from
+    the cells of a band to each pixel, along the rows (``dim`` 0) or columns."""
+    cells = band.deviation_RC.shape[dim]
+    weights = torch.eye(cells, device=band.deviation_RC.device)[None]
+    for _ in range(band.level):
+        weights = interpolate(weights, scale_factor=2, mode="linear", align_corners=False)
+    assert weights.shape[-1] == pixels
+    frequency, cell = (torch.arange(cells, device=weights.device) for _ in range(2))
+    phase = 2 * torch.pi * (frequency[None] * cell[:, None] % cells) / cells
+    return weights[0].mT.to(torch.complex64) @ torch.polar(torch.ones_like(phase), phase)
+
+
+def _on_coarse(field_RC: Tensor, level: int) -> Tensor:
+    """(h, w): a field on a band's grid, brought to the motion's coarse grid."""
+    if level < COARSE_LEVEL:
+        return avg_pool2d(field_RC[None, None], 2 ** (COARSE_LEVEL - level))[0, 0]
+    for _ in range(level - COARSE_LEVEL):
+        field_RC = finer(field_RC[None])[0]
+    return field_RC
+
+
+def _on_grid(field_hw: Tensor, shape: torch.Size) -> Tensor:
+    """(R, C): a field on the motion's coarse grid, brought to a finer band's grid."""
+    field = field_hw[None, None]
+    return interpolate(field, size=tuple(shape), mode="bilinear", align_corners=False)[0, 0]

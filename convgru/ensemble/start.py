@@ -1,0 +1,127 @@
+"""What all members of an ensemble share: run, frame, band processes, and where rain comes from.
+
+Public: `EnsembleRun`, `Start`, `start_of_ensemble`, `member_groups`, `trajectory_starts`,
+`place_in_frame`.
+
+Dims: B batch, M members, T context steps, K scale bands, H rows, W columns, h and w of the motion's
+coarse grid.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from squall.convgru.ensemble.random_numbers import RandomSource
+from squall.convgru.ensemble.settings import EnsembleSettings
+from squall.convgru.heads.cascade import BandProcesses, band_processes
+from squall.convgru.heads.interface import Frame
+from squall.convgru.heads.moving_frame import lagrangian_frame, smoothed_scans
+from squall.convgru.motion import FLOW_SCANS, trajectories
+from squall.convgru.scaling import DRY_MM_H, RainScaling
+
+GROUP = 4  # members that are computed at once; it changes no number
+SCALING = RainScaling()
+
+
+class EnsembleRun(NamedTuple):
+    """What the members of one ensemble follow from, besides the scans."""
+
+    step_min: float
+    """time between two scans, and between two lead times"""
+    spacing_km: float
+    """of the grid"""
+    reference_time: np.datetime64
+    """the last scan's time"""
+    seed: int = 0
+    settings: EnsembleSettings = EnsembleSettings()
+
+    def random_source(self) -> RandomSource:
+        """Where this ensemble's random numbers come from."""
+        return RandomSource(self.seed, self.reference_time)
+
+
+class Start(NamedTuple):
+    """What all members of an ensemble share at the last scan's time."""
+
+    frame: Frame
+    processes: BandProcesses
+    size: tuple[int, int]
+    """rows and columns of the scans; the frame may be larger"""
+
+    @property
+    def motion_B2hw(self) -> Tensor:
+        motion = self.frame.motion_B2hw
+        assert motion is not None
+        return motion
+
+    def leads(self, lead_times: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each lead time what lasts of the last scan, (1, 1, H, W) normalised dB in the moving
+        frame, and the displacement (1, 2, h, w) [px]."""
+        smoothed = smoothed_scans(self.frame, self.processes, lead_times)
+        return zip(smoothed, trajectories(self.motion_B2hw, lead_times), strict=True)
+
+
+def start_of_ensemble(scans_THW: Tensor, run: EnsembleRun) -> Start:
+    """Check the scans and what is said of them, and estimate motion and processes."""
+    if scans_THW.ndim != 3 or not scans_THW.numel():
+        raise ValueError(f"scans have the shape {tuple(scans_THW.shape)}, not (time, y, x)")
+    if not (run.step_min > 0 and run.spacing_km > 0):
+        raise ValueError(f"step {run.step_min} min and spacing {run.spacing_km} km are not above 0")
+    if np.isnat(run.reference_time):
+        raise ValueError("the reference time is not a time")
+    scans = scans_THW[-FLOW_SCANS:].float()
+    observed = (~scans.isnan()).flatten(1).any(dim=1).tolist()
+    if (scans[-1] >= DRY_MM_H).any() and not any(observed[:-1]):
+        raise ValueError(
+            "an ensemble needs at least two observed scans, to tell how rain moves and how long it "
+            f"lasts; only the last of {len(scans)} scans was observed. Ingest the scans before it"
+        )
+    frame = lagrangian_frame(*SCALING.normalise(scans[None, :, None]))
+    processes = _with_longest_lifetimes(band_processes(frame), run)
+    return Start(frame, processes, (scans.shape[-2], scans.shape[-1]))
+
+
+def _with_longest_lifetimes(processes: BandProcesses, run: EnsembleRun) -> BandProcesses:
+    """Processes whose lifetimes are at most the longest of the settings.
+
+    Where scans do not tell a band's lifetime, its process lasts for ever. A forecast may do so; an
+    ensemble would have no spread. A process whose correlation of one step is too high becomes one
+    of first order with the highest correlation.
+    """
+    bands = processes.bands_BKHW.shape[1]
+    lifetimes = [
+        run.settings.longest_lifetime_min(2**band * run.spacing_km) for band in range(bands)
+    ]
+    highest = torch.exp(-run.step_min / processes.phi_1_BKhw.new_tensor(lifetimes))[:, None, None]
+    rho_1 = processes.phi_1_BKhw / (1 - processes.phi_2_BKhw)
+    lasts = rho_1 > highest
+    previous = processes.previous_bands_BKHW
+    return processes._replace(
+        phi_1_BKhw=torch.where(lasts, highest, processes.phi_1_BKhw),
+        phi_2_BKhw=torch.where(lasts, 0.0, processes.phi_2_BKhw),
+        previous_bands_BKHW=processes.bands_BKHW if previous is None else previous,
+    )
+
+
+def member_groups(members: int) -> list[range]:
+    """The numbers of the members in groups that are computed at once."""
+    return [range(first, min(first + GROUP, members)) for first in range(0, members, GROUP)]
+
+
+def trajectory_starts(displacement_M2HW: Tensor) -> Tensor:
+    """(M, 2, H, W): column and row of the start of each trajectory."""
+    height, width = displacement_M2HW.shape[-2:]
+    device = displacement_M2HW.device
+    columns = torch.arange(width, device=device).expand(height, width)
+    rows = torch.arange(height, device=device)[:, None].expand(height, width)
+    return torch.stack([columns, rows]) - displacement_M2HW
+
+
+def place_in_frame(columns: Tensor, rows: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The number of a pixel in the frame, and whether it is inside."""
+    row, column = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    is_inside = (row == rows) & (column == columns)
+    return row.long() * width + column.long(), is_inside

@@ -1,0 +1,106 @@
+"""Normal scores: mean 0 and variance 1 at each pixel and lead time, whatever the rain."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from squall.convgru.ensemble.marginal import band_noise
+from squall.convgru.ensemble.normal_scores import NormalScores, pair_correlations
+from squall.convgru.ensemble.start import start_of_ensemble
+from tests.convgru.ensemble.evolving_rain import evolving_rain, run
+
+MEMBERS = 1500
+
+
+def scores_of(scans: torch.Tensor, steps: int, members: int = MEMBERS, **options) -> torch.Tensor:
+    """(steps, M, H, W) of the noise's grid."""
+    ensemble = run(**options)
+    noise = band_noise(start_of_ensemble(scans, ensemble), ensemble)
+    scores, state, results = NormalScores(noise), noise.begin(members), []
+    with ThreadPoolExecutor(1) as threads:
+        for step in range(1, steps + 1):
+            minutes = step * ensemble.step_min
+            bands = range(len(noise.bands))
+            scores.advance([ensemble.settings.score_weight(band, minutes) for band in bands])
+            source = ensemble.random_source()
+            spectrum = noise.draw_group(source, range(members), step, threads)
+            state = noise.advance(state, spectrum)
+            results.append(scores.of_noise(state))
+    return torch.stack(results)
+
+
+def showers(side: int = 64) -> torch.Tensor:
+    """Rain in a part of the domain, moving; a part of the domain is not observed."""
+    rain = evolving_rain(side=side, columns=2)
+    rain = torch.where(rain > 3, rain, 0.0)
+    rain[:, :, side // 2 :] = 0
+    rain[:, side // 2 + 8 :, : side // 4] = torch.nan
+    return rain
+
+
+@pytest.mark.parametrize(
+    "scans", [evolving_rain(side=64), showers(), showers()[:, :61, :43], torch.zeros(4, 40, 64)],
+    ids=["rain", "showers", "odd sides", "dry"],
+)  # fmt: skip
+def test_scores_are_standard_normal_at_each_pixel(scans):
+    for scores in scores_of(scans, 4):
+        standard_error = MEMBERS**-0.5
+        mean, variance = scores.mean(dim=0), scores.var(dim=0)
+        assert mean.abs().max() < 5 * standard_error
+        assert variance.mean().item() == pytest.approx(1, abs=0.02)
+        sides = [variance[0], variance[-1], variance[:, 0], variance[:, -1]]
+        for edge in [*sides, variance[::8, ::8], variance[3::8, 4::8]]:  # centres and middles
+            assert edge.mean().item() == pytest.approx(1, abs=0.04)
+        assert (variance - 1).abs().max() < 0.05 + 5 * 2**0.5 * standard_error
+        for limit, share in ((0.0, 0.5), (1.0, 0.1587), (2.0, 0.02275)):
+            assert (scores > limit).float().mean().item() == pytest.approx(share, rel=0.05)
+
+
+def test_the_correlations_of_pairs_are_those_of_the_noise():
+    ensemble = run()
+    noise = band_noise(start_of_ensemble(showers(), ensemble), ensemble)
+    pairs = pair_correlations(noise)
+    assert len(pairs) > len(noise.bands)
+    with ThreadPoolExecutor(1) as threads:
+        spectrum = noise.draw_group(ensemble.random_source(), range(MEMBERS), 1, threads)
+    fields = []
+    for band in noise.bands:
+        field = band.white(spectrum)[:, None]
+        for _ in range(band.level):
+            field = torch.nn.functional.interpolate(
+                field, scale_factor=2, mode="bilinear", align_corners=False
+            )
+        fields.append(field[:, 0])
+    for (j, k), correlation in pairs.items():
+        measured = (fields[j] * fields[k]).mean(dim=0)
+        assert (measured - correlation).abs().max() < 5 * 2**0.5 * MEMBERS**-0.5, (j, k)
+    assert pairs[0, 0].float().std() < 1e-3
+    assert pairs[2, 2].float().std() > 0.02  # smoother between the centres of cells
+
+
+def test_scores_remember_and_large_scales_remember_longer():
+    first, *_, last = scores_of(evolving_rain(side=64), 12, 100)
+    second = scores_of(evolving_rain(side=64), 2, 100)[1]
+    at_once, later = ((first * other).mean().item() for other in (second, last))
+    assert 0.2 < at_once < 0.95
+    assert -0.05 < later < 0.6 * at_once
+
+
+def test_scores_become_smoother_with_the_lead_time():
+    scores = scores_of(evolving_rain(side=64), 12, 60)
+
+    def neighbours(field: torch.Tensor) -> float:
+        return float((field[:, :, 4:] * field[:, :, :-4]).mean())
+
+    assert neighbours(scores[11]) > neighbours(scores[1]) + 0.1
+
+
+def test_weights_of_bands_grow_with_the_lead_time():
+    settings = run().settings
+    early, late = ([settings.score_weight(band, t) for band in range(4)] for t in (10, 60))
+    np.testing.assert_allclose(early, [0.5, *(2 ** (-0.2 * k) for k in (1, 2, 3))])
+    np.testing.assert_allclose(late, [0.5, *(2 ** (0.25 * k) for k in (1, 2, 3))])
+    assert settings.score_weight(4, 5) == settings.score_weight(4, 10)
+    assert settings.score_weight(4, 120) == settings.score_weight(4, 60)
