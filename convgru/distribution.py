@@ -26,7 +26,7 @@ HEAVIEST_MM_H = RainScaling().ceiling_mm_h
 LEVELS = tuple(math.log(threshold) for threshold in THRESHOLDS_MM_H)
 # highest rates between two thresholds, in single precision
 _MOST_MM_H = (
-    *np.nextafter(np.float32(THRESHOLDS_MM_H[1:]), np.float32(0)).tolist(),
+    *np.nextafter(np.array(THRESHOLDS_MM_H[1:], np.float32), np.float32(0)).tolist(),
     HEAVIEST_MM_H,
 )
 

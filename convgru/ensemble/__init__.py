@@ -1,8 +1,10 @@
-"""The stochastic ensemble: many forecasts that differ as much as the forecast is uncertain.
+"""Ensembles: many forecasts that differ as much as the forecast is uncertain.
 
-Nothing here is trained. The members are made in the moving frame of `squall.convgru.heads`: their
-scale bands get noise for what is forgotten, their motion and their amounts are perturbed. Start
-reading at `members.py` (`stochastic_members`); its numbers are in `settings.py`.
+Nothing here is trained. The stochastic members are made in the moving frame of
+`squall.convgru.heads`: their scale bands get noise for what is forgotten, their motion and their
+amounts are perturbed. Start reading at `members.py` (`stochastic_members`). The marginal members
+are drawn from the chances of a network, with the same noise: `marginal.py` (`marginal_members`).
+The numbers of both are in `settings.py`.
 """
 
 import lazy_loader

@@ -129,6 +129,7 @@ def _rates(products: EnsembleProducts) -> _Variables:
 
 def _chances(products: EnsembleProducts) -> _Variables:
     variables: _Variables = {}
+    at_least = ", at least the highest chance at such a pixel" if products.are_chances_given else ""
     for name, values, where in (
         (CHANCES, products.chances, "at the pixel"),
         (CHANCES_AROUND, products.chances_around, f"anywhere within {NEIGHBOURHOOD_KM} km"),
@@ -139,9 +140,13 @@ def _chances(products: EnsembleProducts) -> _Variables:
             if name == CHANCES_AROUND:
                 attributes["comment"] = (
                     f"share of the members whose highest rate within {NEIGHBOURHOOD_KM} km of the "
-                    "pixel is at least the threshold; near the edge of the grid and of the known "
-                    "area, only known pixels count"
+                    f"pixel is at least the threshold{at_least}; near the edge of the grid and of "
+                    "the known area, only known pixels count"
                 )
+            elif products.are_chances_given:
+                attributes["comment"] = "from the network's chances, not from the members"
+            else:
+                attributes["comment"] = "share of the members"
             variables[name] = (("threshold", "lead_time", "y", "x"), values, attributes)
     return variables
 
@@ -169,6 +174,7 @@ def _amounts(products: EnsembleProducts) -> _Variables:
 
 def _times(products: EnsembleProducts, reference: pd.Timestamp) -> _Variables:
     times = products.times
+    at_least = ", at least the highest chance of a time" if products.are_chances_given else ""
     dims = ("threshold", "y", "x")
     span = f"from the reference time to {products.lead_min[-1]:g} min after it"
     variables: _Variables = {
@@ -178,6 +184,7 @@ def _times(products: EnsembleProducts, reference: pd.Timestamp) -> _Variables:
             {
                 "long_name": "chance that the rain rate at the pixel is at least the threshold at "
                 f"any time {span}",
+                "comment": f"share of the members{at_least}",
                 **_CHANCE,
                 **CHANCE_CODE,
             },

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from squall.pipeline.forecast.chance_code import half_percents
+from squall.pipeline.forecast.chance_code import UNKNOWN_CHANCE, chance_codes, half_percents
 from squall.pipeline.forecast.neighbourhood import Neighbourhood
 from squall.pipeline.forecast.spells import RainSpells, SpellTimes
 
@@ -50,7 +50,8 @@ class EnsembleProducts:
     mean, median : (lead_time, y, x), mm/h.
     percentiles : (percentile, lead_time, y, x), mm/h.
     chances, chances_around : (threshold, lead_time, y, x), half percents, of at least the threshold
-        at the pixel, and anywhere within `NEIGHBOURHOOD_KM` of it.
+        at the pixel, and anywhere within `NEIGHBOURHOOD_KM` of it. They are shares of the members,
+        unless `add` is given chances of the pixels.
     amounts : (member, y, x), mm, over all lead times. The rate changes linearly between two times.
     """
 
@@ -68,6 +69,7 @@ class EnsembleProducts:
     _previous: Floats = field(init=False)
     _is_known: Bools = field(init=False)
     _spells: RainSpells = field(init=False)
+    _given: Bytes | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         wanted, shape, leads = self.wanted, self.last_scan.shape, len(self.lead_min)
@@ -88,8 +90,17 @@ class EnsembleProducts:
             ranks = self._ranks(self.last_scan)
             self._spells = RainSpells.begin(ranks, thresholds, self.members, self.lead_min)
 
-    def add(self, index: int, rates: Floats) -> None:
-        """Add the members (member, y, x), mm/h, NaN = not known, of a lead time."""
+    def add(self, index: int, rates: Floats, chances: Floats | None = None) -> None:
+        """Add a lead time.
+
+        Parameters
+        ----------
+        rates : (member, y, x), mm/h, NaN = not known.
+        chances : (threshold, y, x), of at least the wanted thresholds at the pixel, if the method
+            knows them without counting members; NaN = not known. Chances within a distance, and at
+            any time, are shares of members also then, but at least the highest of these chances
+            there.
+        """
         wanted = self.wanted
         unknown = np.isnan(rates)
         known = self.members - unknown.sum(axis=0)
@@ -102,6 +113,8 @@ class EnsembleProducts:
             target[:] = np.where(is_known, value, np.nan)
         if wanted.chances or wanted.neighbourhood or wanted.times:
             self._add_ranks(index, self._ranks(rates), ~unknown, known)
+            if chances is not None:
+                self._add_chances(index, chance_codes(chances))
         if wanted.amounts:
             before = (0.0, *self.lead_min)[index]
             hours = np.float32((self.lead_min[index] - before) / 60)
@@ -124,7 +137,15 @@ class EnsembleProducts:
     @property
     def times(self) -> SpellTimes:
         """When rain of each threshold begins and ends, and the chance that it comes at all."""
-        return self._spells.times(self._is_known)
+        times = self._spells.times(self._is_known)
+        if self._given is None:
+            return times
+        return times._replace(chance=_at_least(times.chance, self._given))
+
+    @property
+    def are_chances_given(self) -> bool:
+        """Whether `add` was given chances, so that `chances` are not shares of the members."""
+        return self._given is not None
 
     def _targets(self, index: int) -> Iterator[Floats]:
         """The arrays (y, x) of the median and of each percentile at a lead time."""
@@ -150,6 +171,20 @@ class EnsembleProducts:
                 chances[index] = half_percents((around > number).sum(axis=0), known, self.members)
         if self.wanted.times:
             self._spells.add(index + 1, ranks)
+
+    def _add_chances(self, index: int, codes: Bytes) -> None:
+        """Take chances (threshold, y, x), half percents, in place of shares of the members."""
+        known_codes = np.where(codes == UNKNOWN_CHANCE, 0, codes)
+        if self.wanted.chances:
+            self.chances[:, index] = codes
+        for chances, given in zip(self.chances_around, known_codes, strict=False):
+            chances[index] = _at_least(chances[index], self.around.highest(given))
+        self._given = known_codes if self._given is None else np.maximum(self._given, known_codes)
+
+
+def _at_least(codes: Bytes, least: Bytes) -> Bytes:
+    """The higher chance of two, in half percents, where the first is known."""
+    return np.where(codes == UNKNOWN_CHANCE, codes, np.maximum(codes, least))
 
 
 def quantiles(

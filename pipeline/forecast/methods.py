@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeGuard
+from typing import Protocol, TypeGuard, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,12 @@ import torch
 
 from squall import __version__
 from squall.convgru.motion import FLOW_SCANS, extrapolate
-from squall.convgru.products import PRODUCTS, Product
+from squall.convgru.products import PRODUCTS
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError
 from squall.pipeline.forecast.lagrangian_method import LagrangianMethod
 from squall.pipeline.forecast.names import (
+    ENGINES,
     EXTRAPOLATION,
     LAGRANGIAN,
     METHODS,
@@ -41,6 +42,7 @@ from squall.pipeline.forecast.steps_method import StepsMethod
 from squall.pipeline.forecast.stochastic_method import StochasticMethod
 
 Rates = npt.NDArray[np.float32]
+Choice = TypeVar("Choice", bound=str)
 
 DEFAULT_MINUTES = 60  # forecast of methods that have no number of lead times of their own
 
@@ -214,7 +216,8 @@ def find_method(
     ----------
     name : one of `METHODS`, the path of a checkpoint, or the name of packaged weights. If a file
         has this name, the file is used. A model that forecasts chances may have a product after a
-        colon, like ``runs/own/best.ckpt:best-csi`` (`squall.convgru.products`).
+        colon, like ``runs/own/best.ckpt:best-csi`` (`squall.convgru.products`), and after that
+        one of `ENGINES`, how its members are made, like ``squall-base:marginal``.
     members : number of members that the forecast of STEPS is the mean of; by default 20.
 
     Raises
@@ -225,9 +228,10 @@ def find_method(
         If a network cannot be loaded, or cannot be used at the archive's time step or grid spacing.
     """
     if str(name) not in METHODS or Path(name).is_file():
-        model, product = _model_and_product(str(name))
+        model, engine = _split(str(name), ENGINES)
+        model, product = _split(model, PRODUCTS)
         try:
-            return NetworkMethod.load(model, archive, product)
+            return NetworkMethod.load(model, archive, product, engine)
         except ConfigError as error:
             raise ConfigError(f"{error}; methods without training: {', '.join(METHODS)}") from error
     step_minutes = archive.step.total_seconds() / 60
@@ -248,10 +252,10 @@ def find_method(
     return of_pysteps(str(name), pixel_km, step_minutes, lead_times)
 
 
-def _model_and_product(name: str) -> tuple[str, Product | None]:
-    """Split ``MODEL:PRODUCT``."""
+def _split(name: str, choices: Sequence[Choice]) -> tuple[str, Choice | None]:
+    """Split ``MODEL:CHOICE``."""
     model, _, last = name.rpartition(":")
-    for product in PRODUCTS:
-        if model and last == product and not Path(name).is_file():
-            return model, product
+    for choice in choices:
+        if model and last == choice and not Path(name).is_file():
+            return model, choice
     return name, None

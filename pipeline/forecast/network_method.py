@@ -21,6 +21,7 @@ from squall.convgru.pretrained import UnknownModelError, find_model
 from squall.convgru.products import Product, exceedance, product_rain
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
+from squall.pipeline.forecast.names import MARGINAL, STOCHASTIC, Engine
 from squall.pipeline.forecast.resampling import Resampling
 from squall.pipeline.forecast.stochastic_method import StochasticMethod
 
@@ -46,11 +47,16 @@ class NetworkMethod:
     product: Product
     calibration: Calibration | None
     stochastic: StochasticMethod
-    """makes the members"""
+    """makes the members of the engine of this name"""
+    asked_engine: Engine | None
 
     @classmethod
     def load(
-        cls, model: str | Path, archive: ScanStore, product: Product | None = None
+        cls,
+        model: str | Path,
+        archive: ScanStore,
+        product: Product | None = None,
+        engine: Engine | None = None,
     ) -> NetworkMethod:
         """Load a network from the path of a checkpoint or by the name of packaged weights.
 
@@ -58,11 +64,13 @@ class NetworkMethod:
         ----------
         product : which rain a network of chances gives (`squall.convgru.products`); None: the
             order of the chances with the amounts of the last scan.
+        engine : how members are made: ``stochastic``, from the scans alone, or ``marginal``, from
+            the network's chances (`squall.convgru.ensemble`). None: ``stochastic``.
 
         Raises
         ------
         ConfigError
-            If there is no such file or name, or the network has no such product.
+            If there is no such file or name, or the network has no such product or engine.
         DataError
             If the file is damaged, or the network cannot be used at the archive's time step or
             grid spacing, or has a map of another place.
@@ -83,6 +91,11 @@ class NetworkMethod:
         )
         calibration = calibration_for(archive, provenance)
         _check_product(nowcaster, product, calibration, path, archive)
+        if engine == MARGINAL and not nowcaster.gives_chances:
+            raise ConfigError(
+                f"{path}: forecasts rain and no chances, so its members cannot be "
+                f"{MARGINAL}; leave that out, or give a model with network.head exceedance"
+            )
         resolution = (
             archive.step.total_seconds() / 60 * float(resampling.time_factor),
             archive.grid.pixel_size_m / 1000 * float(resampling.space_factor),
@@ -92,13 +105,20 @@ class NetworkMethod:
             product or USUAL_PRODUCT,
             calibration,
             StochasticMethod.for_archive(archive, resampling.lead_times),
+            engine,
         )
 
     @property
     def name(self) -> str:
-        """Name of the model; with its product, if it is not the usual one."""
-        name = str(self.provenance["name"])
-        return name if self.product == USUAL_PRODUCT else f"{name} {self.product}"
+        """Name of the model; with product and engine, if they are not the usual ones."""
+        product = self.product if self.product != USUAL_PRODUCT else None
+        words = (str(self.provenance["name"]), product, self.asked_engine)
+        return " ".join(word for word in words if word)
+
+    @property
+    def engine(self) -> Engine:
+        """How the members are made."""
+        return self.asked_engine or STOCHASTIC
 
     @property
     def context(self) -> int:
@@ -173,12 +193,35 @@ class NetworkMethod:
         members: int,
         reference_time: np.datetime64,
     ) -> Iterator[npt.NDArray[np.float32]]:
-        """The members of the stochastic ensemble, see `StochasticMethod.ensemble`.
+        """Forecast the members; see `squall.pipeline.forecast.methods.EnsembleMethod.ensemble`.
 
-        They do not depend on the weights, and are made at the archive's own step and spacing.
+        Those of the engine ``stochastic`` do not depend on the weights. Both engines make them at
+        the archive's own step and spacing.
         """
-        scans = context[-self.stochastic.context :]
-        yield from self.stochastic.ensemble(scans, lead_times, members, reference_time)
+        if self.engine == STOCHASTIC:
+            scans = context[-self.stochastic.context :]
+            yield from self.stochastic.ensemble(scans, lead_times, members, reference_time)
+            return
+        for rates, _ in self.members_and_chances(context, lead_times, members, reference_time):
+            yield rates
+
+    def members_and_chances(
+        self,
+        context: npt.NDArray[np.float32],
+        lead_times: int,
+        members: int,
+        reference_time: np.datetime64,
+    ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+        """The members of the engine ``marginal``, and the chances that they are drawn from.
+
+        Yields
+        ------
+        (member, y, x) mm/h, and (threshold, y, x) for `THRESHOLDS_MM_H`, of each lead time.
+        """
+        leads = self.leads_with_chances(context, lead_times, THRESHOLDS_MM_H)
+        yield from self.stochastic.drawn(
+            context, (fields[1:] for fields in leads), members, reference_time
+        )
 
     def chances(self, scans: npt.NDArray[np.float32], lead_times: int) -> Iterator[LeadChances]:
         """The chances at the network's own lead times, see `Nowcaster.chances`.

@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 import xarray as xr
 
+from squall.convgru.distribution import chances_of_reaching
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.datasets.archive.records import OK
 from squall.datasets.archive.scan_store import ScanStore
@@ -34,13 +36,14 @@ from squall.pipeline.forecast.ensemble_dataset import (
 )
 from squall.pipeline.forecast.ensemble_products import NEIGHBOURHOOD_KM, EnsembleProducts, Wanted
 from squall.pipeline.forecast.methods import (
+    EnsembleMethod,
     ForecastMethod,
     Rates,
     find_method,
     is_ensemble,
     used_steps,
 )
-from squall.pipeline.forecast.names import STOCHASTIC
+from squall.pipeline.forecast.names import MARGINAL, STOCHASTIC
 from squall.pipeline.forecast.neighbourhood import Neighbourhood
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.output import Output, check_output, output_at
@@ -73,13 +76,7 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
             f"{method.name} makes one forecast and no members; leave out --members, or choose a "
             f"method that has members, such as squall-base or {STOCHASTIC}"
         )
-    maker: ForecastMethod = method
-    if isinstance(method, NetworkMethod):
-        if config.members is not None:
-            maker = method.stochastic
-            log.info("the members are those of %s; they do not use the weights", STOCHASTIC)
-        elif method.caution:
-            log.warning("%s", method.caution)
+    maker = _maker(method, config)
     index = reference_index(archive, config.at)
     if config.at == "latest":
         _check_age(archive, index, config.max_age)
@@ -133,6 +130,29 @@ def _with_chances(
     return rain_rate, codes
 
 
+def _maker(method: ForecastMethod, config: ForecastConfig) -> ForecastMethod:
+    """The method that the file names: that of the members, where they do not use the weights.
+
+    Raises
+    ------
+    ConfigError
+        If the name of the model says how members are made, and none are asked for.
+    """
+    if not isinstance(method, NetworkMethod):
+        return method
+    if config.members is None and method.asked_engine:
+        raise ConfigError(
+            f"{config.model}: {method.asked_engine} says how members are made; give --members, or "
+            "leave it out"
+        )
+    if config.members is not None and method.engine == STOCHASTIC:
+        log.info("the members are those of %s; they do not use the weights", STOCHASTIC)
+        return method.stochastic
+    if method.caution:
+        log.warning("%s", method.caution)
+    return method
+
+
 def _ensemble(
     config: ForecastConfig,
     archive: ScanStore,
@@ -162,14 +182,30 @@ def _ensemble(
     if "members" in config.products:
         shape = (config.members, lead_times, *archive.grid.shape)
         output.create_members(shape, config.codes)
-    reference = context["time"].values[-1]
-    leads = method.ensemble(context.values, lead_times, config.members, reference)
-    for index, rates in enumerate(tracked(leads, "forecast", lead_times, "lead time")):
-        products.add(index, rates)
+    leads = _leads_of_ensemble(method, context, lead_times, config)
+    for index, (rates, chances) in enumerate(tracked(leads, "forecast", lead_times, "lead time")):
+        products.add(index, rates, chances)
         if "members" in config.products:
             output.write_members(index, rates)
     assert index + 1 == lead_times, f"{index + 1} of {lead_times} lead times"
     return products
+
+
+def _leads_of_ensemble(
+    method: EnsembleMethod, context: xr.DataArray, lead_times: int, config: ForecastConfig
+) -> Iterator[tuple[Rates, Rates | None]]:
+    """For each lead time the members (member, y, x), mm/h, and the chances (threshold, y, x) of the
+    wanted thresholds, if they do not come from counting members."""
+    assert config.members is not None
+    scans, reference = context.values, context["time"].values[-1]
+    if not (isinstance(method, NetworkMethod) and method.engine == MARGINAL):
+        for rates in method.ensemble(scans, lead_times, config.members, reference):
+            yield rates, None
+        return
+    leads = method.members_and_chances(scans, lead_times, config.members, reference)
+    for rates, chances in leads:
+        wanted = chances_of_reaching(torch.from_numpy(chances), config.thresholds_mm_h)
+        yield rates, wanted.numpy()
 
 
 def reference_index(archive: ScanStore, at: pd.Timestamp | Literal["latest"]) -> int:

@@ -5,8 +5,9 @@ Public: `StochasticMethod`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import tee
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from squall import __version__
 from squall.convgru.ensemble import (
     EnsembleRun,
     EnsembleSettings,
+    marginal_members,
     stochastic_forecast,
     stochastic_members,
 )
@@ -89,6 +91,34 @@ class StochasticMethod:
         """
         run = self._run(reference_time)
         yield from _arrays(stochastic_members(_scans(context), lead_times, members, run))
+
+    def drawn(
+        self,
+        context: Rates,
+        chances: Iterable[Rates],
+        members: int,
+        reference_time: np.datetime64,
+    ) -> Iterator[tuple[Rates, Rates]]:
+        """Members drawn from chances, with the noise of this ensemble.
+
+        Parameters
+        ----------
+        chances : for each lead time (threshold, y, x), see
+            `squall.convgru.ensemble.marginal_members`.
+
+        Yields
+        ------
+        (member, y, x) mm/h, and the chances, of each lead time.
+
+        Raises
+        ------
+        DataError
+            If only the last scan was observed, and has rain.
+        """
+        scans, run = _scans(context[-self.context :]), self._run(reference_time)
+        used, kept = tee(chances)
+        tensors = (torch.from_numpy(np.ascontiguousarray(x)).to(scans.device) for x in used)
+        yield from zip(_arrays(marginal_members(scans, tensors, members, run)), kept, strict=True)
 
     def _run(self, reference_time: np.datetime64) -> EnsembleRun:
         return EnsembleRun(self.step_min, self.spacing_km, reference_time, self.seed, self.settings)

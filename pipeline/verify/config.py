@@ -66,7 +66,8 @@ class VerifyConfig(BaseModel):
     models: Annotated[tuple[str | Path, ...], Option(flag="--model", metavar="METHOD")] = Field(
         min_length=1,
         description="checkpoint, packaged model, extrapolation, pysteps-extrapolation, s-prog, "
-        "linda, steps or lagrangian-probability; may be repeated; persistence is always added",
+        "linda, steps or lagrangian-probability; may be repeated; persistence is always added; "
+        "MODEL:marginal draws the members of a model from its chances",
     )
     out: Annotated[OutputPath, Option(metavar="DIR")] = Field(description="folder for the scores")
     start: Annotated[Time | None, Option(metavar="TIME", group=FORECASTS_GROUP)] = Field(

@@ -238,10 +238,19 @@ def _members(config: VerifyConfig, methods: dict[str, ForecastMethod]) -> int | 
     Raises
     ------
     ConfigError
-        If members are asked for and no method makes any.
+        If members are asked for and no method makes any, or the name of a model says how members
+        are made and none are asked for.
     """
     if config.members is None:
-        return STEPS_MEMBERS if STEPS in methods else None
+        if STEPS in methods:
+            return STEPS_MEMBERS
+        for name, method in methods.items():
+            if isinstance(method, NetworkMethod) and method.asked_engine:
+                raise ConfigError(
+                    f"{name}: {method.asked_engine} says how members are made; give --members, or "
+                    "leave it out"
+                )
+        return None
     if not any(map(is_ensemble, methods.values())):
         raise ConfigError(
             f"--members {config.members}: none of {', '.join(methods)} makes members; add --model "

@@ -32,14 +32,14 @@ def products(rates):
     return computed(rates)
 
 
-def computed(rates, **wanted):
+def computed(rates, given=None, **wanted):
     grid = grid_from_attributes(np.arange(SIZE) * 4000.0, -np.arange(SIZE) * 4000.0, LAEA)
     around = Neighbourhood.on(grid, 10_000)
     settings = Wanted(THRESHOLDS, PERCENTILES, **wanted)
     scan = np.zeros((SIZE, SIZE), np.float32)
     result = EnsembleProducts(settings, scan, LEAD_MIN, len(rates), around)
     for index in range(LEADS):
-        result.add(index, rates[:, index])
+        result.add(index, rates[:, index], None if given is None else given[:, index])
     return result
 
 
@@ -142,3 +142,27 @@ def test_chances_are_stored_as_the_nearest_half_percents():
     assert codes.tolist() == [[0, 0, 1, 100, 200, 200], [255] * 6]
     decoded = codes[0] * CHANCE_CODE["scale_factor"]
     assert np.abs(decoded - chances[0]).max() <= 0.0025
+
+
+def test_given_chances_take_the_place_of_counts_and_are_the_least_elsewhere(rates):
+    given = np.full((2, LEADS, SIZE, SIZE), 0.004, np.float32)
+    given[0, 1, 12, 12], given[1, 1, 12, 12] = 0.93, 0.61
+    given[:, :, 0, 0] = np.nan
+    dry = np.where(np.isnan(rates), np.nan, np.float32(0))
+    dry[:, :, 0, 0] = np.nan
+    counted = computed(dry)
+    assert not counted.are_chances_given
+    products = computed(dry, given=given)
+    assert products.are_chances_given
+    np.testing.assert_array_equal(products.chances, chance_codes(given))
+    assert products.chances[0, 0, 0, 0] == 255
+    for number, code in ((0, 186), (1, 122)):
+        around = products.chances_around[number, 1]
+        assert around[12, 12] == around[12, 14] == around[10, 12] == code
+        assert around[12, 15] == 1
+        is_unknown = counted.chances_around[number] == 255
+        np.testing.assert_array_equal(products.chances_around[number] == 255, is_unknown)
+        assert products.times.chance[number, 12, 12] == code
+    np.testing.assert_array_equal(products.mean, counted.mean)
+    wet = computed(rates, given=given)
+    assert (wet.chances_around >= computed(rates).chances_around).all()
