@@ -152,9 +152,8 @@ def score_sums_by_method(
     ensembles : name of a method among the forecasts to its members, (member, y, x) of each lead
         time in turn. With any, the result also has the sums of `squall.pipeline.scores.member_sums`
         for all methods. Methods without members are ensembles of one, their forecast.
-    chances : name of a method among the forecasts to the chances that it says. With any, or with
-        ensembles, the result also has the sums of `squall.pipeline.scores.chance_sums` for all
-        methods. Other methods have the chances of their members, or 0 and 1.
+    chances : name of a method to the chances that it says. With any, or with ensembles, the result
+        has the sums of `squall.pipeline.scores.chance_sums` for all methods, too.
     """
     members = checked_members(ensembles or {}, forecasts, observed)
     said = checked_chances(chances or {}, forecasts, observed, thresholds_mm_h)
