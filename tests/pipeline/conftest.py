@@ -1,6 +1,7 @@
 """A small chain for all stages: synthetic files, their archive, a model trained for seconds."""
 
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from squall.pipeline.config import load_config, validated
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.ingest.run import ingest
 from squall.pipeline.maps.basemap import basemap_for_grid
+from squall.pipeline.scores import intervals
 from squall.pipeline.synth.config import SynthConfig
 from squall.pipeline.synth.run import synth
 from squall.pipeline.train.experiment import ExperimentConfig, TrainConfig
@@ -52,6 +54,15 @@ class Chain:
     @property
     def model(self) -> Path:
         return self.run / "best.ckpt"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_draws(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Bootstraps of 50 draws instead of 1000, except where the bootstrap itself is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name != "scores":
+            patch.setattr(intervals, "_DRAWS", 50)
+        yield
 
 
 @pytest.fixture
