@@ -4,13 +4,14 @@ Between two thresholds the logit of the chance is linear in the logarithm of rai
 first threshold there is no rain: what does not reach it is dry. Beyond the last threshold the logit
 falls by `TAIL_SLOPE` for each unit of the logarithm, up to the heaviest rate of `RainScaling`.
 
-Public: `chances_of_reaching`, `rain_at_scores`.
+Public: `chances_of_reaching`, `RainDistribution`.
 
 Dims: K thresholds, M members, H rows, W columns, N pixels with rain.
 """
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -65,37 +66,46 @@ def chances_of_reaching(chances_KHW: Tensor, thresholds_mm_h: Sequence[float]) -
     return torch.stack(result)
 
 
-def rain_at_scores(chances_KHW: Tensor, scores_MHW: Tensor) -> Tensor:
-    """The rain rate of each pixel's distribution at normal scores.
+class RainDistribution(NamedTuple):
+    """The distribution of rain rate at each pixel of one lead time."""
 
-    A score is that of a standard normal variable. Rain has the same chance of being exceeded as the
-    score. So members whose scores are standard normal have the distribution of the chances.
+    chances_KHW: Tensor
+    """of at least `THRESHOLDS_MM_H`, which do not rise with K; NaN = not known"""
+    limits_KN: Tensor
+    """normal score from which on a threshold is reached, for all pixels in a row"""
+    logits_KN: Tensor
 
-    Parameters
-    ----------
-    chances_KHW : of at least `THRESHOLDS_MM_H`, which do not rise with K; NaN = not known.
+    @classmethod
+    def of(cls, chances_KHW: Tensor) -> "RainDistribution":
+        """The distribution that chances describe."""
+        limits, logits = -ndtri(chances_KHW), torch.logit(chances_KHW, LEAST_CHANCE)
+        return cls(chances_KHW, limits.flatten(1), logits.flatten(1))
 
-    Returns
-    -------
-    (M, H, W) mm/h; 0 below the first threshold, NaN where not known.
-    """
-    rain = torch.zeros_like(scores_MHW)
-    limits = -ndtri(chances_KHW).flatten(1)  # score from which on a threshold is reached
-    logits = torch.logit(chances_KHW, LEAST_CHANCE).flatten(1)
-    scores = scores_MHW.flatten(1)
-    member, pixel = (scores >= limits[0]).nonzero(as_tuple=True)
-    score_N = scores[member, pixel]
-    reached_N = (score_N >= limits[:, pixel]).sum(dim=0)
-    logit_N = log_ndtr(-score_N) - log_ndtr(score_N)
-    places = torch.stack([reached_N - 1, reached_N.clamp(max=len(LEVELS) - 1)])
-    lower_N, upper_N = logits[:, pixel].gather(0, places)
-    level_N, next_N = scores.new_tensor(LEVELS)[places]
-    share = ((lower_N - logit_N) / (lower_N - upper_N).clamp(min=1e-6)).clamp(0, 1)
-    beyond = (lower_N - logit_N).clamp(min=0) / TAIL_SLOPE
-    is_beyond = reached_N == len(LEVELS)
-    logarithm = level_N + torch.where(is_beyond, beyond, share * (next_N - level_N))
-    rate_N = logarithm.exp()  # rounding must neither lose nor reach a threshold
-    least, most = (scores.new_tensor(limit) for limit in (THRESHOLDS_MM_H, _MOST_MM_H))
-    rate_N = rate_N.maximum(least[reached_N - 1]).minimum(most[reached_N - 1])
-    rain.view(len(scores), -1)[member, pixel] = rate_N
-    return rain.masked_fill_(chances_KHW[0].isnan(), torch.nan)
+    def rain_at_scores(self, scores_MHW: Tensor) -> Tensor:
+        """The rain rate of each pixel's distribution at normal scores.
+
+        A score is that of a standard normal variable. Rain has the same chance of being exceeded as
+        the score. So members whose scores are standard normal have the distribution of the chances.
+
+        Returns
+        -------
+        (M, H, W) mm/h; 0 below the first threshold, NaN where not known.
+        """
+        rain = torch.zeros_like(scores_MHW)
+        scores = scores_MHW.flatten(1)
+        member, pixel = (scores >= self.limits_KN[0]).nonzero(as_tuple=True)
+        score_N = scores[member, pixel]
+        reached_N = (score_N >= self.limits_KN[:, pixel]).sum(dim=0)
+        logit_N = log_ndtr(-score_N) - log_ndtr(score_N)
+        places = torch.stack([reached_N - 1, reached_N.clamp(max=len(LEVELS) - 1)])
+        lower_N, upper_N = self.logits_KN[:, pixel].gather(0, places)
+        level_N, next_N = scores.new_tensor(LEVELS)[places]
+        share = ((lower_N - logit_N) / (lower_N - upper_N).clamp(min=1e-6)).clamp(0, 1)
+        beyond = (lower_N - logit_N).clamp(min=0) / TAIL_SLOPE
+        is_beyond = reached_N == len(LEVELS)
+        logarithm = level_N + torch.where(is_beyond, beyond, share * (next_N - level_N))
+        rate_N = logarithm.exp()  # rounding must neither lose nor reach a threshold
+        least, most = (scores.new_tensor(limit) for limit in (THRESHOLDS_MM_H, _MOST_MM_H))
+        rate_N = rate_N.maximum(least[reached_N - 1]).minimum(most[reached_N - 1])
+        rain.view(len(scores), -1)[member, pixel] = rate_N
+        return rain.masked_fill_(self.chances_KHW[0].isnan(), torch.nan)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from squall.convgru.distribution import rain_at_scores
+from squall.convgru.distribution import RainDistribution
 from squall.convgru.ensemble.noise import NoiseProcess, noise_process
 from squall.convgru.ensemble.normal_scores import NormalScores
 from squall.convgru.ensemble.random_numbers import RandomSource
@@ -78,6 +78,7 @@ def marginal_members(
                 for level in range(len(noise.bands))
             ]
             scores.advance(factors)
+            distribution = RainDistribution.of(chances_KHW)
             place = _nearest_start(start, step)
             result = scans_THW.new_empty((members, height, width), dtype=torch.float32)
             for number, group in enumerate(member_groups(members)):
@@ -86,7 +87,7 @@ def marginal_members(
                 field = scores.of_noise(states[number])
                 field = field[:, : frame_sides[0], : frame_sides[1]].flatten(1)
                 moved = field[:, place[:height, :width]]
-                result[group.start : group.stop] = rain_at_scores(chances_KHW, moved)
+                result[group.start : group.stop] = distribution.rain_at_scores(moved)
             yield result
 
 

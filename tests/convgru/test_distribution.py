@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.special import ndtri
 
-from squall.convgru.distribution import HEAVIEST_MM_H, chances_of_reaching, rain_at_scores
+from squall.convgru.distribution import HEAVIEST_MM_H, RainDistribution, chances_of_reaching
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 
 CHANCES = (0.8, 0.6, 0.3, 0.1, 0.04, 0.005)
@@ -16,6 +16,10 @@ ASKED = (0.05, 0.1, *THRESHOLDS_MM_H, 0.3, 1.0, 7.0, 15.0, 40.0, 150.0)
 def pixels(*rows: tuple[float, ...]) -> torch.Tensor:
     """(K, 1, pixels)"""
     return torch.tensor(rows).T[:, None]
+
+
+def rain_at_scores(chances: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    return RainDistribution.of(chances).rain_at_scores(scores)
 
 
 def scores_of_ranks(count: int) -> torch.Tensor:
