@@ -1,4 +1,4 @@
-"""The numbers of the stochastic ensemble."""
+"""The numbers of both ensembles."""
 
 import hashlib
 

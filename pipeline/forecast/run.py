@@ -36,10 +36,12 @@ from squall.pipeline.forecast.ensemble_dataset import (
 )
 from squall.pipeline.forecast.ensemble_products import NEIGHBOURHOOD_KM, EnsembleProducts, Wanted
 from squall.pipeline.forecast.methods import (
+    ChanceMethod,
     EnsembleMethod,
     ForecastMethod,
     Rates,
     find_method,
+    gives_chances,
     is_ensemble,
     used_steps,
 )
@@ -103,7 +105,7 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
             dataset = with_products(described(products.mean), products)
             if config.codes:
                 dataset[RATE_OF_CODE] = rate_of_code()
-        elif isinstance(method, NetworkMethod) and method.nowcaster.gives_chances:
+        elif gives_chances(method, THRESHOLDS_MM_H):
             rain_rate, codes = _with_chances(method, context, lead_times)
             dataset = with_chances(described(rain_rate), codes)
         else:
@@ -114,7 +116,7 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
 
 
 def _with_chances(
-    method: NetworkMethod, context: xr.DataArray, lead_times: int
+    method: ChanceMethod, context: xr.DataArray, lead_times: int
 ) -> tuple[Rates, npt.NDArray[np.uint8]]:
     """Rain rate (lead_time, y, x), mm/h, and the codes of the chances (threshold, lead_time, y, x).
 

@@ -34,7 +34,8 @@ DEFAULT_SETTINGS = EnsembleSettings()
 class StochasticMethod:
     """Members that differ in noise, motion and amount; nothing is trained. An `EnsembleMethod`.
 
-    It uses the GPU if there is one. Trained networks have the same members.
+    It uses the GPU if there is one. Trained networks have the same members, unless
+    `MODEL:marginal` is asked for.
 
     Parameters
     ----------

@@ -136,6 +136,9 @@ def outlook_of(forecast: xr.Dataset, row: int, column: int, threshold: float | N
     if members is not None or not count:
         rates = pixel["rain_rate"].values[None] if members is None else members.values
         own = _completed(own, pixel, np.repeat(rates, 1 if count else 2, 0), threshold, length)
+        if count and length:  # the chances of a network are no shares of its members
+            highest = own[CHANCES].isel(lead_time=slice(length)).max()
+            own[CHANCES_AT_ANY_TIME] = np.fmax(own[CHANCES_AT_ANY_TIME], highest)
     band = _band(own)
     return Outlook(
         name=str(pixel.attrs.get("model", "unnamed model")),

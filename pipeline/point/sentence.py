@@ -50,6 +50,8 @@ def _rain(rain: RainTimes, horizon: str) -> str:
     if rain.chance == 0:
         return f"dry until {horizon}" + (", in all members" if rain.has_chances else "")
     if rain.begin is None:
+        if rain.chance >= LIKELY:
+            return f"rain {_percent(rain.chance)} until {horizon}, too few members to say when"
         return f"probably dry until {horizon}, rain {_percent(rain.chance)}"
     end = f"until after {horizon}"
     if rain.end is not None:

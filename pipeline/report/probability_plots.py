@@ -60,7 +60,6 @@ def _reliability(scores: xr.Dataset) -> Figure:
         counts = ax.inset_axes((0.66, 0.07, 0.32, 0.24))
         for method in probabilistic(scores):
             at = scores.sel({"method": method, "threshold": threshold})
-            at = at.isel(chance=at["n_of_chance"].values >= FEW_PIXELS)
             _draw_reliability(
                 ax, counts, at.isel(chance=at["n_of_chance"].values > 0), method, styles[method]
             )

@@ -148,11 +148,13 @@ def _scored(
     }
     for method in own:
         for other, gain in gains.items():
-            cells = (f"{_percent(gain.sel(method=method), t):>16}" for t in thresholds)
+            of_method = gain.sel({"method": method})  # method= is an argument of sel itself
+            cells = (f"{_percent(of_method, t):>16}" for t in thresholds)
             lines.append(f"{f'{method}, {other}':<36}" + "".join(cells))
     lines += [f"report: {scores.report}"]
     if others:
-        lines.append(_sentence(others[0], gains[others[0]].sel(method=own[0]), days, thresholds))
+        gain = gains[others[0]].sel({"method": own[0]})
+        lines.append(_sentence(others[0], gain, days, thresholds))
     return "\n".join(lines)
 
 

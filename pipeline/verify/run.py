@@ -166,6 +166,9 @@ def _pooled(scored_archives: list[ArchiveScores], blocks: list[ScoreSums]) -> xr
         {name: first[name] for name in shared},
         title=f"Verification of {methods} on {len(scored_archives)} archives",
         archives=json.dumps(archives),
+        chances=json.dumps(
+            {s.archive.name: json.loads(s.scores.attrs["chances"]) for s in scored_archives}
+        ),
         cases=sum(scored.total.cases for scored in scored_archives),
         missing_context_scans=json.dumps(
             {s.archive.name: s.missing_scans() for s in scored_archives}

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.datasets.errors import DataError
+from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.lagrangian_method import LagrangianMethod
 from squall.pipeline.forecast.methods import Persistence, gives_chances
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod
+from squall.pipeline.forecast.run import forecast
 from tests.pipeline.forecast.test_pysteps_methods import scans
 
 pytest.importorskip("pysteps")
@@ -84,3 +87,17 @@ def test_dry_scans_have_no_chance_and_a_missing_scan_is_refused():
     context[1] = np.nan
     with pytest.raises(DataError, match="lagrangian-probability needs all"):
         leads(context, 2)
+
+
+def test_a_forecast_file_has_its_chances(chain, tmp_path):
+    dataset = forecast(
+        ForecastConfig(
+            archive=chain.archive, model="lagrangian-probability", out=tmp_path / "f.nc",
+            at="2024-06-01T04:00", lead_times=2,
+        )
+    )  # fmt: skip
+    chances = dataset["probability_of_exceedance"]
+    assert chances["threshold"].values.tolist() == pytest.approx(THRESHOLDS_MM_H)
+    least = chances.sel(threshold=0.2).values
+    assert 0 < np.nanmax(least) <= 1
+    assert (np.isnan(least) == np.isnan(dataset["rain_rate"].values)).all()

@@ -84,6 +84,7 @@ def test_the_file_has_the_networks_chances_and_names_the_model(make, method, con
     assert dataset.attrs["model"] == "squall-base marginal"
     assert "checkpoint_sha256" in dataset.attrs
     assert dataset.attrs["members"] == 3
+    assert ", seed 0, " in dataset.attrs["members_from"]
     stored = dataset["probability_of_exceedance"]
     for lead, fields in enumerate(method.leads_with_chances(context, 3, THRESHOLDS_MM_H)):
         expected = chances_of_reaching(torch.from_numpy(fields[1:]), asked).numpy()

@@ -115,6 +115,15 @@ def test_a_file_without_times_and_members_says_so(make):
     assert cut.startswith("known until 04:15 only")
 
 
+def test_the_chance_of_rain_is_at_least_the_highest_chance_that_a_network_says(make):
+    """Its chances are no shares of the members, which are all dry here."""
+    path = make()
+    with netCDF4.Dataset(path, "a") as file:
+        file["probability_of_exceedance"][:, :3, 40, 40] = 0.05
+    sentence = outlook(path, 40, 40).sentence
+    assert sentence == "probably dry until 04:15, rain 5 %; not known after 04:15"
+
+
 def test_one_forecast_has_a_sentence_without_chances(chain, tmp_path, make):
     path = make(members=None)
     result = outlook(path)

@@ -24,6 +24,7 @@ def said(chance, begin, end, *, has_chances=True, is_cut=False, horizon=60, refe
         (0.7, 25, None, "rain from 14:25, 70 %, until after 15:00"),
         (0.3, 25, 40, "probably dry; if not, rain from 14:25, 30 %, until about 14:40"),
         (0.05, None, None, "probably dry until 15:00, rain 5 %"),
+        (0.6, None, None, "rain 60 % until 15:00, too few members to say when"),
         (0.005, None, None, "probably dry until 15:00, rain below 1 %"),
         (0.995, 5, 10, "rain from 14:05, above 99 %, until about 14:10"),
         (0.0, None, None, "dry until 15:00, in all members"),

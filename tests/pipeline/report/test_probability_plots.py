@@ -79,9 +79,12 @@ def test_roc_ends_in_both_corners_and_rank_histogram_is_of_ensembles_only(scores
 def test_the_frequency_after_a_chance_of_few_pixels_is_not_drawn(scores):
     few = scores.copy(deep=True)
     few.n_of_chance.loc[{"chance": 0.3}] = FEW_PIXELS - 1
-    lines = [probability_figures(s)["reliability"].axes[0].get_lines()[1] for s in (scores, few)]
-    drawn = [line.get_xdata().round(6).tolist() for line in lines]
+    axes = [probability_figures(s)["reliability"].axes[0] for s in (scores, few)]
+    drawn = [ax.get_lines()[1].get_xdata().round(6).tolist() for ax in axes]
     assert set(drawn[0]) - set(drawn[1]) == {0.3}
+    for ax in axes:  # the small panel shows how many pixels each chance has, few ones too
+        counts = ax.child_axes[0].get_lines()[0]
+        assert 0.3 in counts.get_xdata().round(6)
 
 
 def test_figures_can_be_saved_and_there_are_none_without_members(scores, tmp_path):

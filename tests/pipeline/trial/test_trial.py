@@ -68,7 +68,7 @@ def test_the_report_has_the_ratios_that_a_verification_has(chain, run, tried, tm
             workers=1,
         )
     )  # fmt: skip
-    scores = with_intervals(again.blocks, reference="extrapolation").sel(method="tiny")
+    scores = with_intervals(again.blocks, reference="extrapolation").sel({"method": "tiny"})
     for threshold in TRIAL["thresholds_mm_h"]:
         assert f"{float(scores.csi_gain.sel(threshold=threshold)):+.0f} %" in report
     assert re.search(r"On 1 day that nothing was chosen on, CSI at 2 mm/h is \d+ %", report)

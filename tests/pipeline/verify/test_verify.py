@@ -289,6 +289,7 @@ def test_two_archives_are_scored_separately_and_pooled(result, chain, synthetic_
     np.testing.assert_array_equal(pooled.n_pixels, counts[0] + counts[1])
     mean = sum(scores.mae * scores.n_pixels for scores in by_archive.values()) / pooled.n_pixels
     np.testing.assert_allclose(pooled.mae, mean)
+    assert json.loads(pooled.attrs["chances"]).keys() == {"synthetic", "other"}
     assert (tmp_path / "out" / "other" / "scores.csv").exists()
     assert "The other" in verified.report.read_text()
     with pytest.raises(ConfigError, match="verify them separately"):
