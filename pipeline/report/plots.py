@@ -4,7 +4,7 @@
 writes no files.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def score_figures(scores: xr.Dataset) -> dict[str, Figure]:
             figures[f"{score.name}_{scale:.3g}_km"] = _by_threshold(scores.sel(scale=scale), score)
     figures["errors"] = _errors(scores)
     if "power" in scores and bool(scores["power"].notnull().any()):
-        figures["spectra"] = draw_spectra(scores, map(str, scores["method"].values))
+        figures["spectra"] = draw_spectra(scores, [str(name) for name in scores["method"].values])
     return figures
 
 
@@ -116,7 +116,7 @@ def _errors(scores: xr.Dataset) -> Figure:
 
 
 def draw_spectra(
-    scores: xr.Dataset, methods: Iterable[str], name: str = "power", of: str = "rain fields"
+    scores: xr.Dataset, methods: Sequence[str], name: str = "power", of: str = "rain fields"
 ) -> Figure:
     """Power against wavelength, one panel for each lead time, the longest waves on the left.
 

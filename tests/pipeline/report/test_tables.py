@@ -50,9 +50,9 @@ def test_csv_leaves_undefined_values_empty(tmp_path: Path) -> None:
     write_csv(scores, tmp_path / "scores.csv")
     lines = (tmp_path / "scores.csv").read_text().splitlines()
     assert lines[0].startswith("method,lead_time_min,threshold_mm_h,scale_km,wavelength_km,")
-    assert "squall-base,5,0.5,,,,,,,csi,,," in lines
-    assert "persistence,60,,,,,,,,n_pixels,12345,," in lines
-    assert ",5,,,4,,,,,power_observed,16,," in lines
+    assert "squall-base,5,0.5,,,,,,,,csi,,," in lines
+    assert "persistence,60,,,,,,,,,n_pixels,12345,," in lines
+    assert ",5,,,4,,,,,,power_observed,16,," in lines
 
 
 def test_table_shows_means_over_lead_times_and_marks_the_best() -> None:
