@@ -1,6 +1,7 @@
 """The motion of rain: optical flow, trajectories, and transport along them.
 
-Public: `coarse_motion`, `trajectories`, `transport`, `from_nearest`, `extrapolate`.
+Public: `coarse_motion`, `trajectories`, `transport`, `from_nearest`, `trajectory_starts`,
+`place_in_frame`, `extrapolate`.
 
 Fields move with the rain by semi-Lagrangian transport: a pixel gets the value from the start of
 the trajectory that ends in it.
@@ -211,14 +212,28 @@ def from_nearest(fields_BCHW: Tensor, displacement_B2hw: Tensor) -> Tensor:
     (B, C, H, W)
     """
     height, width = fields_BCHW.shape[-2:]
-    columns, rows = upsampled(displacement_B2hw)[:, :, :height, :width].unbind(1)
-    rows = (torch.arange(height, device=rows.device)[:, None] - rows).round().long()
-    columns = (torch.arange(width, device=rows.device) - columns).round().long()
-    is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    place = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    starts = trajectory_starts(upsampled(displacement_B2hw)[:, :, :height, :width])
+    columns, rows = starts.round().unbind(1)
+    place, is_inside = place_in_frame(columns, rows, height, width)
     places = place.flatten(1)[:, None].expand(-1, fields_BCHW.shape[1], -1)
     values = fields_BCHW.flatten(2).gather(2, places).view_as(fields_BCHW)
     return torch.where(is_inside[:, None], values, torch.nan)
+
+
+def trajectory_starts(displacement_B2HW: Tensor) -> Tensor:
+    """(B, 2, H, W): column and row of the start of each trajectory."""
+    height, width = displacement_B2HW.shape[-2:]
+    device = displacement_B2HW.device
+    columns = torch.arange(width, device=device).expand(height, width)
+    rows = torch.arange(height, device=device)[:, None].expand(height, width)
+    return torch.stack([columns, rows]) - displacement_B2HW
+
+
+def place_in_frame(columns: Tensor, rows: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The number of a pixel in the frame, and whether it is inside."""
+    row, column = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    is_inside = (row == rows) & (column == columns)
+    return row.long() * width + column.long(), is_inside
 
 
 def extrapolate(context: Tensor, lead_times: int) -> Tensor:

@@ -20,11 +20,9 @@ from squall.convgru.ensemble.start import (
     EnsembleRun,
     Start,
     member_groups,
-    place_in_frame,
     start_of_ensemble,
-    trajectory_starts,
 )
-from squall.convgru.motion import trajectories, upsampled
+from squall.convgru.motion import place_in_frame, trajectories, trajectory_starts, upsampled
 
 NOMINAL = RandomSource(0, np.datetime64(0, "s"))  # of the texture where no scan tells one
 NOMINAL_SLOPE = 2.7  # of its power spectrum

@@ -20,13 +20,11 @@ from squall.convgru.ensemble.perturbations import Perturbations
 from squall.convgru.ensemble.start import (
     EnsembleRun,
     member_groups,
-    place_in_frame,
     start_of_ensemble,
-    trajectory_starts,
 )
 from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.matching import probability_matched, sorted_values
-from squall.convgru.motion import transport, upsampled
+from squall.convgru.motion import place_in_frame, trajectory_starts, transport, upsampled
 from squall.convgru.scaling import DRY_MM_H, RainScaling
 
 SCALING = RainScaling()

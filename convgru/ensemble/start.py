@@ -1,7 +1,6 @@
-"""What all members of an ensemble share: run, frame, band processes, and where rain comes from.
+"""What all members of an ensemble share: run, frame and band processes.
 
-Public: `EnsembleRun`, `Start`, `start_of_ensemble`, `member_groups`, `trajectory_starts`,
-`place_in_frame`.
+Public: `EnsembleRun`, `Start`, `start_of_ensemble`, `member_groups`.
 
 Dims: B batch, M members, T context steps, K scale bands, H rows, W columns, h and w of the motion's
 coarse grid.
@@ -109,19 +108,3 @@ def _with_longest_lifetimes(processes: BandProcesses, run: EnsembleRun) -> BandP
 def member_groups(members: int) -> list[range]:
     """The numbers of the members in groups that are computed at once."""
     return [range(first, min(first + GROUP, members)) for first in range(0, members, GROUP)]
-
-
-def trajectory_starts(displacement_M2HW: Tensor) -> Tensor:
-    """(M, 2, H, W): column and row of the start of each trajectory."""
-    height, width = displacement_M2HW.shape[-2:]
-    device = displacement_M2HW.device
-    columns = torch.arange(width, device=device).expand(height, width)
-    rows = torch.arange(height, device=device)[:, None].expand(height, width)
-    return torch.stack([columns, rows]) - displacement_M2HW
-
-
-def place_in_frame(columns: Tensor, rows: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The number of a pixel in the frame, and whether it is inside."""
-    row, column = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    is_inside = (row == rows) & (column == columns)
-    return row.long() * width + column.long(), is_inside

@@ -120,6 +120,25 @@ class NetworkMethod:
         """How the members are made."""
         return self.asked_engine or STOCHASTIC
 
+    def check_engine(self, name: str, members: int | None) -> None:
+        """Refuse a name that says how members are made, if there are none.
+
+        Parameters
+        ----------
+        name : as the user knows the model.
+        members : how many are asked for, if any.
+
+        Raises
+        ------
+        ConfigError
+            If the name has an engine, and no members are asked for.
+        """
+        if members is None and self.asked_engine:
+            raise ConfigError(
+                f"{name}: {self.asked_engine} says how members are made; give --members, or leave "
+                "it out"
+            )
+
     @property
     def context(self) -> int:
         """Number of the archive's scans that the network needs as input."""

@@ -142,11 +142,7 @@ def _maker(method: ForecastMethod, config: ForecastConfig) -> ForecastMethod:
     """
     if not isinstance(method, NetworkMethod):
         return method
-    if config.members is None and method.asked_engine:
-        raise ConfigError(
-            f"{config.model}: {method.asked_engine} says how members are made; give --members, or "
-            "leave it out"
-        )
+    method.check_engine(str(config.model), config.members)
     if config.members is not None and method.engine == STOCHASTIC:
         log.info("the members are those of %s; they do not use the weights", STOCHASTIC)
         return method.stochastic

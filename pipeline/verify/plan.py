@@ -245,11 +245,8 @@ def _members(config: VerifyConfig, methods: dict[str, ForecastMethod]) -> int | 
         if STEPS in methods:
             return STEPS_MEMBERS
         for name, method in methods.items():
-            if isinstance(method, NetworkMethod) and method.asked_engine:
-                raise ConfigError(
-                    f"{name}: {method.asked_engine} says how members are made; give --members, or "
-                    "leave it out"
-                )
+            if isinstance(method, NetworkMethod):
+                method.check_engine(name, config.members)
         return None
     if not any(map(is_ensemble, methods.values())):
         raise ConfigError(

@@ -1,9 +1,13 @@
 """Synthetic rain that moves and changes, with a lifetime for each scale."""
 
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 import torch
 
 from squall.convgru.ensemble import EnsembleRun, EnsembleSettings
+from squall.convgru.ensemble import start as start_module
 from squall.convgru.ensemble.settings import Growth
 
 TIME = np.datetime64("2024-06-01T12:00")
@@ -56,3 +60,25 @@ def radial_spectrum_db(field: np.ndarray) -> np.ndarray:
     edges = [1 / 4 / 2**n for n in range(int(np.log2(side)) - 3)]
     octaves = [(frequency <= edge) & (frequency > edge / 2) for edge in edges]
     return 10 * np.log10([power[octave].mean() for octave in octaves])
+
+
+def check_that_a_member_does_not_depend_on_the_number(
+    members_of: Callable[[torch.Tensor, int, int], torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Member 3 of 10 is member 3 of 50, also if other groups of members are computed at once.
+
+    Parameters
+    ----------
+    members_of : gives (L, M, H, W) from scans, number of lead times and number of members.
+    """
+    scans = evolving_rain(side=64, columns=2)
+    six = members_of(scans, 3, 6)
+    assert six.shape == (3, 6, 64, 64)
+    assert six.dtype == torch.float32
+    for count in (1, 5):
+        assert torch.equal(
+            members_of(scans, 3, count).nan_to_num(-1), six[:, :count].nan_to_num(-1)
+        )
+    monkeypatch.setattr(start_module, "GROUP", 3)
+    assert torch.equal(members_of(scans, 3, 6).nan_to_num(-1), six.nan_to_num(-1))
+    assert (six[2].std(dim=0).nan_to_num(0) > 0.01).float().mean() > 0.8

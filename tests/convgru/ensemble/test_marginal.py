@@ -6,9 +6,13 @@ import torch
 
 from squall.convgru.distribution import chances_of_reaching
 from squall.convgru.ensemble import marginal_members
-from squall.convgru.ensemble import start as start_module
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
-from tests.convgru.ensemble.evolving_rain import TIME, evolving_rain, run
+from tests.convgru.ensemble.evolving_rain import (
+    TIME,
+    check_that_a_member_does_not_depend_on_the_number,
+    evolving_rain,
+    run,
+)
 
 
 def chances_of(scans: torch.Tensor, leads: int) -> list[torch.Tensor]:
@@ -59,17 +63,7 @@ def test_members_are_known_where_the_chances_are():
 
 
 def test_a_member_does_not_depend_on_the_number_of_members(monkeypatch):
-    scans = evolving_rain(side=64, columns=2)
-    six = members_of(scans, 3, 6)
-    assert six.shape == (3, 6, 64, 64)
-    assert six.dtype == torch.float32
-    for count in (1, 5):
-        assert torch.equal(
-            members_of(scans, 3, count).nan_to_num(-1), six[:, :count].nan_to_num(-1)
-        )
-    monkeypatch.setattr(start_module, "GROUP", 3)
-    assert torch.equal(members_of(scans, 3, 6).nan_to_num(-1), six.nan_to_num(-1))
-    assert (six[2].std(dim=0).nan_to_num(0) > 0.01).float().mean() > 0.8
+    check_that_a_member_does_not_depend_on_the_number(members_of, monkeypatch)
 
 
 def test_seed_and_reference_time_change_all_members():

@@ -14,6 +14,7 @@ from tests.convgru.ensemble.evolving_rain import (
     NEVER,
     TIME,
     UNPERTURBED,
+    check_that_a_member_does_not_depend_on_the_number,
     evolving_rain,
     radial_spectrum_db,
     run,
@@ -28,17 +29,7 @@ def members_of(scans: torch.Tensor, leads: int, members: int, **options) -> torc
 
 
 def test_a_member_does_not_depend_on_the_number_of_members(monkeypatch):
-    scans = evolving_rain(side=64, columns=2)
-    six = members_of(scans, 3, 6)
-    assert six.shape == (3, 6, 64, 64)
-    assert six.dtype == torch.float32
-    for count in (1, 5):
-        assert torch.equal(
-            members_of(scans, 3, count).nan_to_num(-1), six[:, :count].nan_to_num(-1)
-        )
-    monkeypatch.setattr(start_module, "GROUP", 3)
-    assert torch.equal(members_of(scans, 3, 6).nan_to_num(-1), six.nan_to_num(-1))
-    assert (six[2].std(dim=0).nan_to_num(0) > 0.01).float().mean() > 0.8
+    check_that_a_member_does_not_depend_on_the_number(members_of, monkeypatch)
 
 
 def test_seed_and_reference_time_change_all_members():
