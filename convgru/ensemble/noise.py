@@ -47,7 +47,9 @@ class BandNoise(NamedTuple):
     phi_2_RC: Tensor
     shock_RC: Tensor
     deviation_RC: Tensor
-    """local standard deviation of the band in the last scan, normalised dB"""
+    """local standard deviation of the band in the last scan, with `floor`, normalised dB"""
+    floor: Tensor
+    """the part of ``deviation_RC`` that is the same everywhere, a scalar"""
     filter_RF: Tensor
     """complex: from white noise in the frequencies of pixels to noise with the band's spectrum and
     variance 1"""
@@ -161,9 +163,11 @@ def noise_process(
             for x in (processes.phi_1_BKhw, processes.phi_2_BKhw)
         )
         shock = ((1 + phi_2) * ((1 - phi_2).square() - phi_1.square()) / (1 - phi_2)).clamp(min=0)
-        deviation = _local_deviation(detail, known, level, settings, spacing_km)
+        local, of_domain = _local_deviation(detail, known, level, settings, spacing_km)
+        floor = settings.deviation_floor * of_domain
+        deviation = local + floor
         filter_RF = _filter(detail[0, 0] * (known[0, 0] > 0), deviation, level)
-        bands.append(BandNoise(level, phi_1, phi_2, shock.sqrt(), deviation, filter_RF))
+        bands.append(BandNoise(level, phi_1, phi_2, shock.sqrt(), deviation, floor, filter_RF))
         smooth, known = smoother, avg_pool2d(known, 2) if level < levels else known
     return NoiseProcess(
         bands, (multiple * -(-height // multiple), multiple * -(-width // multiple))
@@ -194,8 +198,8 @@ def _local_deviation(
     level: int,
     settings: EnsembleSettings,
     spacing_km: float,
-) -> Tensor:
-    """(R, C): the standard deviation of a band around each place, and a share of the domain's."""
+) -> tuple[Tensor, Tensor]:
+    """The standard deviation of a band around each place, (R, C), and in the domain, a scalar."""
     power, weight = detail_11RC.square() * known_11RC, known_11RC
     shape = tuple(power.shape[-2:])
     pooled = max(0, COARSE_LEVEL - level)
@@ -207,7 +211,7 @@ def _local_deviation(
     local = torch.where(weight > 1e-6, power / weight.clamp(min=1e-6), 0.0).clamp(min=0).sqrt()
     if pooled:
         local = interpolate(local, size=shape, mode="bilinear", align_corners=False)
-    return (local + settings.deviation_floor * mean.sqrt())[0, 0]
+    return local[0, 0], mean.sqrt()
 
 
 def _gaussian_mean(field_11RC: Tensor, sigma_cells: float) -> Tensor:

@@ -45,6 +45,11 @@ class EnsembleSettings(BaseModel, frozen=True):
         default=0.1,
         description="share of a band's standard deviation in the domain that is added to it",
     )
+    score_floor_km: PositiveFloat = Field(
+        default=16.0,
+        description="in normal scores this share is lower for bands of a finer scale [km], in "
+        "proportion to their scale; see `score_floor`",
+    )
     lifetime_min: PositiveFloat = Field(
         default=8.0,
         description="longest lifetime [min] of details of 1 km; see `lifetime_exponent`",
@@ -113,3 +118,12 @@ class EnsembleSettings(BaseModel, frozen=True):
         first, last = self.score_slope
         slope = first + share * (last - first)
         return float(2 ** (slope * band / 2)) * (self.finest_score if band == 0 else 1.0)
+
+    def score_floor(self, scale_km: float) -> float:
+        """How much of `deviation_floor` a band of this scale has in normal scores, 0 to 1.
+
+        Far from rain a band's deviation is little more than its floor. There, rain that begins is
+        a shower of some kilometres. With the whole floor in the fine bands it would be single
+        pixels.
+        """
+        return min(1.0, scale_km / self.score_floor_km)
