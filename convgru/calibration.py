@@ -18,6 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from squall.convgru.ensemble.calibration import EnsembleCalibration
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 
 Floats = npt.NDArray[np.float64]
@@ -99,6 +100,8 @@ class Calibration(BaseModel):
     intercepts: tuple[tuple[float, ...], ...]
     slopes: tuple[tuple[float, ...], ...]
     """(L, K) calibrated logit = intercept + slope * logit"""
+    ensemble: EnsembleCalibration | None = None
+    """None where no ensemble was calibrated"""
 
     def at(self, minutes: float) -> LeadCalibration:
         """The values at a lead time."""

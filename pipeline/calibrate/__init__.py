@@ -1,6 +1,7 @@
-"""The calibrate stage: what the chances of a network are worth on one radar.
+"""The calibrate stage: what the chances and the ensembles of a network are worth on one radar.
 
-Start reading at `run.py`. The numbers themselves are `squall.convgru.calibration`.
+Start reading at `run.py`; the ensembles are in `ensembles.py`. The numbers themselves are
+`squall.convgru.calibration`.
 """
 
 import lazy_loader

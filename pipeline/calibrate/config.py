@@ -43,6 +43,13 @@ class CalibrateConfig(BaseModel):
         gt=0,
         description="most forecasts to count, spread evenly over the time; more take longer",
     )
+    members: int | None = Field(
+        default=None,
+        ge=2,
+        le=100,
+        description="also fit and compare ensembles of so many members, and calibrate their "
+        "chances; more than 10 take long (default: ensembles are left as they are)",
+    )
     include_training: bool = Field(
         default=False,
         description="also count times that the model was trained on; its chances look better there",

@@ -1,10 +1,12 @@
-"""A calibration as text: scores and reliability by threshold."""
+"""A calibration as text: scores and reliability by threshold, and what was fitted of ensembles."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from squall.convgru.calibration import reliability_curve, skill_of_cuts
+from squall.convgru.ensemble.calibration import EnsembleCalibration
+from squall.convgru.ensemble.settings import EnsembleSettings
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.pipeline.calibrate.run import CalibrateResult
 
@@ -34,6 +36,42 @@ def table(result: CalibrateResult) -> str:
             f"{100 * before:.2f} % -> {100 * after:.2f} %"
         )
     return "\n".join(lines)
+
+
+def ensemble_table(ensemble: EnsembleCalibration) -> str:
+    """The fitted numbers, what they gain, and which engine makes the members."""
+    rows = [
+        (f"{name:22}{before:.4g} -> {after:.4g}{unit}")
+        for (name, unit, before), (_, _, after) in zip(
+            _numbers(EnsembleSettings()), _numbers(ensemble.settings), strict=True
+        )
+    ]
+    comparison = ensemble.source["comparison"]
+    cases = (
+        f"{comparison['forecasts']} forecasts from {comparison['first'][:10]} to "
+        f"{comparison['last'][:10]}, {ensemble.source['members']} members"
+    )
+    return "\n".join(
+        [
+            "ensembles, default -> fitted",
+            *rows,
+            f"fair CRPS lower with the fitted numbers by {ensemble.fit}",
+            f"fair CRPS of marginal lower than that of stochastic by {ensemble.marginal}",
+            f"({cases}; brackets: 90 % interval)",
+            f"engine of this model on this radar network: {ensemble.engine}",
+        ]
+    )
+
+
+def _numbers(settings: EnsembleSettings) -> list[tuple[str, str, float]]:
+    """Name, unit and value of the numbers that are fitted."""
+    return [
+        ("noise", "", settings.noise),
+        ("noise after an hour", "", settings.noise_after_an_hour),
+        ("displacement, 60 min", " km", settings.along_km.at(60)),
+        ("amount, 60 min", "", settings.amount.at(60)),
+        ("tendency", " per hour", settings.tendency_per_hour),
+    ]
 
 
 def _error(counts_EN: np.ndarray, line: tuple[float, float]) -> float:

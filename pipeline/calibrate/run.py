@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from squall.convgru.calibration import Calibration, calibrated, count_logits
-from squall.convgru.checkpoint import WEIGHTS_SUFFIX, write_weights
+from squall.convgru.checkpoint import WEIGHTS_SUFFIX
 from squall.convgru.products import moved_logits
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
@@ -22,13 +22,16 @@ from squall.datasets.open_archive import open_archive
 from squall.datasets.public_text import public_address
 from squall.datasets.times import parse_time
 from squall.pipeline.calibrate.config import CalibrateConfig
+from squall.pipeline.calibrate.ensembles import EnsembleCases, calibrate_ensembles
+from squall.pipeline.calibrate.model_file import write_calibrated
+from squall.pipeline.calibrate.parts import FIT, spread
 from squall.pipeline.forecast.interpolation import regridded
 from squall.pipeline.forecast.methods import used_steps
 from squall.pipeline.forecast.network_method import NetworkMethod, network_digest
 from squall.pipeline.outputs import check_output_file
 from squall.pipeline.processes import cores, results_of
 from squall.pipeline.progress import tracked
-from squall.pipeline.provenance import atomic_path, now_utc
+from squall.pipeline.provenance import now_utc
 from squall.pipeline.verify.cases import choose_cases, training_times
 from squall.pipeline.verify.config import ReferencePeriod
 
@@ -51,14 +54,15 @@ class CalibrateResult:
 def calibrate(config: CalibrateConfig) -> CalibrateResult:
     """Choose cuts, bias and reliability of a network on an archive, and write them with it.
 
-    An earlier calibration on the same radar network is replaced; those on others are kept.
+    An earlier calibration on the same radar network is replaced; those on others are kept. With
+    ``members``, the ensembles are calibrated, too; without, their earlier calibration is kept.
 
     Raises
     ------
     ConfigError
         If there is no such model, or it forecasts no chances.
     DataError
-        If a file cannot be read, or no forecast can be counted.
+        If a file cannot be read, or no forecast can be counted, or there are too few for ensembles.
     """
     check_output_file(config.out, "--out", (WEIGHTS_SUFFIX,))
     archive = open_archive(config.archive)
@@ -68,18 +72,56 @@ def calibrate(config: CalibrateConfig) -> CalibrateResult:
             f"{config.model}: forecasts rain and no chances, so there is nothing to calibrate; "
             "give a model with network.head exceedance"
         )
-    cases = _cases(config, archive, method)
-    counter = _Counter(config.archive, archive.snapshot, config.model, method.lead_times)
+    possible = _cases(config, archive, method)
+    cases = spread(possible, config.most_forecasts)
+    of_ensembles = EnsembleCases.chosen(archive, possible, method) if config.members else None
     workers = min(config.workers or cores(), cores())
-    counts: npt.NDArray[np.float64] | None = None
+    by_case = _counted(config, archive, method, cases, workers)
+    counts = by_case.sum(axis=0)
+    calibration = _calibration(archive, method, cases, counts)
+    if of_ensembles is None:
+        ensemble = method.ensemble_calibration
+    else:
+        assert config.members
+        of_fit = set(of_ensembles.parts.cases(FIT, cases))
+        is_of_fit = np.array([case in of_fit for case in cases])
+        ensemble = calibrate_ensembles(
+            archive,
+            method,
+            _calibration(archive, method, cases, by_case[is_of_fit].sum(axis=0)),
+            of_ensembles,
+            members=config.members,
+            workers=workers,
+        )
+    calibration = calibration.model_copy(update={"ensemble": ensemble})
+    write_calibrated(config.out, method, calibration)
+    return CalibrateResult(config.out, len(cases), calibration, counts)
+
+
+def _counted(
+    config: CalibrateConfig,
+    archive: ScanStore,
+    method: NetworkMethod,
+    cases: Sequence[int],
+    workers: int,
+) -> npt.NDArray[np.float64]:
+    """(case, L, K, 2, N) counts of logits."""
+    counter = _Counter(config.archive, archive.snapshot, config.model, method.lead_times)
     advice = f"Run it again with less than --workers {workers}"
     with results_of(counter, cases, workers, preload=__name__, advice=advice) as results:
-        for case_counts in tracked(results, "calibrate", len(cases), "forecast"):
-            counts = case_counts if counts is None else counts + case_counts
-    assert counts is not None
+        return np.stack(list(tracked(results, "calibrate", len(cases), "forecast")))
+
+
+def _calibration(
+    archive: ScanStore,
+    method: NetworkMethod,
+    cases: Sequence[int],
+    counts: npt.NDArray[np.float64],
+) -> Calibration:
+    """The calibration of the network's chances that follows from the counts."""
     step_min = archive.step.total_seconds() / 60
     times = archive.times
-    calibration = calibrated(
+    return calibrated(
         counts,
         [step_min * steps for steps, _ in method.resampling.common_lead_times(method.lead_times)],
         archive=archive.name,
@@ -93,12 +135,10 @@ def calibrate(config: CalibrateConfig) -> CalibrateResult:
             "made": now_utc(),
         },
     )
-    _write(config.out, method, calibration)
-    return CalibrateResult(config.out, len(cases), calibration, counts)
 
 
 def _cases(config: CalibrateConfig, archive: ScanStore, method: NetworkMethod) -> list[int]:
-    """Indices of the reference times, at most as many as configured."""
+    """Indices of the reference times that can be counted."""
     excluded = np.zeros(archive.times.size, dtype=bool)
     if not config.include_training:
         excluded = training_times(archive, [_only_trained(method.provenance)])
@@ -122,9 +162,7 @@ def _cases(config: CalibrateConfig, archive: ScanStore, method: NetworkMethod) -
             "%s: only %d forecasts to count; the calibration will be uncertain",
             *(config.archive, len(chosen.indices)),
         )
-    count = min(config.most_forecasts, len(chosen.indices))
-    places = np.linspace(0, len(chosen.indices) - 1, count).round().astype(int)
-    return [chosen.indices[place] for place in places.tolist()]
+    return list(chosen.indices)
 
 
 def _periods(
@@ -203,13 +241,3 @@ class _Counter:
                 valid = is_known[..., :height, :width] & ~torch.isnan(target)
                 counts.append(count_logits(logits[..., :height, :width], target, valid).cpu())
         return torch.stack(counts).double().numpy()
-
-
-def _write(out: Path, method: NetworkMethod, calibration: Calibration) -> None:
-    entry = calibration.model_dump(mode="json")
-    others: Sequence[dict[str, Any]] = method.provenance.get("calibrations", ())
-    kept = [other for other in others if other["grid"] != calibration.grid]
-    provenance = method.provenance | {"calibrations": [*kept, entry]}
-    nowcaster = method.nowcaster.cpu()
-    with atomic_path(out) as temporary:
-        write_weights(temporary, nowcaster, provenance, torch.float32)

@@ -12,6 +12,8 @@ EXAMPLES = """\
 examples:
   squall calibrate --archive archives/knmi.icechunk --model runs/knmi/best.ckpt \\
     --out knmi.safetensors
+  squall calibrate --archive archives/knmi.icechunk --model runs/knmi/best.ckpt \\
+    --out knmi.safetensors --members 10
   squall forecast --archive archives/knmi.icechunk --model knmi.safetensors:best-csi \\
     --out forecast.nc
 """
@@ -33,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Calibrate the model; returns the exit code."""
     config = configured(CalibrateConfig, arguments)
     from squall.pipeline.calibrate.figure import SUFFIXES, draw_reliability
-    from squall.pipeline.calibrate.report import table
+    from squall.pipeline.calibrate.report import ensemble_table, table
     from squall.pipeline.calibrate.run import calibrate
 
     picture = output_path(arguments.plot) if arguments.plot is not None else None
@@ -41,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_output_file(picture, "--plot", SUFFIXES)
     result = calibrate(config)
     print(table(result))
+    if config.members and result.calibration.ensemble:
+        print(ensemble_table(result.calibration.ensemble))
     if picture:
         draw_reliability(result, picture)
     print(f"{config.out}: calibrated on {result.forecasts} forecasts of {config.archive}")

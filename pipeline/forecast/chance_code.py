@@ -1,6 +1,6 @@
 """How forecasts store chances: one byte each, in half percents.
 
-Public: `half_percents`, `chance_codes`, `UNKNOWN_CHANCE`, `CHANCE_CODE`.
+Public: `half_percents`, `chance_codes`, `calibrated_codes`, `UNKNOWN_CHANCE`, `CHANCE_CODE`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from squall.convgru.ensemble.calibration import KNOTS, ShareTables
 
 UNKNOWN_CHANCE = 255
 CHANCE_CODE: dict[str, Any] = {"scale_factor": 0.005, "_FillValue": np.uint8(UNKNOWN_CHANCE)}
@@ -34,3 +36,22 @@ def chance_codes(chances: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     for code, chance in zip(codes, chances, strict=True):  # a copy of all would need much memory
         code[:] = np.where(np.isnan(chance), UNKNOWN_CHANCE, np.rint(200 * np.nan_to_num(chance)))
     return codes
+
+
+def calibrated_codes(
+    codes: npt.NDArray[np.uint8],
+    tables: ShareTables,
+    minutes: float,
+    thresholds_mm_h: tuple[float, ...],
+) -> npt.NDArray[np.uint8]:
+    """Chances of shares of members at a lead time, both in half percents (threshold, y, x).
+
+    They do not rise with the threshold. `UNKNOWN_CHANCE` stays.
+    """
+    result = np.empty_like(codes)
+    curves = tables.curves(minutes, thresholds_mm_h)
+    for chance, code, curve in zip(result, codes, curves, strict=True):
+        of_code = np.full(256, UNKNOWN_CHANCE, np.uint8)
+        of_code[:201] = np.rint(200 * np.interp(np.arange(201) / 200, KNOTS, curve))
+        chance[:] = of_code[code]
+    return np.minimum.accumulate(result, axis=0)

@@ -89,6 +89,11 @@ class ForecastConfig(BaseModel):
         default=False,
         description="write members as codes of one byte, within 1.6 %",
     )
+    raw_chances: bool = Field(
+        default=False,
+        description="chances as the members are counted, or as the network says, without the "
+        "calibration of the model; members drawn from chances are drawn from the raw ones",
+    )
 
     @model_validator(mode="after")
     def _of_an_ensemble(self) -> ForecastConfig:

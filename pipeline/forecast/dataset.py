@@ -1,6 +1,6 @@
 """A forecast as a CF dataset: variables, coordinates, attributes, and how they are stored.
 
-Public: `forecast_dataset`, `with_chances`, `netcdf_encoding`.
+Public: `forecast_dataset`, `with_chances`, `ensemble_attributes`, `netcdf_encoding`.
 """
 
 from __future__ import annotations
@@ -97,6 +97,21 @@ def with_chances(forecast: xr.Dataset, codes: npt.NDArray[np.uint8]) -> xr.Datas
     return forecast.assign(
         {CHANCES: (("threshold", "lead_time", "y", "x"), codes, attributes)}
     ).assign_coords(threshold=("threshold", list(THRESHOLDS_MM_H), THRESHOLD))
+
+
+def ensemble_attributes(method: ForecastMethod) -> dict[str, str]:
+    """Attributes that say how a network's members were made, and how their chances come about."""
+    if not isinstance(method, NetworkMethod):
+        return {}
+    ensemble = method.ensemble_calibration
+    calibrated = json.dumps(ensemble.source) if ensemble else "not on this radar network"
+    chances = {"chances": "raw"} if method.are_chances_raw else {}
+    return {
+        "ensemble_engine": method.engine,
+        "ensemble_settings": method.stochastic.settings.model_dump_json(),
+        "ensemble_calibration": calibrated,
+        **chances,
+    }
 
 
 def netcdf_encoding(forecast: xr.Dataset) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What an ensemble says, computed in a stream of lead times: no more than one is held as members.
 
-Public: `EnsembleProducts`, `Wanted`, `quantiles`, `NEIGHBOURHOOD_KM`.
+Public: `EnsembleProducts`, `Wanted`, `MemberTables`, `quantiles`, `NEIGHBOURHOOD_KM`.
 
 A pixel is known where at least half of the members are; statistics are those of the members that
 are known there. `dataset` and `ensemble_dataset` beside this module describe the results.
@@ -14,7 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from squall.pipeline.forecast.chance_code import UNKNOWN_CHANCE, chance_codes, half_percents
+from squall.convgru.ensemble.calibration import ShareTables
+from squall.pipeline.forecast.chance_code import (
+    UNKNOWN_CHANCE,
+    calibrated_codes,
+    chance_codes,
+    half_percents,
+)
 from squall.pipeline.forecast.neighbourhood import Neighbourhood
 from squall.pipeline.forecast.spells import RainSpells, SpellTimes
 
@@ -39,6 +45,20 @@ class Wanted:
     times: bool = True
 
 
+@dataclass(frozen=True)
+class MemberTables:
+    """What turns shares of members into chances; None leaves them as they are.
+
+    Parameters
+    ----------
+    at_pixel : for shares at the pixel.
+    around : for shares within `NEIGHBOURHOOD_KM`.
+    """
+
+    at_pixel: ShareTables | None = None
+    around: ShareTables | None = None
+
+
 @dataclass
 class EnsembleProducts:
     """Products of one ensemble; `add` takes its lead times in turn.
@@ -51,7 +71,8 @@ class EnsembleProducts:
     percentiles : (percentile, lead_time, y, x), mm/h.
     chances, chances_around : (threshold, lead_time, y, x), half percents, of at least the threshold
         at the pixel, and anywhere within `NEIGHBOURHOOD_KM` of it. They are shares of the members,
-        unless `add` is given chances of the pixels.
+        calibrated if there are tables, unless `add` is given chances of the pixels. A chance within
+        a distance is at least the highest chance of a pixel there, where that is no share.
     amounts : (member, y, x), mm, over all lead times. The rate changes linearly between two times.
     """
 
@@ -60,6 +81,7 @@ class EnsembleProducts:
     lead_min: tuple[float, ...]
     members: int
     around: Neighbourhood
+    tables: MemberTables = MemberTables()
     mean: Floats = field(init=False)
     median: Floats = field(init=False)
     percentiles: Floats = field(init=False)
@@ -98,8 +120,8 @@ class EnsembleProducts:
         rates : (member, y, x), mm/h, NaN = not known.
         chances : (threshold, y, x), of at least the wanted thresholds at the pixel, if the method
             knows them without counting members; NaN = not known. Chances within a distance, and at
-            any time, are shares of members also then, but at least the highest of these chances
-            there.
+            any time, are shares of members also then (calibrated if there is a table), but at least
+            the highest of these chances there.
         """
         wanted = self.wanted
         unknown = np.isnan(rates)
@@ -112,9 +134,13 @@ class EnsembleProducts:
         for value, target in zip(values, self._targets(index), strict=True):
             target[:] = np.where(is_known, value, np.nan)
         if wanted.chances or wanted.neighbourhood or wanted.times:
-            self._add_ranks(index, self._ranks(rates), ~unknown, known)
+            ranks = self._ranks(rates)
+            self._add_ranks(index, ranks, ~unknown, known)
             if chances is not None:
                 self._add_chances(index, chance_codes(chances))
+            elif self.tables.at_pixel is not None:
+                shares = self._shares(ranks, known)
+                self._add_chances(index, self._calibrated(shares, self.tables.at_pixel, index))
         if wanted.amounts:
             before = (0.0, *self.lead_min)[index]
             hours = np.float32((self.lead_min[index] - before) / 60)
@@ -144,7 +170,7 @@ class EnsembleProducts:
 
     @property
     def are_chances_given(self) -> bool:
-        """Whether `add` was given chances, so that `chances` are not shares of the members."""
+        """Whether `chances` are not shares of the members, but given to `add` or calibrated."""
         return self._given is not None
 
     def _targets(self, index: int) -> Iterator[Floats]:
@@ -162,15 +188,27 @@ class EnsembleProducts:
     def _add_ranks(
         self, index: int, ranks: Bytes, is_known: Bools, known: npt.NDArray[np.int_]
     ) -> None:
-        for number, chances in enumerate(self.chances):
-            chances[index] = half_percents((ranks > number).sum(axis=0), known, self.members)
+        if self.wanted.chances:
+            self.chances[:, index] = self._shares(ranks, known)
         if self.wanted.neighbourhood:
             # only where the member is known, so that no chance is below that at the pixel
             around = np.stack([self.around.highest(member) for member in ranks]) * is_known
-            for number, chances in enumerate(self.chances_around):
-                chances[index] = half_percents((around > number).sum(axis=0), known, self.members)
+            shares = self._shares(around, known)
+            if self.tables.around is not None:
+                shares = self._calibrated(shares, self.tables.around, index)
+            self.chances_around[:, index] = shares
         if self.wanted.times:
             self._spells.add(index + 1, ranks)
+
+    def _shares(self, ranks: Bytes, known: npt.NDArray[np.int_]) -> Bytes:
+        """Share (threshold, y, x), half percents, of the members that reach each threshold."""
+        shares = np.empty((len(self.wanted.thresholds_mm_h), *ranks.shape[1:]), np.uint8)
+        for number, share in enumerate(shares):
+            share[:] = half_percents((ranks > number).sum(axis=0), known, self.members)
+        return shares
+
+    def _calibrated(self, shares: Bytes, tables: ShareTables, index: int) -> Bytes:
+        return calibrated_codes(shares, tables, self.lead_min[index], self.wanted.thresholds_mm_h)
 
     def _add_chances(self, index: int, codes: Bytes) -> None:
         """Take chances (threshold, y, x), half percents, in place of shares of the members."""

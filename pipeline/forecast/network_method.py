@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ import torch
 from squall.convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
 from squall.convgru.calibration import Calibration
 from squall.convgru.digests import sha256_of
+from squall.convgru.ensemble.calibration import EnsembleCalibration
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
 from squall.convgru.pretrained import UnknownModelError, find_model
 from squall.convgru.products import Product, exceedance, product_rain
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
+from squall.pipeline.forecast.ensemble_products import MemberTables
 from squall.pipeline.forecast.names import MARGINAL, STOCHASTIC, Engine
 from squall.pipeline.forecast.resampling import Resampling
-from squall.pipeline.forecast.stochastic_method import StochasticMethod
+from squall.pipeline.forecast.stochastic_method import DEFAULT_SETTINGS, StochasticMethod
 
 USUAL_PRODUCT: Product = "order"
 MAP_OF = "map_of"  # in a model's provenance: the radar network that its map of the place is of
@@ -49,6 +51,8 @@ class NetworkMethod:
     stochastic: StochasticMethod
     """makes the members of the engine of this name"""
     asked_engine: Engine | None
+    are_chances_raw: bool = False
+    """whether the calibration of chances is left out"""
 
     @classmethod
     def load(
@@ -65,7 +69,8 @@ class NetworkMethod:
         product : which rain a network of chances gives (`squall.convgru.products`); None: the
             order of the chances with the amounts of the last scan.
         engine : how members are made: ``stochastic``, from the scans alone, or ``marginal``, from
-            the network's chances (`squall.convgru.ensemble`). None: ``stochastic``.
+            the network's chances (`squall.convgru.ensemble`). None: the one that was better on the
+            archive's radar network when the ensembles were calibrated there, or ``stochastic``.
 
         Raises
         ------
@@ -96,6 +101,8 @@ class NetworkMethod:
                 f"{path}: forecasts rain and no chances, so its members cannot be "
                 f"{MARGINAL}; leave that out, or give a model with network.head exceedance"
             )
+        ensemble = calibration.ensemble if calibration else None
+        settings = ensemble.settings if ensemble else DEFAULT_SETTINGS
         resolution = (
             archive.step.total_seconds() / 60 * float(resampling.time_factor),
             archive.grid.pixel_size_m / 1000 * float(resampling.space_factor),
@@ -104,7 +111,7 @@ class NetworkMethod:
             *(path, nowcaster.to(device), provenance, device, resampling, resolution),
             product or USUAL_PRODUCT,
             calibration,
-            StochasticMethod.for_archive(archive, resampling.lead_times),
+            StochasticMethod.for_archive(archive, resampling.lead_times, settings),
             engine,
         )
 
@@ -118,7 +125,53 @@ class NetworkMethod:
     @property
     def engine(self) -> Engine:
         """How the members are made."""
-        return self.asked_engine or STOCHASTIC
+        ensemble = self.ensemble_calibration
+        return self.asked_engine or (ensemble.engine if ensemble else STOCHASTIC)
+
+    @property
+    def ensemble_calibration(self) -> EnsembleCalibration | None:
+        """The calibration of the ensembles on the archive's radar network, if there is one."""
+        return self.calibration.ensemble if self.calibration else None
+
+    @property
+    def member_tables(self) -> MemberTables:
+        """What turns the shares of the engine's members into chances."""
+        ensemble = self.ensemble_calibration
+        if ensemble is None or self.are_chances_raw:
+            return MemberTables()
+        at_pixel = ensemble.at_pixel if self.engine == STOCHASTIC else None
+        return MemberTables(at_pixel, ensemble.around.get(self.engine))
+
+    def with_raw_chances(self, name: str, members: int | None) -> NetworkMethod:
+        """The same method without the calibration of chances.
+
+        Parameters
+        ----------
+        name : as the user knows the model.
+        members : how many are asked for, if any.
+
+        Raises
+        ------
+        ConfigError
+            If the chances are raw already.
+        """
+        are_shares = members is not None and self.engine == STOCHASTIC
+        calibrated = self.ensemble_calibration if are_shares else self.calibration
+        if calibrated is None or not (are_shares or self.nowcaster.gives_chances):
+            raise ConfigError(
+                f"--raw-chances: the chances of {name} are not calibrated on this radar network, "
+                "so they are raw already; leave it out"
+            )
+        return replace(self, are_chances_raw=True)
+
+    @property
+    def says_chances(self) -> bool:
+        """Whether the chances are the network's own.
+
+        Without a network of chances, and where the engine ``stochastic`` is asked for by its name,
+        they are shares of members.
+        """
+        return self.nowcaster.gives_chances and self.asked_engine != STOCHASTIC
 
     def check_engine(self, name: str, members: int | None) -> None:
         """Refuse a name that says how members are made, if there are none.
@@ -187,8 +240,8 @@ class NetworkMethod:
         return rain
 
     def chance_thresholds(self, thresholds_mm_h: Sequence[float]) -> tuple[float, ...]:
-        """Those of `THRESHOLDS_MM_H`; none if the network gives no chances."""
-        if not self.nowcaster.gives_chances:
+        """Those of `THRESHOLDS_MM_H`; none if the method says no chances."""
+        if not self.says_chances:
             return ()
         return tuple(level for level in thresholds_mm_h if level in THRESHOLDS_MM_H)
 
@@ -200,7 +253,8 @@ class NetworkMethod:
     ) -> Iterator[npt.NDArray[np.float32]]:
         """Rain rate and chances; see `squall.pipeline.forecast.methods.ChanceMethod`.
 
-        The chances are calibrated if the network is calibrated on the archive's radar network.
+        The chances are calibrated if the network is calibrated on the archive's radar network,
+        and the chances are not asked for raw.
         """
         leads = partial(self._leads, thresholds_mm_h=thresholds_mm_h)
         return self.resampling.leads(leads, context, lead_times, thresholds_mm_h)
@@ -273,7 +327,8 @@ class NetworkMethod:
             calibration = self.calibration.at(minutes) if self.calibration else None
             fields = product_rain(lead, self.product, calibration)
             if chosen:
-                fields = torch.cat([fields, exceedance(lead, calibration)[:, chosen]], dim=1)
+                chances = exceedance(lead, None if self.are_chances_raw else calibration)
+                fields = torch.cat([fields, chances[:, chosen]], dim=1)
             yield fields[0, :, :height, :width].cpu().numpy()
 
     def _rain(self, scans: npt.NDArray[np.float32], lead_times: int) -> npt.NDArray[np.float32]:

@@ -27,14 +27,19 @@ from squall.datasets.public_text import public_text
 from squall.datasets.times import duration_text, now
 from squall.pipeline.forecast.chance_code import chance_codes
 from squall.pipeline.forecast.config import ForecastConfig
-from squall.pipeline.forecast.dataset import forecast_dataset, with_chances
+from squall.pipeline.forecast.dataset import ensemble_attributes, forecast_dataset, with_chances
 from squall.pipeline.forecast.ensemble_dataset import (
     CHANCES,
     RATE_OF_CODE,
     rate_of_code,
     with_products,
 )
-from squall.pipeline.forecast.ensemble_products import NEIGHBOURHOOD_KM, EnsembleProducts, Wanted
+from squall.pipeline.forecast.ensemble_products import (
+    NEIGHBOURHOOD_KM,
+    EnsembleProducts,
+    MemberTables,
+    Wanted,
+)
 from squall.pipeline.forecast.methods import (
     ChanceMethod,
     EnsembleMethod,
@@ -67,8 +72,8 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
         If the archive has no scan at the reference time, or its latest scan is too old, or the
         network cannot be loaded, or cannot be used at the archive's time step or grid spacing.
     ConfigError
-        If there is no such method, or it makes no members and some are asked for, or the lead time
-        is no multiple of the archive's step.
+        If there is no such method, or it makes no members and some are asked for, or chances are
+        asked for raw and are not calibrated, or the lead time is no multiple of the archive's step.
     """
     check_output(config.out)
     archive = open_archive(config.archive)
@@ -78,6 +83,8 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
             f"{method.name} makes one forecast and no members; leave out --members, or choose a "
             f"method that has members, such as squall-base or {STOCHASTIC}"
         )
+    if config.raw_chances:
+        method = _with_raw_chances(method, config)
     maker = _maker(method, config)
     index = reference_index(archive, config.at)
     if config.at == "latest":
@@ -103,6 +110,7 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
         if config.members is not None:
             products = _ensemble(config, archive, method, context, lead_times, output)
             dataset = with_products(described(products.mean), products)
+            dataset.attrs |= ensemble_attributes(method)
             if config.codes:
                 dataset[RATE_OF_CODE] = rate_of_code()
         elif gives_chances(method, THRESHOLDS_MM_H):
@@ -130,6 +138,15 @@ def _with_chances(
         rain_rate[number] = fields[0]
         codes[:, number] = chance_codes(fields[1:])
     return rain_rate, codes
+
+
+def _with_raw_chances(method: ForecastMethod, config: ForecastConfig) -> ForecastMethod:
+    if not isinstance(method, NetworkMethod):
+        raise ConfigError(
+            f"--raw-chances is for models with a calibration, and {method.name} has none; leave it "
+            "out"
+        )
+    return method.with_raw_chances(str(config.model), config.members)
 
 
 def _maker(method: ForecastMethod, config: ForecastConfig) -> ForecastMethod:
@@ -176,7 +193,8 @@ def _ensemble(
     lead_min = tuple(step_min * (index + 1) for index in range(lead_times))
     last_scan = np.asarray(context.values[-1], np.float32)
     around = Neighbourhood.on(archive.grid, 1000 * NEIGHBOURHOOD_KM)
-    products = EnsembleProducts(wanted, last_scan, lead_min, config.members, around)
+    tables = method.member_tables if isinstance(method, NetworkMethod) else MemberTables()
+    products = EnsembleProducts(wanted, last_scan, lead_min, config.members, around, tables)
     if "members" in config.products:
         shape = (config.members, lead_times, *archive.grid.shape)
         output.create_members(shape, config.codes)

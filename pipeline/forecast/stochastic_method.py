@@ -54,10 +54,12 @@ class StochasticMethod:
     stride: int = 1
 
     @classmethod
-    def for_archive(cls, archive: ScanStore, lead_times: int) -> StochasticMethod:
+    def for_archive(
+        cls, archive: ScanStore, lead_times: int, settings: EnsembleSettings = DEFAULT_SETTINGS
+    ) -> StochasticMethod:
         """The method for the time step and grid spacing of an archive."""
         step_min, spacing_km = archive.step.total_seconds() / 60, archive.grid.pixel_size_m / 1000
-        return cls(step_min, spacing_km, lead_times)
+        return cls(step_min, spacing_km, lead_times, settings=settings)
 
     @property
     def digest(self) -> str:

@@ -192,7 +192,7 @@ def _fill_means(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime) 
     """
     for w, width_km in enumerate(MEAN_WIDTHS_KM):
         window = fss_windows_px([width_km], at.pixel_km)[0]
-        y, *means = _neighbourhood_means([at.observed_HW, *members_MHW], at.known_HW, window)
+        y, *means = neighbourhood_means([at.observed_HW, *members_MHW], at.known_HW, window)
         x = np.sort(np.stack(means), axis=0)
         error, difference = crps_terms(x, y)
         sums["n_means"][method, w] += y.size
@@ -224,10 +224,18 @@ def _fill_spectra(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime
         sums["member_distance"][method] = np.mean(distances)
 
 
-def _neighbourhood_means(
+def neighbourhood_means(
     fields: Sequence[np.ndarray], known_HW: np.ndarray, window: int
 ) -> list[np.ndarray]:
-    """Means of each field over squares half a width apart, (square,)."""
+    """Means of each field over squares half a width apart, (square,).
+
+    A mean is over the known pixels of a square around a known pixel.
+
+    Parameters
+    ----------
+    fields : (y, x), 0 where the pixel is not known.
+    window : width of the squares [pixels].
+    """
     spacing = (window + 1) // 2
     rows, columns = (slice(min(spacing, side) // 2, None, spacing) for side in known_HW.shape)
     chosen = known_HW[rows, columns]

@@ -126,6 +126,8 @@ def chance_sources(
                 sources[name] += f", {calibrated} on this radar network"
         elif members and is_ensemble(method):
             sources[name] = f"share of {members} members"
+            if isinstance(method, NetworkMethod) and method.member_tables.at_pixel is not None:
+                sources[name] += ", calibrated on this radar network"
     return sources
 
 

@@ -175,7 +175,7 @@ def _planned(
     for network in networks:
         if network.caution:
             log.warning("%s: %s", archive.name, network.caution)
-        if network.nowcaster.gives_chances and not gives_chances(network, config.thresholds_mm_h):
+        if network.says_chances and not gives_chances(network, config.thresholds_mm_h):
             log.warning(
                 "%s: has chances of %s mm/h only, so its chances are not scored; add such "
                 "--thresholds",

@@ -61,7 +61,7 @@ def verify(config: VerifyConfig) -> VerifyResult:
     check_output_folder(config.out, "--out")
     plan, planned_archives = make_plan(config)
     cases = [
-        VerificationCase(number, index, _block_name(planned.archive.times[index], config))
+        VerificationCase(number, index, block_name(planned.archive.times[index], config))
         for number, planned in enumerate(planned_archives)
         for index in planned.cases.indices
     ]
@@ -96,7 +96,7 @@ def verify(config: VerifyConfig) -> VerifyResult:
     return write(config, scored_archives, sums, pooled, Scorer(plan))
 
 
-def _block_name(time: pd.Timestamp, config: VerifyConfig) -> str:
+def block_name(time: pd.Timestamp, config: VerifyConfig) -> str:
     return f"{time.floor(pd.Timedelta(minutes=config.block_minutes)):%Y%m%dT%H%M%S}"
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from squall.convgru.ensemble.calibration import ShareTables
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.open_archive import open_archive
 from squall.pipeline.forecast.field_file import FieldFile
@@ -26,6 +27,7 @@ from squall.pipeline.forecast.methods import (
     is_ensemble,
 )
 from squall.pipeline.forecast.names import EXTRAPOLATION
+from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod
 from squall.pipeline.scores.chance_sums import Chances
 from squall.pipeline.scores.sums import score_sums_by_method
@@ -67,6 +69,43 @@ class Forecasts:
             rain[lead] = fields[0]
             chances.append(fields[1:])
         self.rain[label], self.chances[label] = rain, Chances(thresholds_mm_h, chances)
+
+
+@dataclass
+class CalibratedShares:
+    """Members, and the calibrated shares of them that reach thresholds.
+
+    The chances of a lead time are those of the members that were taken last, as
+    `score_sums_by_method` takes them.
+
+    Parameters
+    ----------
+    source : (member, y, x) of each lead time, mm/h.
+    """
+
+    source: Iterator[Rates]
+    tables: ShareTables
+    thresholds_mm_h: tuple[float, ...]
+    step_min: float
+    _taken: Rates = field(init=False)
+    _leads: int = 0
+
+    def members(self) -> Iterator[Rates]:
+        """(member, y, x) of each lead time, mm/h."""
+        for members in self.source:
+            self._taken = members
+            self._leads += 1
+            yield members
+
+    def chances(self) -> Iterator[Rates]:
+        """(threshold, y, x) of each lead time; NaN where a member is not known."""
+        while True:
+            is_unknown = np.isnan(self._taken).any(axis=0)
+            reached = [self._taken >= float(level) for level in self.thresholds_mm_h]
+            shares = np.mean(reached, axis=1)
+            shares[:, is_unknown] = np.nan
+            minutes = self._leads * self.step_min
+            yield self.tables.chances_of(shares, minutes, self.thresholds_mm_h)
 
 
 class Scorer:
@@ -125,6 +164,10 @@ class Scorer:
         valid = None
         if self.plan.reachable_only:
             valid = ~np.isnan(self._extrapolated(case, made.rain))
+        ensembles = self._ensembles(case, made.seconds)
+        for label, shares in self._calibrated_shares(case.target, ensembles).items():
+            ensembles[label] = shares.members()
+            made.chances[label] = Chances(self.plan.thresholds_mm_h, shares.chances())
         try:
             sums = score_sums_by_method(
                 made.rain,
@@ -134,7 +177,7 @@ class Scorer:
                 scales_km=target.scales_km,
                 pixel_km=archive.grid.pixel_size_m / 1000,
                 valid=valid,
-                ensembles=self._ensembles(case, made.seconds),
+                ensembles=ensembles,
                 chances=made.chances,
             )
         except MethodError as error:
@@ -179,6 +222,23 @@ class Scorer:
             for label, method in methods.items()
             if is_ensemble(method)
         }
+
+    def _calibrated_shares(
+        self, target: int, ensembles: dict[str, Iterator[Rates]]
+    ) -> dict[str, CalibratedShares]:
+        """Of each method whose chances are shares of its members and calibrated."""
+        archive, methods = self.open_target(target)
+        step_min = archive.step.total_seconds() / 60
+        result = {}
+        for label, members in ensembles.items():
+            method = methods[label]
+            if isinstance(method, NetworkMethod) and not method.says_chances:
+                tables = method.member_tables.at_pixel
+                if tables is not None:
+                    result[label] = CalibratedShares(
+                        members, tables, self.plan.thresholds_mm_h, step_min
+                    )
+        return result
 
     def _extrapolated(self, case: VerificationCase, forecasts: dict[str, Rates]) -> Rates:
         """The extrapolation of the last scan, NaN at the pixels that no trajectory reaches."""

@@ -19,26 +19,9 @@ from squall.pipeline.cli.main import main
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.run import forecast
-from squall.pipeline.train.experiment import TrainConfig
-from squall.pipeline.train.run import train
 from squall.pipeline.verify.cases import training_times
 from squall.pipeline.verify.config import VerifyConfig
 from squall.pipeline.verify.run import verify
-
-
-@pytest.fixture(scope="module")
-def model(chain, make_experiment, tmp_path_factory):
-    """A checkpoint of chances."""
-    experiment = make_experiment(
-        chain.archive,
-        network__head="exceedance",
-        loss={"kind": "exceedance"},
-        data__kept_windows=8,
-        trainer__max_epochs=1,
-    )
-    out = tmp_path_factory.mktemp("chances") / "run"
-    train(TrainConfig(experiment=experiment, out=out))
-    return out / "best.ckpt"
 
 
 @pytest.fixture(scope="module")
