@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import threshold
 
+from squall.convgru.ensemble.new_rain import NewRain
 from squall.convgru.ensemble.noise import NoiseProcess, NoiseState, noise_process
 from squall.convgru.ensemble.perturbations import Perturbations
 from squall.convgru.ensemble.start import (
@@ -61,7 +62,8 @@ def stochastic_members(
     ::
 
         field = forecast of the bands + noise of the bands, in the moving frame
-        rain = amounts of the last scan in the order of the field, times exp(log-normal factor)
+        rain = amounts of the last scan in the order of the field, times exp(log-normal factor),
+               and far from it a few new showers (`squall.convgru.ensemble.new_rain`)
         member = rain at the place that the perturbed trajectory comes from
 
     as in STEPS (Bowler et al. 2006, doi:10.1256/qj.04.100), with the local processes of
@@ -96,6 +98,10 @@ def stochastic_members(
     perturbations = Perturbations.draw(
         start.motion_B2hw[0], members, run.random_source(), run.settings, run.spacing_km
     )
+    new_rain = NewRain.draw(
+        *(start.frame, members, lead_times * run.step_min),
+        *(run.random_source(), run.settings, run.spacing_km),
+    )
     states = [noise.begin(len(group)) for group in member_groups(members)]
     known = start.frame.known_BT1HW[:, -1].float()
     height, width = start.size
@@ -110,6 +116,7 @@ def stochastic_members(
                 noisy = _with_noise(smoothed[0], noise, states[number], run, minutes)
                 rain = torch.stack(list(threads.map(amounts.in_order_of, noisy)))
                 rain = threshold(rain * perturbations.amount(group, minutes), DRY_MM_H, 0.0)
+                new_rain.add_to(rain, group, minutes)
                 rain = rain.masked_fill(known[0] == 0, torch.nan)
                 places = perturbations.places(group, displacement, minutes)
                 moved = _moved(rain, places, is_known, instead)

@@ -8,7 +8,7 @@ HOUR_MIN = 60.0
 
 
 class Growth(BaseModel, frozen=True):
-    """A standard deviation that grows with the lead time t [min]: ``max(0, a t**b + c)``."""
+    """What grows with the lead time t [min], as a standard deviation: ``max(0, a t**b + c)``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -17,7 +17,7 @@ class Growth(BaseModel, frozen=True):
     c: float = 0.0
 
     def at(self, minutes: float) -> float:
-        """The standard deviation at a lead time."""
+        """The value at a lead time."""
         return max(0.0, self.a * minutes**self.b + self.c)
 
 
@@ -83,6 +83,23 @@ class EnsembleSettings(BaseModel, frozen=True):
         default=0.0, description="mean change of the logarithm of the amount in an hour"
     )
 
+    new_rain: Growth = Field(
+        default=Growth(a=0.0005 / HOUR_MIN**1.8, b=1.8),
+        description="share of the area far from rain that gets new rain",
+    )
+    new_rain_distance_km: NonNegativeFloat = Field(
+        default=20.0, description="new rain is farther than this [km] from rain of the last scan"
+    )
+    new_rain_scale_km: PositiveFloat = Field(
+        default=8.0, description="correlation length of the field that new showers are peaks of"
+    )
+    new_rain_least_mm_h: PositiveFloat = Field(
+        default=0.2, description="new rain is at least this rate [mm/h]"
+    )
+    new_rain_exponent: PositiveFloat = Field(
+        default=1.3, description="new rain exceeds r times its least rate in the share r**-exponent"
+    )
+
     score_slope: tuple[float, float] = Field(
         default=(-0.4, 0.5),
         description="slope of the weights of bands in normal scores at 10 and at 60 min; see "
@@ -104,6 +121,10 @@ class EnsembleSettings(BaseModel, frozen=True):
         """
         step = self.noise_after_an_hour - self.noise
         return self.noise + step * min(minutes / HOUR_MIN, 2.0)
+
+    def new_rain_share(self, minutes: float) -> float:
+        """The share of the area far from rain that has new rain at a lead time."""
+        return min(0.5, self.new_rain.at(minutes))
 
     def longest_lifetime_min(self, scale_km: float) -> float:
         """No band of this scale has a longer lifetime [min], whatever the context says."""

@@ -13,7 +13,7 @@ from squall.convgru.ensemble.settings import Growth
 TIME = np.datetime64("2024-06-01T12:00")
 NEVER = Growth(a=0, b=1)
 UNPERTURBED = EnsembleSettings(
-    noise=0, noise_after_an_hour=0, along_km=NEVER, across_km=NEVER, amount=NEVER
+    noise=0, noise_after_an_hour=0, along_km=NEVER, across_km=NEVER, amount=NEVER, new_rain=NEVER
 )
 
 

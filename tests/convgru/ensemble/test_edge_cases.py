@@ -13,9 +13,21 @@ def members_of(scans: torch.Tensor, leads: int = 3, members: int = 3, **options)
     return torch.stack(list(stochastic_members(scans, leads, members, run(**options))))
 
 
-def test_dry_scans_stay_dry():
-    for scans in (torch.zeros(4, 40, 24), torch.full((4, 40, 24), 0.09), torch.zeros(1, 40, 24)):
-        assert torch.equal(members_of(scans), torch.zeros(3, 3, 40, 24))
+DRY = (torch.zeros(4, 40, 24), torch.full((4, 40, 24), 0.09), torch.zeros(1, 40, 24))
+
+
+@pytest.mark.parametrize("scans", DRY, ids=["dry", "drizzle", "one scan"])
+def test_dry_scans_stay_dry_without_new_rain(scans):
+    assert torch.equal(members_of(scans, new_rain={"a": 0, "b": 1}), torch.zeros(3, 3, 40, 24))
+
+
+def test_after_dry_scans_there_is_a_small_chance_of_rain():
+    assert EnsembleSettings().new_rain_share(60) == pytest.approx(0.0005)
+    options = {"step_min": 15.0, "new_rain": {"a": 0.002 / 60**1.8, "b": 1.8}}
+    rain = members_of(torch.zeros(2, 64, 64), 4, 150, **options)
+    share = (rain >= 0.2).float().mean(dim=(1, 2, 3))
+    assert share[3].item() == pytest.approx(0.002, rel=0.5)
+    assert 0 < share[1] < share[3] / 2
 
 
 def test_nothing_observed_is_nothing_known():
