@@ -22,8 +22,9 @@ from squall.pipeline.calibrate.model_file import write_calibrated
 from squall.pipeline.calibrate.parts import Parts, divided, spread
 from squall.pipeline.calibrate.settings_fit import fit_settings
 from squall.pipeline.calibrate.share_tables import AROUND, AT_PIXEL, ShareCounter, share_tables
-from squall.pipeline.forecast.names import ENGINES, MARGINAL, STOCHASTIC, Engine
+from squall.pipeline.forecast.names import ENGINES, MARGINAL, STOCHASTIC
 from squall.pipeline.forecast.network_method import NetworkMethod
+from squall.pipeline.forecast.stochastic_method import DEFAULT_SETTINGS
 from squall.pipeline.processes import results_of
 from squall.pipeline.progress import tracked
 
@@ -65,6 +66,8 @@ def calibrate_ensembles(
 ) -> EnsembleCalibration:
     """Fit on one part of the cases; compare and count shares of members on the other part.
 
+    The fitted settings are kept only if they are better there by their interval.
+
     Parameters
     ----------
     calibration : of the network's chances, on the part of the cases that fits.
@@ -89,10 +92,15 @@ def calibrate_ensembles(
             lead_times=lead_times,
             workers=workers,
         )
+        hours = len(sums)
+        of_fit = gain(sums, labels[names[STOCHASTIC]], labels[STOCHASTIC])
+        if not is_sure(of_fit, hours):
+            fitted = EnsembleCalibration(settings=DEFAULT_SETTINGS)
+            write_calibrated(model, method, calibration.model_copy(update={"ensemble": fitted}))
+        used = names[STOCHASTIC] if is_sure(of_fit, hours) else STOCHASTIC
+        of_marginal = gain(sums, labels[names[MARGINAL]], labels[used])
         counter = ShareCounter(archive.address, archive.snapshot, model, members, lead_times)
         counts = _counted(counter, cases.comparison, workers)
-    of_fit = gain(sums, labels[names[STOCHASTIC]], labels[STOCHASTIC])
-    of_marginal = gain(sums, labels[names[MARGINAL]], labels[names[STOCHASTIC]])
     step_min = archive.step.total_seconds() / 60
     minutes = [step_min * (1 + lead) for lead in range(lead_times)]
     tables = {
@@ -101,7 +109,7 @@ def calibrate_ensembles(
     }
     return fitted.model_copy(
         update={
-            "engine": chosen_engine(of_marginal, len(sums)),
+            "engine": MARGINAL if is_sure(of_marginal, hours) else STOCHASTIC,
             "source": _source(archive, cases, members, fitted_settings.ratio),
             "fit": of_fit,
             "marginal": of_marginal,
@@ -111,9 +119,9 @@ def calibrate_ensembles(
     )
 
 
-def chosen_engine(marginal: EngineComparison, hours: int) -> Engine:
-    """`marginal` if it is better by its interval, over enough hours that an interval tells much."""
-    return MARGINAL if marginal.is_better and hours >= FEW_HOURS else STOCHASTIC
+def is_sure(comparison: EngineComparison, hours: int) -> bool:
+    """Whether it is better by its interval, over enough hours that an interval tells much."""
+    return comparison.is_better and hours >= FEW_HOURS
 
 
 def _counted(counter: ShareCounter, cases: Sequence[int], workers: int) -> npt.NDArray[np.float64]:

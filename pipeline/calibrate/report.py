@@ -51,10 +51,15 @@ def ensemble_table(ensemble: EnsembleCalibration) -> str:
         f"{comparison['forecasts']} forecasts from {comparison['first'][:10]} to "
         f"{comparison['last'][:10]}, {ensemble.source['members']} members"
     )
+    is_default = ensemble.settings == EnsembleSettings()
     return "\n".join(
         [
             "ensembles, default -> fitted",
-            *rows,
+            *(
+                rows
+                if not is_default
+                else ["the default numbers stay; the fitted are not surely better"]
+            ),
             f"fair CRPS lower with the fitted numbers by {ensemble.fit}",
             f"fair CRPS of marginal lower than that of stochastic by {ensemble.marginal}",
             f"({cases}; brackets: 90 % interval)",

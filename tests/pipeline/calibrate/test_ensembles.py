@@ -6,9 +6,11 @@ import pytest
 
 from squall.convgru.checkpoint import load_nowcaster
 from squall.convgru.ensemble.calibration import KNOTS, EngineComparison
+from squall.convgru.ensemble.settings import EnsembleSettings
 from squall.datasets.open_archive import open_archive
 from squall.pipeline.calibrate import ensembles, settings_fit
 from squall.pipeline.calibrate.comparison import gain
+from squall.pipeline.calibrate.settings_fit import FittedSettings
 from squall.pipeline.cli.main import main
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.scores.sums import score_sums_by_method
@@ -33,22 +35,20 @@ def sums_of_hours(error_of_sharp, hours=12):
     return result
 
 
-@pytest.mark.parametrize(
-    ("error", "engine"), [(1.0, "marginal"), (1.999, "stochastic"), (3.0, "stochastic")]
-)
-def test_the_engine_is_marginal_only_if_it_is_better_by_its_interval(error, engine):
+@pytest.mark.parametrize(("error", "is_sure"), [(1.0, True), (1.999, False), (3.0, False)])
+def test_an_ensemble_replaces_the_default_only_if_it_is_better_by_its_interval(error, is_sure):
     sums = sums_of_hours(error)
     comparison = gain(sums, "sharp", "wide")
     assert comparison.low_percent <= comparison.gain_percent <= comparison.high_percent
-    assert ensembles.chosen_engine(comparison, len(sums)) == engine
+    assert ensembles.is_sure(comparison, len(sums)) == is_sure
     if error != 1.999:
-        assert (comparison.gain_percent > 10) == (engine == "marginal")
+        assert (comparison.gain_percent > 10) == is_sure
 
 
 def test_an_interval_of_few_hours_is_not_trusted():
     better = EngineComparison(gain_percent=5, low_percent=4, high_percent=6)
-    assert ensembles.chosen_engine(better, ensembles.FEW_HOURS) == "marginal"
-    assert ensembles.chosen_engine(better, ensembles.FEW_HOURS - 1) == "stochastic"
+    assert ensembles.is_sure(better, ensembles.FEW_HOURS)
+    assert not ensembles.is_sure(better, ensembles.FEW_HOURS - 1)
     assert str(better) == "5.0 % [4.0, 6.0]"
 
 
@@ -85,7 +85,9 @@ def entry_of(path):
 def test_the_model_gets_numbers_engine_and_tables(out, chain):
     ensemble = NetworkMethod.load(out, open_archive(str(chain.archive))).ensemble_calibration
     assert ensemble is not None
-    assert ensemble.engine == "stochastic"  # fewer hours than an interval needs
+    # fewer hours than an interval needs
+    assert ensemble.engine == "stochastic"
+    assert ensemble.settings == EnsembleSettings()
     assert ensemble.source["members"] == 3
     fit, comparison = (ensemble.source[part] for part in ("fit", "comparison"))
     assert (fit["forecasts"], comparison["forecasts"]) == (2, 4)
@@ -104,7 +106,7 @@ def test_the_command_prints_what_was_fitted(chain, model, few, tmp_path, capsys)
     assert main([*arguments(chain, model, out), "--members", "2"]) == 0
     text = capsys.readouterr().out
     assert "default -> fitted" in text
-    assert "tendency" in text
+    assert "the default numbers stay" in text
     assert "engine of this model on this radar network: stochastic" in text
 
 
@@ -119,3 +121,16 @@ def test_too_few_forecasts_for_ensembles_are_an_error(chain, model, tmp_path, ca
     assert main([*arguments(chain, model, out), "--members", "2", "--end", "2024-06-01T01:00"]) > 0
     assert "leave --members out" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("is_sure", [True, False])
+def test_fitted_numbers_are_kept_if_they_are_surely_better(is_sure, chain, model, few, tmp_path):
+    out = tmp_path / "x.safetensors"
+    fitted = EnsembleSettings(noise=0.7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ensembles, "is_sure", lambda *_: is_sure)
+        patch.setattr(ensembles, "fit_settings", lambda *_, **__: FittedSettings(fitted, 0.9))
+        assert main([*arguments(chain, model, out), "--members", "2"]) == 0
+    ensemble = entry_of(out)["ensemble"]
+    assert ensemble["settings"]["noise"] == (0.7 if is_sure else EnsembleSettings().noise)
+    assert ensemble["engine"] == ("marginal" if is_sure else "stochastic")
