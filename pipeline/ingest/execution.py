@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,7 @@ _LOCAL_CLUSTER = {
     f"{_ENVIRONMENT}.MALLOC_TOP_PAD_": 2**26,
 }
 ANSWER_TIMEOUT_S, JOIN_TIMEOUT_S = 10, 300
+CHECK_S = 5  # how often a wait looks whether there are workers
 WRITE_ATTEMPTS = 3  # of a batch, if workers die during the write
 
 
@@ -100,7 +102,9 @@ class DaskExecution:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._running: list[Future] = []
-        self.worker_count = max(1, sum(client.nthreads().values()))
+        threads = client.nthreads()
+        self.worker_count = max(1, sum(threads.values()))
+        self._processes = len(threads)
 
     def start(
         self, groups: Sequence[Sequence[ReadRequest]], settings: ReadSettings
@@ -115,7 +119,7 @@ class DaskExecution:
             return [group]
         # The process died because of a file of this group or of another one. Read each file
         # alone, which shows the file that kills its process.
-        wait(self._running)
+        self._wait(self._running)
         single_groups = []
         for request in group.requests:
             single = self._submit([request], group.settings)
@@ -131,6 +135,7 @@ class DaskExecution:
     def _receive_descriptions(self, group: ReadGroup) -> bool:
         """Wait for the parts of a group; False if the process that read it died."""
         descriptions = self._client.submit(_without_codes, group.result, pure=False, priority=1)
+        self._wait([descriptions])
         error = descriptions.exception()
         if error is None:
             group.parts = descriptions.result()
@@ -174,14 +179,42 @@ class DaskExecution:
 
     def _repeat_killed(self, futures: Sequence[Future]) -> None:
         for _ in range(WRITE_ATTEMPTS):
-            wait(futures)
+            self._wait(futures)
             failed = [future for future in futures if future.status == "error"]
             killed = [future for future in failed if _is_killed_worker(future.exception())]
             if not killed:
                 break
             # a file that is read at the same time may have killed the worker; let it finish first
-            wait(self._running)
+            self._wait(self._running)
             self._client.retry(killed)
+
+    def _wait(self, futures: Sequence[Future]) -> None:
+        """Wait until all are done, with a result or an error.
+
+        A worker of this machine that ended and was not replaced is started again: on a busy machine
+        Dask may give up to replace it.
+
+        Raises
+        ------
+        DataError
+            If there is no worker for `JOIN_TIMEOUT_S`.
+        """
+        last_seen = time.monotonic()
+        while True:
+            try:
+                wait(futures, timeout=CHECK_S)
+                return
+            except TimeoutError:
+                pass
+            if self._client.nthreads():
+                last_seen = time.monotonic()
+            elif self._client.cluster is not None:
+                self._client.cluster.scale(self._processes)
+            if time.monotonic() - last_seen > JOIN_TIMEOUT_S:
+                raise DataError(
+                    f"no worker for {JOIN_TIMEOUT_S} s, all have ended; what was committed is "
+                    "kept. Look at the logs of the workers, and run it again"
+                )
 
 
 def _part_of_killed_reader(request: ReadRequest) -> FilePart:

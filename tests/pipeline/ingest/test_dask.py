@@ -5,9 +5,10 @@ import signal
 import socket
 import time
 
+import dask
 import numpy as np
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import OK, REJECTED
@@ -115,6 +116,31 @@ def crash_at(monkeypatch, *names):
         return original(requests, settings)
 
     monkeypatch.setattr(execution, "read_files", reading)
+
+
+def test_a_worker_that_dask_does_not_replace_is_started_again(monkeypatch):
+    monkeypatch.setattr(execution, "CHECK_S", 0.5)
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}),
+        execution.started_execution("processes", 1) as workers,
+    ):
+        cluster = workers._client.cluster
+        cluster.sync(cluster.workers[0].close)
+        future = workers._client.submit(os.getpid, pure=False)
+        workers._wait([future])
+        assert future.result() != os.getpid()
+
+
+def test_without_any_worker_a_wait_ends_with_an_error(monkeypatch):
+    monkeypatch.setattr(execution, "CHECK_S", 0.1)
+    monkeypatch.setattr(execution, "JOIN_TIMEOUT_S", 0.5)
+    with (
+        LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster.scheduler_address) as client,
+    ):
+        workers = execution.DaskExecution(client)
+        with pytest.raises(DataError, match=r"no worker for 0.5 s.*run it again"):
+            workers._wait([client.submit(os.getpid)])
 
 
 @pytest.mark.slow
