@@ -141,6 +141,8 @@ class EnsembleProducts:
             elif self.tables.at_pixel is not None:
                 shares = self._shares(ranks, known)
                 self._add_chances(index, self._calibrated(shares, self.tables.at_pixel, index))
+            elif wanted.chances:
+                self.chances[:, index] = self._shares(ranks, known)
         if wanted.amounts:
             before = (0.0, *self.lead_min)[index]
             hours = np.float32((self.lead_min[index] - before) / 60)
@@ -188,8 +190,6 @@ class EnsembleProducts:
     def _add_ranks(
         self, index: int, ranks: Bytes, is_known: Bools, known: npt.NDArray[np.int_]
     ) -> None:
-        if self.wanted.chances:
-            self.chances[:, index] = self._shares(ranks, known)
         if self.wanted.neighbourhood:
             # only where the member is known, so that no chance is below that at the pixel
             around = np.stack([self.around.highest(member) for member in ranks]) * is_known
