@@ -27,6 +27,8 @@ from squall.pipeline.report.summary import shown_leads
 _PANEL_IN = 2.7  # the side of a square panel; other panels have the same area
 _LEFT_IN, _GAP_IN, _HEAD_IN, _FOOT_IN = 0.28, 0.07, 0.78, 0.62
 _LEAST_WIDTH_IN = 6.2  # the width of the legend
+# Sharp enough for a screen; five archives with three cases each fit in a page of 5 MB.
+_DPI = 85
 _MARGIN = 0.03  # around the observed area, as a share of the domain
 # A small map has room for fewer and thinner lines than a large one.
 _STYLE = replace(
@@ -78,7 +80,7 @@ def draw_case(case: ForecastCase) -> Figure:
     width_in, height_in = _panel_size(case.grid, basemap)
     width = max(_LEFT_IN + len(leads) * (width_in + _GAP_IN), _LEAST_WIDTH_IN)
     height = _HEAD_IN + len(rows) * (height_in + _GAP_IN) + _FOOT_IN
-    figure = Figure((width, height), facecolor="white")
+    figure = Figure((width, height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     for row, (method, rain) in enumerate(rows.items()):
         top = height - _HEAD_IN - row * (height_in + _GAP_IN)

@@ -8,21 +8,20 @@ embeds the pictures.
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from jinja2 import Environment, StrictUndefined
 from matplotlib.colors import to_hex, to_rgba_array
-from matplotlib.figure import Figure
 from PIL import Image
 
-from squall.pipeline.pictures import RAIN_SCALE
+from squall.pipeline.pictures import RAIN_SCALE, image_of
 from squall.pipeline.report.case_figure import ForecastCase, draw_case
 from squall.pipeline.report.differences import EXPLANATION, compared_methods, difference_rows
-from squall.pipeline.report.plots import MODEL_COLOURS, method_styles, score_figures
-from squall.pipeline.report.probability_plots import probability_figures
+from squall.pipeline.report.plots import MODEL_COLOURS, method_styles
 from squall.pipeline.report.summary import best, lead_means, minutes, scores_to_show, shown_scales
 from squall.pipeline.scores.axes import (
     BY_LEAD_TIME,
@@ -35,8 +34,6 @@ from squall.pipeline.scores.axes import (
 from squall.pipeline.scores.score import Score
 from squall.pipeline.scores.table import SCORES
 
-# Sharp enough for a screen and small enough for five archives with three cases each in 5 MB.
-_PLOT_DPI, _CASE_DPI = 120, 85
 # A picture keeps these colours even if few pixels have them; the other colours of its palette are
 # the most frequent ones.
 _KEPT_COLOURS = (
@@ -48,11 +45,18 @@ _OTHER_COLOURS = 40
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """Scores and cases of one archive, or of all archives pooled; `facts` are names and values."""
+    """Scores, plots and cases of one archive, or of all archives pooled.
+
+    Parameters
+    ----------
+    facts : names and values.
+    plots : PNG files by name, those of `score_figures` and `probability_figures`.
+    """
 
     title: str
     scores: xr.Dataset
     facts: Mapping[str, str]
+    plots: Mapping[str, Path] = field(default_factory=dict)
     cases: Sequence[ForecastCase] = ()
 
 
@@ -135,10 +139,10 @@ def _filled(section: Section) -> dict[str, object]:
         "compared": compared_methods(scores),
         "differences_explained": EXPLANATION.format(reference=scores.attrs.get("reference", "")),
         "plots": [
-            _picture(figure, _PLOT_DPI, f"{section.title}: {name.replace('_', ' ')} of each method")
-            for name, figure in {**score_figures(scores), **probability_figures(scores)}.items()
+            _picture(Image.open(path), f"{section.title}: {name.replace('_', ' ')} of each method")
+            for name, path in section.plots.items()
         ],
-        "cases": [_picture(draw_case(case), _CASE_DPI, case.title) for case in section.cases],
+        "cases": [_picture(image_of(draw_case(case)), case.title) for case in section.cases],
     }
 
 
@@ -221,11 +225,10 @@ def _rows(means: xr.Dataset, columns: Sequence[Sequence[_Cell]]) -> list[_Row]:
     ]
 
 
-def _picture(figure: Figure, dpi: int, alt: str) -> _Picture:
-    """A figure as text of the page. A palette makes it eight times smaller than a full PNG."""
-    png, webp = io.BytesIO(), io.BytesIO()
-    figure.savefig(png, format="png", dpi=dpi)
-    image = Image.open(png).convert("RGB")
+def _picture(image: Image.Image, alt: str) -> _Picture:
+    """A picture as text of the page. A palette makes it eight times smaller than a full PNG."""
+    webp = io.BytesIO()
+    image = image.convert("RGB")
     kept = np.round(255 * to_rgba_array(_KEPT_COLOURS)[:, :3]).astype(np.uint8).ravel().tolist()
     others = image.quantize(_OTHER_COLOURS, dither=Image.Dither.NONE).getpalette() or []
     palette = Image.new("P", (1, 1))

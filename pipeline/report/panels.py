@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from squall.pipeline.lettering import plain, readable
 
 _COLUMNS = 4
+_DPI = 120  # sharp enough for a screen; five archives with their plots fit in a page of 5 MB
 _LONGEST_NAME = 40  # characters of a method's name in a legend
 
 
@@ -18,7 +19,8 @@ def panels(
     """A figure with panels of equal size, four in a row."""
     columns = min(count, _COLUMNS)
     rows = -(-count // columns)
-    figure = Figure(figsize=(2.7 * columns + 0.3, height_in * rows + 0.75), layout="constrained")
+    size_in = (2.7 * columns + 0.3, height_in * rows + 0.75)
+    figure = Figure(figsize=size_in, dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes: list[Axes] = (
         figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared).ravel().tolist()

@@ -94,7 +94,9 @@ def train(config: TrainConfig) -> TrainResult:
     watch = Watch(data, last, experiment.trainer)
     callbacks: list[pl.Callback] = [watch]
     if validates:
-        callbacks += [ValidationPictures(data), best]
+        # drawing takes longer than the validation of a small network
+        callbacks += [ValidationPictures(data)] if experiment.trackers.show_pictures else []
+        callbacks += [best]
     with without_advice(), logging_redirect_tqdm():
         trainer = build_trainer(experiment, out, callbacks, validates=validates)
         module = _module(experiment, data, trainer, position)

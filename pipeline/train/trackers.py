@@ -66,6 +66,11 @@ class TrackersConfig(BaseModel):
     mlflow: MlflowConfig | None = None
     wandb: WandbConfig | None = None
 
+    @property
+    def show_pictures(self) -> bool:
+        """Whether any of them shows pictures."""
+        return self.tensorboard or self.mlflow is not None or self.wandb is not None
+
 
 def trackers(config: TrackersConfig, out: Path, run_name: str) -> list[Logger]:
     """Return Lightning's loggers for a run folder, the file loggers first.

@@ -19,6 +19,7 @@ from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.public_text import public_address, public_text
 from squall.pipeline.forecast.methods import ForecastMethod, gives_chances, is_ensemble
 from squall.pipeline.forecast.network_method import NetworkMethod
+from squall.pipeline.pictures import image_of
 from squall.pipeline.provenance import atomic_path, code_version, now_utc
 from squall.pipeline.report.case_figure import ForecastCase
 from squall.pipeline.report.page import Section, html_report
@@ -175,17 +176,17 @@ def write(
     out = config.out
     for line in [*_failure_lines(scored_archives), *_replaced_lines(scored_archives)]:
         log.warning("%s", line)
-    texts = []
+    texts, plots = [], []
     if pooled is not None:
         texts += ["All archives pooled", score_table(pooled), ""]
         for scored in scored_archives:
             texts += [scored.archive.title, score_table(scored.scores), ""]
-            write_scores(scored.scores, out / scored.archive.name)
+            plots.append(write_scores(scored.scores, out / scored.archive.name))
     scores = scored_archives[0].scores if pooled is None else pooled
-    pictures = write_scores(scores, out)
+    plots.insert(0, write_scores(scores, out))
     text = "\n".join(texts).rstrip() if texts else score_table(scores)
     _write_text(out / "scores.txt", text + "\n")
-    _write_text(out / "report.html", _page(config, scored_archives, pooled, scorer))
+    _write_text(out / "report.html", _page(config, scored_archives, pooled, scorer, plots))
     return VerifyResult(
         scores=scores,
         by_archive={scored.archive.name: scored.scores for scored in scored_archives},
@@ -197,25 +198,24 @@ def write(
         netcdf=out / "scores.nc",
         csv=out / "scores.csv",
         report=out / "report.html",
-        plots=pictures,
+        plots=tuple(plots[0].values()),
         table=text,
         blocks=tuple(blocks),
     )
 
 
-def write_scores(scores: xr.Dataset, folder: Path) -> tuple[Path, ...]:
-    """Write ``scores.nc``, ``scores.csv`` and the plots; return the paths of the plots."""
+def write_scores(scores: xr.Dataset, folder: Path) -> dict[str, Path]:
+    """Write ``scores.nc``, ``scores.csv`` and the plots; return the paths of the plots by name."""
     with atomic_path(folder / "scores.nc") as temporary:
         scores.to_netcdf(temporary)
     with atomic_path(folder / "scores.csv") as temporary:
         write_csv(scores, temporary)
-    pictures = []
+    plots = {}
     for name, figure in {**score_figures(scores), **probability_figures(scores)}.items():
-        picture = folder / f"{name}.png"
-        with atomic_path(picture) as temporary:
-            figure.savefig(temporary, dpi=110)
-        pictures.append(picture)
-    return tuple(pictures)
+        plots[name] = folder / f"{name}.png"
+        with atomic_path(plots[name]) as temporary:
+            image_of(figure).save(temporary, "PNG")
+    return plots
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -228,20 +228,26 @@ def _page(
     scored_archives: list[ArchiveScores],
     pooled: xr.Dataset | None,
     scorer: Scorer,
+    plots: Sequence[Mapping[str, Path]],
 ) -> str:
+    """The page; ``plots`` are files by name, those of the pooled scores first."""
+    of_archives = plots if pooled is None else plots[1:]
     sections = [
         Section(
             scored.archive.title,
             scored.scores,
             _facts(scored),
+            of_archive,
             _cases_to_draw(number, scored, config, scorer),
         )
-        for number, scored in enumerate(scored_archives)
+        for number, (scored, of_archive) in enumerate(
+            zip(scored_archives, of_archives, strict=True)
+        )
     ]
     if pooled is not None:
         titles = ", ".join(scored.archive.title for scored in scored_archives)
         facts = {"Archives": titles, "Cases": str(pooled.attrs["cases"])}
-        sections.insert(0, Section("All archives pooled", pooled, facts))
+        sections.insert(0, Section("All archives pooled", pooled, facts, plots[0]))
     methods = scored_archives[0].methods
     cautions = [*_failure_lines(scored_archives), *_replaced_lines(scored_archives)]
     if config.include_training:

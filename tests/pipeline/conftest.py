@@ -40,6 +40,8 @@ EXPERIMENT = {
         },
     },
     "trainer": {"max_epochs": 2, "accelerator": "cpu", "devices": 1},
+    # a tracker would get a picture in each validation, which takes longer than the training
+    "trackers": {"tensorboard": False},
 }
 
 
@@ -50,6 +52,7 @@ class Chain:
     files: Path
     archive: Path
     run: Path
+    best_val_loss: float
 
     @property
     def model(self) -> Path:
@@ -113,8 +116,9 @@ def chain(
             workers=0,
         )
     )
-    train(TrainConfig(experiment=experiment(archive), out=folder / "run"))
-    return Chain(synthetic_files, archive, folder / "run")
+    tracked = experiment(archive, trackers__tensorboard=True)
+    result = train(TrainConfig(experiment=tracked, out=folder / "run"))
+    return Chain(synthetic_files, archive, result.out, result.best_val_loss)
 
 
 def experiment(*archives: Path, **changes: object) -> ExperimentConfig:

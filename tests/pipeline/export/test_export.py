@@ -273,7 +273,13 @@ def test_every_stage_reads_an_export(chain, tmp_path, make_experiment):
     scores = [
         verify(
             VerifyConfig(
-                archives=(archive,), models=(chain.model,), out=tmp_path / name, cases=0, workers=1
+                archives=(archive,),
+                models=(chain.model,),
+                out=tmp_path / name,
+                cases=0,
+                workers=1,
+                thresholds_mm_h=(0.5,),
+                scales_km=(4.0,),
             )
         ).scores
         for name, archive in (("a", chain.archive), ("b", out))
@@ -283,9 +289,8 @@ def test_every_stage_reads_an_export(chain, tmp_path, make_experiment):
     assert (summary.present, summary.missing) == (60, 0)
     assert summary.first == "2024-06-01 00:00"
     result = train(TrainConfig(experiment=make_experiment(out), out=tmp_path / "run"))
-    expected = train(TrainConfig(experiment=make_experiment(chain.archive), out=tmp_path / "run2"))
     # windows are drawn chunk by chunk, and an export has other chunks
-    assert result.best_val_loss == pytest.approx(expected.best_val_loss, rel=0.3)
+    assert result.best_val_loss == pytest.approx(chain.best_val_loss, rel=0.3)
 
 
 def test_an_export_lives_on_object_storage(wide_archive, s3_server, monkeypatch):  # noqa: F811

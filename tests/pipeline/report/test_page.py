@@ -15,6 +15,7 @@ from squall.datasets.grid import Grid
 from squall.pipeline.pictures import RAIN_SCALE
 from squall.pipeline.report.case_figure import ForecastCase
 from squall.pipeline.report.page import Section, html_report
+from squall.pipeline.verify.output import write_scores
 from tests.pipeline.scores.score_examples import METHODS, example_scores
 
 NASTY = "<script>alert('&')</script>"
@@ -69,11 +70,15 @@ def report(*sections: Section, **changes: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def full() -> str:
-    scores = example_scores()
+def full(tmp_path_factory: pytest.TempPathFactory) -> str:
+    scores, of_nasty = example_scores(), example_scores(("a " + NASTY, "b"), (1.0,))
     scores["csi"][:, 0] = np.array([[0.61], [0.55], [0.40]])
-    pooled = Section("All", scores, {"Cases": "9 (2 left out)"})
-    nasty = Section(NASTY, example_scores(("a " + NASTY, "b")), {"K": NASTY}, [case()])
+    plots, plots_of_nasty = (
+        write_scores(of_section, tmp_path_factory.mktemp("plots"))
+        for of_section in (scores, of_nasty)
+    )
+    pooled = Section("All", scores, {"Cases": "9 (2 left out)"}, plots)
+    nasty = Section(NASTY, of_nasty, {"K": NASTY}, plots_of_nasty, [case()])
     return report(pooled, nasty, cautions=[f"1 case failed: {NASTY}"])
 
 

@@ -118,7 +118,11 @@ def test_two_processes_use_the_same_samples_as_one(chain, make_experiment, tmp_p
     settings = {"trainer__max_epochs": 2, "data__samples_per_epoch": 21}
     one_process = make_experiment(chain.archive, **settings)
     two_processes = make_experiment(
-        chain.archive, **settings, data__batch_size=3, trainer__devices=2
+        chain.archive,
+        **settings,
+        data__batch_size=3,
+        trainer__devices=2,
+        trackers__tensorboard=True,
     )
     alone = samples_of(run(one_process, tmp_path / "one"))
     folder = run(two_processes, tmp_path / "two")

@@ -74,6 +74,13 @@ def test_tensorboard_can_be_left_out(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
+def test_pictures_are_drawn_only_for_trackers_that_show_them() -> None:
+    assert not TrackersConfig(tensorboard=False).show_pictures
+    for tracker in ({}, {"mlflow": {}}, {"wandb": {}}):
+        config = TrackersConfig.model_validate({"tensorboard": not tracker} | tracker)
+        assert config.show_pictures
+
+
 @pytest.mark.slow
 def test_mlflow_stores_a_run_and_resumes_it(tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
