@@ -10,9 +10,8 @@ import signal
 import threading
 from collections.abc import Iterator
 from multiprocessing import forkserver, get_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from squall.datasets.orphans import end_with_parent
@@ -20,6 +19,9 @@ from squall.datasets.training.batches import CodeBatch, Sample, SlotBatch
 from squall.datasets.training.loader_internals import end_workers
 from squall.datasets.training.samples import SampleSource
 from squall.datasets.training.window_reader import SLOTS, WindowReader
+
+if TYPE_CHECKING:  # each loader process imports this module, and this library takes seconds
+    import pytorch_lightning as pl
 
 
 class BatchLoader:

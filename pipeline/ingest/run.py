@@ -217,9 +217,12 @@ def _read_and_commit(config: IngestConfig, queue: BatchQueue, committer: Committ
 
 
 def _worker_count(config: IngestConfig, files: int, crashed_before: bool) -> int:
-    """Number of workers; after a crash never 0, because a file may have killed the process."""
+    """Number of workers, at most one for each file.
+
+    After a crash it is not 0 by default, because a file may have killed the process.
+    """
     if config.workers is not None:
-        return config.workers
+        return min(files, config.workers)
     reads_in_main_process = (
         files < FEW_FILES and not crashed_before and config.scheduler == "processes"
     )

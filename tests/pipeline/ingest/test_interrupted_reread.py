@@ -29,10 +29,10 @@ COUNT, COMMITS = 20, 2
 READ_BEFORE = 5 * COMMITS
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture
 def archive(request, tmp_path):
-    """Address of an archive with 20 scans of the old configuration."""
-    if request.param == "folder":
+    """Address of an archive with 20 scans of the old configuration, by default in a folder."""
+    if getattr(request, "param", "folder") == "folder":
         address = str(tmp_path / "a.icechunk")
     else:
         server = request.getfixturevalue("s3_server")
@@ -40,6 +40,9 @@ def archive(request, tmp_path):
     write_scans(tmp_path / "radar", COUNT)
     run(address, tmp_path / "radar" / "*.nc")
     return address
+
+
+on_both_storages = pytest.mark.parametrize("archive", ["folder", "s3"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +68,7 @@ def interrupt(archive, files, *, config=NEW, after=COMMITS):
             run(archive, files, config=config, reread=True)
 
 
+@on_both_storages
 def test_it_goes_on_and_gives_what_an_uninterrupted_run_gives(
     archive, radar, reads, tmp_path, caplog
 ):
@@ -84,6 +88,7 @@ def test_it_goes_on_and_gives_what_an_uninterrupted_run_gives(
     assert unfinished(archive) == []
 
 
+@on_both_storages
 def test_only_the_last_step_was_missing(archive, radar, reads, tmp_path, monkeypatch):
     with stopped_before_the_new_archive_is_in_place(monkeypatch):
         run(archive, radar / "*.nc", config=NEW, reread=True)
@@ -94,7 +99,18 @@ def test_only_the_last_step_was_missing(archive, radar, reads, tmp_path, monkeyp
     assert_same(contents(archive), contents(tmp_path / "expected"))
 
 
-@pytest.mark.parametrize("change", ["configuration", "version", "patterns", "archive", "nothing"])
+@pytest.mark.parametrize(
+    ("archive", "change"),
+    [
+        ("folder", "configuration"),
+        ("folder", "version"),
+        ("folder", "patterns"),
+        ("folder", "archive"),
+        ("folder", "nothing"),
+        ("s3", "configuration"),
+    ],
+    indirect=["archive"],
+)
 def test_it_begins_again_if_the_result_would_be_another(
     change, archive, radar, reads, tmp_path, monkeypatch
 ):

@@ -39,7 +39,7 @@ from tests.pipeline.tiny_radar import (
 
 ROOT = Path(__file__).parents[3]
 CONFIG = config_with(quality={"least_observed_share": 0.5})
-SCANS = 180
+SCANS = 120
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def radar(tmp_path_factory):
     """One file for each scan, broken and duplicate ones, a re-issued one, and one with 40 scans."""
     folder = tmp_path_factory.mktemp("killed")
     files = write_scans(folder, SCANS)
-    for index in (20, 150):
+    for index in (20, 90):
         files[index].write_bytes(b"broken")
     write_file(files[60], np.full((SIZE, SIZE), 65535, np.uint16), FIRST + 60 * STEP)
     shutil.copy(files[0], path_of(folder, FIRST, "_copy"))
@@ -163,7 +163,7 @@ def test_kills_at_any_moment_lose_and_damage_nothing(
                 if not killed(processes, arguments, rng.uniform(0, longest_s)):
                     break
                 kills += 1
-            assert not killed(processes, arguments, 120)
+            assert not killed(processes, arguments, 600)
         states |= poller.states
         run(archive, radar / "*.nc", config=CONFIG)  # reads files again whose scans were replaced
         assert_same(contents(archive), expected)

@@ -143,18 +143,27 @@ def mixed(tmp_path_factory):
     return [*files, other, broken]
 
 
+@pytest.fixture(scope="module")
+def read_at_once(mixed, tmp_path_factory):
+    """Content of the archive of all files, if they are read in one run."""
+    archive = tmp_path_factory.mktemp("once") / "a.icechunk"
+    run(archive, *mixed)
+    return contents(archive)
+
+
 @given(data=st.data())
 @settings(max_examples=12, suppress_health_check=list(HealthCheck))
-def test_the_order_in_which_files_arrive_does_not_matter(mixed, tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("order")
-    run(folder / "once", *mixed)
+def test_the_order_in_which_files_arrive_does_not_matter(
+    mixed, read_at_once, tmp_path_factory, data
+):
+    archive = tmp_path_factory.mktemp("order") / "a.icechunk"
     # the first file decides the grid, so it must not be the one on another grid
     order = data.draw(st.permutations(mixed[:-2]))
     order = [order[0], *data.draw(st.permutations([*order[1:], *mixed[-2:]]))]
     cuts = sorted(data.draw(st.sets(st.integers(1, len(order) - 1), max_size=4)))
     for first, end in zip([0, *cuts], [*cuts, len(order)], strict=True):
-        run(folder / "in parts", *order[first:end])
-    assert_same(contents(folder / "in parts"), contents(folder / "once"), but=["log"])
-    settled = run(folder / "in parts", *mixed)
+        run(archive, *order[first:end])
+    assert_same(contents(archive), read_at_once, but=["log"])
+    settled = run(archive, *mixed)
     assert (settled.ingested, settled.replaced) == (0, 0)
-    assert_same(contents(folder / "in parts"), contents(folder / "once"), but=["log"])
+    assert_same(contents(archive), read_at_once, but=["log"])

@@ -1,7 +1,9 @@
 """Sources and archives on object storage, with an S3 server on this machine."""
 
 import json
-import multiprocessing
+import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -147,19 +149,18 @@ def test_an_archive_on_object_storage_equals_a_local_one(
     assert np.isnan(scans[4:]).all()
 
 
-def read_codes(archive, answers):
-    answers.put((archive.snapshot, archive.codes[:].tobytes()))
-
-
 def test_an_open_archive_can_be_sent_to_another_process(radar, archive):
     run(archive, radar / "*.nc")
     opened = Archive.open(archive)
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    child = context.Process(target=read_codes, args=(opened, answers))
-    child.start()
-    assert answers.get(timeout=60) == (opened.snapshot, opened.codes[:].tobytes())
-    child.join()
+    code = (
+        "import pickle, sys\n"
+        "archive = pickle.load(sys.stdin.buffer)\n"
+        "pickle.dump((archive.snapshot, archive.codes[:].tobytes()), sys.stdout.buffer)\n"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(opened), stdout=subprocess.PIPE, check=True
+    )
+    assert pickle.loads(child.stdout) == (opened.snapshot, opened.codes[:].tobytes())
 
 
 def test_readers_during_an_ingestion_see_complete_scans(radar, archive, monkeypatch):
@@ -175,7 +176,7 @@ def test_readers_during_an_ingestion_see_complete_scans(radar, archive, monkeypa
             except Exception as error:
                 failures.append(error)
 
-    readers = [threading.Thread(target=poll) for _ in range(3)]
+    readers = [threading.Thread(target=poll) for _ in range(2)]
     for reader in readers:
         reader.start()
     report = run(archive, radar / "*.nc")

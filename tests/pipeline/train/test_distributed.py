@@ -8,25 +8,40 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-RUN = Path(__file__).with_name("distributed_run.py")
+from squall.pipeline.train import trainer as trainer_module
+from tests.pipeline.train import distributed_run
 
 pytestmark = pytest.mark.slow
 
 
-def start(experiment, folder):
+def write_experiment(experiment, folder):
     folder.mkdir()
-    (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment.model_dump(mode="json")))
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump(experiment.model_dump(mode="json")))
+    return path
+
+
+def run_alone(experiment, folder):
+    """Train on one device, in this process: a process of its own would import for seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer_module, "EpochLines", trainer_module.EpochLines)  # restored after
+        assert distributed_run.main(write_experiment(experiment, folder), folder) == 0
+    return folder
+
+
+def start(experiment, folder):
+    """Start a process, which starts one for every further device."""
+    path = write_experiment(experiment, folder)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for name in ("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK"):
         environment.pop(name, None)
     return subprocess.Popen(
-        [sys.executable, str(RUN), str(folder / "experiment.yaml"), str(folder)],
+        [sys.executable, distributed_run.__file__, str(path), str(folder)],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
@@ -76,7 +91,7 @@ def test_two_processes_take_the_same_step_as_one(chain, make_experiment, tmp_pat
     two_processes = make_experiment(
         chain.archive, **settings, data__samples_per_epoch=8, trainer__devices=2
     )
-    alone, together = run(one_process, tmp_path / "one"), run(two_processes, tmp_path / "two")
+    alone, together = run_alone(one_process, tmp_path / "one"), run(two_processes, tmp_path / "two")
     weights_alone, weights_together = weights(alone), weights(together)
     assert all(
         torch.allclose(weights_alone[name], weights_together[name], rtol=0, atol=1e-5)
@@ -103,12 +118,10 @@ def test_two_processes_compute_the_same_gradient_as_one(
     }
     one_process = make_experiment(chain.archive, **settings, data__batch_size=8)
     two_processes = make_experiment(chain.archive, **settings, trainer__devices=2)
+    folders = run_alone(one_process, tmp_path / "one"), run(two_processes, tmp_path / "two")
     gradient_alone, gradient_together = (
-        torch.cat([state["exp_avg"].ravel() for state in moments(run(experiment, folder)).values()])
-        for experiment, folder in (
-            (one_process, tmp_path / "one"),
-            (two_processes, tmp_path / "two"),
-        )
+        torch.cat([state["exp_avg"].ravel() for state in moments(folder).values()])
+        for folder in folders
     )
     assert gradient_alone.norm() > 0
     assert (gradient_together - gradient_alone).norm() < 1e-3 * gradient_alone.norm()
@@ -124,7 +137,7 @@ def test_two_processes_use_the_same_samples_as_one(chain, make_experiment, tmp_p
         trainer__devices=2,
         trackers__tensorboard=True,
     )
-    alone = samples_of(run(one_process, tmp_path / "one"))
+    alone = samples_of(run_alone(one_process, tmp_path / "one"))
     folder = run(two_processes, tmp_path / "two")
     together = samples_of(folder)
     for epoch in (0, 1):

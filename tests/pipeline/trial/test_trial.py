@@ -93,7 +93,7 @@ def test_without_pysteps_the_other_methods_are_compared(monkeypatch, caplog):
 
 def test_squall_train_ends_with_the_sentence(chain, experiment_values, tmp_path):
     """As a user runs it: a process of its own, which trains, calibrates, scores and ends."""
-    values = copy.deepcopy(experiment_values) | {"trial": TRIAL}
+    values = copy.deepcopy(experiment_values) | {"trial": TRIAL | {"thresholds_mm_h": [2.0]}}
     values["data"]["archives"] = [str(chain.archive)]
     values["trainer"]["max_epochs"] = 1
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values))
