@@ -190,6 +190,8 @@ class RainSampler:
         chunk = blocks.scans[starts] // cell[0]
         self._chunk_ends = np.flatnonzero(np.diff(chunk, append=chunk[-1:] + 1)) + 1
         self._cumulated = np.cumsum(self._window_weights)
+        offsets_y, offsets_x = (_offsets(size - crop, blocks.block) for size in blocks.shape)
+        self._offsets = np.outer(offsets_y, offsets_x)  # crops that start in each block
 
     def draw(self, rng: np.random.Generator, count: int = 1) -> list[Crop]:
         """Draw ``count`` crops of one cell; the same generator state gives the same crops."""
@@ -223,21 +225,16 @@ class RainSampler:
     def _crop_weights(self, windows: slice) -> Floats:
         """(window, block_y, block_x): the probability that a crop starts in this block."""
         starts = self._starts[windows]
-        score, observed = self._blocks.rows(int(starts[0]), int(starts[-1]) + self._length)
-        block, (height, width) = self._blocks.block, self._blocks.shape
-        side = max(1, self._crop // block)
-        offsets_y, offsets_x = (_offsets(size - self._crop, block) for size in (height, width))
-
-        def sums(field: Halves) -> Floats:
-            values = np.cumsum(field, axis=0, dtype=np.float64)
-            values = np.concatenate([np.zeros_like(values[:1]), values])
-            offsets = starts - starts[0]
-            boxes = _box_sums(values[offsets + self._length] - values[offsets], side)
-            return boxes[:, : offsets_y.size, : offsets_x.size]  # where a whole crop fits
-
-        rain = sums(score)
+        fields = np.stack(self._blocks.rows(int(starts[0]), int(starts[-1]) + self._length))
+        side = max(1, self._crop // self._blocks.block)
+        sums = np.zeros((2, fields.shape[1] + 1, *fields.shape[2:]))
+        np.cumsum(fields, axis=1, dtype=np.float64, out=sums[:, 1:])
+        firsts = starts - starts[0]
+        boxes = _box_sums(sums[:, firsts + self._length] - sums[:, firsts], side)
+        height, width = self._offsets.shape
+        rain, observed = boxes[..., :height, :width]  # where a whole crop fits
         weights = _weights(rain.reshape(starts.size, -1), self._strength).reshape(rain.shape)
-        weights *= (sums(observed) + 1e-6) * np.outer(offsets_y, offsets_x)
+        weights *= (observed + 1e-6) * self._offsets
         weights /= weights.sum(axis=(1, 2), keepdims=True)
         return weights * self._window_weights[windows, None, None]
 
@@ -265,7 +262,9 @@ def _weights(score: Floats, strength: float) -> Floats:
 def _box_sums(blocks: Floats, side: int) -> Floats:
     """(…, y, x): the sum over the box of ``side`` × ``side`` blocks that starts at each block."""
     side_y, side_x = min(side, blocks.shape[-2]), min(side, blocks.shape[-1])
-    sums = np.pad(blocks.cumsum(axis=-2).cumsum(axis=-1), ((0, 0), (1, 0), (1, 0)))
+    *others, height, width = blocks.shape
+    sums = np.zeros((*others, height + 1, width + 1))
+    np.cumsum(blocks.cumsum(axis=-2), axis=-1, out=sums[..., 1:, 1:])
     total = sums[..., side_y:, side_x:] - sums[..., :-side_y, side_x:]
     total += sums[..., :-side_y, :-side_x] - sums[..., side_y:, :-side_x]
     return np.maximum(total, 0.0)

@@ -1,5 +1,6 @@
 """Checking and repairing: any damage on the disk is found, named and repaired from the files."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,19 +27,34 @@ COUNT = 60  # scans; the codes have three chunks along time, 24 scans each
 GAP = (30, 31)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def scans(rain_codes, scans_of):
     all_scans = scans_of(rain_codes(COUNT), "2024-06-01")
     return [replace(s, file_mark=i + 1) for i, s in enumerate(all_scans) if i not in GAP]
 
 
-@pytest.fixture
-def archive(tmp_path, grid, scans):
+def new_archive(path, grid, scans):
     """Address of a sound archive of 60 time steps, two of them missing, one of those rejected."""
-    address = str(tmp_path / "a.icechunk")
     broken = Rejection("file30.nc", "f" * 32, "is cut off", scans[0].time + 30 * STEP, file_mark=7)
-    ArchiveWriter(address, STEP, {"name": "rain"}).commit(grid, scans, [broken], "fixture")
-    return address
+    ArchiveWriter(path, STEP, {"name": "rain"}).commit(grid, scans, [broken], "fixture")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory, grid, scans):
+    return new_archive(tmp_path_factory.mktemp("archives") / "a.icechunk", grid, scans)
+
+
+@pytest.fixture
+def archive(tmp_path, original):
+    return shutil.copytree(original, str(tmp_path / "a.icechunk"))
+
+
+@pytest.fixture
+def short_archive(tmp_path, grid, scans, monkeypatch):
+    """Address of the same archive with little room before the first scan, which is checked fast."""
+    monkeypatch.setattr("squall.datasets.archive.layout.ROOM", 24 * STEP)
+    return new_archive(tmp_path / "short.icechunk", grid, scans)
 
 
 def ingest_again(address, grid, scans, files):
@@ -90,13 +106,13 @@ def test_a_sound_archive(archive):
     assert repair(archive).snapshot == report.snapshot == Archive.open(archive).snapshot
 
 
-def test_every_missing_chunk_file_is_noticed(archive):
-    for file in Path(archive, "chunks").iterdir():
+def test_every_missing_chunk_file_is_noticed(short_archive):
+    for file in Path(short_archive, "chunks").iterdir():
         content = file.read_bytes()
         file.unlink()
-        assert not check(archive).sound
+        assert not check(short_archive).sound
         file.write_bytes(content)
-    assert check(archive).sound
+    assert check(short_archive).sound
 
 
 def test_a_missing_chunk_of_codes_names_its_scans_and_is_ingested_again(archive, grid, scans):
@@ -130,24 +146,24 @@ def test_a_missing_chunk_of_codes_names_its_scans_and_is_ingested_again(archive,
     np.testing.assert_array_equal(Archive.open(archive).codes[:], whole)
 
 
-def test_flipped_bytes_are_never_read_as_rain(archive):
-    whole = Archive.open(archive).codes[:]
-    file = code_chunks(archive)[0]
+def test_flipped_bytes_are_never_read_as_rain(short_archive):
+    whole = Archive.open(short_archive).codes[:]
+    file = code_chunks(short_archive)[0]
     content = file.read_bytes()
-    positions = np.random.default_rng(0).integers(0, len(content), 40)
+    positions = np.random.default_rng(0).integers(0, len(content), 20)
     detected = 0
     for position in positions.tolist():
         file.write_bytes(
             content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :]
         )
-        report = check(archive)
+        report = check(short_archive)
         if report.sound:
-            np.testing.assert_array_equal(Archive.open(archive).codes[:], whole)
+            np.testing.assert_array_equal(Archive.open(short_archive).codes[:], whole)
         else:
             detected += 1
             assert {damage.array for damage in report.damage} == {"rain_rate_code"}
             assert report.files
-    assert detected > 30
+    assert detected > 15
 
 
 def test_changed_pixels_are_found_by_their_checksum(archive, grid, scans):

@@ -1,5 +1,6 @@
 """History, tags and expiry: protected snapshots stay, unused chunks are deleted."""
 
+import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -23,13 +24,22 @@ STEP = pd.Timedelta("5min")
 NOW = timedelta(0)
 
 
-@pytest.fixture
-def grown(tmp_path, grid, rain_codes, scans_of):
-    """An archive of six scans in six commits; its address and snapshots, oldest first."""
-    writer = ArchiveWriter(tmp_path / "a.icechunk", STEP, {"name": "rain"})
+@pytest.fixture(scope="module")
+def original(tmp_path_factory, grid, rain_codes, scans_of):
+    """An archive of six scans in six commits, with little room before them. Read only."""
+    path = tmp_path_factory.mktemp("archives") / "a.icechunk"
     scans = scans_of(rain_codes(6), "2024-06-01")
-    snapshots = [writer.commit(grid, [scan], [], f"scan {i}") for i, scan in enumerate(scans)]
-    return str(tmp_path / "a.icechunk"), snapshots
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("squall.datasets.archive.layout.ROOM", 24 * STEP)
+        writer = ArchiveWriter(path, STEP, {"name": "rain"})
+        return path, [writer.commit(grid, [s], [], f"scan {i}") for i, s in enumerate(scans)]
+
+
+@pytest.fixture
+def grown(tmp_path, original):
+    """Address of a copy of that archive, and its snapshots, oldest first."""
+    path, snapshots = original
+    return str(shutil.copytree(path, tmp_path / path.name)), snapshots
 
 
 def files_and_bytes(address):
@@ -206,9 +216,10 @@ def test_nothing_expires_while_another_process_writes(grown):
 
 @pytest.mark.slow
 def test_single_appends_cost_no_more_than_one_bulk_write_once_expired(
-    tmp_path, grid, rain_codes, scans_of
+    tmp_path, grid, rain_codes, scans_of, monkeypatch
 ):
-    scans = scans_of(rain_codes(60), "2024-06-01")
+    monkeypatch.setattr("squall.datasets.archive.layout.ROOM", 24 * STEP)
+    scans = scans_of(rain_codes(30), "2024-06-01")
     bulk, single = tmp_path / "bulk.icechunk", tmp_path / "single.icechunk"
     ArchiveWriter(bulk, STEP, {"name": "rain"}).commit(grid, scans, [], "all")
     writer = ArchiveWriter(single, STEP, {"name": "rain"})
