@@ -132,7 +132,7 @@ def _start_forkserver() -> None:
 
     It ignores SIGTERM, which reaches whole process groups: its end would end the workers.
     """
-    get_context("forkserver").set_forkserver_preload([WindowReader.__module__])
+    get_context("forkserver").set_forkserver_preload([__name__])
     if threading.current_thread() is not threading.main_thread():
         return  # only the main thread may set handlers; the first worker starts the process
     handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -15,14 +15,14 @@ ROOT = Path(__file__).parents[3]
 FEW_BATCHES = """
 import sys
 from squall.datasets.errors import DataError
-from tests.datasets.training.data_modules import module
+from tests.datasets.training.loader_alone import loader
 if __name__ == "__main__":
-    data = module(sys.argv[1], workers=2, batch_size=int(sys.argv[2]), samples_per_epoch=64)
     try:
-        print(len(list(data.train_dataloader())), "batches")
+        batches = loader(sys.argv[1], samples=64, batch_size=int(sys.argv[2]))
+        print(len(list(batches)), "batches")
+        batches.close()
     except DataError as error:
         print(error)
-    data.close()
 """
 
 

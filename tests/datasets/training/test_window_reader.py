@@ -3,7 +3,6 @@
 import itertools
 import pickle
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.mlcast.store import MlcastStore
 from squall.datasets.open_archive import open_archive
+from squall.datasets.training.batch_loader import BatchLoader
 from squall.datasets.training.batches import PADDING, CodeBatch, Places, Sample
 from squall.datasets.training.epoch_plan import SPAN
 from squall.datasets.training.samples import SampleSource, rain_blocks
 from squall.datasets.training.sampling import Sampling
-from squall.datasets.training.window_reader import SLOTS, WindowReader, coarsened
+from squall.datasets.training.window_reader import WindowReader, coarsened
 from squall.datasets.training.windows import Crop
 from squall.pipeline.export.config import ExportConfig
 from squall.pipeline.export.run import export
@@ -295,38 +294,21 @@ def test_a_reader_travels_to_worker_processes(archive: ScanStore) -> None:
     check(cut(reader, *samples), samples, archive)
 
 
-class _Fixed:
-    def __init__(self, batches: list[list[Sample]]) -> None:
-        self.batches = batches
-
-    def __iter__(self) -> Iterator[list[Sample]]:
-        return iter(self.batches)
-
-
 @pytest.mark.slow
 def test_worker_processes_give_the_same(archive: ScanStore) -> None:
     """Also if the main process receives batches slowly and keeps them all."""
     size = 6
     changes: dict[str, Any] = {"variants": [[(1, 1), (2, 2)]], "intensity": 3.0}
-    batches = list(source(archive, drop_scan=0.2, **changes).batches(0, size))
+    drawn = source(archive, drop_scan=0.2, **changes)
+    batches = list(drawn.batches(0, size))
     reader = WindowReader([archive], LENGTH, CROP, batch_size=size, workers=2)
-    loader = DataLoader(
-        reader,
-        batch_sampler=_Fixed(batches),  # type: ignore[arg-type]
-        num_workers=2,
-        collate_fn=_as_it_is,
-        multiprocessing_context="forkserver",
-        prefetch_factor=SLOTS - 1,
-    )
+    loader = BatchLoader(drawn, reader, None, batch_size=size, workers=2, same_every_epoch=False)
+    loader._batches.samples = iter(batches)
     received_batches = []
-    for batch in loader:
+    for batch in loader._loader:
         time.sleep(0.05)  # meanwhile the workers have prefetched as many batches as they may
         received_batches.append(reader.receive(batch))
+    loader.close()
     assert len(received_batches) == 20
     for received, samples in zip(received_batches, batches, strict=True):
         check(received, samples, archive)
-
-
-def _as_it_is(batch: Any) -> Any:
-    """Collate nothing: `WindowReader.receive` completes the batch."""
-    return batch
