@@ -32,9 +32,12 @@ COMMANDS = [
 KINDS = ["config.yaml", "refs/branch.main", "refs/tag.old", "snapshots", "manifests", "chunks"]
 
 
-@pytest.fixture
-def sound(tmp_path: Path, grid: Grid, rain_codes: Codes, scans_of: Scans) -> Path:
-    path = tmp_path / "sound.icechunk"
+@pytest.fixture(scope="module")
+def sound(
+    tmp_path_factory: pytest.TempPathFactory, grid: Grid, rain_codes: Codes, scans_of: Scans
+) -> Path:
+    """An archive of two commits, the first with a tag. Read only."""
+    path = tmp_path_factory.mktemp("archives") / "sound.icechunk"
     writer = ArchiveWriter(path, STEP, {"name": "radar"})
     writer.commit(grid, scans_of(rain_codes(3), NOON), [], "first")
     tag(path, "old")
