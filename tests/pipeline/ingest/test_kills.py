@@ -169,7 +169,9 @@ def test_kills_at_any_moment_lose_and_damage_nothing(
         assert_same(contents(archive), expected)
     assert len(states) > 10, "the poller must have seen archives grow"
     assert left_over(marker, after_s=20) == []
-    assert len(list(temporary.rglob("*"))) <= 2 * workers, "temporary files must not accumulate"
+    # Dask keeps two locks. A killed process also leaves the socket of its fork server.
+    files = [path.name for path in temporary.rglob("*") if path.is_file()]
+    assert len(files) <= (2 if workers else 0), f"temporary files must not accumulate: {files}"
 
 
 def test_an_ingestion_killed_while_it_creates_the_archive_does_not_block_the_next(tmp_path):
