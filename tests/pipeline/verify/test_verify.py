@@ -64,7 +64,7 @@ def test_files_are_written_and_agree(result):
     assert "persistence" in result.table
     page = result.report.read_text()
     assert "tiny" in page
-    assert "data:image/" in page
+    assert page.count("data:image/") == len(result.plots) + 1  # and the case
     assert "a rainy case" in page
 
 
