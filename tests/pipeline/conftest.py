@@ -139,7 +139,7 @@ def make_experiment():
     return experiment
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def experiment_values():
-    """The tiny experiment as plain values, to write as YAML."""
+    """The tiny experiment as plain values, to change and to write as YAML."""
     return yaml.safe_load(yaml.safe_dump(EXPERIMENT))

@@ -1,6 +1,5 @@
 """The trial at the end of a training."""
 
-import copy
 import re
 import subprocess
 import sys
@@ -93,7 +92,7 @@ def test_without_pysteps_the_other_methods_are_compared(monkeypatch, caplog):
 
 def test_squall_train_ends_with_the_sentence(chain, experiment_values, tmp_path):
     """As a user runs it: a process of its own, which trains, calibrates, scores and ends."""
-    values = copy.deepcopy(experiment_values) | {"trial": TRIAL | {"thresholds_mm_h": [2.0]}}
+    values = experiment_values | {"trial": TRIAL | {"thresholds_mm_h": [2.0]}}
     values["data"]["archives"] = [str(chain.archive)]
     values["trainer"]["max_epochs"] = 1
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values))
@@ -114,7 +113,7 @@ def test_squall_train_ends_with_the_sentence(chain, experiment_values, tmp_path)
 def test_what_cannot_be_compared_is_refused_before_the_training(
     chain, experiment_values, tmp_path, capsys
 ):
-    values = copy.deepcopy(experiment_values) | {"trial": TRIAL | {"compare": ["no-such-model"]}}
+    values = experiment_values | {"trial": TRIAL | {"compare": ["no-such-model"]}}
     values["data"]["archives"] = [str(chain.archive)]
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(values))
