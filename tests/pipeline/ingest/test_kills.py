@@ -163,7 +163,7 @@ def test_kills_at_any_moment_lose_and_damage_nothing(
                 if not killed(processes, arguments, rng.uniform(0, longest_s)):
                     break
                 kills += 1
-            assert not killed(processes, arguments, 600)
+            assert not killed(processes, arguments, 120)
         states |= poller.states
         run(archive, radar / "*.nc", config=CONFIG)  # reads files again whose scans were replaced
         assert_same(contents(archive), expected)

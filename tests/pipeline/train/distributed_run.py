@@ -6,6 +6,7 @@ Lightning starts this file again for every further rank. Each rank writes which 
 import json
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
@@ -22,8 +23,8 @@ def main(config: Path, out: Path, *more: str) -> int:
             with (out / f"rank{trainer.global_rank}.jsonl").open("a") as file:
                 file.write(json.dumps(seen) + "\n")
 
-    trainer_module.EpochLines = Seen
-    return cli.main(["train", str(config), "--out", str(out / "run"), *more])
+    with patch.object(trainer_module, "EpochLines", Seen):
+        return cli.main(["train", str(config), "--out", str(out / "run"), *more])
 
 
 if __name__ == "__main__":
