@@ -62,7 +62,13 @@ class Nowcaster(nn.Module):
         return isinstance(self.network.head, ExceedanceHead)
 
     def chances(
-        self, context: Tensor, lead_times: int, *, step_min: float, spacing_km: float
+        self,
+        context: Tensor,
+        lead_times: int,
+        *,
+        step_min: float,
+        spacing_km: float,
+        motion_B2hw: Tensor | None = None,
     ) -> Iterator[LeadChances]:
         """Forecast the chances of exceeding rain rates, lead by lead.
 
@@ -70,6 +76,8 @@ class Nowcaster(nn.Module):
         ----------
         context, lead_times : as in `forward`.
         step_min, spacing_km : time step and grid spacing of the context.
+        motion_B2hw : of the context (`squall.convgru.motion.coarse_motion`), where it is known
+            already.
 
         Returns
         -------
@@ -78,7 +86,7 @@ class Nowcaster(nn.Module):
         """
         rain, observed = self.scaling.normalise(context)
         resolution = rain.new_tensor([[step_min, spacing_km]]).expand(len(rain), -1)
-        return self.network.chances(rain, observed, lead_times, resolution)
+        return self.network.chances(rain, observed, lead_times, resolution, motion_B2hw)
 
 
 def draw_noise(

@@ -1,7 +1,7 @@
 """The motion of rain: optical flow, trajectories, and transport along them.
 
-Public: `coarse_motion`, `trajectories`, `transport`, `from_nearest`, `trajectory_starts`,
-`place_in_frame`, `extrapolate`.
+Public: `coarse_motion`, `trajectories`, `transport`, `departure_points`, `at_points`,
+`from_nearest`, `trajectory_starts`, `place_in_frame`, `extrapolate`.
 
 Fields move with the rain by semi-Lagrangian transport: a pixel gets the value from the start of
 the trajectory that ends in it.
@@ -166,58 +166,88 @@ def trajectories(motion_B2hw: Tensor, steps: int) -> Tensor:
     displacements = []
     for _ in range(steps):
         # midpoint rule, backwards in time: the step's motion is that of its middle
-        middle = displacement + 0.5 * _sampled(motion_B2hw, displacement / COARSE, border=True)
-        displacement = displacement + _sampled(motion_B2hw, middle / COARSE, border=True)
+        first = at_points(motion_B2hw, _points(displacement / COARSE), border=True)
+        middle = displacement + 0.5 * first
+        motion = at_points(motion_B2hw, _points(middle / COARSE), border=True)
+        displacement = displacement + motion
         displacements.append(displacement)
     if not displacements:
         return motion_B2hw.new_zeros((0, *motion_B2hw.shape))
     return torch.stack(displacements)
 
 
-def transport(
-    field_BCHW: Tensor, known_B1HW: Tensor, displacement_B2hw: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Move fields along trajectories; differentiable in field and displacement.
+def transport(field_BCHW: Tensor, known_B1HW: Tensor, points_BHW2: Tensor) -> tuple[Tensor, Tensor]:
+    """Move fields along trajectories; differentiable in field and points.
 
     Parameters
     ----------
     field_BCHW : H and W multiples of `COARSE`.
     known_B1HW : 1 where the field is known, 0 where not; unknown pixels have no influence.
-    displacement_B2hw : pixels, on the coarse grid.
+    points_BHW2 : `departure_points` of the trajectories.
 
     Returns
     -------
     The moved field (B, C, H, W), 0 where not known; and where it is known (B, 1, H, W), bool. A
     pixel is known if known pixels have more than half the weight at the start of its trajectory.
     """
-    displacement = upsampled(displacement_B2hw)
-    stacked = torch.cat([field_BCHW * known_B1HW, known_B1HW.to(field_BCHW.dtype)], dim=1)
-    moved = _sampled(stacked, displacement, border=False)
-    share = moved[:, -1:]
+    share = at_points(known_B1HW.to(field_BCHW.dtype), points_BHW2)
     known = share > 0.5
-    return torch.where(known, moved[:, :-1] / share.clamp(min=0.5), 0.0), known
+    scale = torch.where(known, 1 / share.clamp(min=0.5), 0.0)
+    moved = [  # channel by channel: what is needed in between stays in the processor's cache
+        at_points(channel * known_B1HW, points_BHW2) * scale for channel in field_BCHW.split(1, 1)
+    ]
+    return torch.cat(moved, dim=1), known
 
 
-def from_nearest(fields_BCHW: Tensor, displacement_B2hw: Tensor) -> Tensor:
-    """The fields at the pixel nearest to each pixel minus its displacement; NaN outside.
+def departure_points(displacement_B2hw: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Where the trajectory that ends in each pixel starts.
+
+    Parameters
+    ----------
+    displacement_B2hw : pixels, on the coarse grid.
+    size : rows and columns of the domain, if the coarse grid reaches over its edge.
+
+    Returns
+    -------
+    (B, H, W, 2) column and row; -1 and 1 are the outer edges of the domain.
+    """
+    displacement = upsampled(displacement_B2hw)
+    height, width = size or displacement.shape[-2:]
+    return _points(displacement[:, :, :height, :width])
+
+
+def at_points(field_BCHW: Tensor, points_BHW2: Tensor, *, border: bool = False) -> Tensor:
+    """(B, C, H, W): a field at `departure_points`, bilinear.
+
+    Beyond the edge it is the value at the edge if ``border``, else 0.
+    """
+    return grid_sample(
+        field_BCHW,
+        points_BHW2.to(field_BCHW.dtype),
+        mode="bilinear",
+        padding_mode="border" if border else "zeros",
+        align_corners=False,
+    )
+
+
+def from_nearest(fields_BCHW: Tensor, points_BHW2: Tensor) -> Tensor:
+    """The fields at the pixel nearest to the start of each trajectory; NaN outside.
 
     Unlike `transport`, this keeps each value as it is, and so it keeps the smallest scales.
 
     Parameters
     ----------
-    displacement_B2hw : pixels, on the coarse grid, which may reach over the domain's edge.
+    points_BHW2 : `departure_points` of the trajectories, for the size of the fields.
 
     Returns
     -------
     (B, C, H, W)
     """
-    height, width = fields_BCHW.shape[-2:]
-    starts = trajectory_starts(upsampled(displacement_B2hw)[:, :, :height, :width])
-    columns, rows = starts.round().unbind(1)
-    place, is_inside = place_in_frame(columns, rows, height, width)
-    places = place.flatten(1)[:, None].expand(-1, fields_BCHW.shape[1], -1)
-    values = fields_BCHW.flatten(2).gather(2, places).view_as(fields_BCHW)
-    return torch.where(is_inside[:, None], values, torch.nan)
+    inside = torch.ones_like(fields_BCHW[:, :1])
+    values = grid_sample(
+        torch.cat([fields_BCHW, inside], dim=1), points_BHW2, mode="nearest", align_corners=False
+    )
+    return torch.where(values[:, -1:] > 0, values[:, :-1], torch.nan)
 
 
 def trajectory_starts(displacement_B2HW: Tensor) -> Tensor:
@@ -254,7 +284,7 @@ def extrapolate(context: Tensor, lead_times: int) -> Tensor:
     last = pad_to(rain[:, -1], COARSE)
     leads = []
     for displacement in trajectories(coarse_motion(context), lead_times):
-        moved, is_known = transport(last, known, displacement)
+        moved, is_known = transport(last, known, departure_points(displacement))
         leads.append(torch.where(is_known, moved, -torch.inf)[..., :height, :width])
     return RainScaling().denormalise(torch.stack(leads, dim=1))
 
@@ -270,22 +300,14 @@ def upsampled(x_BChw: Tensor) -> Tensor:
     return interpolate(x_BChw, scale_factor=COARSE, mode="bilinear", align_corners=False)
 
 
-def _sampled(field_BCHW: Tensor, displacement_B2HW: Tensor, *, border: bool) -> Tensor:
-    """The field at each pixel minus its displacement [px], bilinear.
-
-    Beyond the edge it is the value at the edge if ``border``, else 0.
-    """
-    height, width = field_BCHW.shape[-2:]
-    rows, columns = (
-        torch.arange(side, device=field_BCHW.device, dtype=displacement_B2HW.dtype)
+def _points(displacement_B2HW: Tensor) -> Tensor:
+    """(B, H, W, 2): each pixel minus its displacement [px], see `departure_points`."""
+    height, width = displacement_B2HW.shape[-2:]
+    points = displacement_B2HW.new_empty(len(displacement_B2HW), height, width, 2)
+    of_rows, of_columns = (
+        (2 * torch.arange(side, device=points.device, dtype=points.dtype) + 1) / side - 1
         for side in (height, width)
     )
-    rows, columns = rows[:, None] - displacement_B2HW[:, 1], columns - displacement_B2HW[:, 0]
-    grid = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)
-    return grid_sample(
-        field_BCHW,
-        grid.to(field_BCHW.dtype),
-        mode="bilinear",
-        padding_mode="border" if border else "zeros",
-        align_corners=False,
-    )
+    points[..., 0] = torch.add(of_columns, displacement_B2HW[:, 0], alpha=-2 / width)
+    points[..., 1] = torch.add(of_rows[:, None], displacement_B2HW[:, 1], alpha=-2 / height)
+    return points

@@ -192,7 +192,12 @@ class EncoderForecaster(nn.Module):
         return forecast_BMLCHW.contiguous()
 
     def chances(
-        self, rain_BT1HW: Tensor, observed_BT1HW: Tensor, lead_times: int, resolution_B2: Tensor
+        self,
+        rain_BT1HW: Tensor,
+        observed_BT1HW: Tensor,
+        lead_times: int,
+        resolution_B2: Tensor,
+        motion_B2hw: Tensor | None = None,
     ) -> Iterator[LeadChances]:
         """Forecast chances of exceeding rain rates with an exceedance head, lead by lead.
 
@@ -200,13 +205,16 @@ class EncoderForecaster(nn.Module):
         ----------
         rain_BT1HW, observed_BT1HW : see `forward`.
         resolution_B2 : time step [min] and grid spacing [km] of the context.
+        motion_B2hw : of the scans (`squall.convgru.motion.coarse_motion`), where it is known
+            already.
 
         Returns
         -------
         The chances in the moving frame, which is larger than the context (see `Head.multiple`).
         """
         assert isinstance(self.head, ExceedanceHead)
-        frame = self.head.frame(rain_BT1HW, observed_BT1HW)._replace(resolution_B2=resolution_B2)
+        frame = self.head.frame(rain_BT1HW, observed_BT1HW, motion_B2hw)
+        frame = frame._replace(resolution_B2=resolution_B2)
         features = self._unroll(self._encode(frame), lead_times)
         return self.head.chances(features, frame, lead_times)
 

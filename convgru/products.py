@@ -16,7 +16,7 @@ from torch import Tensor
 
 from squall.convgru.calibration import LeadCalibration
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
-from squall.convgru.heads.matching import probability_matched, sorted_values
+from squall.convgru.heads.matching import probability_matched
 from squall.convgru.motion import from_nearest, transport
 from squall.convgru.scaling import DRY_MM_H, RainScaling
 
@@ -110,7 +110,7 @@ def moved_logits(
     ----------
     calibration : applied to the logits, if given.
     """
-    logits, is_known = transport(lead.logits_BKHW, lead.known_B1HW, lead.displacement_B2hw)
+    logits, is_known = transport(lead.logits_BKHW, lead.known_B1HW, lead.points_BHW2)
     if calibration is not None:
         logits = calibrated_logits(logits, calibration)
     return logits, is_known
@@ -141,11 +141,10 @@ def ordered_rain(lead: LeadChances, order_B1HW: Tensor, bias: float) -> Tensor:
     -------
     (B, 1, H, W) rain rate at its place, mm/h, NaN = no forecast.
     """
-    values = sorted_values(lead.last_B1HW, lead.known_B1HW)
-    matched = probability_matched(order_B1HW, lead.known_B1HW, biased(values, bias))
-    around, is_known = transport(matched, lead.known_B1HW, lead.displacement_B2hw)
+    matched = probability_matched(order_B1HW, lead.known_B1HW, biased(lead.amounts_BN, bias))
+    around, is_known = transport(matched, lead.known_B1HW, lead.points_BHW2)
     known_only = torch.where(lead.known_B1HW > 0, matched, torch.nan)
-    nearest = from_nearest(known_only, lead.displacement_B2hw)
+    nearest = from_nearest(known_only, lead.points_BHW2)
     moved = torch.where(torch.isnan(nearest), around, nearest)
     return SCALING.denormalise(torch.where(is_known, moved, -torch.inf))
 

@@ -25,7 +25,13 @@ from squall.convgru.ensemble.start import (
 )
 from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.matching import probability_matched, sorted_values
-from squall.convgru.motion import place_in_frame, trajectory_starts, transport, upsampled
+from squall.convgru.motion import (
+    departure_points,
+    place_in_frame,
+    trajectory_starts,
+    transport,
+    upsampled,
+)
 from squall.convgru.scaling import DRY_MM_H, RainScaling
 
 SCALING = RainScaling()
@@ -48,7 +54,7 @@ def stochastic_forecast(scans_THW: Tensor, lead_times: int, run: EnsembleRun) ->
     values = sorted_values(last, known)
     for smoothed, displacement in start.leads(lead_times):
         matched = probability_matched(smoothed, known, values)
-        moved, is_known = transport(matched, known, displacement)
+        moved, is_known = transport(matched, known, departure_points(displacement))
         rain = SCALING.denormalise(torch.where(is_known, moved, -torch.inf))
         yield rain[0, 0, : start.size[0], : start.size[1]]
 
@@ -180,7 +186,7 @@ def _starts_of_trajectories(known_B1HW: Tensor, displacement_B2hw: Tensor) -> tu
     (H, W) bool; and (N,) the place in the frame of the known pixel that has most weight at the
     start of each pixel's trajectory.
     """
-    _, is_known = transport(known_B1HW, known_B1HW, displacement_B2hw)
+    _, is_known = transport(known_B1HW, known_B1HW, departure_points(displacement_B2hw))
     height, width = known_B1HW.shape[-2:]
     columns, rows = trajectory_starts(upsampled(displacement_B2hw))[0]
     known = known_B1HW.flatten()

@@ -9,6 +9,7 @@ grid.
 """
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import NamedTuple
 
 import torch
@@ -38,11 +39,28 @@ class Correlation(NamedTuple):
     """1 where the pairs determine the correlation, 0 where they say nothing"""
 
 
+class Pair(NamedTuple):
+    """Two scans, by their ages in steps."""
+
+    later: int
+    earlier: int
+
+
+class Moments(NamedTuple):
+    """How alike the bands of two scans are."""
+
+    of_pairs: dict[Pair, Tensor]
+    """(3B, K, h, w) of each pair: means of xy, xx and yy where both scans x and y are known, on the
+    motion's coarse grid; from band `LOCAL_BANDS` on the means of the domain in each cell"""
+    power_now_BK11: Tensor
+    """mean square of the last scan where it is known"""
+
+
 class BandForecast(NamedTuple):
     """Scale bands at a lead time."""
 
-    bands_BKHW: Tensor
-    """normalised dB"""
+    bands: list[Tensor]
+    """K times (B, 1, H, W), normalised dB"""
     forgotten_BKhw: Tensor
     """share of a band's variance that does not follow from the last scan, 1 - rho(lead)**2, on the
     motion's coarse grid"""
@@ -62,7 +80,7 @@ class BandProcesses(NamedTuple):
     """one step before; None if the context has only one scan"""
     phi_1_BKhw: Tensor
     phi_2_BKhw: Tensor
-    """on the motion's coarse grid"""
+    """on the motion's coarse grid; those of bands from `LOCAL_BANDS` on are the same everywhere"""
 
     def forecasts(self, lead_times: int) -> Iterator[BandForecast]:
         """The bands at each lead time, and what share of their variance is forgotten.
@@ -73,16 +91,21 @@ class BandProcesses(NamedTuple):
 
         With one scan the bands stay as they are and the forgotten share is 1.
         """
-        bands, previous_bands = self.bands_BKHW, self.previous_bands_BKHW
-        if previous_bands is None:
+        bands = list(self.bands_BKHW.split(1, dim=1))
+        if self.previous_bands_BKHW is None:
             for _ in range(lead_times):
                 yield BandForecast(bands, torch.ones_like(self.phi_1_BKhw))
             return
-        phi_1, phi_2 = upsampled(self.phi_1_BKhw), upsampled(self.phi_2_BKhw)
+        previous_bands = list(self.previous_bands_BKHW.split(1, dim=1))
+        phi_1, phi_2 = _at_pixels(self.phi_1_BKhw), _at_pixels(self.phi_2_BKhw)
         rho = torch.ones_like(self.phi_1_BKhw)
         previous_rho = self.phi_1_BKhw / (1 - self.phi_2_BKhw)
         for _ in range(lead_times):
-            bands, previous_bands = phi_1 * bands + phi_2 * previous_bands, bands
+            later = [
+                torch.addcmul(phi_1[k] * band, phi_2[k], previous_bands[k])
+                for k, band in enumerate(bands)
+            ]
+            bands, previous_bands = later, bands
             rho, previous_rho = self.phi_1_BKhw * rho + self.phi_2_BKhw * previous_rho, rho
             yield BandForecast(bands, (1 - rho.square()).clamp(min=0))
 
@@ -96,22 +119,35 @@ def scale_bands(rain_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:
     -------
     (B, K, H, W)
     """
+    return torch.cat(list(_band_after_band(rain_B1HW, known_B1HW)), dim=1)
+
+
+def _band_after_band(rain_B1HW: Tensor, known_B1HW: Tensor) -> Iterator[Tensor]:
+    """The K bands of `scale_bands`, (B, 1, H, W) each."""
     height, width = rain_B1HW.shape[-2:]
-    smooth, bands = rain_B1HW * known_B1HW, []
+    smooth = rain_B1HW * known_B1HW
     weighted_and_weight = torch.cat([smooth, known_B1HW], dim=1)
     for power in range(1, BANDS):
         scale = 2**power
         if scale > min(height, width):
-            bands.append(torch.zeros_like(smooth))
+            yield torch.zeros_like(smooth)
             continue
         pooled = avg_pool2d(weighted_and_weight, scale, ceil_mode=True)
         means = pooled[:, :1] / pooled[:, 1:].clamp(min=1e-3)
         smoother = interpolate(means, scale_factor=scale, mode="bilinear", align_corners=False)[
             ..., :height, :width
         ]
-        bands.append(smooth - smoother)
+        yield smooth - smoother
         smooth = smoother
-    return torch.cat([*bands, smooth], dim=1)
+    yield smooth
+
+
+def _at_pixels(parameter_BKhw: Tensor) -> list[Tensor]:
+    """A parameter of each band at each pixel; (B, 1, 1, 1) where it is the same everywhere."""
+    return [
+        upsampled(band) if number < LOCAL_BANDS else band[..., :1, :1]
+        for number, band in enumerate(parameter_BKhw.split(1, dim=1))
+    ]
 
 
 @torch.no_grad()
@@ -140,29 +176,86 @@ def band_processes(frame: Frame) -> BandProcesses:
     """
     rain, known = frame.rain_BT1HW.float(), frame.known_BT1HW.float()
     scans = rain.shape[1]
-    bands_by_age = [scale_bands(rain[:, -1 - age], known[:, -1 - age]) for age in range(scans)]
-    bands = bands_by_age[0]
     if scans == 1:
+        bands = scale_bands(rain[:, 0], known[:, 0])
         ones = torch.ones_like(bands[..., ::COARSE, ::COARSE])
         return BandProcesses(bands, None, ones, torch.zeros_like(ones))
+    bands, previous, moments = _bands_and_moments(rain, known)
     lags = range(1, min(LONGEST_LAG, scans - 1) + 1)
-    correlations = [_correlation(bands_by_age, known, lag) for lag in lags]
+    correlations = [_correlation(moments, known, lag) for lag in lags]
     rho_1 = torch.full_like(correlations[0].rho_BKhw, MAX_RHO_1)
     for lag, (rho, evidence) in reversed(list(zip(lags, correlations, strict=True))):
         rho_1 = rho_1.lerp(rho.clamp(0, MAX_RHO_1) ** (1 / lag), evidence)
     rho_2 = rho_1**2
     if scans > 2:  # a stationary process whose correlation decays has rho_2 between these bounds
-        measured, evidence = _correlation(bands_by_age, known, 2, linked=True)
+        measured, evidence = _correlation(moments, known, 2, linked=True)
         measured = measured.maximum(2 * rho_1**2 - 1).minimum(rho_1)
         rho_2 = rho_2.lerp(measured, evidence.expand_as(rho_2))
     remainder = 1 - rho_1**2
     phi_1, phi_2 = rho_1 * (1 - rho_2) / remainder, (rho_2 - rho_1**2) / remainder
-    previous = torch.where(known[:, -2] > 0, bands_by_age[1], upsampled(rho_1) * bands)
+    if not known[:, -2].all():
+        for k, rho in enumerate(_at_pixels(rho_1)):
+            band = previous[:, k : k + 1]
+            band.copy_(torch.where(known[:, -2] > 0, band, rho * bands[:, k : k + 1]))
     return BandProcesses(bands, previous, phi_1, phi_2)
 
 
+def _bands_and_moments(rain_BT1HW: Tensor, known_BT1HW: Tensor) -> tuple[Tensor, Tensor, Moments]:
+    """The bands of the last scan and of the one before, (B, K, H, W), and the moments of all pairs.
+
+    One scale is computed after the other, for all scans: the bands of all scales and scans would
+    not fit into the processor's cache, and a large grid's hardly into memory.
+    """
+    scans = range(rain_BT1HW.shape[1])
+    known = [known_BT1HW[:, -1 - age] for age in scans]
+    by_age = [_band_after_band(rain_BT1HW[:, -1 - age], known[age]) for age in scans]
+    pairs = [
+        Pair(later, earlier)
+        for later, earlier in combinations(scans, 2)
+        if earlier - later <= LONGEST_LAG
+    ]
+    of_last, of_previous, power_now, moments = [], [], [], []
+    for number, bands in enumerate(zip(*by_age, strict=True)):
+        of_last.append(bands[0])
+        of_previous.append(bands[1])
+        masked = [band * is_known for band, is_known in zip(bands, known, strict=True)]
+        squares = [band.square() for band in masked]
+        reduce = _cell_means if number < LOCAL_BANDS else _domain_means
+        power_now.append(squares[0].mean(dim=(2, 3), keepdim=True))
+        moments.append(
+            {
+                pair: torch.cat(
+                    [
+                        reduce(masked[pair.later] * masked[pair.earlier]),
+                        reduce(squares[pair.later] * known[pair.earlier]),
+                        reduce(squares[pair.earlier] * known[pair.later]),
+                    ]
+                )
+                for pair in pairs
+            }
+        )
+    of_pairs = {pair: torch.cat([band[pair] for band in moments], dim=1) for pair in pairs}
+    return (
+        torch.cat(of_last, dim=1),
+        torch.cat(of_previous, dim=1),
+        Moments(of_pairs, torch.cat(power_now, dim=1)),
+    )
+
+
+def _cell_means(field_B1HW: Tensor) -> Tensor:
+    """(B, 1, h, w): means over the cells of the motion's coarse grid."""
+    return avg_pool2d(field_B1HW, COARSE)
+
+
+def _domain_means(field_B1HW: Tensor) -> Tensor:
+    """(B, 1, h, w): the mean of the domain in each cell."""
+    height, width = field_B1HW.shape[-2:]
+    mean = field_B1HW.mean(dim=(2, 3), keepdim=True)
+    return mean.expand(-1, -1, height // COARSE, width // COARSE)
+
+
 def _correlation(
-    bands_by_age: list[Tensor], known_BT1HW: Tensor, lag: int, *, linked: bool = False
+    moments: Moments, known_BT1HW: Tensor, lag: int, *, linked: bool = False
 ) -> Correlation:
     """The correlation of each band's scans ``lag`` steps apart, where both are known.
 
@@ -177,33 +270,26 @@ def _correlation(
         came from the newest scans and rho_2 from older ones alone, the difference would say how
         the rain has changed meanwhile, and the bands would oscillate.
     """
-    moments, weights = [], []
+    weighted, weights = [], []
     known_now = known_BT1HW[:, -1].mean(dim=(2, 3), keepdim=True)
-    power_now = (bands_by_age[0] * known_BT1HW[:, -1]).square().mean(dim=(2, 3), keepdim=True)
-    for age in range(len(bands_by_age) - lag):
-        both_known = known_BT1HW[:, -1 - age] * known_BT1HW[:, -1 - age - lag]
-        pair = _moments(bands_by_age[age], bands_by_age[age + lag], both_known)
-        _, xx, yy = (m.mean(dim=(2, 3), keepdim=True) for m in pair.chunk(3))
-        power_ratio = xx.minimum(yy) / xx.maximum(yy).maximum(power_now).clamp(min=NO_POWER)
-        link = both_known
-        if linked and age > 0:
-            for between in range(age + 1, age + lag):
-                link = link * known_BT1HW[:, -1 - between]
-        overlap = link.mean(dim=(2, 3), keepdim=True) / known_now.clamp(min=NO_POWER)
+    for pair, of_pair in moments.of_pairs.items():
+        if pair.later + lag != pair.earlier:
+            continue
+        _, xx, yy = (m.mean(dim=(2, 3), keepdim=True) for m in of_pair.chunk(3))
+        most = xx.maximum(yy).maximum(moments.power_now_BK11)
+        power_ratio = xx.minimum(yy) / most.clamp(min=NO_POWER)
+        ends = [pair.later, pair.earlier]
+        needed = range(pair.later, pair.earlier + 1) if linked and pair.later > 0 else ends
+        shared = torch.stack([known_BT1HW[:, -1 - age] for age in needed]).amin(dim=0)
+        overlap = shared.mean(dim=(2, 3), keepdim=True) / known_now.clamp(min=NO_POWER)
         weight = (power_ratio.minimum(overlap) / FULL_EVIDENCE).clamp(max=1)
         weights.append(weight)
-        moments.append(pair * weight.repeat(3, 1, 1, 1))
-    xy, xx, yy = torch.stack(moments).sum(dim=0).chunk(3)
+        weighted.append(of_pair * weight.repeat(3, 1, 1, 1))
+    xy, xx, yy = torch.stack(weighted).sum(dim=0).chunk(3)
     weight = DOMAIN_WEIGHT / _share_with_power(xx)
     xy, xx, yy = (_local_means(moment, weight) for moment in (xy, xx, yy))
     rho = xy / (xx * yy).sqrt().clamp(min=TINY_POWER)
     return Correlation(rho, torch.stack(weights).amax(dim=0))
-
-
-def _moments(x_BKHW: Tensor, y_BKHW: Tensor, known_B1HW: Tensor) -> Tensor:
-    """(3B, K, h, w): means over cells of xy, xx and yy."""
-    x, y = x_BKHW * known_B1HW, y_BKHW * known_B1HW
-    return torch.cat([avg_pool2d(product, COARSE) for product in (x * y, x * x, y * y)])
 
 
 def _share_with_power(power_BKhw: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate, leaky_relu, softplus
 from squall.convgru.heads.cascade import band_processes
 from squall.convgru.heads.filling import filled, latest_known
 from squall.convgru.heads.interface import Frame, Head
+from squall.convgru.heads.matching import sorted_values
 from squall.convgru.heads.moving_frame import (
     lagrangian_frame,
     paths_of_rain,
@@ -27,7 +28,7 @@ from squall.convgru.heads.moving_frame import (
 )
 from squall.convgru.heads.place import MapGrid, PlaceMap, places_of
 from squall.convgru.layers import strided_convolution
-from squall.convgru.motion import COARSE, pad_to, trajectories
+from squall.convgru.motion import COARSE, departure_points, pad_to, trajectories
 from squall.convgru.scaling import RainScaling
 
 THRESHOLDS_MM_H = (0.2, 0.5, 2.0, 5.0, 10.0, 20.0)
@@ -62,8 +63,10 @@ class LeadChances(NamedTuple):
     """the last scan, normalised dB"""
     known_B1HW: Tensor
     """1 where the last scan is known, 0 where not: there the logits mean nothing"""
-    displacement_B2hw: Tensor
-    """pixels, from the place at the last scan's time to the place at the lead time"""
+    amounts_BN: Tensor
+    """`sorted_values` of the last scan, the same for all lead times"""
+    points_BHW2: Tensor
+    """`departure_points` of the trajectories that end at the lead time"""
     bands_BKHW: Tensor
     """the scale bands of the last scan (`scale_bands`), the same for all lead times"""
 
@@ -132,10 +135,12 @@ class ExceedanceHead(Head):
         thresholds, _ = RainScaling().normalise(torch.tensor(THRESHOLDS_MM_H))
         self._thresholds = thresholds.tolist()  # normalised dB; half precision would change them
 
-    def frame(self, rain_BT1HW: Tensor, observed_BT1HW: Tensor) -> Frame:
+    def frame(
+        self, rain_BT1HW: Tensor, observed_BT1HW: Tensor, motion_B2hw: Tensor | None = None
+    ) -> Frame:
         """The context in the frame that moves with the rain, and at rest."""
         at_rest = pad_to(scans_at_rest(rain_BT1HW, observed_BT1HW), self.multiple, value=torch.nan)
-        frame = lagrangian_frame(rain_BT1HW, observed_BT1HW, self.multiple)
+        frame = lagrangian_frame(rain_BT1HW, observed_BT1HW, self.multiple, motion_B2hw)
         return frame._replace(at_rest_B3HW=at_rest)
 
     @torch.compiler.disable
@@ -166,6 +171,7 @@ class ExceedanceHead(Head):
             placed = frame._replace(paths_BL2hw=paths, corner_B2=corner)
         last, known = frame.rain_BT1HW[:, -1].float(), frame.known_BT1HW[:, -1].float()
         trust = _share_of_older_scans(frame)
+        amounts = sorted_values(last, known)
         processes = band_processes(frame)
         leads = zip(
             smoothed_scans(frame, processes, lead_times),
@@ -176,7 +182,8 @@ class ExceedanceHead(Head):
         )
         for number, (smoothed, staying, displacement, x) in enumerate(leads, start=1):
             logits = self.logits(x, smoothed, staying, placed, number, trust_B111=trust)
-            yield LeadChances(logits, last, known, displacement, processes.bands_BKHW)
+            points = departure_points(displacement)
+            yield LeadChances(logits, last, known, amounts, points, processes.bands_BKHW)
 
     def logits(
         self,
@@ -215,26 +222,32 @@ class ExceedanceHead(Head):
         x = leaky_relu(self.mix_again(leaky_relu(x, 0.2)), 0.2)
         with torch.autocast(features.device.type, enabled=False):
             size = smoothed_B1HW.shape[-2:]
-            maps = interpolate(self.maps(x.float()), size=size, mode="bilinear")
+            maps = self.maps(x.float())
+            if trust_B111 is not None:
+                maps = trust_B111 * maps
+            maps = interpolate(maps, size=size, mode="bilinear")
             maps, smoothed_B1HW, last, staying_B3HW = (
                 field[..., *pixels] for field in (maps, smoothed_B1HW, last, staying_B3HW)
             )
-            if trust_B111 is not None:
-                maps = trust_B111 * maps
-            shift, mixing, log_spread, tilt, stay = maps.split([1, 1, 1, 1, AT_REST], dim=1)
-            mu = smoothed_B1HW + mixing * (last - smoothed_B1HW) + SHIFT * shift
-            mu = mu + (stay * (staying_B3HW - smoothed_B1HW)).sum(dim=1, keepdim=True)
+            shift, mixing, log_spread, tilt, *stay = maps.split(1, dim=1)
+            mu = torch.add(smoothed_B1HW, shift, alpha=SHIFT)
+            for weight, field in zip(
+                (mixing, *stay), (last, *staying_B3HW.split(1, 1)), strict=True
+            ):
+                mu = torch.addcmul(mu, weight, field - smoothed_B1HW)
             spread = torch.exp(LARGEST_LOG_SPREAD * torch.tanh(log_spread))
+            mu_spread = mu * spread
             slopes = SLOPE_UNIT * _at_lead_time(self.slopes, minutes)
             offsets = OFFSET_UNIT * _at_lead_time(self.offsets, minutes)
             logits: list[Tensor] = []
             for number, threshold in enumerate(self._thresholds):
                 slope, offset = (x[:, number, None, None, None] for x in (slopes, offsets))
-                line = slope * (mu - threshold) * spread
+                above = torch.sub(mu_spread, spread, alpha=threshold)
                 if not logits:
-                    logits.append(line + offset)
+                    logits.append(torch.addcmul(offset, slope, above))
                 else:
-                    logits.append(logits[-1] - softplus(offset - line + tilt))
+                    fall = torch.addcmul(offset + tilt, slope, above, value=-1)
+                    logits.append(logits[-1] - softplus(fall))
             return torch.cat(logits, dim=1)
 
 

@@ -18,6 +18,7 @@ from squall.convgru.heads.interface import Frame
 from squall.convgru.motion import (
     COARSE,
     coarse_motion,
+    departure_points,
     from_nearest,
     pad_to,
     trajectories,
@@ -25,12 +26,17 @@ from squall.convgru.motion import (
 )
 from squall.convgru.scaling import RainScaling
 
-MOVING_FRAME_VERSION = "3"  # raise it if `moving_window` gives other numbers than before
+MOVING_FRAME_VERSION = "4"  # raise it if `moving_window` gives other numbers than before
 LAST_SCAN_SHARE = 0.01  # of the last scan in the smoothed field: it orders what is forgotten
 
 
 @torch.compiler.disable
-def lagrangian_frame(rain_BT1HW: Tensor, observed_BT1HW: Tensor, multiple: int = COARSE) -> Frame:
+def lagrangian_frame(
+    rain_BT1HW: Tensor,
+    observed_BT1HW: Tensor,
+    multiple: int = COARSE,
+    motion_B2hw: Tensor | None = None,
+) -> Frame:
     """Move each scan of a context to where its rain is at the last scan's time.
 
     Parameters
@@ -38,8 +44,11 @@ def lagrangian_frame(rain_BT1HW: Tensor, observed_BT1HW: Tensor, multiple: int =
     rain_BT1HW, observed_BT1HW : normalised dB and validity mask.
     multiple : rows and columns are filled up to a multiple of this with pixels that are not
         observed; itself a multiple of `COARSE`.
+    motion_B2hw : of the scans (`coarse_motion`), where it is known already.
     """
-    motion = coarse_motion(RainScaling().inverse(rain_BT1HW))
+    motion = motion_B2hw
+    if motion is None:
+        motion = coarse_motion(RainScaling().inverse(rain_BT1HW))
     rain_BT1HW, observed_BT1HW = (pad_to(x, multiple) for x in (rain_BT1HW, observed_BT1HW))
     more_columns, more_rows = (
         rain_BT1HW.shape[dim] // COARSE - motion.shape[dim] for dim in (-1, -2)
@@ -48,9 +57,8 @@ def lagrangian_frame(rain_BT1HW: Tensor, observed_BT1HW: Tensor, multiple: int =
     scans = rain_BT1HW.shape[1]
     rain, known = [rain_BT1HW[:, -1]], [observed_BT1HW[:, -1]]
     for age, displacement in enumerate(trajectories(motion, scans - 1), start=1):
-        moved, is_known = transport(
-            rain_BT1HW[:, -1 - age], observed_BT1HW[:, -1 - age], displacement
-        )
+        points = departure_points(displacement)
+        moved, is_known = transport(rain_BT1HW[:, -1 - age], observed_BT1HW[:, -1 - age], points)
         rain.append(moved)
         known.append(is_known.to(moved.dtype))
     return Frame(torch.stack(rain[::-1], 1), torch.stack(known[::-1], 1), motion)
@@ -63,9 +71,12 @@ def smoothed_scans(frame: Frame, processes: BandProcesses, lead_times: int) -> I
     the last scan keeps its order of pixels where all bands are forgotten.
     """
     last = frame.rain_BT1HW[:, -1].float()
+    of_last = processes.bands_BKHW.split(1, dim=1)
     for forecast in processes.forecasts(lead_times):
-        forgotten = (processes.bands_BKHW - forecast.bands_BKHW).sum(dim=1, keepdim=True)
-        yield (1 + LAST_SCAN_SHARE) * last - forgotten
+        smoothed = (1 + LAST_SCAN_SHARE) * last
+        for now, later in zip(of_last, forecast.bands, strict=True):
+            smoothed = smoothed - (now - later)
+        yield smoothed
 
 
 def scans_at_rest(rain_BT1HW: Tensor, observed_BT1HW: Tensor) -> Tensor:
@@ -90,7 +101,7 @@ def staying_rain(at_rest_B3HW: Tensor, motion_B2hw: Tensor, lead_times: int) -> 
     (B, 3, H, W) for each lead time, from the nearest pixel; NaN outside and where not observed.
     """
     for displacement in trajectories(-motion_B2hw, lead_times):
-        yield from_nearest(at_rest_B3HW, displacement)
+        yield from_nearest(at_rest_B3HW, departure_points(displacement))
 
 
 def paths_of_rain(motion_B2hw: Tensor, lead_times: int) -> Tensor:
@@ -138,7 +149,8 @@ def moving_window(rain_rate_BS1HW: Tensor, context: int) -> MovingWindow:
     paths = paths_of_rain(frame.motion_B2hw, lead_times)
     for lead, path in enumerate(paths.unbind(1)):
         later = rain_rate_BS1HW[:, context + lead]
-        at_end = from_nearest(torch.cat([at_rest, later], dim=1), -path)
+        points = departure_points(-path, (height, width))
+        at_end = from_nearest(torch.cat([at_rest, later], dim=1), points)
         staying.append(at_end[:, :-1])
         future.append(at_end[:, -1:])
     return MovingWindow(torch.cat([past, *staying, *future], dim=1), paths)

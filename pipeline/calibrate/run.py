@@ -27,7 +27,8 @@ from squall.pipeline.calibrate.model_file import write_calibrated
 from squall.pipeline.calibrate.parts import FIT, spread
 from squall.pipeline.forecast.interpolation import regridded
 from squall.pipeline.forecast.methods import used_steps
-from squall.pipeline.forecast.network_method import NetworkMethod, network_digest
+from squall.pipeline.forecast.network_method import NetworkMethod
+from squall.pipeline.forecast.radar_network import network_digest
 from squall.pipeline.outputs import check_output_file
 from squall.pipeline.processes import cores, results_of
 from squall.pipeline.progress import tracked

@@ -1,6 +1,6 @@
 """Rain rate at other times and on other grids: fields between two scans, wider and finer pixels.
 
-Public: `with_fields_between`, `regridded`.
+Public: `with_fields_between`, `scan_motion`, `regridded`.
 
 Tensors: T time, H rows, W columns; lower-case h, w: cells of the coarse motion grid.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +19,22 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from squall.convgru import RainScaling
-from squall.convgru.motion import COARSE, coarse_motion, pad_to, trajectories, transport
+from squall.convgru.motion import (
+    COARSE,
+    at_points,
+    coarse_motion,
+    departure_points,
+    pad_to,
+    trajectories,
+)
 from squall.datasets.grid import is_wide_pixel_known
 
 Rates = npt.NDArray[np.float32]
 
 
-def with_fields_between(fields: Iterable[Rates], observed: Rates, parts: int) -> Iterator[Rates]:
+def with_fields_between(
+    fields: Iterable[Rates], motion_12hw: Tensor, parts: int
+) -> Iterator[Rates]:
     """Divide the time between two consecutive times into equal parts, with fields at each division.
 
     At the fraction f of the time between two times, the fields of both are advected to this time,
@@ -35,8 +45,7 @@ def with_fields_between(fields: Iterable[Rates], observed: Rates, parts: int) ->
     ----------
     fields : (C, y, x) for each time, like rain rate [mm/h] and chances of several thresholds; NaN =
         not known. The fields of one time are known at the same pixels.
-    observed : (T, y, x), mm/h, the scans that the motion is computed from. They are as far apart in
-        time as the fields.
+    motion_12hw : pixels in the time between two fields (`scan_motion`).
     parts : number of parts.
 
     Yields
@@ -44,25 +53,23 @@ def with_fields_between(fields: Iterable[Rates], observed: Rates, parts: int) ->
     (C, y, x) for each time and each division, NaN where both advected fields are not known. Only
     the fields of two times are kept.
     """
-    motion_12hw = coarse_motion(_tensor(observed).unsqueeze(0))
     fractions = [k / parts for k in range(1, parts)]
     ways = [
-        (f, trajectories(motion_12hw * f, 1)[0], trajectories(motion_12hw * (f - 1), 1)[0])
+        tuple(departure_points(trajectories(motion_12hw * steps, 1)[0]) for steps in (f, f - 1))
         for f in fractions
     ]
-    earlier = None
+    earlier: Rates | None = None
     for later in fields:
         if earlier is not None:
-            for fraction, forward, backward in ways:
-                before, weight_before = _advected(earlier, forward)
-                after, weight_after = _advected(later, backward)
-                weight = (1 - fraction) * weight_before + fraction * weight_after
-                # 0 / 0 gives NaN: neither is known there
-                mean = ((1 - fraction) * before + fraction * after) / weight
-                height, width = later.shape[-2:]
-                yield mean[0, :, :height, :width].numpy()
+            for fraction, (forward, backward) in zip(fractions, ways, strict=True):
+                yield _mean_of_moved((earlier, forward, 1 - fraction), (later, backward, fraction))
         yield later
         earlier = later
+
+
+def scan_motion(rain_rate: Rates) -> Tensor:
+    """(1, 2, h, w): motion of scans (T, y, x) mm/h, pixels in the time between two of them."""
+    return coarse_motion(_tensor(rain_rate).unsqueeze(0))
 
 
 def regridded(rain_rate: Rates, factor: Fraction) -> Rates:
@@ -87,12 +94,34 @@ def regridded(rain_rate: Rates, factor: Fraction) -> Rates:
     return _refined(_tensor(rain_rate), factor.denominator)[:, 0].numpy()
 
 
-def _advected(fields_CHW: Rates, displacement_12hw: Tensor) -> tuple[Tensor, Tensor]:
-    """Advected fields (1, C, H, W) with 0 where they are not known, and where they are known."""
-    fields = torch.from_numpy(np.ascontiguousarray(fields_CHW))[None]
-    fields = pad_to(fields, COARSE, value=math.nan)
-    is_known = ~torch.isnan(fields[:, :1])
-    return transport(torch.where(is_known, fields, 0.0), is_known.float(), displacement_12hw)
+def _mean_of_moved(*parts: tuple[Rates, Tensor, float]) -> Rates:
+    """(C, y, x): the weighted mean of moved fields, NaN where none of them is known.
+
+    A field is known where known pixels have more than half the weight in it.
+
+    Parameters
+    ----------
+    parts : fields (C, y, x), NaN = not known; their `departure_points`; and their weight.
+    """
+    shares = [at_points(_filled_up(~np.isnan(fields[0])), points) for fields, points, _ in parts]
+    counts = [weight * (share > 0.5) for share, (*_, weight) in zip(shares, parts, strict=True)]
+    total = torch.stack(counts).sum(dim=0)
+    factors = [  # 0 / 0 gives NaN: no field is known there
+        count / share.clamp(min=0.5) / total for count, share in zip(counts, shares, strict=True)
+    ]
+    mean = np.empty_like(parts[0][0])
+    height, width = mean.shape[1:]
+    for channel, of_channel in enumerate(mean):  # one by one, since all at once need much memory
+        moved = torch.zeros_like(total)
+        for (fields, points, _), factor in zip(parts, factors, strict=True):
+            moved.addcmul_(at_points(_filled_up(np.nan_to_num(fields[channel])), points), factor)
+        of_channel[:] = moved[0, 0, :height, :width].numpy()
+    return mean
+
+
+def _filled_up(field_HW: npt.NDArray[Any]) -> Tensor:
+    """(1, 1, H, W) float32: rows and columns up to multiples of `COARSE`, with zeros at the end."""
+    return pad_to(torch.from_numpy(field_HW).float()[None, None], COARSE)
 
 
 def _block_means(rate_T1HW: Tensor, side: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -24,11 +23,11 @@ from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.forecast.ensemble_products import MemberTables
 from squall.pipeline.forecast.names import MARGINAL, STOCHASTIC, Engine
+from squall.pipeline.forecast.radar_network import calibration_for, check_place
 from squall.pipeline.forecast.resampling import Resampling
 from squall.pipeline.forecast.stochastic_method import DEFAULT_SETTINGS, StochasticMethod
 
 USUAL_PRODUCT: Product = "order"
-MAP_OF = "map_of"  # in a model's provenance: the radar network that its map of the place is of
 MEMBERS = 8  # of an ensemble network; the forecast is their mean
 
 
@@ -87,7 +86,7 @@ class NetworkMethod:
             raise ConfigError(str(error)) from error
         except CheckpointError as error:
             raise DataError(str(error)) from error
-        _check_place(nowcaster, provenance, path, archive)
+        check_place(nowcaster, provenance, path, archive)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         resampling = Resampling.for_archive(
             provenance,
@@ -296,16 +295,28 @@ class NetworkMethod:
             context, (fields[1:] for fields in leads), members, reference_time
         )
 
-    def chances(self, scans: npt.NDArray[np.float32], lead_times: int) -> Iterator[LeadChances]:
+    def chances(
+        self,
+        scans: npt.NDArray[np.float32],
+        lead_times: int,
+        motion_12hw: torch.Tensor | None = None,
+    ) -> Iterator[LeadChances]:
         """The chances at the network's own lead times, see `Nowcaster.chances`.
 
         Parameters
         ----------
         scans : (T, y, x) mm/h, at the network's step and spacing (`Resampling.network_scans`).
+        motion_12hw : of the scans, where it is known already.
         """
         step_min, spacing_km = self.resolution
+        if motion_12hw is not None:
+            motion_12hw = motion_12hw.to(self.device)
         return self.nowcaster.chances(
-            self._scans(scans), lead_times, step_min=step_min, spacing_km=spacing_km
+            self._scans(scans),
+            lead_times,
+            step_min=step_min,
+            spacing_km=spacing_km,
+            motion_B2hw=motion_12hw,
         )
 
     @torch.inference_mode()
@@ -313,6 +324,8 @@ class NetworkMethod:
         self,
         scans: npt.NDArray[np.float32],
         lead_times: int,
+        motion_12hw: torch.Tensor | None,
+        *,
         thresholds_mm_h: Sequence[float],
     ) -> Iterator[npt.NDArray[np.float32]]:
         """`leads_with_chances` at the network's own time step and grid spacing."""
@@ -322,7 +335,7 @@ class NetworkMethod:
             return
         height, width = scans.shape[-2:]
         chosen = [THRESHOLDS_MM_H.index(level) for level in thresholds_mm_h]
-        for number, lead in enumerate(self.chances(scans, lead_times), start=1):
+        for number, lead in enumerate(self.chances(scans, lead_times, motion_12hw), start=1):
             minutes = number * self.resolution[0]
             calibration = self.calibration.at(minutes) if self.calibration else None
             fields = product_rain(lead, self.product, calibration)
@@ -343,38 +356,6 @@ class NetworkMethod:
     def _scans(self, context: npt.NDArray[np.float32]) -> torch.Tensor:
         """(1, T, 1, y, x) on the network's device."""
         return torch.from_numpy(np.ascontiguousarray(context))[None, :, None].to(self.device)
-
-
-def calibration_for(archive: ScanStore, provenance: dict[str, Any]) -> Calibration | None:
-    """The calibration that a model file has for an archive's grid and time step, if any."""
-    digest = network_digest(archive)
-    for entry in provenance.get("calibrations", ()):
-        if entry["grid"] == digest:
-            return Calibration.model_validate(entry)
-    return None
-
-
-def network_digest(archive: ScanStore) -> str:
-    """Names a radar network: SHA-256 of its grid and time step."""
-    grid = archive.grid
-    text = f"{grid.crs_wkt} {archive.step.total_seconds():g} {grid.shape}"
-    corners = np.array([grid.x[0], grid.x[-1], grid.y[0], grid.y[-1]]).round(4).tolist()
-    return hashlib.sha256(f"{text} {corners}".encode()).hexdigest()[:16]
-
-
-def _check_place(
-    nowcaster: Nowcaster, provenance: dict[str, Any], path: Path, archive: ScanStore
-) -> None:
-    """Check that a map of the place is one of the archive's radar network."""
-    if not nowcaster.network.config.place_channels:
-        return
-    if provenance.get(MAP_OF) != network_digest(archive):
-        names = ", ".join(str(known["name"]) for known in provenance["archives"])
-        raise DataError(
-            f"{path}: has a map of the place, learnt on {names}, and {archive.address} has another "
-            "grid or time step; use a model without a map (such as squall-base), or train one on "
-            "this archive"
-        )
 
 
 def _check_product(

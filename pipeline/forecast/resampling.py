@@ -19,14 +19,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from squall.datasets.errors import DataError
-from squall.pipeline.forecast.interpolation import regridded, with_fields_between
+from squall.pipeline.forecast.interpolation import regridded, scan_motion, with_fields_between
 
 log = logging.getLogger("squall.resampling")
 
 Rates = npt.NDArray[np.float32]
-NowcastFunction = Callable[[Rates, int], Iterable[Rates]]
+NowcastFunction = Callable[[Rates, int, Tensor | None], Iterable[Rates]]
 
 NEAR = 1.25  # steps and spacings that differ by at most this factor count as the same
 STEP_MIN = (2.0, 15.0)  # a network trained on 5 to 10 min is made for these steps of an archive
@@ -117,8 +118,9 @@ class Resampling:
 
         Parameters
         ----------
-        network : function of scans (T, y, x) and a number of lead times that gives for each of them
-            (1 + K, y, x): rain rate [mm/h], and the chances of K thresholds; NaN = not known.
+        network : function of scans (T, y, x), a number of lead times, and the scans' motion (1, 2,
+            h, w) [px] if it is known already. It gives for each lead time (1 + K, y, x): rain rate
+            [mm/h], and the chances of K thresholds; NaN = not known.
         context : (`context`, y, x), scans of the archive, mm/h, NaN = not observed.
         lead_times : number of the archive's steps.
         thresholds_mm_h : of the chances; without any the network gives rain only.
@@ -129,12 +131,13 @@ class Resampling:
         since those of all lead times of a large grid would need much memory.
         """
         scans = self.network_scans(context)
-        fields = iter(network(scans, self.network_lead_times(lead_times)))
-        if self.time_factor > 1:
+        motion = scan_motion(scans) if self.time_factor > 1 else None
+        fields = iter(network(scans, self.network_lead_times(lead_times), motion))
+        if motion is not None:
             levels = np.reshape(np.asarray(thresholds_mm_h, np.float32), (-1, 1, 1))
             reached = np.where(np.isnan(scans[-1]), np.nan, scans[-1] >= levels)
             last = np.concatenate([scans[-1:], reached.astype(np.float32)])
-            in_time = with_fields_between(chain([last], fields), scans, int(self.time_factor))
+            in_time = with_fields_between(chain([last], fields), motion, int(self.time_factor))
             fields = islice(in_time, 1, lead_times + 1)
         elif self.time_factor < 1:
             every = self.time_factor.denominator
@@ -151,7 +154,7 @@ class Resampling:
             return scans[::-k][::-1]
         if self.time_factor < 1:
             parts = self.time_factor.denominator
-            finer = with_fields_between(scans[:, None], scans, parts)
+            finer = with_fields_between(scans[:, None], scan_motion(scans), parts)
             return np.concatenate(list(finer))[-self.network_context :]
         return scans
 

@@ -21,7 +21,7 @@ from squall.datasets.archive.records import OK
 from squall.datasets.training.batches import MovingBatch, Places
 from squall.datasets.training.datamodule import RainDataModule
 from squall.datasets.training.windows import window_starts
-from squall.pipeline.forecast.network_method import MAP_OF
+from squall.pipeline.forecast.radar_network import MAP_OF
 from squall.pipeline.train.experiment import ExperimentConfig
 from squall.pipeline.train.first_weights import begin
 from squall.pipeline.train.map_of_place import map_provenance, network_of

@@ -16,7 +16,7 @@ from squall.convgru import CheckpointError, EncoderForecaster, load_nowcaster
 from squall.convgru.digests import sha256_of
 from squall.convgru.pretrained import UnknownModelError, find_model
 from squall.datasets.errors import ConfigError, DataError
-from squall.pipeline.forecast.network_method import MAP_OF
+from squall.pipeline.forecast.radar_network import MAP_OF
 from squall.pipeline.train.experiment import ExperimentConfig, Part
 
 log = logging.getLogger("squall.train")

@@ -7,7 +7,7 @@ from typing import Any
 from squall.convgru import NetworkConfig
 from squall.convgru.heads.place import MapGrid
 from squall.datasets.training.datamodule import RainDataModule
-from squall.pipeline.forecast.network_method import MAP_OF, network_digest
+from squall.pipeline.forecast.radar_network import MAP_OF, network_digest
 from squall.pipeline.train.experiment import ExperimentConfig
 
 

@@ -15,7 +15,7 @@ from squall.convgru import ExceedanceModule, NowcastModule, compile_network
 from squall.datasets.errors import ConfigError
 from squall.datasets.orphans import as_launcher, end_with_launcher
 from squall.datasets.training.datamodule import RainDataModule
-from squall.pipeline.forecast.network_method import MAP_OF
+from squall.pipeline.forecast.radar_network import MAP_OF
 from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.provenance import atomic_path
 from squall.pipeline.train.checkpoints import RunCheckpoint

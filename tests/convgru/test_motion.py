@@ -9,6 +9,7 @@ from torch._subclasses import FakeTensorMode
 from squall.convgru.motion import (
     COARSE,
     coarse_motion,
+    departure_points,
     extrapolate,
     trajectories,
     transport,
@@ -107,7 +108,7 @@ def test_transport_by_whole_pixels_copies():
     known[..., 10, 10] = 0
     displacement = torch.zeros(1, 2, 4, 4)
     displacement[:, 0], displacement[:, 1] = 3.0, -2.0
-    moved, is_known = transport(field, known, displacement)
+    moved, is_known = transport(field, known, departure_points(displacement))
     assert torch.allclose(
         moved[..., :-2, 3:][is_known[..., :-2, 3:].expand_as(moved[..., :-2, 3:])],
         field[..., 2:, :-3][is_known[..., :-2, 3:].expand_as(moved[..., :-2, 3:])],
@@ -125,7 +126,9 @@ def test_transport_has_gradients_in_field_and_displacement():
     field = torch.rand(1, 1, 8, 8, dtype=torch.float64, requires_grad=True)
     displacement = (0.3 + 0.2 * torch.rand(1, 2, 1, 1, dtype=torch.float64)).requires_grad_()
     known = torch.ones(1, 1, 8, 8, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda f, d: transport(f, known, d)[0], (field, displacement))
+    assert torch.autograd.gradcheck(
+        lambda f, d: transport(f, known, departure_points(d))[0], (field, displacement)
+    )
 
 
 def test_trajectories_follow_a_rotation():

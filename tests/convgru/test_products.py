@@ -10,6 +10,7 @@ from squall.convgru.calibration import LeadCalibration
 from squall.convgru.heads.cascade import scale_bands
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
 from squall.convgru.heads.matching import sorted_values
+from squall.convgru.motion import departure_points
 from squall.convgru.products import (
     SCALING,
     biased,
@@ -36,7 +37,9 @@ def lead(seed=1, shift=0.0):
     logits = 12 * (level - thresholds[:, None, None]) + shift
     known = torch.ones_like(last)
     known[..., :10, :7] = 0
-    return LeadChances(logits, last, known, torch.zeros(1, 2, 8, 8), scale_bands(last, known))
+    still = departure_points(torch.zeros(1, 2, 8, 8))
+    amounts = sorted_values(last, known)
+    return LeadChances(logits, last, known, amounts, still, scale_bands(last, known))
 
 
 def test_order_has_the_amounts_of_the_last_scan_and_the_order_of_the_chances():
@@ -56,7 +59,7 @@ def test_order_has_the_amounts_of_the_last_scan_and_the_order_of_the_chances():
 
 def test_order_keeps_the_amounts_and_the_small_scales_where_the_rain_moves():
     """A mean of neighbouring pixels would have amounts that no pixel of the last scan has."""
-    moving = lead()._replace(displacement_B2hw=torch.full((1, 2, 8, 8), 2.5))
+    moving = lead()._replace(points_BHW2=departure_points(torch.full((1, 2, 8, 8), 2.5)))
     rain = product_rain(moving, "order", None)
     is_known = moved_logits(moving)[1]
     assert torch.equal(torch.isnan(rain), ~is_known)
@@ -91,7 +94,8 @@ def test_order_follows_the_first_chance_below_its_cut(cut):
 
 def test_order_has_the_texture_of_the_last_scan_where_chances_are_smooth():
     flat, known = lead(), torch.ones(1, 1, 64, 64)
-    flat = flat._replace(known_B1HW=known, bands_BKHW=scale_bands(flat.last_B1HW, known))
+    amounts, bands = sorted_values(flat.last_B1HW, known), scale_bands(flat.last_B1HW, known)
+    flat = flat._replace(known_B1HW=known, amounts_BN=amounts, bands_BKHW=bands)
     flat = flat._replace(logits_BKHW=torch.full_like(flat.logits_BKHW, -0.2))
     order = order_of_pixels(flat, NEUTRAL)
     last = flat.last_B1HW

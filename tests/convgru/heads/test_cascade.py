@@ -7,6 +7,8 @@ from squall.convgru import RainScaling
 from squall.convgru.heads.cascade import (
     BANDS,
     DOMAIN_WEIGHT,
+    LOCAL_BANDS,
+    MAX_RHO_1,
     _local_means,
     _share_with_power,
     band_processes,
@@ -132,7 +134,7 @@ def test_a_first_order_process_follows_from_any_pair_of_scans():
         assert kept == pytest.approx(0.8**3, abs=0.04), older
         if 2 not in older:  # the last scan alone determines the forecast
             expected = 0.8**3 * processes.bands_BKHW[0, 0]
-            assert (forecast.bands_BKHW[0, 0] - expected).abs().mean() < 0.1 * expected.abs().mean()
+            assert (forecast.bands[0][0, 0] - expected).abs().mean() < 0.1 * expected.abs().mean()
 
 
 def test_the_second_order_needs_scans_that_follow_one_another():
@@ -157,4 +159,22 @@ def test_without_a_second_scan_the_bands_last():
     processes = band_processes(Frame(rain * known, known, torch.zeros(1, 2, 8, 8)))
     *_, forecast = processes.forecasts(12)
     assert forecast.forgotten_BKhw.max() < 0.03
-    assert torch.allclose(forecast.bands_BKHW, processes.bands_BKHW, rtol=0.02, atol=1e-6)
+    assert torch.allclose(
+        torch.cat(forecast.bands, dim=1), processes.bands_BKHW, rtol=0.02, atol=1e-6
+    )
+
+
+def test_a_correlation_is_that_of_the_pixels_that_both_scans_know():
+    torch.manual_seed(3)
+    older = torch.rand(1, 1, 128, 192)
+    rain = torch.stack([older, 0.7 * older + 0.3 * torch.rand(1, 1, 128, 192)], dim=1)
+    known = torch.ones_like(rain)
+    known[:, 0, :, :40], known[:, 1, :, :, 150:] = 0, 0
+    processes = band_processes(Frame(rain * known, known, torch.zeros(1, 2, 16, 24)))
+    x, y = (scale_bands(rain[:, scan], known[:, scan]) for scan in (1, 0))
+    both = known[:, 0] * known[:, 1]
+    xy, xx, yy = ((both * product).mean(dim=(0, 2, 3)) for product in (x * y, x * x, y * y))
+    expected = xy / (xx * yy).sqrt()
+    for band in range(LOCAL_BANDS, BANDS):  # of the whole domain
+        phi = processes.phi_1_BKhw[0, band]
+        assert torch.allclose(phi, expected[band].clamp(0, MAX_RHO_1).expand_as(phi), atol=1e-4)

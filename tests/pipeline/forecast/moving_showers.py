@@ -54,7 +54,7 @@ def persistence(context, lead_times):
 def nowcast(chosen, network, context, lead_times):
     """(lead_time, y, x): the forecast of a network that gives rain only."""
 
-    def rain_alone(network_context, network_lead_times):
+    def rain_alone(network_context, network_lead_times, _motion):
         return network(network_context, network_lead_times)[:, None]
 
     return np.concatenate(list(chosen.leads(rain_alone, context, lead_times)))

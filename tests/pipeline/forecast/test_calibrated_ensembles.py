@@ -15,7 +15,8 @@ from squall.pipeline.calibrate.model_file import write_calibrated
 from squall.pipeline.forecast.chance_code import CHANCE_CODE
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.methods import find_method
-from squall.pipeline.forecast.network_method import NetworkMethod, network_digest
+from squall.pipeline.forecast.network_method import NetworkMethod
+from squall.pipeline.forecast.radar_network import network_digest
 from squall.pipeline.forecast.run import forecast
 from squall.pipeline.forecast.stochastic_method import StochasticMethod
 from squall.pipeline.scores.skill import scores_from_sums

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.training.window_reader import coarsened
-from squall.pipeline.forecast.interpolation import regridded, with_fields_between
+from squall.pipeline.forecast.interpolation import regridded, scan_motion, with_fields_between
 from tests.convgru.moving_rain import moving_texture
 
 
 def with_scans_between(scans, observed, parts):
     """(time, y, x) of one field a time."""
-    return np.concatenate(list(with_fields_between(scans[:, None], observed, parts)))
+    return np.concatenate(list(with_fields_between(scans[:, None], scan_motion(observed), parts)))
 
 
 def moving(columns, scans, lowest_mm_h=0.0):
@@ -90,7 +90,7 @@ def test_several_fields_are_moved_as_each_of_them_alone():
     scans = moving(6, 3)
     scans[1, :8] = np.nan
     fields = np.stack([scans, 2 * scans, scans**2], axis=1)
-    together = np.stack(list(with_fields_between(fields, scans, 2)))
+    together = np.stack(list(with_fields_between(fields, scan_motion(scans), 2)))
     for number in range(3):
         alone = with_scans_between(fields[:, number], scans, 2)
         np.testing.assert_allclose(together[:, number], alone, rtol=1e-5, atol=1e-6)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from squall.convgru.motion import coarse_motion
+from squall.pipeline.forecast.interpolation import scan_motion
 from tests.pipeline.forecast.moving_showers import (
     SIZE,
     centre,
@@ -23,7 +24,7 @@ THRESHOLDS = (0.5, 5.0)
 def sure(network):
     """A network that gives the rain of another one, and chances of 0 and 1 that follow from it."""
 
-    def fields(context, lead_times):
+    def fields(context, lead_times, _motion=None):
         for rain in network(context, lead_times):
             levels = np.reshape(THRESHOLDS, (-1, 1, 1))
             chances = np.where(np.isnan(rain), np.nan, rain >= levels)
@@ -67,7 +68,7 @@ def test_fields_of_earlier_lead_times_are_not_kept():
     chosen = resampling(2.5)
     alive, made = [], []
 
-    def network(context, lead_times):
+    def network(context, lead_times, _motion):
         for _ in range(lead_times):
             fields = np.zeros((3, SIZE, SIZE), np.float32)
             made.append(weakref.ref(fields))
@@ -107,3 +108,20 @@ def test_chances_of_narrow_pixels_are_averaged():
     _, wide = with_chances(chosen, lambda *_: narrow, np.zeros((4, 6, 7), np.float32), 1)
     expected = narrow[:, 1:].reshape(1, 2, 6, 2, 7, 2).mean(axis=(3, 5))
     np.testing.assert_allclose(wide, expected, rtol=1e-5)
+
+
+def test_a_network_gets_the_motion_that_the_fields_between_move_with():
+    chosen = resampling(2.5)
+    given = []
+
+    def network(context, lead_times, motion):
+        given.append((context, motion))
+        return iter(np.zeros((lead_times, 3, SIZE, SIZE), np.float32))
+
+    for step_min in (2.5, 10.0):
+        chosen = resampling(step_min)
+        list(chosen.leads(network, scans(chosen.context, step_min), 4, THRESHOLDS))
+    (context, motion), (_, not_yet_known) = given
+    np.testing.assert_array_equal(motion, scan_motion(context))
+    assert motion.abs().max() > 1
+    assert not_yet_known is None

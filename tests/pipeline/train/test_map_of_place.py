@@ -11,7 +11,8 @@ from squall.datasets.open_archive import open_archive
 from squall.pipeline.calibrate.config import CalibrateConfig
 from squall.pipeline.calibrate.run import calibrate
 from squall.pipeline.export.weights import WeightsConfig, export_weights
-from squall.pipeline.forecast.network_method import NetworkMethod, network_digest
+from squall.pipeline.forecast.network_method import NetworkMethod
+from squall.pipeline.forecast.radar_network import network_digest
 from squall.pipeline.interrupts import Terminated
 from squall.pipeline.train import first_weights
 from squall.pipeline.train.check import check_training

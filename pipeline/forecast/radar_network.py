@@ -1,0 +1,55 @@
+"""What a model file says of one radar network: its calibration there, and its map of the place.
+
+Public: `network_digest`, `calibration_for`, `check_place`, `MAP_OF`.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from squall.convgru import Nowcaster
+from squall.convgru.calibration import Calibration
+from squall.datasets.archive.scan_store import ScanStore
+from squall.datasets.errors import DataError
+
+MAP_OF = "map_of"  # in a model's provenance: the radar network that its map of the place is of
+
+
+def calibration_for(archive: ScanStore, provenance: dict[str, Any]) -> Calibration | None:
+    """The calibration that a model file has for an archive's grid and time step, if any."""
+    digest = network_digest(archive)
+    for entry in provenance.get("calibrations", ()):
+        if entry["grid"] == digest:
+            return Calibration.model_validate(entry)
+    return None
+
+
+def network_digest(archive: ScanStore) -> str:
+    """Names a radar network: SHA-256 of its grid and time step."""
+    grid = archive.grid
+    text = f"{grid.crs_wkt} {archive.step.total_seconds():g} {grid.shape}"
+    corners = np.array([grid.x[0], grid.x[-1], grid.y[0], grid.y[-1]]).round(4).tolist()
+    return hashlib.sha256(f"{text} {corners}".encode()).hexdigest()[:16]
+
+
+def check_place(
+    nowcaster: Nowcaster, provenance: dict[str, Any], path: Path, archive: ScanStore
+) -> None:
+    """Check that a map of the place is one of the archive's radar network.
+
+    Raises
+    ------
+    DataError
+        If it is one of another network.
+    """
+    if not nowcaster.network.config.place_channels:
+        return
+    if provenance.get(MAP_OF) != network_digest(archive):
+        names = ", ".join(str(known["name"]) for known in provenance["archives"])
+        raise DataError(
+            f"{path}: has a map of the place, learnt on {names}, and {archive.address} has another "
+            "grid or time step; use a model without a map (such as squall-base), or train one on "
+            "this archive"
+        )
