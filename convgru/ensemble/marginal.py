@@ -65,7 +65,7 @@ def marginal_members(
         raise ValueError(f"asked for {members} members; give 1 or more")
     start = start_of_ensemble(scans_THW, run)
     noise = band_noise(start, run)
-    scores = normal_scores(noise, run)
+    scores = NormalScores(noise)
     states = [noise.begin(len(group)) for group in member_groups(members)]
     height, width = start.size
     frame_sides = start.frame.rain_BT1HW.shape[-2:]
@@ -95,12 +95,6 @@ def _nearest_start(start: Start, step: int) -> Tensor:
     columns, rows = trajectory_starts(upsampled(displacement))[0].round()
     place, _ = place_in_frame(columns, rows, *start.frame.rain_BT1HW.shape[-2:])
     return place
-
-
-def normal_scores(noise: NoiseProcess, run: EnsembleRun) -> NormalScores:
-    """The scores of a run's noise, before the first step."""
-    scales_km = [run.spacing_km * 2**band.level for band in noise.bands]
-    return NormalScores(noise, [run.settings.score_floor(scale) for scale in scales_km])
 
 
 def band_noise(start: Start, run: EnsembleRun) -> NoiseProcess:

@@ -47,9 +47,8 @@ class BandNoise(NamedTuple):
     phi_2_RC: Tensor
     shock_RC: Tensor
     deviation_RC: Tensor
-    """local standard deviation of the band in the last scan, with `floor`, normalised dB"""
-    floor: Tensor
-    """the part of ``deviation_RC`` that is the same everywhere, a scalar"""
+    """local standard deviation of the band in the last scan, with a share of that in the domain,
+    normalised dB"""
     filter_RF: Tensor
     """complex: from white noise in the frequencies of pixels to noise with the band's spectrum and
     variance 1"""
@@ -164,10 +163,10 @@ def noise_process(
         )
         shock = ((1 + phi_2) * ((1 - phi_2).square() - phi_1.square()) / (1 - phi_2)).clamp(min=0)
         local, of_domain = _local_deviation(detail, known, level, settings, spacing_km)
-        floor = settings.deviation_floor * of_domain
-        deviation = local + floor
-        filter_RF = _filter(detail[0, 0] * (known[0, 0] > 0), deviation, level)
-        bands.append(BandNoise(level, phi_1, phi_2, shock.sqrt(), deviation, floor, filter_RF))
+        deviation = local + settings.floor_share(2**level * spacing_km) * of_domain
+        usual = local + settings.deviation_floor * of_domain
+        filter_RF = _filter(detail[0, 0] * (known[0, 0] > 0), usual, level)
+        bands.append(BandNoise(level, phi_1, phi_2, shock.sqrt(), deviation, filter_RF))
         smooth, known = smoother, avg_pool2d(known, 2) if level < levels else known
     return NoiseProcess(
         bands, (multiple * -(-height // multiple), multiple * -(-width // multiple))

@@ -22,7 +22,6 @@ Dims: M members, K scale bands, P pairs of bands, H rows, W columns of pixels, h
 motion's coarse grid, R rows, C columns of a band's grid.
 """
 
-from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
 import torch
@@ -39,19 +38,12 @@ class NormalScores:
     """Turns the noise of the bands into standard normal scores, lead time by lead time.
 
     `advance` must be called once for each step, before `of_noise`.
-
-    Parameters
-    ----------
-    floors_K : how much of each band's `BandNoise.floor` its weight has, 0 to 1, finest band first.
     """
 
-    def __init__(self, process: NoiseProcess, floors_K: Sequence[float]) -> None:
+    def __init__(self, process: NoiseProcess) -> None:
         self.process = process
         bands = process.bands
-        self._deviation = [
-            _on_coarse(band.deviation_RC - (1 - share) * band.floor, band.level)
-            for band, share in zip(bands, floors_K, strict=True)
-        ]
+        self._deviation = [_on_coarse(band.deviation_RC, band.level) for band in bands]
         self._phi_1, self._phi_2, self._shock = (
             torch.stack([_on_coarse(parameter, band.level) for parameter, band in pairs])
             for pairs in (
@@ -74,8 +66,7 @@ class NormalScores:
         Parameters
         ----------
         factors_K : of the weights at this lead time, finest band first. A weight is the factor
-            times the band's local standard deviation in the last scan, with the given share of
-            its floor.
+            times the band's local standard deviation in the last scan (`BandNoise.deviation_RC`).
         """
         if self._step:
             later = self._phi_1 * self._response + self._phi_2 * self._response_before

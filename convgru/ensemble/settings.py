@@ -33,22 +33,23 @@ class EnsembleSettings(BaseModel, frozen=True):
     model_config = ConfigDict(extra="forbid")
 
     noise: NonNegativeFloat = Field(
-        default=0.95, description="factor of the noise's standard deviation at the last scan's time"
+        default=0.8, description="factor of the noise's standard deviation at the last scan's time"
     )
     noise_after_an_hour: NonNegativeFloat = Field(
-        default=1.3, description="the same after 60 min; linear in the lead time"
+        default=1.2, description="the same after 60 min; linear in the lead time"
     )
     deviation_window_km: PositiveFloat = Field(
         default=24.0, description="Gaussian window [km] of a band's local standard deviation"
     )
     deviation_floor: NonNegativeFloat = Field(
         default=0.1,
-        description="share of a band's standard deviation in the domain that is added to it",
+        description="share of a band's standard deviation in the domain that is added to the local "
+        "one",
     )
-    score_floor_km: PositiveFloat = Field(
+    floor_scale_km: PositiveFloat = Field(
         default=16.0,
-        description="in normal scores this share is lower for bands of a finer scale [km], in "
-        "proportion to their scale; see `score_floor`",
+        description="this share is lower for bands of a finer scale [km], in proportion to their "
+        "scale; see `floor_share`",
     )
     lifetime_min: PositiveFloat = Field(
         default=8.0,
@@ -140,11 +141,11 @@ class EnsembleSettings(BaseModel, frozen=True):
         slope = first + share * (last - first)
         return float(2 ** (slope * band / 2)) * (self.finest_score if band == 0 else 1.0)
 
-    def score_floor(self, scale_km: float) -> float:
-        """How much of `deviation_floor` a band of this scale has in normal scores, 0 to 1.
+    def floor_share(self, scale_km: float) -> float:
+        """The share of a band's standard deviation in the domain that is added to the local one.
 
         Far from rain a band's deviation is little more than its floor. There, rain that begins is
         a shower of some kilometres. With the whole floor in the fine bands it would be single
         pixels.
         """
-        return min(1.0, scale_km / self.score_floor_km)
+        return self.deviation_floor * min(1.0, scale_km / self.floor_scale_km)

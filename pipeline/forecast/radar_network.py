@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from squall.convgru import Nowcaster
 from squall.convgru.calibration import Calibration
@@ -18,11 +19,24 @@ MAP_OF = "map_of"  # in a model's provenance: the radar network that its map of 
 
 
 def calibration_for(archive: ScanStore, provenance: dict[str, Any]) -> Calibration | None:
-    """The calibration that a model file has for an archive's grid and time step, if any."""
+    """The calibration that a model file has for an archive's grid and time step, if any.
+
+    Raises
+    ------
+    DataError
+        If it was made by a version of Squall whose calibrations say something else.
+    """
     digest = network_digest(archive)
     for entry in provenance.get("calibrations", ()):
         if entry["grid"] == digest:
-            return Calibration.model_validate(entry)
+            try:
+                return Calibration.model_validate(entry)
+            except ValidationError as error:
+                raise DataError(
+                    f"{provenance['name']}: its calibration on {archive.address} is of another "
+                    "version of Squall; run `squall calibrate` there again with the model that was "
+                    "calibrated"
+                ) from error
     return None
 
 

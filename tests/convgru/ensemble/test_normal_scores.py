@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import max_pool2d
 
-from squall.convgru.ensemble.marginal import band_noise, normal_scores
-from squall.convgru.ensemble.normal_scores import pair_correlations
+from squall.convgru.ensemble.marginal import band_noise
+from squall.convgru.ensemble.normal_scores import NormalScores, pair_correlations
 from squall.convgru.ensemble.start import start_of_ensemble
 from tests.convgru.ensemble.evolving_rain import evolving_rain, run
 
@@ -19,7 +19,7 @@ def scores_of(scans: torch.Tensor, steps: int, members: int = MEMBERS, **options
     """(steps, M, H, W) of the noise's grid."""
     ensemble = run(**options)
     noise = band_noise(start_of_ensemble(scans, ensemble), ensemble)
-    scores, state, results = normal_scores(noise, ensemble), noise.begin(members), []
+    scores, state, results = NormalScores(noise), noise.begin(members), []
     with ThreadPoolExecutor(1) as threads:
         for step in range(1, steps + 1):
             minutes = step * ensemble.step_min
@@ -103,18 +103,19 @@ def test_far_from_rain_what_begins_is_no_single_pixel():
     rain = evolving_rain(side=128)
     rain[:, :, 32:] = 0
 
-    def around_per_pixel(score_floor_km: float) -> float:
-        options = {"deviation_window_km": 8.0, "score_floor_km": score_floor_km}
+    def around_per_pixel(floor_scale_km: float) -> float:
+        options = {"deviation_window_km": 8.0, "floor_scale_km": floor_scale_km}
         is_high = (scores_of(rain, 2, 100, **options)[1][:, :, 80:] > 2).float()
         return float(max_pool2d(is_high, 11, 1, 5).mean() / is_high.mean())
 
     everywhere = around_per_pixel(1.0)
-    assert around_per_pixel(run().settings.score_floor_km) < 0.5 * everywhere
+    assert around_per_pixel(run().settings.floor_scale_km) < 0.5 * everywhere
 
 
 def test_bands_of_a_fine_scale_have_less_of_the_floor():
-    settings = run(score_floor_km=8.0).settings
-    assert [settings.score_floor(scale) for scale in (1, 2, 8, 32)] == [1 / 8, 1 / 4, 1, 1]
+    settings = run(floor_scale_km=8.0, deviation_floor=0.2).settings
+    shares = [settings.floor_share(scale) for scale in (1, 2, 8, 32)]
+    assert shares == pytest.approx([0.025, 0.05, 0.2, 0.2])
 
 
 def test_weights_of_bands_grow_with_the_lead_time():

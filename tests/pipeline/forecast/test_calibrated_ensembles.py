@@ -10,13 +10,13 @@ from squall.convgru.calibration import BINS, calibrated
 from squall.convgru.ensemble.calibration import KNOTS, EnsembleCalibration, ShareTables
 from squall.convgru.ensemble.settings import EnsembleSettings
 from squall.datasets.archive.archive import Archive
-from squall.datasets.errors import ConfigError
+from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.calibrate.model_file import write_calibrated
 from squall.pipeline.forecast.chance_code import CHANCE_CODE
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.methods import find_method
 from squall.pipeline.forecast.network_method import NetworkMethod
-from squall.pipeline.forecast.radar_network import network_digest
+from squall.pipeline.forecast.radar_network import calibration_for, network_digest
 from squall.pipeline.forecast.run import forecast
 from squall.pipeline.forecast.stochastic_method import StochasticMethod
 from squall.pipeline.scores.skill import scores_from_sums
@@ -102,6 +102,14 @@ def test_members_have_the_fitted_settings_and_the_file_says_so(make, models, arc
     assert json.loads(dataset.attrs["ensemble_settings"])["noise"] == 0.3
     assert json.loads(dataset.attrs["ensemble_calibration"]) == {"members": 10}
     assert dataset.attrs["ensemble_engine"] == "stochastic"
+
+
+def test_a_calibration_of_another_version_is_refused(archive):
+    old = {"grid": network_digest(archive), "ensemble": {"settings": {"score_floor_km": 16.0}}}
+    with pytest.raises(DataError, match=r"m: its calibration on .* another version.*calibrate"):
+        calibration_for(archive, {"name": "m", "calibrations": [old]})
+    elsewhere = old | {"grid": "of another network"}
+    assert calibration_for(archive, {"name": "m", "calibrations": [elsewhere]}) is None
 
 
 def test_the_calibration_chooses_the_engine_unless_the_name_does(archive, models):
