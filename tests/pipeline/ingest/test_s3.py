@@ -153,9 +153,11 @@ def test_an_open_archive_can_be_sent_to_another_process(radar, archive):
     run(archive, radar / "*.nc")
     opened = Archive.open(archive)
     code = (
-        "import pickle, sys\n"
+        "import os, pickle, sys\n"
         "archive = pickle.load(sys.stdin.buffer)\n"
         "pickle.dump((archive.snapshot, archive.codes[:].tobytes()), sys.stdout.buffer)\n"
+        "sys.stdout.flush()\n"
+        "os._exit(0)\n"  # a thread of Icechunk may abort the process while Python shuts down
     )
     child = subprocess.run(
         [sys.executable, "-c", code], input=pickle.dumps(opened), stdout=subprocess.PIPE, check=True
