@@ -1,7 +1,7 @@
 """The motion of rain: optical flow, trajectories, and transport along them.
 
-Public: `coarse_motion`, `trajectories`, `transport`, `departure_points`, `at_points`,
-`from_nearest`, `trajectory_starts`, `place_in_frame`, `extrapolate`.
+Public: `coarse_motion`, `trajectories`, `transport`, `moved_known`, `departure_points`,
+`at_points`, `from_nearest`, `trajectory_starts`, `place_in_frame`, `extrapolate`.
 
 Fields move with the rain by semi-Lagrangian transport: a pixel gets the value from the start of
 the trajectory that ends in it.
@@ -190,13 +190,24 @@ def transport(field_BCHW: Tensor, known_B1HW: Tensor, points_BHW2: Tensor) -> tu
     The moved field (B, C, H, W), 0 where not known; and where it is known (B, 1, H, W), bool. A
     pixel is known if known pixels have more than half the weight at the start of its trajectory.
     """
-    share = at_points(known_B1HW.to(field_BCHW.dtype), points_BHW2)
-    known = share > 0.5
-    scale = torch.where(known, 1 / share.clamp(min=0.5), 0.0)
+    known, scale = moved_known(known_B1HW.to(field_BCHW.dtype), points_BHW2)
     moved = [  # channel by channel: what is needed in between stays in the processor's cache
         at_points(channel * known_B1HW, points_BHW2) * scale for channel in field_BCHW.split(1, 1)
     ]
     return torch.cat(moved, dim=1), known
+
+
+def moved_known(known_B1HW: Tensor, points_BHW2: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a moved field is known, and how it is scaled there; see `transport`.
+
+    Returns
+    -------
+    (B, 1, H, W) twice: bool; and the factor of a field that was 0 where not known when it moved, 0
+    where the moved field is not known.
+    """
+    share = at_points(known_B1HW, points_BHW2)
+    known = share > 0.5
+    return known, torch.where(known, 1 / share.clamp(min=0.5), 0.0)
 
 
 def departure_points(displacement_B2hw: Tensor, size: tuple[int, int] | None = None) -> Tensor:

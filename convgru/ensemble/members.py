@@ -27,6 +27,7 @@ from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.matching import probability_matched, sorted_values
 from squall.convgru.motion import (
     departure_points,
+    moved_known,
     place_in_frame,
     trajectory_starts,
     transport,
@@ -186,7 +187,7 @@ def _starts_of_trajectories(known_B1HW: Tensor, displacement_B2hw: Tensor) -> tu
     (H, W) bool; and (N,) the place in the frame of the known pixel that has most weight at the
     start of each pixel's trajectory.
     """
-    _, is_known = transport(known_B1HW, known_B1HW, departure_points(displacement_B2hw))
+    is_known, _ = moved_known(known_B1HW, departure_points(displacement_B2hw))
     height, width = known_B1HW.shape[-2:]
     columns, rows = trajectory_starts(upsampled(displacement_B2hw))[0]
     known = known_B1HW.flatten()

@@ -164,8 +164,9 @@ def noise_process(
         shock = ((1 + phi_2) * ((1 - phi_2).square() - phi_1.square()) / (1 - phi_2)).clamp(min=0)
         local, of_domain = _local_deviation(detail, known, level, settings, spacing_km)
         deviation = local + settings.floor_share(2**level * spacing_km) * of_domain
-        usual = local + settings.deviation_floor * of_domain
-        filter_RF = _filter(detail[0, 0] * (known[0, 0] > 0), usual, level)
+        # far from rain a division by less than the whole floor would enlarge what little is there
+        at_least = local + settings.deviation_floor * of_domain
+        filter_RF = _filter(detail[0, 0] * (known[0, 0] > 0), at_least, level)
         bands.append(BandNoise(level, phi_1, phi_2, shock.sqrt(), deviation, filter_RF))
         smooth, known = smoother, avg_pool2d(known, 2) if level < levels else known
     return NoiseProcess(

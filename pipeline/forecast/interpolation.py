@@ -24,6 +24,7 @@ from squall.convgru.motion import (
     at_points,
     coarse_motion,
     departure_points,
+    moved_known,
     pad_to,
     trajectories,
 )
@@ -97,18 +98,17 @@ def regridded(rain_rate: Rates, factor: Fraction) -> Rates:
 def _mean_of_moved(*parts: tuple[Rates, Tensor, float]) -> Rates:
     """(C, y, x): the weighted mean of moved fields, NaN where none of them is known.
 
-    A field is known where known pixels have more than half the weight in it.
-
     Parameters
     ----------
     parts : fields (C, y, x), NaN = not known; their `departure_points`; and their weight.
     """
-    shares = [at_points(_filled_up(~np.isnan(fields[0])), points) for fields, points, _ in parts]
-    counts = [weight * (share > 0.5) for share, (*_, weight) in zip(shares, parts, strict=True)]
-    total = torch.stack(counts).sum(dim=0)
-    factors = [  # 0 / 0 gives NaN: no field is known there
-        count / share.clamp(min=0.5) / total for count, share in zip(counts, shares, strict=True)
-    ]
+    weights, scales = [], []
+    for fields, points, weight in parts:
+        is_known, scale = moved_known(_filled_up(~np.isnan(fields[0])), points)
+        weights.append(weight * is_known)
+        scales.append(weight * scale)
+    total = torch.stack(weights).sum(dim=0)
+    factors = [scale / total for scale in scales]  # 0 / 0 gives NaN: no field is known there
     mean = np.empty_like(parts[0][0])
     height, width = mean.shape[1:]
     for channel, of_channel in enumerate(mean):  # one by one, since all at once need much memory

@@ -111,7 +111,6 @@ def test_chances_of_narrow_pixels_are_averaged():
 
 
 def test_a_network_gets_the_motion_that_the_fields_between_move_with():
-    chosen = resampling(2.5)
     given = []
 
     def network(context, lead_times, motion):
