@@ -20,7 +20,7 @@ from squall.convgru.ensemble.settings import EnsembleSettings
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 
 Floats = npt.NDArray[np.float64]
-EngineName = Literal["stochastic", "marginal"]
+EngineName = Literal["stochastic", "marginal", "mixed"]
 
 KNOTS = np.arange(21) / 20  # shares of members; between them the chances are interpolated
 _LOG_THRESHOLDS = np.log(THRESHOLDS_MM_H)
@@ -102,14 +102,14 @@ class EnsembleCalibration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     settings: EnsembleSettings
-    engine: EngineName = "stochastic"
+    engine: EngineName = "mixed"
     """that makes the members if the user names none"""
     source: dict[str, Any] = {}
     """number of members, cases and periods, for people"""
     fit: EngineComparison | None = None
     """`stochastic` with these settings, compared with the default settings"""
-    marginal: EngineComparison | None = None
-    """`marginal` compared with `stochastic`"""
+    comparisons: dict[EngineName, EngineComparison] = {}
+    """each other engine compared with `mixed`"""
     at_pixel: ShareTables | None = None
     """of the engine `stochastic`"""
     around: dict[EngineName, ShareTables] = {}

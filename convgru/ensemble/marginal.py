@@ -5,7 +5,7 @@ Public: `marginal_members`.
 Dims: M members, T context steps, K thresholds, H rows, W columns.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -20,6 +20,7 @@ from squall.convgru.ensemble.start import (
     EnsembleRun,
     Start,
     member_groups,
+    numbers_of,
     start_of_ensemble,
 )
 from squall.convgru.motion import place_in_frame, trajectories, trajectory_starts, upsampled
@@ -30,7 +31,11 @@ NOMINAL_SLOPE = 2.7  # of its power spectrum
 
 @torch.no_grad()
 def marginal_members(
-    scans_THW: Tensor, chances: Iterable[Tensor], members: int, run: EnsembleRun
+    scans_THW: Tensor,
+    chances: Iterable[Tensor],
+    members: int | Sequence[int],
+    run: EnsembleRun,
+    start: Start | None = None,
 ) -> Iterator[Tensor]:
     """Members whose rain at each pixel has the distribution of given chances.
 
@@ -50,7 +55,8 @@ def marginal_members(
     scans_THW : mm/h, NaN = not observed, oldest first, at equal steps.
     chances : for each lead time (K, H, W), of at least `THRESHOLDS_MM_H` at the place and time of
         the forecast; NaN = not known.
-    members : how many.
+    members : how many, or the numbers of the members, counted from 0.
+    start : of the scans, if it is known already.
 
     Returns
     -------
@@ -61,12 +67,12 @@ def marginal_members(
     ValueError
         If a number is out of range, or the last scan has rain and no other scan was observed.
     """
-    if members < 1:
-        raise ValueError(f"asked for {members} members; give 1 or more")
-    start = start_of_ensemble(scans_THW, run)
+    numbers = numbers_of(members)
+    start = start or start_of_ensemble(scans_THW, run)
     noise = band_noise(start, run)
     scores = NormalScores(noise)
-    states = [noise.begin(len(group)) for group in member_groups(members)]
+    groups = member_groups(numbers)
+    states = [noise.begin(len(group.numbers)) for group in groups]
     height, width = start.size
     frame_sides = start.frame.rain_BT1HW.shape[-2:]
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
@@ -78,14 +84,14 @@ def marginal_members(
             scores.advance(factors)
             distribution = RainDistribution.of(chances_KHW)
             place = _nearest_start(start, step)
-            result = scans_THW.new_empty((members, height, width), dtype=torch.float32)
-            for number, group in enumerate(member_groups(members)):
-                spectrum = noise.draw_group(run.random_source(), group, step, threads)
+            result = scans_THW.new_empty((len(numbers), height, width), dtype=torch.float32)
+            for number, group in enumerate(groups):
+                spectrum = noise.draw_group(run.random_source(), group.numbers, step, threads)
                 states[number] = noise.advance(states[number], spectrum)
                 field = scores.of_noise(states[number])
                 field = field[:, : frame_sides[0], : frame_sides[1]].flatten(1)
                 moved = field[:, place[:height, :width]]
-                result[group.start : group.stop] = distribution.rain_at_scores(moved)
+                result[group.rows] = distribution.rain_at_scores(moved)
             yield result
 
 

@@ -6,7 +6,7 @@ Dims: B batch, M members, T context steps, K scale bands, H rows, W columns, h a
 coarse grid, N pixels of the frame in a row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -20,7 +20,9 @@ from squall.convgru.ensemble.noise import NoiseProcess, NoiseState, noise_proces
 from squall.convgru.ensemble.perturbations import Perturbations
 from squall.convgru.ensemble.start import (
     EnsembleRun,
+    Start,
     member_groups,
+    numbers_of,
     start_of_ensemble,
 )
 from squall.convgru.heads.interface import Frame
@@ -62,7 +64,11 @@ def stochastic_forecast(scans_THW: Tensor, lead_times: int, run: EnsembleRun) ->
 
 @torch.no_grad()
 def stochastic_members(
-    scans_THW: Tensor, lead_times: int, members: int, run: EnsembleRun
+    scans_THW: Tensor,
+    lead_times: int,
+    members: int | Sequence[int],
+    run: EnsembleRun,
+    start: Start | None = None,
 ) -> Iterator[Tensor]:
     """Members of the stochastic ensemble at each lead time.
 
@@ -85,7 +91,9 @@ def stochastic_members(
     Parameters
     ----------
     scans_THW : mm/h, NaN = not observed, oldest first, at equal steps.
-    lead_times, members : how many.
+    lead_times : how many.
+    members : how many, or the numbers of the members, counted from 0.
+    start : of the scans, if it is known already.
 
     Returns
     -------
@@ -97,37 +105,39 @@ def stochastic_members(
         If a number is out of range, or the last scan has rain and no other scan was observed: then
         nothing tells how rain moves.
     """
-    if members < 1 or lead_times < 1:
-        raise ValueError(f"asked for {members} members and {lead_times} lead times; give 1 or more")
-    start = start_of_ensemble(scans_THW, run)
+    numbers = numbers_of(members)
+    if lead_times < 1:
+        raise ValueError(f"asked for {lead_times} lead times; give 1 or more")
+    start = start or start_of_ensemble(scans_THW, run)
     noise = noise_process(start.frame, start.processes, run.settings, run.spacing_km)
     amounts = _LastAmounts.of(start.frame)
     perturbations = Perturbations.draw(
-        start.motion_B2hw[0], members, run.random_source(), run.settings, run.spacing_km
+        start.motion_B2hw[0], numbers, run.random_source(), run.settings, run.spacing_km
     )
     new_rain = NewRain.draw(
-        *(start.frame, members, lead_times * run.step_min),
+        *(start.frame, numbers, lead_times * run.step_min),
         *(run.random_source(), run.settings, run.spacing_km),
     )
-    states = [noise.begin(len(group)) for group in member_groups(members)]
+    groups = member_groups(numbers)
+    states = [noise.begin(len(group.numbers)) for group in groups]
     known = start.frame.known_BT1HW[:, -1].float()
     height, width = start.size
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         for step, (smoothed, displacement) in enumerate(start.leads(lead_times), start=1):
             minutes = step * run.step_min
             is_known, instead = _starts_of_trajectories(known, displacement)
-            result = smoothed.new_empty((members, height, width))
-            for number, group in enumerate(member_groups(members)):
-                spectrum = noise.draw_group(run.random_source(), group, step, threads)
+            result = smoothed.new_empty((len(numbers), height, width))
+            for number, group in enumerate(groups):
+                spectrum = noise.draw_group(run.random_source(), group.numbers, step, threads)
                 states[number] = noise.advance(states[number], spectrum)
                 noisy = _with_noise(smoothed[0], noise, states[number], run, minutes)
                 rain = torch.stack(list(threads.map(amounts.in_order_of, noisy)))
-                rain = threshold(rain * perturbations.amount(group, minutes), DRY_MM_H, 0.0)
-                new_rain.add_to(rain, group, minutes)
+                rain = threshold(rain * perturbations.amount(group.rows, minutes), DRY_MM_H, 0.0)
+                new_rain.add_to(rain, group.rows, minutes)
                 rain = rain.masked_fill(known[0] == 0, torch.nan)
-                places = perturbations.places(group, displacement, minutes)
+                places = perturbations.places(group.rows, displacement, minutes)
                 moved = _moved(rain, places, is_known, instead)
-                result[group.start : group.stop] = moved[:, :height, :width]
+                result[group.rows] = moved[:, :height, :width]
             yield result
 
 

@@ -6,6 +6,7 @@ Dims: M members, T context steps, H rows, W columns, h and w of the grid of the 
 with new rain of one member.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,13 +45,13 @@ class NewRain(NamedTuple):
     def draw(
         cls,
         frame: Frame,
-        members: int,
+        numbers: Sequence[int],
         minutes: float,
         source: RandomSource,
         settings: EnsembleSettings,
         spacing_km: float,
     ) -> "NewRain":
-        """The showers of the first members that begin in the first minutes."""
+        """The showers of the members with these numbers that begin in the first minutes."""
         most = settings.new_rain_share(minutes)
         if not most:
             return cls(settings, [], [])
@@ -63,7 +64,7 @@ class NewRain(NamedTuple):
         height, width = last.shape[-2:]
         limit = -float(ndtri(torch.tensor(most, dtype=torch.float64)))
         places, tails = [], []
-        for member in range(members):
+        for member in numbers:
             shape = (height // side, width // side)
             coarse = source.smooth(member, "new rain", shape, length_px / side)
             field = interpolate(
@@ -74,14 +75,15 @@ class NewRain(NamedTuple):
             tails.append(ndtr(-field.flatten()[place].double()))
         return cls(settings, places, tails)
 
-    def add_to(self, rain_MHW: Tensor, group: range, minutes: float) -> None:
+    def add_to(self, rain_MHW: Tensor, rows: slice, minutes: float) -> None:
         """Put the showers of some members into their rain (mm/h), where it is lower."""
         if not self.places:
             return
         share = self.settings.new_rain_share(minutes)
-        for rain, member in zip(rain_MHW.flatten(1), group, strict=True):
-            begun = self.tails[member] < share
-            place, tail = self.places[member][begun], self.tails[member][begun]
+        showers = zip(rain_MHW.flatten(1), self.places[rows], self.tails[rows], strict=True)
+        for rain, places, tails in showers:
+            begun = tails < share
+            place, tail = places[begun], tails[begun]
             rate = self.settings.new_rain_least_mm_h * (share / tail) ** (
                 1 / self.settings.new_rain_exponent
             )

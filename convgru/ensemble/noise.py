@@ -10,6 +10,7 @@ Dims: M members, K scale bands, H rows, W columns of pixels, h and w of the moti
 R rows, C columns of a band's grid, F frequencies of the columns.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -93,10 +94,10 @@ class NoiseProcess(NamedTuple):
         return NoiseState(zeros(), zeros())
 
     def draw_group(
-        self, source: RandomSource, group: range, step: int, threads: ThreadPoolExecutor
+        self, source: RandomSource, numbers: Sequence[int], step: int, threads: ThreadPoolExecutor
     ) -> Tensor:
         """(M, H, F): the spectra of some members from `draw`, on the device of the noise."""
-        spectra = threads.map(lambda member: self.draw(source, member, step), group)
+        spectra = threads.map(lambda member: self.draw(source, member, step), numbers)
         return torch.stack(list(spectra)).to(self.bands[0].deviation_RC.device)
 
     def draw(self, source: RandomSource, member: int, step: int) -> Tensor:

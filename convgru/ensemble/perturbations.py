@@ -3,6 +3,7 @@
 Dims: M members, B batch, H rows, W columns, h and w of the motion's coarse grid.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,12 +33,12 @@ class Perturbations(NamedTuple):
     def draw(
         cls,
         motion_2hw: Tensor,
-        members: int,
+        numbers: Sequence[int],
         source: RandomSource,
         settings: EnsembleSettings,
         spacing_km: float,
     ) -> "Perturbations":
-        """The patterns of the first members, on the device of the motion."""
+        """The patterns of the members with these numbers, on the device of the motion."""
         motion = motion_2hw
         speed = motion.norm(dim=0, keepdim=True)
         east = torch.zeros_like(motion)
@@ -47,10 +48,10 @@ class Perturbations(NamedTuple):
         cell_km = COARSE * spacing_km
 
         def fields(purpose: str, length_km: float) -> Tensor:
-            drawn = [source.smooth(m, purpose, shape, length_km / cell_km) for m in range(members)]
+            drawn = [source.smooth(m, purpose, shape, length_km / cell_km) for m in numbers]
             return torch.stack(drawn).to(motion.device)
 
-        common = torch.stack([source.normal(m, "amount", (1, 1)) for m in range(members)])
+        common = torch.stack([source.normal(m, "amount", (1, 1)) for m in numbers])
         share = settings.amount_common
         amount = share**0.5 * common.to(motion.device)
         amount = amount + (1 - share) ** 0.5 * fields("local amount", settings.amount_scale_km)
@@ -59,17 +60,17 @@ class Perturbations(NamedTuple):
         )
         return cls(settings, spacing_km, direction, along, across, amount)
 
-    def amount(self, group: range, minutes: float) -> Tensor:
+    def amount(self, rows: slice, minutes: float) -> Tensor:
         """(M, H, W): the members' factors of the amount; their mean is that of the tendency."""
         deviation = self.settings.amount.at(minutes)
         mean = self.settings.tendency_per_hour * minutes / 60 - deviation**2 / 2
-        logarithm = deviation * self.amount_Mhw[group.start : group.stop] + mean
+        logarithm = deviation * self.amount_Mhw[rows] + mean
         return upsampled(logarithm[:, None].exp())[:, 0]
 
-    def places(self, group: range, displacement_B2hw: Tensor, minutes: float) -> Tensor:
+    def places(self, rows: slice, displacement_B2hw: Tensor, minutes: float) -> Tensor:
         """(M, 2, H, W) pixels: the displacements along the members' trajectories."""
         along, across = (
-            growth.at(minutes) / self.spacing_km * pattern[group.start : group.stop, None]
+            growth.at(minutes) / self.spacing_km * pattern[rows, None]
             for growth, pattern in (
                 (self.settings.along_km, self.along_Mhw),
                 (self.settings.across_km, self.across_Mhw),

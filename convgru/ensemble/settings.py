@@ -1,4 +1,4 @@
-"""The numbers of both ensembles."""
+"""The numbers of the ensembles."""
 
 import hashlib
 
@@ -108,6 +108,14 @@ class EnsembleSettings(BaseModel, frozen=True):
     )
     finest_score: NonNegativeFloat = Field(
         default=0.5, description="factor of the finest band's weight in normal scores"
+    )
+
+    marginal_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="share of the members of a mixed ensemble that are drawn from the chances of "
+        "the network",
     )
 
     @property

@@ -1,12 +1,13 @@
 """What all members of an ensemble share: run, frame and band processes.
 
-Public: `EnsembleRun`, `Start`, `start_of_ensemble`, `member_groups`.
+Public: `EnsembleRun`, `Start`, `start_of_ensemble`, `numbers_of`,
+`MemberGroup`, `member_groups`.
 
 Dims: B batch, M members, T context steps, K scale bands, H rows, W columns, h and w of the motion's
 coarse grid.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -105,6 +106,25 @@ def _with_longest_lifetimes(processes: BandProcesses, run: EnsembleRun) -> BandP
     )
 
 
-def member_groups(members: int) -> list[range]:
-    """The numbers of the members in groups that are computed at once."""
-    return [range(first, min(first + GROUP, members)) for first in range(0, members, GROUP)]
+def numbers_of(members: int | Sequence[int]) -> Sequence[int]:
+    """The numbers of members, from how many there are or from the numbers themselves."""
+    numbers = range(members) if isinstance(members, int) else members
+    if not numbers:
+        raise ValueError(f"asked for {members} members; give 1 or more")
+    return numbers
+
+
+class MemberGroup(NamedTuple):
+    """Members that are computed at once."""
+
+    rows: slice
+    """their places in arrays of all members"""
+    numbers: Sequence[int]
+    """their random numbers follow from these"""
+
+
+def member_groups(numbers: Sequence[int]) -> list[MemberGroup]:
+    """Members in groups."""
+    firsts = range(0, len(numbers), GROUP)
+    slices = [slice(first, min(first + GROUP, len(numbers))) for first in firsts]
+    return [MemberGroup(rows, numbers[rows]) for rows in slices]

@@ -6,7 +6,7 @@ Public: `EnsembleCases`, `calibrate_ensembles`. The steps are `settings_fit`, `c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,11 +22,12 @@ from squall.pipeline.calibrate.model_file import write_calibrated
 from squall.pipeline.calibrate.parts import Parts, divided, spread
 from squall.pipeline.calibrate.settings_fit import fit_settings
 from squall.pipeline.calibrate.share_tables import AROUND, AT_PIXEL, ShareCounter, share_tables
-from squall.pipeline.forecast.names import ENGINES, MARGINAL, STOCHASTIC
+from squall.pipeline.forecast.names import ENGINES, MIXED, STOCHASTIC, Engine
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.stochastic_method import DEFAULT_SETTINGS
 from squall.pipeline.processes import results_of
 from squall.pipeline.progress import tracked
+from squall.pipeline.scores.sums import ScoreSums
 
 MOST_FITTED, MOST_COMPARED = 8, 16  # cases
 FEW_HOURS = 8  # with cases to compare; with fewer the interval is not trusted
@@ -66,7 +67,8 @@ def calibrate_ensembles(
 ) -> EnsembleCalibration:
     """Fit on one part of the cases; compare and count shares of members on the other part.
 
-    The fitted settings are kept only if they are better there by their interval.
+    The fitted settings are kept only if they are better there by their interval. Then the engines
+    are compared with the settings that are kept.
 
     Parameters
     ----------
@@ -82,23 +84,32 @@ def calibrate_ensembles(
         folder = Path(name)
         model = folder / "fitted.safetensors"
         write_calibrated(model, method, calibration.model_copy(update={"ensemble": fitted}))
-        names = {engine: f"{model}:{engine}" for engine in ENGINES}
-        sums, labels = compared(
-            archive,
-            cases.comparison,
-            (STOCHASTIC, *names.values()),
-            folder=folder,
-            members=members,
-            lead_times=lead_times,
-            workers=workers,
-        )
+
+        def scored(subject: str, models: Sequence[str]) -> tuple[list[ScoreSums], dict[str, str]]:
+            return compared(
+                archive,
+                cases.comparison,
+                models,
+                folder=folder / subject,
+                members=members,
+                lead_times=lead_times,
+                workers=workers,
+            )
+
+        of_fit_name = f"{model}:{STOCHASTIC}"
+        sums, labels = scored("settings", (STOCHASTIC, of_fit_name))
         hours = len(sums)
-        of_fit = gain(sums, labels[names[STOCHASTIC]], labels[STOCHASTIC])
+        of_fit = gain(sums, labels[of_fit_name], labels[STOCHASTIC])
         if not is_sure(of_fit, hours):
             fitted = EnsembleCalibration(settings=DEFAULT_SETTINGS)
             write_calibrated(model, method, calibration.model_copy(update={"ensemble": fitted}))
-        used = names[STOCHASTIC] if is_sure(of_fit, hours) else STOCHASTIC
-        of_marginal = gain(sums, labels[names[MARGINAL]], labels[used])
+        names = {engine: f"{model}:{engine}" for engine in ENGINES}
+        sums, labels = scored("engines", tuple(names.values()))
+        comparisons = {
+            engine: gain(sums, labels[name], labels[names[MIXED]])
+            for engine, name in names.items()
+            if engine != MIXED
+        }
         counter = ShareCounter(archive.address, archive.snapshot, model, members, lead_times)
         counts = _counted(counter, cases.comparison, workers)
     step_min = archive.step.total_seconds() / 60
@@ -109,10 +120,10 @@ def calibrate_ensembles(
     }
     return fitted.model_copy(
         update={
-            "engine": MARGINAL if is_sure(of_marginal, hours) else STOCHASTIC,
+            "engine": best_engine(comparisons, hours),
             "source": _source(archive, cases, members, fitted_settings.ratio),
             "fit": of_fit,
-            "marginal": of_marginal,
+            "comparisons": comparisons,
             "at_pixel": tables[STOCHASTIC][AT_PIXEL],
             "around": {engine: of_engine[AROUND] for engine, of_engine in tables.items()},
         }
@@ -122,6 +133,18 @@ def calibrate_ensembles(
 def is_sure(comparison: EngineComparison, hours: int) -> bool:
     """Whether it is better by its interval, over enough hours that an interval tells much."""
     return comparison.is_better and hours >= FEW_HOURS
+
+
+def best_engine(comparisons: Mapping[Engine, EngineComparison], hours: int) -> Engine:
+    """``mixed``, unless another engine is better than it by its interval.
+
+    Parameters
+    ----------
+    comparisons : of each other engine with ``mixed``.
+    hours : with cases in them.
+    """
+    gains = {engine: c.gain_percent for engine, c in comparisons.items() if is_sure(c, hours)}
+    return max(gains, key=gains.__getitem__, default=MIXED)
 
 
 def _counted(counter: ShareCounter, cases: Sequence[int], workers: int) -> npt.NDArray[np.float64]:

@@ -46,10 +46,10 @@ def ensemble_table(ensemble: EnsembleCalibration) -> str:
             _numbers(EnsembleSettings()), _numbers(ensemble.settings), strict=True
         )
     ]
-    comparison = ensemble.source["comparison"]
+    compared = ensemble.source["comparison"]
     cases = (
-        f"{comparison['forecasts']} forecasts from {comparison['first'][:10]} to "
-        f"{comparison['last'][:10]}, {ensemble.source['members']} members"
+        f"{compared['forecasts']} forecasts from {compared['first'][:10]} to "
+        f"{compared['last'][:10]}, {ensemble.source['members']} members"
     )
     is_default = ensemble.settings == EnsembleSettings()
     return "\n".join(
@@ -61,7 +61,10 @@ def ensemble_table(ensemble: EnsembleCalibration) -> str:
                 else ["the default numbers stay; the fitted are not surely better"]
             ),
             f"fair CRPS lower with the fitted numbers by {ensemble.fit}",
-            f"fair CRPS of marginal lower than that of stochastic by {ensemble.marginal}",
+            *(
+                f"fair CRPS of {engine} lower than that of mixed by {comparison}"
+                for engine, comparison in ensemble.comparisons.items()
+            ),
             f"({cases}; brackets: 90 % interval)",
             f"engine of this model on this radar network: {ensemble.engine}",
         ]

@@ -39,7 +39,7 @@ _IS_KNOT = np.isin(np.arange(N_CODES), np.rint(KNOTS * (N_CODES - 1)).astype(int
 
 @dataclass(frozen=True)
 class ShareCounter:
-    """Counts the shares of members of one forecast with both engines, in its own process."""
+    """Counts the shares of members of one forecast with each engine, in its own process."""
 
     address: str
     snapshot: str

@@ -37,7 +37,7 @@ class ForecastConfig(BaseModel):
     model: Annotated[str | Path, Option(metavar="METHOD")] = Field(
         description="checkpoint of a `squall train` run, a packaged model like squall-base, or a "
         "method without training: extrapolation, persistence, s-prog …; with --members, "
-        "MODEL:marginal draws the members from the chances of the model",
+        "the end :stochastic, :marginal or :mixed says how members are made",
     )
     out: Annotated[OutputPath, Option(metavar="FILE.nc")] = Field(
         description="file to write: netCDF, or Zarr if the name ends in .zarr"

@@ -26,7 +26,7 @@ from squall.pipeline.forecast.ensemble_dataset import (
     THRESHOLD,
 )
 from squall.pipeline.forecast.methods import ForecastMethod
-from squall.pipeline.forecast.names import MARGINAL
+from squall.pipeline.forecast.names import STOCHASTIC
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.provenance import now_utc
 
@@ -200,7 +200,7 @@ def _method_attributes(method: ForecastMethod) -> dict[str, str]:
         "checkpoint": str(method.path),
         "checkpoint_sha256": method.digest,
         **resampling,
-        **({"members_from": method.stochastic.digest} if method.engine == MARGINAL else {}),
+        **({"members_from": method.stochastic.digest} if method.engine != STOCHASTIC else {}),
         **_product_attributes(method),
     }
 

@@ -134,7 +134,6 @@ def _rates(products: EnsembleProducts) -> _Variables:
 def _chances(products: EnsembleProducts) -> _Variables:
     variables: _Variables = {}
     at_least = ", at least the highest chance at such a pixel" if products.are_chances_given else ""
-    tables = products.tables
     for name, values, where in (
         (CHANCES, products.chances, "at the pixel"),
         (CHANCES_AROUND, products.chances_around, f"anywhere within {NEIGHBOURHOOD_KM} km"),
@@ -143,16 +142,14 @@ def _chances(products: EnsembleProducts) -> _Variables:
             long_name = f"chance that the rain rate {where} is at least the threshold"
             attributes = {"long_name": long_name, **_CHANCE, **CHANCE_CODE}
             if name == CHANCES_AROUND:
-                share = _SHARE[tables.around is not None]
+                share = _SHARE[products.table_around is not None]
                 attributes["comment"] = (
                     f"{share} whose highest rate within {NEIGHBOURHOOD_KM} km of the pixel is at "
                     f"least the threshold{at_least}; near the edge of the grid and of the known "
                     "area, only known pixels count"
                 )
-            elif products.are_chances_given and tables.at_pixel is None:
-                attributes["comment"] = "from the network's chances, not from the members"
             else:
-                attributes["comment"] = _SHARE[tables.at_pixel is not None]
+                attributes["comment"] = products.source_of_chances
             variables[name] = (("threshold", "lead_time", "y", "x"), values, attributes)
     return variables
 

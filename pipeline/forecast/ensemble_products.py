@@ -1,6 +1,6 @@
 """What an ensemble says, computed in a stream of lead times: no more than one is held as members.
 
-Public: `EnsembleProducts`, `Wanted`, `MemberTables`, `quantiles`, `NEIGHBOURHOOD_KM`.
+Public: `EnsembleProducts`, `Wanted`, `quantiles`, `NEIGHBOURHOOD_KM`.
 
 A pixel is known where at least half of the members are; statistics are those of the members that
 are known there. `dataset` and `ensemble_dataset` beside this module describe the results.
@@ -45,20 +45,6 @@ class Wanted:
     times: bool = True
 
 
-@dataclass(frozen=True)
-class MemberTables:
-    """What turns shares of members into chances; None leaves them as they are.
-
-    Parameters
-    ----------
-    at_pixel : for shares at the pixel.
-    around : for shares within `NEIGHBOURHOOD_KM`.
-    """
-
-    at_pixel: ShareTables | None = None
-    around: ShareTables | None = None
-
-
 @dataclass
 class EnsembleProducts:
     """Products of one ensemble; `add` takes its lead times in turn.
@@ -71,8 +57,9 @@ class EnsembleProducts:
     percentiles : (percentile, lead_time, y, x), mm/h.
     chances, chances_around : (threshold, lead_time, y, x), half percents, of at least the threshold
         at the pixel, and anywhere within `NEIGHBOURHOOD_KM` of it. They are shares of the members,
-        calibrated if there are tables, unless `add` is given chances of the pixels. A chance within
-        a distance is at least the highest chance of a pixel there, where that is no share.
+        those within a distance calibrated if there is a table, unless `add` is given chances of the
+        pixels. A chance within a distance is at least the highest of those there.
+    source_of_chances : of those at the pixel, for people.
     amounts : (member, y, x), mm, over all lead times. The rate changes linearly between two times.
     """
 
@@ -81,7 +68,8 @@ class EnsembleProducts:
     lead_min: tuple[float, ...]
     members: int
     around: Neighbourhood
-    tables: MemberTables = MemberTables()
+    table_around: ShareTables | None = None
+    source_of_chances: str = "share of the members"
     mean: Floats = field(init=False)
     median: Floats = field(init=False)
     percentiles: Floats = field(init=False)
@@ -138,9 +126,6 @@ class EnsembleProducts:
             self._add_ranks(index, ranks, ~unknown, known)
             if chances is not None:
                 self._add_chances(index, chance_codes(chances))
-            elif self.tables.at_pixel is not None:
-                shares = self._shares(ranks, known)
-                self._add_chances(index, self._calibrated(shares, self.tables.at_pixel, index))
             elif wanted.chances:
                 self.chances[:, index] = self._shares(ranks, known)
         if wanted.amounts:
@@ -172,7 +157,7 @@ class EnsembleProducts:
 
     @property
     def are_chances_given(self) -> bool:
-        """Whether `chances` are not shares of the members, but given to `add` or calibrated."""
+        """Whether `chances` are not shares of the members, but given to `add`."""
         return self._given is not None
 
     def _targets(self, index: int) -> Iterator[Floats]:
@@ -194,8 +179,11 @@ class EnsembleProducts:
             # only where the member is known, so that no chance is below that at the pixel
             around = np.stack([self.around.highest(member) for member in ranks]) * is_known
             shares = self._shares(around, known)
-            if self.tables.around is not None:
-                shares = self._calibrated(shares, self.tables.around, index)
+            if self.table_around is not None:
+                thresholds = self.wanted.thresholds_mm_h
+                shares = calibrated_codes(
+                    shares, self.table_around, self.lead_min[index], thresholds
+                )
             self.chances_around[:, index] = shares
         if self.wanted.times:
             self._spells.add(index + 1, ranks)
@@ -206,9 +194,6 @@ class EnsembleProducts:
         for number, share in enumerate(shares):
             share[:] = half_percents((ranks > number).sum(axis=0), known, self.members)
         return shares
-
-    def _calibrated(self, shares: Bytes, tables: ShareTables, index: int) -> Bytes:
-        return calibrated_codes(shares, tables, self.lead_min[index], self.wanted.thresholds_mm_h)
 
     def _add_chances(self, index: int, codes: Bytes) -> None:
         """Take chances (threshold, y, x), half percents, in place of shares of the members."""

@@ -9,9 +9,10 @@ from typing import Literal
 PERSISTENCE, EXTRAPOLATION = "persistence", "extrapolation"
 STOCHASTIC: Literal["stochastic"] = "stochastic"
 STEPS, LAGRANGIAN = "steps", "lagrangian-probability"
-Engine = Literal["stochastic", "marginal"]  # how the members of a network are made
+Engine = Literal["stochastic", "marginal", "mixed"]  # how the members of a network are made
 MARGINAL: Engine = "marginal"
-ENGINES: tuple[Engine, ...] = (STOCHASTIC, MARGINAL)
+MIXED: Engine = "mixed"
+ENGINES: tuple[Engine, ...] = (STOCHASTIC, MARGINAL, MIXED)
 PYSTEPS_METHODS = ("pysteps-extrapolation", "s-prog", "linda", STEPS, LAGRANGIAN)
 METHODS = (PERSISTENCE, EXTRAPOLATION, STOCHASTIC, *PYSTEPS_METHODS)
 STEPS_MEMBERS = 20  # members of the STEPS ensemble

@@ -15,15 +15,16 @@ import torch
 from squall.convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
 from squall.convgru.calibration import Calibration
 from squall.convgru.digests import sha256_of
-from squall.convgru.ensemble.calibration import EnsembleCalibration
+from squall.convgru.distribution import chances_of_reaching
+from squall.convgru.ensemble.calibration import EnsembleCalibration, ShareTables
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
 from squall.convgru.pretrained import UnknownModelError, find_model
 from squall.convgru.products import Product, exceedance, product_rain
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
-from squall.pipeline.forecast.ensemble_products import MemberTables
-from squall.pipeline.forecast.names import MARGINAL, STOCHASTIC, Engine
-from squall.pipeline.forecast.radar_network import calibration_for, check_place
+from squall.pipeline.forecast.member_chances import chances_in_words, mixture, shares_of
+from squall.pipeline.forecast.names import MIXED, STOCHASTIC, Engine
+from squall.pipeline.forecast.radar_network import calibration_for, check_place, check_product
 from squall.pipeline.forecast.resampling import Resampling
 from squall.pipeline.forecast.stochastic_method import DEFAULT_SETTINGS, StochasticMethod
 
@@ -67,9 +68,10 @@ class NetworkMethod:
         ----------
         product : which rain a network of chances gives (`squall.convgru.products`); None: the
             order of the chances with the amounts of the last scan.
-        engine : how members are made: ``stochastic``, from the scans alone, or ``marginal``, from
-            the network's chances (`squall.convgru.ensemble`). None: the one that was better on the
-            archive's radar network when the ensembles were calibrated there, or ``stochastic``.
+        engine : how members are made: ``stochastic``, from the scans alone, ``marginal``, from
+            the network's chances, or ``mixed``, some of each (`squall.convgru.ensemble`). None:
+            the one that was best on the archive's radar network when the ensembles were calibrated
+            there. Without that it is ``mixed`` for networks of chances, ``stochastic`` for others.
 
         Raises
         ------
@@ -94,11 +96,11 @@ class NetworkMethod:
             spacing_m=archive.grid.pixel_size_m,
         )
         calibration = calibration_for(archive, provenance)
-        _check_product(nowcaster, product, calibration, path, archive)
-        if engine == MARGINAL and not nowcaster.gives_chances:
+        check_product(nowcaster, product, calibration, path, archive)
+        if engine not in (None, STOCHASTIC) and not nowcaster.gives_chances:
             raise ConfigError(
                 f"{path}: forecasts rain and no chances, so its members cannot be "
-                f"{MARGINAL}; leave that out, or give a model with network.head exceedance"
+                f"{engine}; leave that out, or give a model with network.head exceedance"
             )
         ensemble = calibration.ensemble if calibration else None
         settings = ensemble.settings if ensemble else DEFAULT_SETTINGS
@@ -124,8 +126,9 @@ class NetworkMethod:
     @property
     def engine(self) -> Engine:
         """How the members are made."""
+        usual = MIXED if self.nowcaster.gives_chances else STOCHASTIC
         ensemble = self.ensemble_calibration
-        return self.asked_engine or (ensemble.engine if ensemble else STOCHASTIC)
+        return self.asked_engine or (ensemble.engine if ensemble else usual)
 
     @property
     def ensemble_calibration(self) -> EnsembleCalibration | None:
@@ -133,13 +136,27 @@ class NetworkMethod:
         return self.calibration.ensemble if self.calibration else None
 
     @property
-    def member_tables(self) -> MemberTables:
-        """What turns the shares of the engine's members into chances."""
-        ensemble = self.ensemble_calibration
-        if ensemble is None or self.are_chances_raw:
-            return MemberTables()
-        at_pixel = ensemble.at_pixel if self.engine == STOCHASTIC else None
-        return MemberTables(at_pixel, ensemble.around.get(self.engine))
+    def table_around(self) -> ShareTables | None:
+        """What turns shares of members within a distance into chances, if anything."""
+        ensemble = None if self.are_chances_raw else self.ensemble_calibration
+        return ensemble.around.get(self.engine) if ensemble else None
+
+    @property
+    def are_chances_shares(self) -> bool:
+        """Whether the chances of a forecast with members are plain shares of all members."""
+        return self.engine == STOCHASTIC and self._table_at_pixel is None
+
+    @property
+    def _table_at_pixel(self) -> ShareTables | None:
+        """What turns shares of stochastic members into chances, if anything."""
+        ensemble = None if self.are_chances_raw else self.ensemble_calibration
+        return ensemble.at_pixel if ensemble else None
+
+    @property
+    def source_of_chances(self) -> str:
+        """Where the chances at the pixel come from that a forecast with members has, for people."""
+        weight = self.stochastic.settings.marginal_share
+        return chances_in_words(self.engine, self._table_at_pixel is not None, weight)
 
     def with_raw_chances(self, name: str, members: int | None) -> NetworkMethod:
         """The same method without the calibration of chances.
@@ -267,14 +284,10 @@ class NetworkMethod:
     ) -> Iterator[npt.NDArray[np.float32]]:
         """Forecast the members; see `squall.pipeline.forecast.methods.EnsembleMethod.ensemble`.
 
-        Those of the engine ``stochastic`` do not depend on the weights. Both engines make them at
+        Those of the engine ``stochastic`` do not depend on the weights. All engines make them at
         the archive's own step and spacing.
         """
-        if self.engine == STOCHASTIC:
-            scans = context[-self.stochastic.context :]
-            yield from self.stochastic.ensemble(scans, lead_times, members, reference_time)
-            return
-        for rates, _ in self.members_and_chances(context, lead_times, members, reference_time):
+        for rates, _ in self.members_and_chances(context, lead_times, members, reference_time, ()):
             yield rates
 
     def members_and_chances(
@@ -283,17 +296,45 @@ class NetworkMethod:
         lead_times: int,
         members: int,
         reference_time: np.datetime64,
-    ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-        """The members of the engine ``marginal``, and the chances that they are drawn from.
+        thresholds_mm_h: tuple[float, ...],
+    ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]]:
+        """The members, and the chances that they and the network give (`source_of_chances`).
+
+        Parameters
+        ----------
+        thresholds_mm_h : of the chances, rising; any.
 
         Yields
         ------
-        (member, y, x) mm/h, and (threshold, y, x) for `THRESHOLDS_MM_H`, of each lead time.
+        (member, y, x) mm/h, and (threshold, y, x) or None of each lead time. None: the chances are
+        the shares of all members.
         """
-        leads = self.leads_with_chances(context, lead_times, THRESHOLDS_MM_H)
-        yield from self.stochastic.drawn(
-            context, (fields[1:] for fields in leads), members, reference_time
+        ensemble, table = self.stochastic, self._table_at_pixel
+        if self.engine == STOCHASTIC:
+            scans = context[-ensemble.context :]
+            leads = ensemble.ensemble(scans, lead_times, members, reference_time)
+            for number, rates in enumerate(leads, start=1):
+                minutes = number * ensemble.step_min
+                chances = None
+                if thresholds_mm_h and not self.are_chances_shares:
+                    chances = shares_of(rates, thresholds_mm_h, table, minutes)
+                yield rates, chances
+            return
+        fields = self.leads_with_chances(context, lead_times, THRESHOLDS_MM_H)
+        drawn = ensemble.drawn(
+            *(context, (field[1:] for field in fields), lead_times, members, reference_time),
+            mixed=self.engine == MIXED,
         )
+        is_stochastic = ensemble.are_stochastic(members, reference_time)
+        for number, (rates, of_network) in enumerate(drawn, start=1):
+            chances = None
+            if thresholds_mm_h:
+                chances = chances_of_reaching(torch.from_numpy(of_network), thresholds_mm_h).numpy()
+                if self.engine == MIXED and is_stochastic.any():
+                    minutes = number * ensemble.step_min
+                    shares = shares_of(rates[is_stochastic], thresholds_mm_h, table, minutes)
+                    chances = mixture(chances, shares, ensemble.settings.marginal_share)
+            yield rates, chances
 
     def chances(
         self,
@@ -356,25 +397,3 @@ class NetworkMethod:
     def _scans(self, context: npt.NDArray[np.float32]) -> torch.Tensor:
         """(1, T, 1, y, x) on the network's device."""
         return torch.from_numpy(np.ascontiguousarray(context))[None, :, None].to(self.device)
-
-
-def _check_product(
-    nowcaster: Nowcaster,
-    product: Product | None,
-    calibration: Calibration | None,
-    path: Path,
-    archive: ScanStore,
-) -> None:
-    if not nowcaster.gives_chances:
-        if product is not None:
-            raise ConfigError(
-                f"{path}: forecasts rain and no chances, so it has no product {product}; leave "
-                "the product out, or give a model with network.head exceedance"
-            )
-        return
-    if calibration is None and product in ("best-csi", "unbiased"):
-        raise ConfigError(
-            f"{path}: is not calibrated on the network of {archive.address}, so it has no product "
-            f"{product} there; run `squall calibrate --archive {archive.address} --model {path}` "
-            "first, or choose the product order"
-        )

@@ -1,6 +1,6 @@
 """What a model file says of one radar network: its calibration there, and its map of the place.
 
-Public: `network_digest`, `calibration_for`, `check_place`, `MAP_OF`.
+Public: `network_digest`, `calibration_for`, `check_place`, `check_product`, `MAP_OF`.
 """
 
 import hashlib
@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from squall.convgru import Nowcaster
 from squall.convgru.calibration import Calibration
+from squall.convgru.products import Product
 from squall.datasets.archive.scan_store import ScanStore
-from squall.datasets.errors import DataError
+from squall.datasets.errors import ConfigError, DataError
 
 MAP_OF = "map_of"  # in a model's provenance: the radar network that its map of the place is of
 
@@ -66,4 +67,27 @@ def check_place(
             f"{path}: has a map of the place, learnt on {names}, and {archive.address} has another "
             "grid or time step; use a model without a map (such as squall-base), or train one on "
             "this archive"
+        )
+
+
+def check_product(
+    nowcaster: Nowcaster,
+    product: Product | None,
+    calibration: Calibration | None,
+    path: Path,
+    archive: ScanStore,
+) -> None:
+    """Refuse a product that the network does not have on an archive's radar network."""
+    if not nowcaster.gives_chances:
+        if product is not None:
+            raise ConfigError(
+                f"{path}: forecasts rain and no chances, so it has no product {product}; leave "
+                "the product out, or give a model with network.head exceedance"
+            )
+        return
+    if calibration is None and product in ("best-csi", "unbiased"):
+        raise ConfigError(
+            f"{path}: is not calibrated on the network of {archive.address}, so it has no product "
+            f"{product} there; run `squall calibrate --archive {archive.address} --model {path}` "
+            "first, or choose the product order"
         )

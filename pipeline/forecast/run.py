@@ -14,10 +14,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 import xarray as xr
 
-from squall.convgru.distribution import chances_of_reaching
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.datasets.archive.records import OK
 from squall.datasets.archive.scan_store import ScanStore
@@ -37,7 +35,6 @@ from squall.pipeline.forecast.ensemble_dataset import (
 from squall.pipeline.forecast.ensemble_products import (
     NEIGHBOURHOOD_KM,
     EnsembleProducts,
-    MemberTables,
     Wanted,
 )
 from squall.pipeline.forecast.methods import (
@@ -50,7 +47,7 @@ from squall.pipeline.forecast.methods import (
     is_ensemble,
     used_steps,
 )
-from squall.pipeline.forecast.names import MARGINAL, STOCHASTIC
+from squall.pipeline.forecast.names import STOCHASTIC
 from squall.pipeline.forecast.neighbourhood import Neighbourhood
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.output import Output, check_output, output_at
@@ -193,8 +190,10 @@ def _ensemble(
     lead_min = tuple(step_min * (index + 1) for index in range(lead_times))
     last_scan = np.asarray(context.values[-1], np.float32)
     around = Neighbourhood.on(archive.grid, 1000 * NEIGHBOURHOOD_KM)
-    tables = method.member_tables if isinstance(method, NetworkMethod) else MemberTables()
-    products = EnsembleProducts(wanted, last_scan, lead_min, config.members, around, tables)
+    products = EnsembleProducts(wanted, last_scan, lead_min, config.members, around)
+    if isinstance(method, NetworkMethod):
+        products.table_around = method.table_around
+        products.source_of_chances = method.source_of_chances
     if "members" in config.products:
         shape = (config.members, lead_times, *archive.grid.shape)
         output.create_members(shape, config.codes)
@@ -211,17 +210,15 @@ def _leads_of_ensemble(
     method: EnsembleMethod, context: xr.DataArray, lead_times: int, config: ForecastConfig
 ) -> Iterator[tuple[Rates, Rates | None]]:
     """For each lead time the members (member, y, x), mm/h, and the chances (threshold, y, x) of the
-    wanted thresholds, if they do not come from counting members."""
+    wanted thresholds, if they are not the shares of all members."""
     assert config.members is not None
     scans, reference = context.values, context["time"].values[-1]
-    if not (isinstance(method, NetworkMethod) and method.engine == MARGINAL):
-        for rates in method.ensemble(scans, lead_times, config.members, reference):
-            yield rates, None
+    arguments = (scans, lead_times, config.members, reference)
+    if isinstance(method, NetworkMethod):
+        yield from method.members_and_chances(*arguments, config.thresholds_mm_h)
         return
-    leads = method.members_and_chances(scans, lead_times, config.members, reference)
-    for rates, chances in leads:
-        wanted = chances_of_reaching(torch.from_numpy(chances), config.thresholds_mm_h)
-        yield rates, wanted.numpy()
+    for rates in method.ensemble(*arguments):
+        yield rates, None
 
 
 def reference_index(archive: ScanStore, at: pd.Timestamp | Literal["latest"]) -> int:

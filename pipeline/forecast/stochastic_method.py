@@ -18,15 +18,18 @@ from squall.convgru.ensemble import (
     EnsembleRun,
     EnsembleSettings,
     marginal_members,
+    mixed_members,
     stochastic_forecast,
     stochastic_members,
 )
+from squall.convgru.ensemble.mixed import is_marginal
 from squall.convgru.motion import FLOW_SCANS
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import DataError
 from squall.pipeline.forecast.names import STOCHASTIC
 
 Rates = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 DEFAULT_SETTINGS = EnsembleSettings()
 
 
@@ -34,8 +37,8 @@ DEFAULT_SETTINGS = EnsembleSettings()
 class StochasticMethod:
     """Members that differ in noise, motion and amount; nothing is trained. An `EnsembleMethod`.
 
-    It uses the GPU if there is one. Trained networks have the same members, unless
-    `MODEL:marginal` is asked for.
+    It uses the GPU if there is one. Trained networks that forecast chances have other
+    members too, unless `MODEL:stochastic` is asked for.
 
     Parameters
     ----------
@@ -99,8 +102,11 @@ class StochasticMethod:
         self,
         context: Rates,
         chances: Iterable[Rates],
+        lead_times: int,
         members: int,
         reference_time: np.datetime64,
+        *,
+        mixed: bool,
     ) -> Iterator[tuple[Rates, Rates]]:
         """Members drawn from chances, with the noise of this ensemble.
 
@@ -108,6 +114,8 @@ class StochasticMethod:
         ----------
         chances : for each lead time (threshold, y, x), see
             `squall.convgru.ensemble.marginal_members`.
+        mixed : whether only some members are; the others are those of `ensemble`
+            (`squall.convgru.ensemble.mixed_members`).
 
         Yields
         ------
@@ -121,7 +129,16 @@ class StochasticMethod:
         scans, run = _scans(context[-self.context :]), self._run(reference_time)
         used, kept = tee(chances)
         tensors = (torch.from_numpy(np.ascontiguousarray(x)).to(scans.device) for x in used)
-        yield from zip(_arrays(marginal_members(scans, tensors, members, run)), kept, strict=True)
+        if mixed:
+            leads = mixed_members(scans, tensors, lead_times, members, run)
+        else:
+            leads = marginal_members(scans, tensors, members, run)
+        yield from zip(_arrays(leads), kept, strict=True)
+
+    def are_stochastic(self, members: int, reference_time: np.datetime64) -> Bools:
+        """Which members of a mixed ensemble are not drawn from chances."""
+        run = self._run(reference_time)
+        return np.array([not is_marginal(number, run) for number in range(members)])
 
     def _run(self, reference_time: np.datetime64) -> EnsembleRun:
         return EnsembleRun(self.step_min, self.spacing_km, reference_time, self.seed, self.settings)

@@ -67,7 +67,7 @@ class VerifyConfig(BaseModel):
         min_length=1,
         description="checkpoint, packaged model, extrapolation, pysteps-extrapolation, s-prog, "
         "linda, steps or lagrangian-probability; may be repeated; persistence is always added; "
-        "MODEL:marginal draws the members of a model from its chances",
+        "the end :stochastic, :marginal or :mixed says how the members of a model are made",
     )
     out: Annotated[OutputPath, Option(metavar="DIR")] = Field(description="folder for the scores")
     start: Annotated[Time | None, Option(metavar="TIME", group=FORECASTS_GROUP)] = Field(

@@ -119,7 +119,11 @@ def chance_sources(
     """
     sources = {}
     for name, method in methods.items():
-        if gives_chances(method, thresholds_mm_h):
+        if members and isinstance(method, NetworkMethod):
+            sources[name] = f"{method.source_of_chances} ({members} members)"
+            if not method.are_chances_shares and not method.calibration:
+                sources[name] += ", not calibrated on this radar network"
+        elif gives_chances(method, thresholds_mm_h):
             levels = ", ".join(f"{t:g}" for t in method.chance_thresholds(thresholds_mm_h))
             sources[name] = f"said by the method, at {levels} mm/h"
             if isinstance(method, NetworkMethod):
@@ -127,8 +131,6 @@ def chance_sources(
                 sources[name] += f", {calibrated} on this radar network"
         elif members and is_ensemble(method):
             sources[name] = f"share of {members} members"
-            if isinstance(method, NetworkMethod) and method.member_tables.at_pixel is not None:
-                sources[name] += ", calibrated on this radar network"
     return sources
 
 

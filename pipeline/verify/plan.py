@@ -175,7 +175,8 @@ def _planned(
     for network in networks:
         if network.caution:
             log.warning("%s: %s", archive.name, network.caution)
-        if network.says_chances and not gives_chances(network, config.thresholds_mm_h):
+        counts_chances = network.says_chances and config.members is None
+        if counts_chances and not gives_chances(network, config.thresholds_mm_h):
             log.warning(
                 "%s: has chances of %s mm/h only, so its chances are not scored; add such "
                 "--thresholds",

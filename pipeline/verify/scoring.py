@@ -10,16 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from squall.convgru.ensemble.calibration import ShareTables
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.open_archive import open_archive
 from squall.pipeline.forecast.field_file import FieldFile
 from squall.pipeline.forecast.methods import (
-    EnsembleMethod,
     Extrapolation,
     ForecastMethod,
     find_method,
@@ -35,6 +34,7 @@ from squall.pipeline.verify.blocks import Block
 from squall.pipeline.verify.plan import Failure, MethodError, Plan, VerificationCase
 
 Rates = npt.NDArray[np.float32]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -72,40 +72,30 @@ class Forecasts:
 
 
 @dataclass
-class CalibratedShares:
-    """Members, and the calibrated shares of them that reach thresholds.
+class MembersAndChances:
+    """Members of a network, and the chances that a forecast with these members says.
 
     The chances of a lead time are those of the members that were taken last, as
     `score_sums_by_method` takes them.
 
     Parameters
     ----------
-    source : (member, y, x) of each lead time, mm/h.
+    source : (member, y, x) mm/h and (threshold, y, x) of each lead time.
     """
 
-    source: Iterator[Rates]
-    tables: ShareTables
-    thresholds_mm_h: tuple[float, ...]
-    step_min: float
-    _taken: Rates = field(init=False)
-    _leads: int = 0
+    source: Iterator[tuple[Rates, Rates | None]]
+    _of_lead: Rates | None = None
 
     def members(self) -> Iterator[Rates]:
         """(member, y, x) of each lead time, mm/h."""
-        for members in self.source:
-            self._taken = members
-            self._leads += 1
+        for members, chances in self.source:
+            self._of_lead = chances
             yield members
 
     def chances(self) -> Iterator[Rates]:
-        """(threshold, y, x) of each lead time; NaN where a member is not known."""
-        while True:
-            is_unknown = np.isnan(self._taken).any(axis=0)
-            reached = [self._taken >= float(level) for level in self.thresholds_mm_h]
-            shares = np.mean(reached, axis=1)
-            shares[:, is_unknown] = np.nan
-            minutes = self._leads * self.step_min
-            yield self.tables.chances_of(shares, minutes, self.thresholds_mm_h)
+        """(threshold, y, x) of each lead time; NaN where not known."""
+        while self._of_lead is not None:
+            yield self._of_lead
 
 
 class Scorer:
@@ -144,13 +134,18 @@ class Scorer:
         for label, method in methods.items():
             start = time.perf_counter()
             try:
-                made.add(label, method, context[-method.context :], self.plan.thresholds_mm_h)
+                made.add(label, method, context[-method.context :], self._said(method))
             except Exception as error:  # a library may raise anything on unusual scans
                 raise MethodError(label, f"{type(error).__name__}: {error}") from error
             made.seconds[label] = time.perf_counter() - start
             if np.isnan(made.rain[label]).all() and not np.isnan(context[-1]).all():
                 raise MethodError(label, "no pixel of the forecast is known")
         return made
+
+    def _said(self, method: ForecastMethod) -> tuple[float, ...]:
+        """Thresholds of the chances that the method says without members, as far as they count."""
+        comes_with_members = self.plan.members is not None and isinstance(method, NetworkMethod)
+        return () if comes_with_members else self.plan.thresholds_mm_h
 
     def __call__(self, case: VerificationCase) -> Block:
         """Score one case."""
@@ -164,10 +159,7 @@ class Scorer:
         valid = None
         if self.plan.reachable_only:
             valid = ~np.isnan(self._extrapolated(case, made.rain))
-        ensembles = self._ensembles(case, made.seconds)
-        for label, shares in self._calibrated_shares(case.target, ensembles).items():
-            ensembles[label] = shares.members()
-            made.chances[label] = Chances(self.plan.thresholds_mm_h, shares.chances())
+        ensembles = self._ensembles(case, made)
         try:
             sums = score_sums_by_method(
                 made.rain,
@@ -191,53 +183,33 @@ class Scorer:
         reference_time = f"{archive.times[case.index]:%Y-%m-%d %H:%M}"
         return Block(failures=[Failure(reference_time, error.method, error.reason)])
 
-    def _ensembles(
-        self, case: VerificationCase, seconds: dict[str, float]
-    ) -> dict[str, Iterator[Rates]]:
+    def _ensembles(self, case: VerificationCase, made: Forecasts) -> dict[str, Iterator[Rates]]:
         """Members of each method that makes them, lead time by lead time.
 
         Parameters
         ----------
-        seconds : by method; the time that the members take is added.
+        made : of the case. The chances that come with the members are added, and the time that the
+            members take.
         """
         if self.plan.members is None:
             return {}
         archive, methods = self.open_target(case.target)
-        reference_time = archive.times[case.index].to_datetime64()
-        lead_times, count = self.plan.targets[case.target].lead_times, self.plan.members
-
-        def members(label: str, method: EnsembleMethod) -> Iterator[Rates]:
-            start = time.perf_counter()
-            try:
-                context = archive.read(case.index - method.context + 1, method.context).values
-                for of_lead_time in method.ensemble(context, lead_times, count, reference_time):
-                    seconds[label] += time.perf_counter() - start
-                    yield of_lead_time
-                    start = time.perf_counter()
-            except Exception as error:  # a library may raise anything on unusual scans
-                raise MethodError(label, f"{type(error).__name__}: {error}") from error
-
-        return {
-            label: members(label, method)
-            for label, method in methods.items()
-            if is_ensemble(method)
-        }
-
-    def _calibrated_shares(
-        self, target: int, ensembles: dict[str, Iterator[Rates]]
-    ) -> dict[str, CalibratedShares]:
-        """Of each method whose chances are shares of its members and calibrated."""
-        archive, methods = self.open_target(target)
-        step_min = archive.step.total_seconds() / 60
+        thresholds, count = self.plan.thresholds_mm_h, self.plan.members
         result = {}
-        for label, members in ensembles.items():
-            method = methods[label]
-            if isinstance(method, NetworkMethod) and not method.says_chances:
-                tables = method.member_tables.at_pixel
-                if tables is not None:
-                    result[label] = CalibratedShares(
-                        members, tables, self.plan.thresholds_mm_h, step_min
-                    )
+        for label, method in methods.items():
+            if not is_ensemble(method):
+                continue
+            context = archive.read(case.index - method.context + 1, method.context).values
+            time = archive.times[case.index].to_datetime64()
+            arguments = (context, len(made.observed), count, time)
+            if not isinstance(method, NetworkMethod):
+                result[label] = _timed(label, method.ensemble(*arguments), made.seconds)
+                continue
+            leads = method.members_and_chances(*arguments, thresholds)
+            both = MembersAndChances(_timed(label, leads, made.seconds))
+            result[label] = both.members()
+            if not method.are_chances_shares:
+                made.chances[label] = Chances(thresholds, both.chances())
         return result
 
     def _extrapolated(self, case: VerificationCase, forecasts: dict[str, Rates]) -> Rates:
@@ -249,6 +221,24 @@ class Scorer:
         method = Extrapolation(lead_times)
         context = archive.read(case.index - method.context + 1, method.context).values
         return method.nowcast(context, lead_times)
+
+
+def _timed(label: str, leads: Iterator[Item], seconds: dict[str, float]) -> Iterator[Item]:
+    """What a method makes of each lead time; the time that it takes is added.
+
+    Raises
+    ------
+    MethodError
+        If the method fails.
+    """
+    start = time.perf_counter()
+    try:
+        for of_lead_time in leads:
+            seconds[label] += time.perf_counter() - start
+            yield of_lead_time
+            start = time.perf_counter()
+    except Exception as error:  # a library may raise anything on unusual scans
+        raise MethodError(label, f"{type(error).__name__}: {error}") from error
 
 
 def _replaced(methods: dict[str, ForecastMethod]) -> Counter[str]:

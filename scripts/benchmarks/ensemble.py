@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tables import keep, parser, show
 
-from squall.convgru.ensemble import EnsembleRun, marginal_members, stochastic_members
+from squall.convgru.ensemble import EnsembleRun, marginal_members, mixed_members, stochastic_members
 from squall.convgru.heads.cascade import scale_bands
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 
@@ -48,6 +48,9 @@ def measure(engine: str, members: int, rows: int, columns: int, lead_times: int)
     began, began_cpu = time.perf_counter(), time.process_time()
     if engine == "marginal":
         ensemble = marginal_members(context.to(device), [of_lead] * lead_times, members, run)
+    elif engine == "mixed":
+        of_leads = [of_lead] * lead_times
+        ensemble = mixed_members(context.to(device), of_leads, lead_times, members, run)
     else:
         ensemble = stochastic_members(context.to(device), lead_times, members, run)
     for rain in ensemble:
@@ -79,7 +82,7 @@ def rows(arguments: Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     options = parser(__doc__ or "")
-    options.add_argument("--engine", nargs="+", default=["stochastic", "marginal"])
+    options.add_argument("--engine", nargs="+", default=["stochastic", "marginal", "mixed"])
     options.add_argument("--members", type=int, nargs="+", default=[5, 20, 50])
     options.add_argument("--grid", nargs="+", default=["765x700"], help="rows x columns")
     options.add_argument("--lead-times", type=int, default=12)

@@ -90,10 +90,10 @@ def test_displacements_grow_along_and_across_the_motion():
     ensemble = run(**settings)
     start = start_module.start_of_ensemble(scans, ensemble)
     perturbations = Perturbations.draw(
-        start.motion_B2hw[0], 300, ensemble.random_source(), ensemble.settings, 1.0
+        start.motion_B2hw[0], range(300), ensemble.random_source(), ensemble.settings, 1.0
     )
     displacement = trajectories(start.motion_B2hw, 2)[1]
-    places = perturbations.places(range(300), displacement, 10.0)
+    places = perturbations.places(slice(0, 300), displacement, 10.0)
     right, down = places.std(dim=0).mean(dim=(1, 2)).tolist()
     assert right == pytest.approx(5.0, rel=0.15)  # the motion is to the right; 1 km to a pixel
     assert down == pytest.approx(1.0, rel=0.2)

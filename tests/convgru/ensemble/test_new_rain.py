@@ -19,10 +19,10 @@ def rain_at(minutes: float, members: int, last_HW: torch.Tensor, **settings) -> 
     """(M, H, W) mm/h"""
     ensemble = run(**settings)
     new_rain = NewRain.draw(
-        frame_of(last_HW), members, 60.0, ensemble.random_source(), ensemble.settings, 1.0
+        frame_of(last_HW), range(members), 60.0, ensemble.random_source(), ensemble.settings, 1.0
     )
     rain = torch.zeros(members, *last_HW.shape)
-    new_rain.add_to(rain, range(members), minutes)
+    new_rain.add_to(rain, slice(0, members), minutes)
     return rain
 
 

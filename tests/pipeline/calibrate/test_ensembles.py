@@ -86,15 +86,19 @@ def test_the_model_gets_numbers_engine_and_tables(out, chain):
     ensemble = NetworkMethod.load(out, open_archive(str(chain.archive))).ensemble_calibration
     assert ensemble is not None
     # fewer hours than an interval needs
-    assert ensemble.engine == "stochastic"
+    assert ensemble.engine == "mixed"
     assert ensemble.settings == EnsembleSettings()
     assert ensemble.source["members"] == 3
     fit, comparison = (ensemble.source[part] for part in ("fit", "comparison"))
     assert (fit["forecasts"], comparison["forecasts"]) == (2, 4)
     assert pd.Timestamp(comparison["first"]) - pd.Timestamp(fit["last"]) > pd.Timedelta("35min")
-    assert np.isfinite([ensemble.fit.gain_percent, ensemble.marginal.gain_percent]).all()
+    assert set(ensemble.comparisons) == {"stochastic", "marginal"}
+    for gained in (ensemble.fit, *ensemble.comparisons.values()):
+        assert np.isfinite(gained.gain_percent)
+    # two comparisons on the same cases do not share their results
+    assert ensemble.fit != ensemble.comparisons["stochastic"]
     assert ensemble.at_pixel.minutes == (5, 10, 15, 20)
-    assert set(ensemble.around) == {"stochastic", "marginal"}
+    assert set(ensemble.around) == {"stochastic", "marginal", "mixed"}
     for table in (ensemble.at_pixel, *ensemble.around.values()):
         assert np.shape(table.chances) == (4, 6, len(KNOTS))
         assert (np.diff(table.chances, axis=-1) >= 0).all()
@@ -107,7 +111,8 @@ def test_the_command_prints_what_was_fitted(chain, model, few, tmp_path, capsys)
     text = capsys.readouterr().out
     assert "default -> fitted" in text
     assert "the default numbers stay" in text
-    assert "engine of this model on this radar network: stochastic" in text
+    assert "engine of this model on this radar network: mixed" in text
+    assert "fair CRPS of stochastic lower than that of mixed by" in text
 
 
 def test_without_members_the_ensembles_are_left_as_they_are(out, chain, tmp_path):
@@ -133,4 +138,17 @@ def test_fitted_numbers_are_kept_if_they_are_surely_better(is_sure, chain, model
         assert main([*arguments(chain, model, out), "--members", "2"]) == 0
     ensemble = entry_of(out)["ensemble"]
     assert ensemble["settings"]["noise"] == (0.7 if is_sure else EnsembleSettings().noise)
-    assert ensemble["engine"] == ("marginal" if is_sure else "stochastic")
+    assert (ensemble["engine"] == "mixed") != is_sure
+
+
+def test_the_best_engine_is_mixed_unless_another_is_surely_better():
+    def gain(percent, low):
+        return EngineComparison(gain_percent=percent, low_percent=low, high_percent=9.0)
+
+    for comparisons, engine in (
+        ({"stochastic": gain(1.0, -0.1), "marginal": gain(-2.0, -3.0)}, "mixed"),
+        ({"stochastic": gain(1.0, 0.1), "marginal": gain(5.0, -0.1)}, "stochastic"),
+        ({"stochastic": gain(1.0, 0.1), "marginal": gain(2.0, 0.1)}, "marginal"),
+    ):
+        assert ensembles.best_engine(comparisons, ensembles.FEW_HOURS) == engine
+        assert ensembles.best_engine(comparisons, ensembles.FEW_HOURS - 1) == "mixed"

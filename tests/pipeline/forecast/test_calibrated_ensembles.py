@@ -7,7 +7,9 @@ import pytest
 import xarray as xr
 
 from squall.convgru.calibration import BINS, calibrated
+from squall.convgru.ensemble import EnsembleRun
 from squall.convgru.ensemble.calibration import KNOTS, EnsembleCalibration, ShareTables
+from squall.convgru.ensemble.mixed import is_marginal
 from squall.convgru.ensemble.settings import EnsembleSettings
 from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import ConfigError, DataError
@@ -53,7 +55,7 @@ def models(archive, tmp_path_factory):
     entry = entry.model_copy(update={"intercepts": ((-1.0,) * 6,)})
     folder = tmp_path_factory.mktemp("models")
     paths = {}
-    for engine in ("stochastic", "marginal", None):
+    for engine in ("stochastic", "marginal", "mixed", None):
         ensemble = None
         if engine:
             ensemble = EnsembleCalibration(
@@ -61,7 +63,7 @@ def models(archive, tmp_path_factory):
                 engine=engine,
                 source={"members": 10},
                 at_pixel=tables(AT_PIXEL),
-                around={"stochastic": tables(AROUND), "marginal": tables(AROUND)},
+                around=dict.fromkeys(("stochastic", "marginal", "mixed"), tables(AROUND)),
             )
         paths[engine] = folder / f"{engine}.safetensors"
         write_calibrated(paths[engine], method, entry.model_copy(update={"ensemble": ensemble}))
@@ -80,6 +82,11 @@ def make(chain, tmp_path):
             return opened.load()
 
     return written
+
+
+def is_stochastic():
+    run = EnsembleRun(5.0, 1.0, REFERENCE)
+    return [not is_marginal(member, run) for member in range(MEMBERS)]
 
 
 def shares_of(dataset):
@@ -118,7 +125,9 @@ def test_the_calibration_chooses_the_engine_unless_the_name_does(archive, models
         (models["marginal"], "marginal"),
         (f"{models['marginal']}:stochastic", "stochastic"),
         (f"{models['stochastic']}:marginal", "marginal"),
-        (models[None], "stochastic"),
+        (models["mixed"], "mixed"),
+        (f"{models['stochastic']}:mixed", "mixed"),
+        (models[None], "mixed"),
     ):
         assert find_method(name, archive).engine == engine
     assert find_method(models["marginal"], archive).stochastic.settings == SETTINGS
@@ -161,6 +170,28 @@ def test_chances_of_marginal_members_are_those_of_the_network_and_calibrated_aro
     assert float(raw[CHANCES].mean()) > 1.2 * float(dataset[CHANCES].mean())
 
 
+def test_chances_of_mixed_members_are_half_the_networks_and_half_calibrated_shares(make, models):
+    dataset, of_network = make(models["mixed"]), make(models["marginal"])[CHANCES].values
+    members = dataset["rain_rate_member"].values
+    (rest,) = np.nonzero(is_stochastic())
+    reached = [members[rest] >= np.float32(level) for level in dataset["threshold"].values]
+    shares = np.mean(reached, axis=1) * np.reshape(AT_PIXEL, (6, 1, 1, 1))
+    shares = np.minimum.accumulate(shares, axis=0)
+    known = ~np.isnan(dataset[CHANCES].values)
+    expected = (of_network + shares) / 2
+    np.testing.assert_allclose(
+        dataset[CHANCES].values[known], expected[known], atol=2 * HALF_PERCENT
+    )
+    assert np.abs(of_network - shares)[known].max() > 0.2
+    assert dataset[CHANCES].attrs["comment"] == (
+        "0.5 of the network's chance and 0.5 of the calibrated share of the members that do not "
+        "use the network"
+    )
+    assert "calibrated share" in dataset[f"{CHANCES}_within_10km"].attrs["comment"]
+    raw = make(models["mixed"], raw_chances=True)
+    assert "0.5 of the share of the members" in raw[CHANCES].attrs["comment"]
+
+
 def test_one_forecast_may_have_raw_chances_and_keeps_its_rain(make, models):
     dataset, raw = (
         make(models[None], members=None, raw_chances=is_raw) for is_raw in (False, True)
@@ -173,12 +204,36 @@ def test_raw_chances_without_a_calibration_are_refused(make, models):
     for model, changes in (
         ("squall-base", {}),
         ("squall-base", {"members": None}),
-        (models[None], {}),
+        (f"{models[None]}:stochastic", {}),
     ):
         with pytest.raises(ConfigError, match=r"--raw-chances: .* they are raw already"):
             make(model, raw_chances=True, **changes)
     with pytest.raises(ConfigError, match="persistence has none"):
         make("persistence", raw_chances=True, members=None)
+
+
+def test_verification_scores_the_chances_of_a_forecast_with_members(models, archive, tmp_path):
+    """They are those of the file: of mixed members half the network's, at any threshold."""
+    moment, levels = "2024-06-01T04:00", (0.3, 2.0)
+    config = VerifyConfig(
+        archives=(archive.address,), models=(models["mixed"],), out=tmp_path,
+        include_training=True, periods=(f"{moment}/{moment}",), thresholds_mm_h=levels,
+        pixels="observed", members=MEMBERS, lead_times=LEADS, cases=0, workers=1,
+    )  # fmt: skip
+    plan, _ = make_plan(config)
+    sums = Scorer(plan)(VerificationCase(0, 48, "block")).sums
+    scores = scores_from_sums(sums, {"brier"})
+    method = find_method(models["mixed"], archive)
+    scans = archive.read(48 - method.context + 1, method.context).values
+    observed = archive.read(49, LEADS).values
+    leads = method.members_and_chances(scans, LEADS, MEMBERS, REFERENCE, levels)
+    for lead, (members, chances) in enumerate(leads):
+        assert chances is not None
+        known = ~np.isnan(np.stack([observed[lead], chances[0], *members])).any(axis=0)
+        for level, chance in zip(levels, chances, strict=True):
+            expected = np.mean((chance[known] - (observed[lead][known] >= level)) ** 2)
+            brier = scores.brier.sel({"threshold": level}).isel(lead_time=lead, method=0)
+            assert float(brier) == pytest.approx(expected, rel=1e-4)
 
 
 def test_verification_scores_calibrated_shares_of_stochastic_members(models, archive, tmp_path):
@@ -192,7 +247,7 @@ def test_verification_scores_calibrated_shares_of_stochastic_members(models, arc
     )  # fmt: skip
     plan, (planned,) = make_plan(config)
     words = chance_sources(planned.methods, levels, MEMBERS)
-    assert "share of 4 members, calibrated on this radar network" in words.values()
+    assert list(words.values()) == ["calibrated share of the members (4 members)"]
     sums = Scorer(plan)(VerificationCase(0, 48, "block")).sums
     scores = scores_from_sums(sums, {"fair_brier"})
     method = find_method(name, archive)

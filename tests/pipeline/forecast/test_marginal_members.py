@@ -1,4 +1,4 @@
-"""Members drawn from a network's chances: `MODEL:marginal`."""
+"""Members drawn from a network's chances: `MODEL:marginal` and `MODEL:mixed`."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,8 @@ import torch
 import xarray as xr
 
 from squall.convgru.distribution import chances_of_reaching
+from squall.convgru.ensemble import EnsembleRun
+from squall.convgru.ensemble.mixed import is_marginal
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import ConfigError
@@ -54,7 +56,7 @@ def test_members_have_the_distribution_of_the_chances_at_the_archives_lead_times
     assert is_ensemble(method)
     assert method.resampling.time_factor != 1
     count = 500
-    leads = method.members_and_chances(context, 3, count, REFERENCE)
+    leads = method.members_and_chances(context, 3, count, REFERENCE, THRESHOLDS_MM_H)
     expected = method.leads_with_chances(context, 3, THRESHOLDS_MM_H)
     wet = 0.0
     for (members, chances), fields in zip(leads, expected, strict=True):
@@ -106,22 +108,36 @@ def test_without_a_calibration_the_file_and_the_log_say_so(make, caplog):
     assert dataset.attrs["calibration"] == "not on this radar network"
 
 
-def test_the_plain_name_has_the_stochastic_members(make):
-    plain, named = (
-        make(members=2, model=f"squall-base{end}")["rain_rate_member"].values
-        for end in ("", ":stochastic")
+def test_the_plain_name_has_mixed_members(make):
+    plain, *others = (
+        make(members=8, model=f"squall-base{end}")["rain_rate_member"].values
+        for end in ("", ":mixed", ":stochastic", ":marginal")
     )
-    np.testing.assert_array_equal(plain, named)
+    np.testing.assert_array_equal(plain, others[0])
+    run = EnsembleRun(5.0, 1.0, REFERENCE)
+    kinds = [is_marginal(member, run) for member in range(8)]
+    assert set(kinds) == {True, False}
+    known = ~np.isnan(plain)
+    for member, kind in enumerate(kinds):
+        of_kind, other = others[1 + kind][member], others[2 - kind][member]
+        np.testing.assert_array_equal(plain[member][known[member]], of_kind[known[member]])
+        assert not np.array_equal(plain[member], other, equal_nan=True)
+    assert known.mean() > 0.5
+    assert (known == known[0]).all()
+
+
+def test_stochastic_members_do_not_use_the_network(make):
     dataset = make(members=2, model="squall-base:stochastic")
     assert dataset.attrs["model"] == "stochastic"
     assert dataset["probability_of_exceedance"].attrs["comment"] == "share of the members"
 
 
-def test_product_and_engine_are_named_together(archive):
+def test_product_and_engine_are_named_together(archive, chain):
     method = find_method("squall-base:expected:marginal", archive)
     assert (method.product, method.engine) == ("expected", "marginal")
     assert method.name == "squall-base expected marginal"
-    assert find_method("squall-base", archive).engine == "stochastic"
+    assert find_method("squall-base", archive).engine == "mixed"
+    assert find_method(chain.model, archive).engine == "stochastic"
 
 
 def test_what_is_asked_for_in_vain_is_refused(make, chain, archive, tmp_path):
@@ -152,4 +168,4 @@ def test_both_engines_are_compared_in_one_verification(chain, tmp_path):
     engines = {
         name: method.engine for name, method in planned.methods.items() if is_ensemble(method)
     }
-    assert engines == {"squall-base": "stochastic", "squall-base marginal": "marginal"}
+    assert engines == {"squall-base": "mixed", "squall-base marginal": "marginal"}

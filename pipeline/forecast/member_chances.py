@@ -1,0 +1,63 @@
+"""Chances from members: shares of them, and mixtures with the chances of a network.
+
+Public: `shares_of`, `mixture`, `chances_in_words`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from squall.convgru.ensemble.calibration import ShareTables
+from squall.pipeline.forecast.names import MARGINAL, STOCHASTIC, Engine
+
+Floats = npt.NDArray[np.float32]
+
+
+def shares_of(
+    members: Floats,
+    thresholds_mm_h: tuple[float, ...],
+    table: ShareTables | None = None,
+    minutes: float = 0.0,
+) -> Floats:
+    """Shares of the members that reach thresholds; as chances, if there is a table.
+
+    Parameters
+    ----------
+    members : (member, y, x) mm/h; NaN = not known.
+    thresholds_mm_h : rising.
+    table, minutes : what turns shares into chances, and the lead time.
+
+    Returns
+    -------
+    (threshold, y, x), 0 to 1; NaN where a member is not known.
+    """
+    shares = np.empty((len(thresholds_mm_h), *members.shape[1:]), np.float32)
+    for share, threshold in zip(shares, thresholds_mm_h, strict=True):
+        share[:] = (members >= np.float32(threshold)).mean(axis=0)
+    shares[:, np.isnan(members).any(axis=0)] = np.nan
+    return shares if table is None else table.chances_of(shares, minutes, thresholds_mm_h)
+
+
+def mixture(of_network: Floats, of_members: Floats, weight: float) -> Floats:
+    """The mean of two chances: that of the network with a weight, that of members with the rest."""
+    return np.float32(weight) * of_network + np.float32(1 - weight) * of_members
+
+
+def chances_in_words(engine: Engine, are_calibrated: bool, weight: float) -> str:
+    """Where the chances at the pixel come from that a forecast with members has, for people.
+
+    Parameters
+    ----------
+    are_calibrated : whether the shares of stochastic members are.
+    weight : of the network's chances, where they are mixed with those.
+    """
+    share = f"{'calibrated ' if are_calibrated else ''}share of the members"
+    if engine == STOCHASTIC:
+        return share
+    if engine == MARGINAL:
+        return "from the network's chances, not from the members"
+    return (
+        f"{weight:g} of the network's chance and {1 - weight:g} of the {share} that do not use the "
+        "network"
+    )
