@@ -40,6 +40,7 @@ COMMANDS = {
     "verify": "score many forecasts of several methods against observations",
     "maps": "draw maps of a forecast",
     "point": "say what a forecast means for one place",
+    "live": "publish a forecast each time a scan arrives",
 }
 
 DESCRIPTION = """\
@@ -51,6 +52,7 @@ Precipitation nowcasting: from radar netCDF files to forecast maps.
   archive, method   -> forecast -> forecast (CF netCDF)
   forecast          -> maps     -> maps (PNG, animation)
   forecast, place   -> point    -> a sentence, a table, a plot
+  scans that arrive -> live     -> published forecasts
   archives, methods -> verify   -> scores side by side
   archive           -> export   -> plain Zarr store (MLCast convention)
   checkpoint        -> export   -> weights to publish

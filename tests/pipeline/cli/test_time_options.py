@@ -14,6 +14,7 @@ from squall.pipeline.cli.options import configured
 from squall.pipeline.export.config import ExportConfig
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.ingest.config import IngestConfig
+from squall.pipeline.live.config import LiveOptions
 from squall.pipeline.verify.config import VerifyConfig
 
 NOON = pd.Timestamp("2024-06-01T12:00")
@@ -37,8 +38,14 @@ OPTIONS = {  # command with option: what the option takes
     "export a a.zarr --start": "start",
     "export a a.zarr --end": "end",
     "archive expire a --older-than": "age",
+    "live tiny.yaml --replay a --start": "start",
 }
-CONFIGS = {"forecast": ForecastConfig, "verify": VerifyConfig, "calibrate": CalibrateConfig}
+CONFIGS = {
+    "forecast": ForecastConfig,
+    "verify": VerifyConfig,
+    "calibrate": CalibrateConfig,
+    "live": LiveOptions,
+}
 TIMES = {
     "2024-06-01T12:00": NOON,
     "2024-06-01T12:00Z": NOON,

@@ -38,7 +38,10 @@ def systemd_commands():
     unit.optionxform = str
     unit.read(SCHEDULES / "squall-ingest.service")
     assert unit["Service"]["SuccessExitStatus"] == "3"
-    return [unit["Service"]["ExecStart"]]
+    live = configparser.ConfigParser(interpolation=None, strict=False)
+    live.optionxform = str
+    live.read(SCHEDULES / "squall-live.service")
+    return [unit["Service"]["ExecStart"], live["Service"]["ExecStart"]]
 
 
 def kubernetes_command():

@@ -1,0 +1,59 @@
+"""The command `squall live`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from squall.datasets.errors import ConfigError
+from squall.pipeline.cli.options import add_common_options, add_options, configured, existing_path
+from squall.pipeline.config import load_config
+from squall.pipeline.live.config import LiveConfig, LiveOptions
+
+EXAMPLES = """\
+examples:
+  squall live configs/live/synthetic.yaml
+  squall live mine.yaml --once
+  squall live mine.yaml --replay archives/knmi.icechunk --speed 60
+
+With --once it runs from cron. A replay with --speed 60 plays an hour in a minute.
+The folder publish_to gets runs/ID/ (forecast.nc, frames, manifest.json), latest.json, which names
+the newest run, and status.json and metrics.prom, which are written in each cycle.
+
+exit codes with --once: 0 the forecast is fresh, late, or made with a gap; 1 it is stale, made by
+extrapolation in place of the model, or there is none
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `squall live`."""
+    parser.add_argument(
+        "config",
+        type=existing_path,
+        metavar="CONFIG.yaml",
+        help="the service: radar network, model, where to publish (configs/live)",
+    )
+    add_common_options(parser)
+    add_options(parser, LiveOptions)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve; returns the exit code."""
+    config = load_config(Path(arguments.config), LiveConfig)
+    options = configured(LiveOptions, arguments)
+    if options.replay is None and config.network is None:
+        raise ConfigError(f"{arguments.config}: needs 'network', or give --replay ARCHIVE")
+    from squall.pipeline.live.child import Child
+    from squall.pipeline.live.clock import Clock, ReplayClock
+    from squall.pipeline.live.factory import WorkerFactory, start_of_replay
+    from squall.pipeline.live.run import live
+
+    clock = Clock()
+    if options.replay is not None:
+        start = start_of_replay(options.replay) if options.start is None else options.start
+        clock = ReplayClock(start, options.speed)
+    child = Child(WorkerFactory(config, options.replay))
+    state = live(config, child, clock, once=options.once)
+    print(f"{config.publish_to}: {state.name}, {state.reason}")
+    return 0 if state.name in ("fresh", "gap", "late") else 1

@@ -1,0 +1,2 @@
+from .config import LiveConfig as LiveConfig
+from .run import live as live

@@ -1,0 +1,256 @@
+"""The loop of the stage `live`: look, forecast, publish, say how things are, delete old runs.
+
+Public: `live`, `Service`.
+
+Whatever goes wrong in a cycle is logged and told in ``status.json``, and the loop goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from squall.datasets.addresses import is_remote
+from squall.datasets.errors import BusyError, DataError, first_line
+from squall.pipeline.live.child import Child, ChildError
+from squall.pipeline.live.clock import Clock
+from squall.pipeline.live.config import LiveConfig
+from squall.pipeline.live.self_check import RollingScores
+from squall.pipeline.live.states import (
+    DOWN,
+    Arrivals,
+    Order,
+    Run,
+    State,
+    state_of,
+    wanted_run,
+)
+from squall.pipeline.live.status import Status, latest_text, metrics_text, run_from, status_text
+from squall.pipeline.live.store import open_store, reference_of
+from squall.pipeline.outputs import check_output_folder
+
+log = logging.getLogger("squall.live")
+
+RETRY_S = 60.0  # after a scan that no method could forecast from
+
+
+def live(config: LiveConfig, child: Child, clock: Clock, *, once: bool) -> State:
+    """Publish forecasts for as long as the process lives; with ``once`` for one cycle.
+
+    Parameters
+    ----------
+    child : does the heavy work, see `squall.pipeline.live.work`. It is stopped at the end.
+
+    Returns
+    -------
+    The last state, with ``once``.
+
+    Raises
+    ------
+    BusyError
+        If another process publishes to the same folder.
+    ConfigError
+        If the folder cannot be written to.
+    """
+    lock = None
+    if not is_remote(config.publish_to):
+        folder = Path(config.publish_to)
+        check_output_folder(folder, "publish_to")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", blocking=False)
+    try:
+        if lock is not None:
+            lock.acquire()
+    except Timeout as error:
+        raise BusyError(f"{config.publish_to}: another `squall live` publishes here") from error
+    service = Service(config, child, clock)
+    try:
+        while True:
+            state = service.cycle()
+            if once:
+                return state
+            clock.sleep(config.poll_s)
+    finally:
+        child.stop()
+        if not once:
+            service.say_stopped()
+        if lock is not None:
+            lock.release()
+
+
+class Service:
+    """What the loop remembers from one cycle to the next."""
+
+    def __init__(self, config: LiveConfig, child: Child, clock: Clock) -> None:
+        self.config, self.clock = config, clock
+        self._child = child
+        self._store = open_store(config.publish_to)
+        self._run: Run | None = None
+        self._step: pd.Timedelta | None = None
+        self._newest: pd.Timestamp | None = None
+        self._state: State | None = None
+        self._since = clock.now()
+        self._failure, self._retry_at = "", clock.now()
+        self._failed_scan: pd.Timestamp | None = None
+        self._runs_made = self._failures = 0
+        self._run_s: float | None = None
+        self._scores = RollingScores(config.thresholds_mm_h)
+        self._is_remembered = False
+
+    def cycle(self) -> State:
+        """One cycle; nothing that goes wrong in it is raised."""
+        began = time.monotonic()
+        problems: list[str] = []
+        self._remember(problems)
+        arrivals = self._look(problems)
+        now = self.clock.now()
+        order = wanted_run(now, arrivals, self._run, self.config)
+        is_new = (
+            order is not None and self._may_try(order, now) and self._run_order(order, problems)
+        )
+        if is_new:
+            self._run_s = time.monotonic() - began
+        state = self._tell(tuple(problems), time.monotonic() - began)
+        if is_new:
+            self._check()
+        self._prune()
+        return state
+
+    def say_stopped(self) -> None:
+        """Publish that the service does not run any more."""
+        now = self.clock.now()
+        self._since = now
+        with suppress(OSError, DataError):
+            state = State(DOWN, "the service was stopped", None)
+            self._store.write("status.json", status_text(self._status(state, (), 0.0)))
+
+    def _remember(self, problems: list[str]) -> None:
+        """Take up what an earlier process published."""
+        if self._is_remembered:
+            return
+        try:
+            latest, status, scores = (
+                self._store.read(f"{name}.json") for name in ("latest", "status", "self_check")
+            )
+            if latest is not None:
+                self._run = run_from(latest)
+            if status is not None:
+                before = json.loads(status)
+                since = pd.Timestamp(before["since"]).tz_localize(None)
+                self._state, self._since = State(before["state"], before["reason"], None), since
+            if scores is not None:
+                self._scores = RollingScores.from_text(scores, self.config.thresholds_mm_h)
+        except (OSError, DataError) as error:
+            problems.append(first_line(error))
+            return
+        except (ValueError, KeyError, TypeError) as error:
+            problems.append(f"what was published before cannot be read: {first_line(error)}")
+        self._is_remembered = True
+
+    def _look(self, problems: list[str]) -> Arrivals:
+        try:
+            arrivals = self._child.call("look", self.clock.now(), deadline_s=self.config.deadline_s)
+        except ChildError as error:
+            self._failures += 1
+            problems.append(f"looking for scans: {error}")
+            return Arrivals(None, None)
+        assert isinstance(arrivals, Arrivals)
+        problems += arrivals.problems
+        self._step = arrivals.step or self._step
+        self._newest = arrivals.newest or self._newest
+        return arrivals
+
+    def _may_try(self, order: Order, now: pd.Timestamp) -> bool:
+        return order.reference != self._failed_scan or now >= self._retry_at
+
+    def _run_order(self, order: Order, problems: list[str]) -> bool:
+        """Make and publish a run, that of extrapolation if the model fails; whether one is new."""
+        reasons: list[str] = []
+        for attempt in (order, None):
+            wanted = attempt or order._replace(fallback=reasons[0])
+            try:
+                run = self._child.call("make", wanted, deadline_s=self.config.deadline_s)
+                self._store.write("latest.json", latest_text(run))
+            except (ChildError, OSError, DataError) as error:
+                self._failures += 1
+                reasons.append(first_line(error))
+                log.error("the forecast of %s failed: %s", order.reference, reasons[-1])
+                continue
+            assert isinstance(run, Run)
+            self._run, self._failure, self._failed_scan = run, "", None
+            self._runs_made += 1
+            log.info("published %s", run.id)
+            problems += reasons
+            return True
+        self._failure, self._failed_scan = reasons[-1], order.reference
+        self._retry_at = self.clock.now() + pd.Timedelta(seconds=RETRY_S)
+        return False
+
+    def _check(self) -> None:
+        """Score what was forecast for the newest scans. The run is published already."""
+        try:
+            scored = self._child.call("check", deadline_s=self.config.deadline_s)
+            for time_of_scan, counts, step in scored:
+                self._scores.add(time_of_scan, counts, step)
+            if scored:
+                self._store.write("self_check.json", self._scores.as_text())
+        except (ChildError, OSError, DataError) as error:
+            self._failures += 1
+            log.warning("the forecasts cannot be scored: %s", first_line(error))
+
+    def _tell(self, problems: tuple[str, ...], cycle_s: float) -> State:
+        """Find the state and publish it."""
+        now = self.clock.now()
+        state = state_of(
+            *(now, self._run, self._step, self.config), problems=problems, failure=self._failure
+        )
+        if self._state is None or state.name != self._state.name:
+            self._since = now
+            log.log(
+                logging.INFO if state.name == "fresh" else logging.WARNING,
+                "state: %s, %s",
+                state.name,
+                state.reason,
+            )
+        self._state = state
+        status = self._status(state, problems, cycle_s)
+        try:
+            self._store.write("status.json", status_text(status))
+            self._store.write("metrics.prom", metrics_text(status))
+        except (OSError, DataError) as error:
+            log.error("the status cannot be published: %s", first_line(error))
+        return state
+
+    def _status(self, state: State, problems: tuple[str, ...], cycle_s: float) -> Status:
+        return Status(
+            state=state,
+            since=self._since,
+            now=self.clock.now(),
+            run=self._run,
+            newest=self._newest,
+            problems=problems,
+            cycle_s=cycle_s,
+            run_s=self._run_s,
+            poll_s=self.config.poll_s,
+            runs_made=self._runs_made,
+            failures=self._failures,
+            self_check=self._scores.summary(),
+        )
+
+    def _prune(self) -> None:
+        """Delete old runs, but never the one that ``latest.json`` names."""
+        limit = self.clock.now() - self.config.keep
+        try:
+            for run in self._store.runs():
+                reference = reference_of(run)
+                is_shown = self._run is not None and run == self._run.id
+                if reference is not None and reference < limit and not is_shown:
+                    self._store.remove(run)
+        except (OSError, DataError) as error:
+            log.warning("old runs cannot be deleted: %s", first_line(error))

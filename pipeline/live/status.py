@@ -1,0 +1,161 @@
+"""What people and monitors watch: ``status.json``, ``metrics.prom`` and ``latest.json``.
+
+Public: `Status`, `status_text`, `metrics_text`, `latest_text`, `run_from`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from squall import __version__
+from squall.pipeline.live.self_check import METHODS
+from squall.pipeline.live.states import STATES, Run, State
+from squall.pipeline.live.store import MANIFEST, RUNS
+
+
+@dataclass(frozen=True)
+class Status:
+    """One cycle of the loop.
+
+    Parameters
+    ----------
+    state, since : the state, and when it began.
+    now : of the service's clock.
+    newest : valid time of the newest scan.
+    problems : what went wrong, in words.
+    cycle_s, run_s : time that the cycle took, and that the last run took from the scan on.
+    """
+
+    state: State
+    since: pd.Timestamp
+    now: pd.Timestamp
+    run: Run | None
+    newest: pd.Timestamp | None
+    problems: tuple[str, ...]
+    cycle_s: float
+    run_s: float | None
+    poll_s: float
+    runs_made: int
+    failures: int
+    self_check: dict[str, Any] | None = None
+
+
+def status_text(status: Status) -> str:
+    """``status.json``."""
+    state = status.state
+    values = {
+        "state": state.name,
+        "since": iso(status.since),
+        "reason": state.reason,
+        "next_expected": iso(state.next_expected),
+        "heartbeat": iso(status.now),
+        "poll_s": status.poll_s,
+        "newest_scan": iso(status.newest),
+        "run": status.run.id if status.run else None,
+        "reference_time": iso(status.run.reference) if status.run else None,
+        "problems": list(status.problems),
+        "cycle_s": round(status.cycle_s, 3),
+        "run_s": None if status.run_s is None else round(status.run_s, 3),
+        "self_check": status.self_check,
+        "squall_version": __version__,
+    }
+    return json.dumps(values, indent=1) + "\n"
+
+
+def metrics_text(status: Status) -> str:
+    """``metrics.prom`` in the text format of Prometheus."""
+    seconds = (status.now - pd.Timestamp(0)).total_seconds()
+    lines = ["# TYPE squall_state gauge"]
+    lines += [f'squall_state{{state="{n}"}} {int(n == status.state.name)}' for n in STATES]
+    gauges: dict[str, float | None] = {
+        "squall_heartbeat_timestamp_seconds": seconds,
+        "squall_scan_age_seconds": _age(status.now, status.newest),
+        "squall_forecast_age_seconds": _age(
+            status.now, status.run.reference if status.run else None
+        ),
+        "squall_cycle_seconds": status.cycle_s,
+        "squall_run_seconds": status.run_s,
+    }
+    for name, value in gauges.items():
+        if value is not None:
+            lines += [f"# TYPE {name} gauge", f"{name} {value:.3f}"]
+    for name, count in (
+        ("squall_runs_total", status.runs_made),
+        ("squall_failures_total", status.failures),
+    ):
+        lines += [f"# TYPE {name} counter", f"{name} {count}"]
+    lines += _scores(status.self_check)
+    return "\n".join(lines) + "\n"
+
+
+def _scores(self_check: dict[str, Any] | None) -> list[str]:
+    """CSI of the last day by method, threshold and lead time."""
+    if self_check is None:
+        return []
+    lines = ["# TYPE squall_csi gauge"]
+    for row in self_check["by_lead_time"]:
+        for method in METHODS:
+            for threshold, csi in zip(
+                self_check["thresholds_mm_h"], row[method]["csi"], strict=True
+            ):
+                if csi is not None:
+                    labels = (
+                        f'method="{method}",threshold_mm_h="{threshold:g}",'
+                        f'lead_min="{row["lead_min"]:g}"'
+                    )
+                    lines.append(f"squall_csi{{{labels}}} {csi:.4f}")
+    return lines
+
+
+def latest_text(run: Run) -> str:
+    """``latest.json``: the run to show."""
+    values = {
+        "id": run.id,
+        "manifest": f"{RUNS}/{run.id}/{MANIFEST}",
+        "reference_time": iso(run.reference),
+        "lead_times": run.lead_times,
+        "model": run.model,
+        "missing_context": [iso(time) for time in run.missing],
+        "fallback": run.fallback or None,
+    }
+    return json.dumps(values, indent=1) + "\n"
+
+
+def run_from(text: str) -> Run:
+    """The run of a ``latest.json``.
+
+    Raises
+    ------
+    ValueError
+        If the text is not from `latest_text`.
+    """
+    try:
+        values: dict[str, Any] = json.loads(text)
+        missing = tuple(_time(time) for time in values["missing_context"])
+        return Run(
+            str(values["id"]),
+            _time(values["reference_time"]),
+            int(values["lead_times"]),
+            str(values["model"]),
+            missing,
+            values["fallback"] or "",
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"latest.json is not of this version of Squall: {error}") from error
+
+
+def iso(time: pd.Timestamp | None) -> str | None:
+    """A time in ISO format, UTC; None stays None."""
+    return None if time is None else f"{time:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _time(text: str) -> pd.Timestamp:
+    return pd.Timestamp(text).tz_localize(None)
+
+
+def _age(now: pd.Timestamp, then: pd.Timestamp | None) -> float | None:
+    return None if then is None else (now - then).total_seconds()

@@ -1,0 +1,182 @@
+"""Where runs are published, on this machine or on object storage; no reader sees half a run.
+
+Public: `Store`, `open_store`, `run_id`, `reference_of`.
+
+The layout is ``runs/ID/…`` with ``manifest.json`` as the last file, and beside it ``latest.json``,
+``status.json`` and ``metrics.prom``. A run is written whole and never changed; ``latest.json``
+names it afterwards.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import fsspec
+import pandas as pd
+
+from squall.datasets.addresses import S3, is_remote, protocol_of
+from squall.datasets.errors import DataError, first_line
+from squall.pipeline.provenance import atomic_path
+
+RUNS, MANIFEST = "runs", "manifest.json"
+_INCOMING = ".incoming"  # runs that are being written
+_FOR_EVER, _NEVER = "public, max-age=31536000, immutable", "no-cache"
+_ID = re.compile(r"(\d{8}T\d{4}(?:\d{2})?Z)-[0-9a-f]{8}")
+
+
+def run_id(reference: pd.Timestamp) -> str:
+    """A new name for a run."""
+    seconds = "%S" if reference.second else ""
+    return f"{reference:%Y%m%dT%H%M{seconds}}Z-{secrets.token_hex(4)}"
+
+
+def reference_of(run: str) -> pd.Timestamp | None:
+    """The reference time of a run, from its name; None if it is no name of a run."""
+    matched = _ID.fullmatch(run)
+    return pd.Timestamp(matched[1]).tz_localize(None) if matched else None
+
+
+class Store(Protocol):
+    """Where a live service publishes."""
+
+    def new_run(self, run: str) -> Any:
+        """A context with an empty folder on this machine. The run is published when it ends."""
+        ...
+
+    def write(self, name: str, text: str) -> None:
+        """Replace a small file at once."""
+        ...
+
+    def read(self, name: str) -> str | None:
+        """A small file; None if there is none."""
+        ...
+
+    def runs(self) -> list[str]:
+        """Names of the runs, also of those that are not complete; oldest first."""
+        ...
+
+    def remove(self, run: str) -> None:
+        """Delete a run."""
+        ...
+
+
+def open_store(address: str) -> Store:
+    """The store at an address."""
+    return _ObjectStore(address) if is_remote(address) else _Folder(Path(address))
+
+
+class _Folder:
+    """A folder on this machine: a run is renamed into its place."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @contextmanager
+    def new_run(self, run: str) -> Iterator[Path]:
+        shutil.rmtree(self.root / _INCOMING, ignore_errors=True)  # of a process that was killed
+        folder = self.root / _INCOMING / run
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+            (self.root / RUNS).mkdir(exist_ok=True)
+            folder.rename(self.root / RUNS / run)
+        finally:
+            shutil.rmtree(self.root / _INCOMING, ignore_errors=True)
+
+    def write(self, name: str, text: str) -> None:
+        with atomic_path(self.root / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def read(self, name: str) -> str | None:
+        try:
+            return (self.root / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def runs(self) -> list[str]:
+        folder = self.root / RUNS
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return sorted(name for name in names if _ID.fullmatch(name))
+
+    def remove(self, run: str) -> None:
+        # a reader that still has the manifest must not find a part of the run
+        hidden = self.root / _INCOMING / f"{run}.old"
+        hidden.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            (self.root / RUNS / run).rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+class _ObjectStore:
+    """Object storage: single objects are atomic, and the manifest of a run comes last."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        # listings of other processes' writes must not be old
+        self._files, self._root = fsspec.core.url_to_fs(
+            address, use_listings_cache=False, skip_instance_cache=True
+        )
+        self._is_s3 = protocol_of(address) in S3
+
+    @contextmanager
+    def new_run(self, run: str) -> Iterator[Path]:
+        with TemporaryDirectory(prefix="squall-live-") as name:
+            folder = Path(name)
+            yield folder
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            with self._reached():
+                for path in sorted(files, key=lambda path: path.name == MANIFEST):
+                    target = f"{self._root}/{RUNS}/{run}/{path.relative_to(folder).as_posix()}"
+                    self._files.put_file(str(path), target, **self._headers(path.name, _FOR_EVER))
+
+    def write(self, name: str, text: str) -> None:
+        with self._reached():
+            headers = self._headers(name, _NEVER)
+            self._files.pipe_file(f"{self._root}/{name}", text.encode(), **headers)
+
+    def read(self, name: str) -> str | None:
+        with self._reached():
+            try:
+                return bytes(self._files.cat_file(f"{self._root}/{name}")).decode()
+            except FileNotFoundError:
+                return None
+
+    def runs(self) -> list[str]:
+        with self._reached():
+            try:
+                paths = self._files.ls(f"{self._root}/{RUNS}", detail=False)
+            except FileNotFoundError:
+                return []
+        names = (path.rstrip("/").rpartition("/")[2] for path in paths)
+        return sorted(name for name in names if _ID.fullmatch(name))
+
+    def remove(self, run: str) -> None:
+        with self._reached():
+            with suppress(FileNotFoundError):  # the manifest goes first
+                self._files.rm_file(f"{self._root}/{RUNS}/{run}/{MANIFEST}")
+            with suppress(FileNotFoundError):
+                self._files.rm(f"{self._root}/{RUNS}/{run}", recursive=True)
+
+    def _headers(self, name: str, cache: str) -> dict[str, str]:
+        if not self._is_s3:
+            return {}
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        return {"CacheControl": cache, "ContentType": kind}
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self.address}: cannot be reached ({first_line(error)}); check the bucket, the "
+                "credentials in the environment, AWS_REGION and AWS_ENDPOINT_URL"
+            ) from error

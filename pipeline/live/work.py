@@ -1,0 +1,188 @@
+"""What the child process does: looks for new scans, and makes the files of a run.
+
+Public: `Worker`.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from squall.datasets.archive.records import OK
+from squall.datasets.archive.scan_store import ScanStore
+from squall.datasets.coding import RAIN_CODE
+from squall.datasets.errors import DataError
+from squall.datasets.open_archive import open_archive
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.pipeline.config import load_config
+from squall.pipeline.forecast.config import ForecastConfig, Product
+from squall.pipeline.forecast.methods import (
+    Extrapolation,
+    ForecastMethod,
+    find_method,
+    is_ensemble,
+    used_steps,
+)
+from squall.pipeline.forecast.names import EXTRAPOLATION
+from squall.pipeline.forecast.run import forecast
+from squall.pipeline.ingest.config import IngestConfig
+from squall.pipeline.ingest.run import ingest
+from squall.pipeline.live.config import LiveConfig
+from squall.pipeline.live.products import shown_rain, write_products
+from squall.pipeline.live.self_check import Codes, Counts, Remembered
+from squall.pipeline.live.states import Arrivals, Order, Run
+from squall.pipeline.live.store import open_store, run_id
+
+log = logging.getLogger("squall.live")
+
+FORECAST_FILE = "forecast.nc"
+# of an ensemble; the members would fill by far the most space
+PRODUCTS: tuple[Product, ...] = (
+    "median", "percentiles", "chances", "neighbourhood", "amounts", "times",
+)  # fmt: skip
+BAND = (10.0, 90.0)
+
+
+class Worker:
+    """Ingests and forecasts; it lives as long as the process."""
+
+    def __init__(self, config: LiveConfig, replay: str | None = None) -> None:
+        self.config = config
+        self._replay = replay
+        self._ingestion: IngestConfig | None = None
+        if replay is None:
+            assert config.network is not None
+            network = load_config(config.network, RadarNetworkConfig)
+            self._ingestion = IngestConfig(
+                source=network, archive=config.archive, files=config.files, workers=0
+            )
+        self._address = replay or (self._ingestion.address if self._ingestion else "")
+        self._method: ForecastMethod | None = None
+        self._made: tuple[pd.Timestamp, Codes] | None = None
+        self._remembered: Remembered | None = None
+
+    def look(self, now: pd.Timestamp) -> Arrivals:
+        """Bring the archive up to date, and say what the newest scan is.
+
+        Raises
+        ------
+        DataError
+            If the source does not answer and the archive cannot be read.
+        """
+        problems = self._ingest(now)
+        try:
+            archive = open_archive(self._address)
+        except DataError as error:
+            return Arrivals(None, None, (), problems or (str(error),))
+        good = np.flatnonzero(archive.status == OK)
+        times = archive.times
+        if self._replay is not None:
+            good = good[times[good] <= now - self.config.usual_latency]
+        if not good.size:
+            return Arrivals(None, archive.step, (), problems)
+        newest = times[good[-1]]
+        if newest > now + archive.step:
+            ahead = round((newest - now) / pd.Timedelta("1min"))
+            problems = (
+                *problems,
+                f"the newest scan is {ahead} min in the future; check the clock of this machine",
+            )
+        missing = self._missing(archive, int(good[-1]))
+        return Arrivals(newest, archive.step, missing, problems)
+
+    def make(self, order: Order) -> Run:
+        """Forecast, make the products, and publish them as a run."""
+        config = self.config
+        archive = open_archive(self._address)
+        model = EXTRAPOLATION if order.fallback else config.model
+        members = None if order.fallback else config.members
+        if members is not None and not is_ensemble(find_method(model, archive)):
+            members = None
+        run = run_id(order.reference)
+        with open_store(config.publish_to).new_run(run) as folder:
+            asked = {
+                "archive": self._address,
+                "model": model,
+                "out": folder / FORECAST_FILE,
+                "at": order.reference,
+                "lead_times": order.lead_times,
+            }
+            if members:
+                asked |= {
+                    "members": members,
+                    "thresholds_mm_h": config.thresholds_mm_h,
+                    "percentiles": BAND,
+                    "products": PRODUCTS,
+                }
+            dataset = forecast(ForecastConfig.model_validate(asked))
+            missing = tuple(
+                pd.Timestamp(time)
+                for time in dataset.attrs.get("missing_context", "").split(", ")
+                if time
+            )
+            result = Run(run, order.reference, order.lead_times, model, missing, order.fallback)
+            write_products(folder, dataset, archive, result, config)
+        self._made = order.reference, RAIN_CODE.encode(shown_rain(dataset).values)
+        return result
+
+    def check(self) -> list[tuple[pd.Timestamp, Counts, pd.Timedelta]]:
+        """Score the scans that have come since the last call, and remember the last run.
+
+        Returns
+        -------
+        Valid time, counts, and the archive's step, for each scan.
+        """
+        if self._made is None:
+            return []
+        (reference, codes), self._made = self._made, None
+        archive = open_archive(self._address)
+        lead_times = self.config.lead_times(archive.step)
+        if self._remembered is None:
+            self._remembered = Remembered(self.config.thresholds_mm_h, lead_times)
+        newest = archive.index_of(reference)
+        since = self._remembered.scored_until
+        first = newest if since is None else archive.index_of(since) + 1
+        scored = []
+        for index in range(first, newest + 1):
+            if archive.status[index] == OK:
+                observed = archive.read(index, 1).values[0]
+                time = archive.times[index]
+                counts = self._remembered.score(time, observed, archive.step)
+                scored.append((time, counts, archive.step))
+        method = Extrapolation(lead_times)
+        context = archive.read(newest - method.context + 1, method.context).values
+        extrapolated = RAIN_CODE.encode(method.nowcast(context, lead_times))
+        self._remembered.add(reference, codes, extrapolated)
+        return scored
+
+    def _ingest(self, now: pd.Timestamp) -> tuple[str, ...]:
+        """One pass of ingestion; what went wrong, in words."""
+        if self._ingestion is None:
+            return ()
+        recent = self._ingestion.model_copy(update={"since": now - self.config.look_back})
+        try:
+            report = ingest(recent)
+        except DataError as error:
+            return (str(error),)
+        problems = [f"{entry.file}: {entry.reason}" for entry in report.rejected]
+        problems += [f"{file}: {reason}" for file, reason in report.unavailable]
+        return tuple(problems)
+
+    def _missing(self, archive: ScanStore, newest: int) -> tuple[pd.Timestamp, ...]:
+        """Scans that the model uses before the newest one, and that the archive lacks."""
+        try:
+            if self._method is None:
+                self._method = find_method(self.config.model, archive)
+            steps = used_steps(self._method)
+        except (DataError, ValueError):
+            return ()  # the model is missing; the forecast will say so
+        status, times = archive.status, partial(_time_of, archive)
+        indices = sorted(newest - step for step in steps)
+        return tuple(times(i) for i in indices if i < 0 or status[i] != OK)
+
+
+def _time_of(archive: ScanStore, index: int) -> pd.Timestamp:
+    return archive.start + index * archive.step

@@ -1,0 +1,240 @@
+"""The work of the child on real scans: what a run holds, and what is found out about new scans."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from PIL import Image
+
+from squall.datasets.archive.archive import Archive
+from squall.datasets.coding import RAIN_CODE
+from squall.pipeline.cli.main import main
+from squall.pipeline.live.config import LiveConfig
+from squall.pipeline.live.states import Order
+from squall.pipeline.live.work import Worker
+from squall.pipeline.point.config import PointConfig
+from squall.pipeline.point.run import point
+from tests.pipeline.conftest import ROOT
+
+AT = pd.Timestamp("2024-06-01T04:00")
+LEADS = 3
+NETWORK = ROOT / "configs" / "archives" / "synthetic.yaml"
+
+
+def config_of(folder, **changes):
+    values = {
+        "publish_to": str(folder / "site"),
+        "minutes": 15,
+        "thresholds_mm_h": (0.5, 2.0),
+        "places": {
+            "middle": {"latitude": 55.6, "longitude": 10.9},
+            "far away": {"latitude": -30, "longitude": 150},
+        },
+        "usual_latency": "2min",
+    }
+    return LiveConfig.model_validate(values | changes)
+
+
+def published(folder, run):
+    path = folder / "site" / "runs" / run.id
+    return path, json.loads((path / "manifest.json").read_text())
+
+
+def frames_of(path, layer):
+    """(frame, y, x) codes."""
+    return np.stack([np.asarray(Image.open(path / frame["file"])) for frame in layer["frames"]])
+
+
+@pytest.fixture(scope="module", params=[None, 4])
+def made(request, chain, tmp_path_factory):
+    """Folder, run and configuration of one forecast, and of one ensemble."""
+    folder = tmp_path_factory.mktemp("live")
+    config = config_of(folder, members=request.param)
+    worker = Worker(config, str(chain.archive))
+    return folder, worker.make(Order(AT, LEADS)), config
+
+
+def test_frames_hold_the_forecast_without_loss(made, chain):
+    folder, run, config = made
+    path, manifest = published(folder, run)
+    layers = {layer["name"]: layer for layer in manifest["layers"]}
+    with xr.open_dataset(path / "forecast.nc", decode_timedelta=True) as opened:
+        forecast = opened.load()
+    name = "rain_rate_median" if config.members else "rain_rate"
+    rain = frames_of(path, layers["rain_rate"])
+    np.testing.assert_array_equal(rain, RAIN_CODE.encode(forecast[name].values))
+    observed = frames_of(path, layers["observed"])
+    archive = Archive.open(chain.archive)
+    scans = archive.read(archive.index_of(AT) - len(observed) + 1, len(observed)).values
+    np.testing.assert_array_equal(observed, RAIN_CODE.encode(scans))
+    times = [
+        pd.Timestamp(frame["time"]).tz_localize(None) for frame in layers["rain_rate"]["frames"]
+    ]
+    assert times == [AT + minutes * pd.Timedelta("1min") for minutes in (5, 10, 15)]
+    chances = frames_of(path, layers["chance_at_pixel_0.5"])
+    expected = forecast["probability_of_exceedance"].sel(threshold=0.5).values
+    known = ~np.isnan(expected)
+    np.testing.assert_allclose(chances[known] / 200, expected[known], atol=0.0026)
+    assert (chances[~known] == manifest["codes"]["chance"]["unknown"]).all()
+    around = {"chance_within_10km_0.5", "chance_within_10km_2"}
+    assert around <= set(layers) if config.members else not around & set(layers)
+
+
+def test_the_formula_of_the_manifest_is_that_of_the_code(made):
+    _, manifest = published(*made[:2])
+    code = manifest["codes"]["rain_rate"]
+    values = np.arange(1, 255)
+    rates = code["lowest"] * (code["highest"] / code["lowest"]) ** ((values - 1) / 253)
+    np.testing.assert_allclose(rates, RAIN_CODE.table[1:255], rtol=1e-5)
+    assert (code["dry"], code["unknown"]) == (0, 255)
+
+
+def test_the_manifest_names_every_file_and_where_the_grid_lies(made, chain):
+    folder, run, config = made
+    path, manifest = published(folder, run)
+    files = {entry["name"]: entry for entry in manifest["files"]}
+    present = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()}
+    assert set(files) == present - {"manifest.json"}
+    for name, entry in files.items():
+        content = (path / name).read_bytes()
+        assert entry["bytes"] == len(content)
+        assert entry["sha256"] == hashlib.sha256(content).hexdigest()
+    grid = Archive.open(chain.archive).grid
+    left, bottom, right, top = manifest["grid"]["extent"]
+    assert (left + right) / 2 == pytest.approx(grid.x.mean())
+    assert right - left == pytest.approx(grid.x.size * np.diff(grid.x).mean())
+    assert top - bottom == pytest.approx(grid.y.size * -np.diff(grid.y).mean())
+    north_west, _, south_east, _ = manifest["grid"]["corners_lonlat"]
+    assert north_west[1] > south_east[1]
+    assert north_west[0] < south_east[0]
+    assert (manifest["reference_time"], manifest["members"]) == (
+        "2024-06-01T04:00:00Z",
+        config.members,
+    )
+
+
+def test_places_say_what_the_command_point_says(made):
+    folder, run, _ = made
+    path, _ = published(folder, run)
+    places = json.loads((path / "places.json").read_text())
+    assert "outside the radar's grid" in places["far away"]["sentence"]
+    expected = point(
+        PointConfig(forecast=path / "forecast.nc", at=(55.6, 10.9), threshold_mm_h=0.5)
+    )
+    assert places["middle"]["sentence"] == expected.sentence
+    assert places["middle"]["rain_mm_h"] == pytest.approx(expected.as_dict()["rain_mm_h"])
+
+
+def test_the_extrapolation_of_a_fallback_has_no_members(chain, tmp_path):
+    worker = Worker(config_of(tmp_path, members=4), str(chain.archive))
+    run = worker.make(Order(AT, LEADS, "no weights"))
+    _, manifest = published(tmp_path, run)
+    assert (manifest["model"], manifest["members"]) == ("extrapolation", None)
+    assert manifest["fallback"] == "no weights"
+    assert [layer["name"] for layer in manifest["layers"]] == ["observed", "rain_rate"]
+
+
+def test_a_replay_shows_the_scans_that_had_come_by_then(chain, tmp_path):
+    worker = Worker(config_of(tmp_path), str(chain.archive))
+    for minutes, newest in ((1.9, -5), (2, 0), (6.9, 0), (7, 5)):
+        arrivals = worker.look(AT + pd.Timedelta(minutes=minutes))
+        assert arrivals.newest == AT + pd.Timedelta(minutes=newest)
+        assert arrivals.step == pd.Timedelta("5min")
+        assert arrivals.missing == ()
+    assert worker.look(pd.Timestamp("2024-05-01")).newest is None
+
+
+@pytest.fixture
+def radar(synthetic_files, tmp_path):
+    """A folder that scans arrive in; the second argument leaves files out."""
+    folder = tmp_path / "radar"
+    folder.mkdir()
+
+    def arrive(*times):
+        for text in times:
+            (path,) = synthetic_files.rglob(f"synthetic_20240601T{text}*.nc")
+            shutil.copy(path, folder)
+
+    return folder, arrive
+
+
+def test_scans_are_ingested_as_they_arrive_and_gaps_are_named(radar, tmp_path):
+    folder, arrive = radar
+    config = config_of(
+        tmp_path,
+        network=str(NETWORK),
+        archive=str(tmp_path / "a.icechunk"),
+        files=(f"{folder}/*.nc",),
+        model="extrapolation",
+    )
+    worker = Worker(config)
+    empty = worker.look(AT)
+    assert empty.newest is None
+    assert "no file" in empty.problems[0] or "matches" in empty.problems[0]
+    arrive("0345", "0350", "0400")
+    arrivals = worker.look(AT)
+    assert arrivals.newest == AT
+    assert arrivals.problems == ()
+    assert pd.Timestamp("2024-06-01T03:55") in arrivals.missing
+    run = worker.make(Order(AT, LEADS))
+    assert pd.Timestamp("2024-06-01T03:55") in run.missing
+    arrive("0355")
+    assert pd.Timestamp("2024-06-01T03:55") not in worker.look(AT).missing
+    (folder / "synthetic_20240601T0405.nc").write_bytes(b"damaged")
+    damaged = worker.look(AT + pd.Timedelta("5min"))
+    assert damaged.newest == AT
+    assert "synthetic_20240601T0405.nc" in damaged.problems[0]
+    arrive("0410")
+    assert worker.look(AT + pd.Timedelta("10min")).newest == AT + pd.Timedelta("10min")
+    ahead = worker.look(AT - pd.Timedelta("1h"))
+    assert "70 min in the future; check the clock" in ahead.problems[-1]
+
+
+def test_the_command_publishes_one_run(chain, tmp_path, capsys):
+    config = tmp_path / "live.yaml"
+    config.write_text(
+        f"publish_to: {tmp_path / 'site'}\nmodel: extrapolation\nusual_latency: 2min\n"
+        "stale_after: 6h\nkeep: 1D\n"
+    )
+    words = ["live", str(config), "--replay", str(chain.archive), "--start", "2024-06-01T04:02"]
+    assert main([*words, "--once", "--speed", "1"]) == 0
+    assert f"{tmp_path / 'site'}: fresh, the last scan is of 2024-06-01 04:00" in (
+        capsys.readouterr().out
+    )
+    latest = json.loads((tmp_path / "site" / "latest.json").read_text())
+    assert latest["reference_time"] == "2024-06-01T04:00:00Z"
+    assert (tmp_path / "site" / latest["manifest"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "needs 'network', or give --replay"),
+        (["--speed", "2"], "are for a replay; add --replay ARCHIVE"),
+        (["--start", "2024-06-01"], "are for a replay; add --replay ARCHIVE"),
+        (["--replay", "ARCHIVE", "--speed", "0"], "--speed"),
+        (["--replay", "nowhere.icechunk"], "nowhere.icechunk: no such file or folder"),
+        (["--replay", "ARCHIVE", "--start", "noon"], "noon"),
+    ],
+)
+def test_wrong_arguments_are_refused(words, message, chain, tmp_path, capsys):
+    config = tmp_path / "live.yaml"
+    config.write_text(f"publish_to: {tmp_path / 'site'}\n")
+    words = [str(chain.archive) if word == "ARCHIVE" else word for word in words]
+    try:
+        code = main(["live", str(config), *words])
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "site").exists()
+
+
+def test_a_replay_of_an_archive_begins_after_an_hour_of_scans(chain):
+    from squall.pipeline.live.factory import start_of_replay
+
+    assert start_of_replay(str(chain.archive)) == pd.Timestamp("2024-06-01T01:00")
