@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve; returns the exit code."""
-    config = load_config(Path(arguments.config), LiveConfig)
     options = configured(LiveOptions, arguments)
+    config = load_config(Path(arguments.config), LiveConfig)
     if options.replay is None and config.network is None:
         raise ConfigError(f"{arguments.config}: needs 'network', or give --replay ARCHIVE")
     from squall.pipeline.live.child import Child

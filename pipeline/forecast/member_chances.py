@@ -1,6 +1,6 @@
 """Chances from members: shares of them, and mixtures with the chances of a network.
 
-Public: `shares_of`, `mixture`, `chances_in_words`.
+Public: `shares_of`, `weight_of_shares`, `mixture`, `chances_in_words`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from squall.convgru.ensemble.calibration import ShareTables
 from squall.pipeline.forecast.names import MARGINAL, STOCHASTIC, Engine
 
 Floats = npt.NDArray[np.float32]
+EQUAL_ERRORS = 15  # measured, see docs/decisions/0021-mixed-members.md
 
 
 def shares_of(
@@ -39,18 +40,31 @@ def shares_of(
     return shares if table is None else table.chances_of(shares, minutes, thresholds_mm_h)
 
 
+def weight_of_shares(members: int, share: float) -> float:
+    """Weight of the share of stochastic members beside the network's chance.
+
+    With many members it is their share of the ensemble. A share of few members is coarse: its
+    sampling error counts as much as the difference between both chances at `EQUAL_ERRORS` members.
+
+    Parameters
+    ----------
+    members : number of stochastic members.
+    share : of such members in the ensemble.
+    """
+    return share * members / (members + EQUAL_ERRORS)
+
+
 def mixture(of_network: Floats, of_members: Floats, weight: float) -> Floats:
-    """The mean of two chances: that of the network with a weight, that of members with the rest."""
-    return np.float32(weight) * of_network + np.float32(1 - weight) * of_members
+    """The mean of two chances: that of members with a weight, that of the network with the rest."""
+    return np.float32(1 - weight) * of_network + np.float32(weight) * of_members
 
 
-def chances_in_words(engine: Engine, are_calibrated: bool, weight: float) -> str:
+def chances_in_words(engine: Engine, are_calibrated: bool) -> str:
     """Where the chances at the pixel come from that a forecast with members has, for people.
 
     Parameters
     ----------
     are_calibrated : whether the shares of stochastic members are.
-    weight : of the network's chances, where they are mixed with those.
     """
     share = f"{'calibrated ' if are_calibrated else ''}share of the members"
     if engine == STOCHASTIC:
@@ -58,6 +72,6 @@ def chances_in_words(engine: Engine, are_calibrated: bool, weight: float) -> str
     if engine == MARGINAL:
         return "from the network's chances, not from the members"
     return (
-        f"{weight:g} of the network's chance and {1 - weight:g} of the {share} that do not use the "
-        "network"
+        f"mean of the network's chance and the {share} that do not use the network; the more of "
+        "these members there are, the more they count"
     )

@@ -22,7 +22,12 @@ from squall.convgru.pretrained import UnknownModelError, find_model
 from squall.convgru.products import Product, exceedance, product_rain
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
-from squall.pipeline.forecast.member_chances import chances_in_words, mixture, shares_of
+from squall.pipeline.forecast.member_chances import (
+    chances_in_words,
+    mixture,
+    shares_of,
+    weight_of_shares,
+)
 from squall.pipeline.forecast.names import MIXED, STOCHASTIC, Engine
 from squall.pipeline.forecast.radar_network import calibration_for, check_place, check_product
 from squall.pipeline.forecast.resampling import Resampling
@@ -155,8 +160,7 @@ class NetworkMethod:
     @property
     def source_of_chances(self) -> str:
         """Where the chances at the pixel come from that a forecast with members has, for people."""
-        weight = self.stochastic.settings.marginal_share
-        return chances_in_words(self.engine, self._table_at_pixel is not None, weight)
+        return chances_in_words(self.engine, self._table_at_pixel is not None)
 
     def with_raw_chances(self, name: str, members: int | None) -> NetworkMethod:
         """The same method without the calibration of chances.
@@ -326,6 +330,7 @@ class NetworkMethod:
             mixed=self.engine == MIXED,
         )
         is_stochastic = ensemble.are_stochastic(members, reference_time)
+        weight = weight_of_shares(is_stochastic.sum(), 1 - ensemble.settings.marginal_share)
         for number, (rates, of_network) in enumerate(drawn, start=1):
             chances = None
             if thresholds_mm_h:
@@ -333,7 +338,7 @@ class NetworkMethod:
                 if self.engine == MIXED and is_stochastic.any():
                     minutes = number * ensemble.step_min
                     shares = shares_of(rates[is_stochastic], thresholds_mm_h, table, minutes)
-                    chances = mixture(chances, shares, ensemble.settings.marginal_share)
+                    chances = mixture(chances, shares, weight)
             yield rates, chances
 
     def chances(

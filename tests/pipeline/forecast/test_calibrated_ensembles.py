@@ -170,7 +170,7 @@ def test_chances_of_marginal_members_are_those_of_the_network_and_calibrated_aro
     assert float(raw[CHANCES].mean()) > 1.2 * float(dataset[CHANCES].mean())
 
 
-def test_chances_of_mixed_members_are_half_the_networks_and_half_calibrated_shares(make, models):
+def test_chances_of_mixed_members_are_the_networks_and_calibrated_shares(make, models):
     dataset, of_network = make(models["mixed"]), make(models["marginal"])[CHANCES].values
     members = dataset["rain_rate_member"].values
     (rest,) = np.nonzero(is_stochastic())
@@ -178,18 +178,17 @@ def test_chances_of_mixed_members_are_half_the_networks_and_half_calibrated_shar
     shares = np.mean(reached, axis=1) * np.reshape(AT_PIXEL, (6, 1, 1, 1))
     shares = np.minimum.accumulate(shares, axis=0)
     known = ~np.isnan(dataset[CHANCES].values)
-    expected = (of_network + shares) / 2
+    weight = 0.5 * len(rest) / (len(rest) + 15)
+    expected = (1 - weight) * of_network + weight * shares
     np.testing.assert_allclose(
         dataset[CHANCES].values[known], expected[known], atol=2 * HALF_PERCENT
     )
     assert np.abs(of_network - shares)[known].max() > 0.2
-    assert dataset[CHANCES].attrs["comment"] == (
-        "0.5 of the network's chance and 0.5 of the calibrated share of the members that do not "
-        "use the network"
-    )
+    words = dataset[CHANCES].attrs["comment"]
+    assert words.startswith("mean of the network's chance and the calibrated share of the members")
     assert "calibrated share" in dataset[f"{CHANCES}_within_10km"].attrs["comment"]
     raw = make(models["mixed"], raw_chances=True)
-    assert "0.5 of the share of the members" in raw[CHANCES].attrs["comment"]
+    assert "and the share of the members" in raw[CHANCES].attrs["comment"]
 
 
 def test_one_forecast_may_have_raw_chances_and_keeps_its_rain(make, models):
@@ -213,7 +212,7 @@ def test_raw_chances_without_a_calibration_are_refused(make, models):
 
 
 def test_verification_scores_the_chances_of_a_forecast_with_members(models, archive, tmp_path):
-    """They are those of the file: of mixed members half the network's, at any threshold."""
+    """They are those of the file, at any threshold."""
     moment, levels = "2024-06-01T04:00", (0.3, 2.0)
     config = VerifyConfig(
         archives=(archive.address,), models=(models["mixed"],), out=tmp_path,
