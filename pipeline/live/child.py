@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
+from collections import deque
 from collections.abc import Callable
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
@@ -22,6 +23,7 @@ from squall.datasets.orphans import end_with_parent
 
 STARTING_S = 120.0  # imports on a slow machine
 ENDING_S = 5.0
+SAID = 100  # messages that are not repeated
 
 
 class ChildError(Exception):
@@ -144,14 +146,18 @@ def _serve(pipe: Connection, factory: Callable[[], Any]) -> None:
 
 
 class _Records(QueueHandler):
-    """Keeps what is logged, for the parent to log."""
+    """Keeps what is logged, for the parent to log; what was said lately is not said again."""
 
     def __init__(self) -> None:
         super().__init__(None)  # type: ignore[arg-type]  # there is no queue, see `enqueue`
         self._kept: list[logging.LogRecord] = []
+        self._said: deque[str] = deque(maxlen=SAID)
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self._kept.append(record)
+        message = record.getMessage()
+        if message not in self._said:
+            self._said.append(message)
+            self._kept.append(record)
 
     def taken(self) -> list[logging.LogRecord]:
         """The records since the last call."""

@@ -32,7 +32,7 @@ from squall.pipeline.live.states import (
     wanted_run,
 )
 from squall.pipeline.live.status import Status, latest_text, metrics_text, run_from, status_text
-from squall.pipeline.live.store import open_store, reference_of
+from squall.pipeline.live.store import MANIFEST, RUNS, open_store, reference_of
 from squall.pipeline.outputs import check_output_folder
 
 log = logging.getLogger("squall.live")
@@ -139,7 +139,9 @@ class Service:
                 self._store.read(f"{name}.json") for name in ("latest", "status", "self_check")
             )
             if latest is not None:
-                self._run = run_from(latest)
+                run = run_from(latest)
+                if self._store.read(f"{RUNS}/{run.id}/{MANIFEST}") is not None:
+                    self._run = run
             if status is not None:
                 before = json.loads(status)
                 since = pd.Timestamp(before["since"]).tz_localize(None)

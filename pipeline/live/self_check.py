@@ -142,7 +142,9 @@ class RollingScores:
             for number, method in enumerate(METHODS):
                 events = total.events[lead, :, number]
                 row[method] = {
-                    "mean_absolute_error_mm_h": float(total.errors[lead, number] / pixels),
+                    "mean_absolute_error_mm_h": round(
+                        float(total.errors[lead, number] / pixels), 5
+                    ),
                     "csi": [_ratio(hit, said + seen - hit) for hit, said, seen in events],
                     "frequency_bias": [_ratio(said, seen) for _, said, seen in events],
                 }
@@ -202,4 +204,4 @@ class RollingScores:
 
 
 def _ratio(part: float, whole: float) -> float | None:
-    return float(part / whole) if whole else None
+    return round(float(part / whole), 5) if whole else None

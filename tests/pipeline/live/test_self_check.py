@@ -73,10 +73,10 @@ def test_a_day_is_added_up_and_older_hours_are_forgotten():
     (row,) = summary["by_lead_time"]
     assert row["lead_min"] == 5
     assert row["pixels"] == 24 * 25
-    assert row["forecast"]["csi"][0] == pytest.approx(hits / (said + seen - hits))
-    assert row["forecast"]["frequency_bias"][0] == pytest.approx(said / seen)
+    assert row["forecast"]["csi"][0] == pytest.approx(hits / (said + seen - hits), abs=1e-5)
+    assert row["forecast"]["frequency_bias"][0] == pytest.approx(said / seen, abs=1e-5)
     errors = sum(c.errors[0, 1] for c in total)
-    assert row["extrapolation"]["mean_absolute_error_mm_h"] == pytest.approx(errors / 600)
+    assert row["extrapolation"]["mean_absolute_error_mm_h"] == pytest.approx(errors / 600, abs=1e-5)
 
 
 def test_scores_survive_a_restart():

@@ -1,6 +1,7 @@
 """The loop: what it publishes when all is well, and what it says when something is not."""
 
 import json
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -255,6 +256,15 @@ def test_a_new_process_goes_on_where_the_last_one_was(world):
     assert status["since"] == before[0]["since"]
     assert world.json("latest") == before[1]
     assert len(world.runs()) == 1
+
+
+def test_a_run_that_somebody_deleted_is_made_again(world):
+    world.cycle()
+    (run,) = world.runs()
+    shutil.rmtree(world.site / "runs" / run)
+    world.restart()
+    assert world.cycle().name == "fresh"
+    assert world.runs() != [run]
 
 
 @pytest.mark.parametrize("name", ["latest", "status"])
