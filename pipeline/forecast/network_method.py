@@ -149,10 +149,10 @@ class NetworkMethod:
     @property
     def are_chances_shares(self) -> bool:
         """Whether the chances of a forecast with members are plain shares of all members."""
-        return self.engine == STOCHASTIC and self._table_at_pixel is None
+        return self.engine == STOCHASTIC and self._at_pixel is None
 
     @property
-    def _table_at_pixel(self) -> ShareTables | None:
+    def _at_pixel(self) -> ShareTables | None:
         """What turns shares of stochastic members into chances, if anything."""
         ensemble = None if self.are_chances_raw else self.ensemble_calibration
         return ensemble.at_pixel if ensemble else None
@@ -160,15 +160,10 @@ class NetworkMethod:
     @property
     def source_of_chances(self) -> str:
         """Where the chances at the pixel come from that a forecast with members has, for people."""
-        return chances_in_words(self.engine, self._table_at_pixel is not None)
+        return chances_in_words(self.engine, self._at_pixel is not None)
 
     def with_raw_chances(self, name: str, members: int | None) -> NetworkMethod:
-        """The same method without the calibration of chances.
-
-        Parameters
-        ----------
-        name : as the user knows the model.
-        members : how many are asked for, if any.
+        """The same method without the calibration of chances; parameters as `check_engine`.
 
         Raises
         ------
@@ -313,16 +308,14 @@ class NetworkMethod:
         (member, y, x) mm/h, and (threshold, y, x) or None of each lead time. None: the chances are
         the shares of all members.
         """
-        ensemble, table = self.stochastic, self._table_at_pixel
+        ensemble, table = self.stochastic, self._at_pixel
         if self.engine == STOCHASTIC:
             scans = context[-ensemble.context :]
             leads = ensemble.ensemble(scans, lead_times, members, reference_time)
             for number, rates in enumerate(leads, start=1):
-                minutes = number * ensemble.step_min
-                chances = None
-                if thresholds_mm_h and not self.are_chances_shares:
-                    chances = shares_of(rates, thresholds_mm_h, table, minutes)
-                yield rates, chances
+                has_chances = thresholds_mm_h and not self.are_chances_shares
+                arguments = thresholds_mm_h, table, number * ensemble.step_min
+                yield rates, shares_of(rates, *arguments) if has_chances else None
             return
         fields = self.leads_with_chances(context, lead_times, THRESHOLDS_MM_H)
         drawn = ensemble.drawn(
@@ -336,8 +329,8 @@ class NetworkMethod:
             if thresholds_mm_h:
                 chances = chances_of_reaching(torch.from_numpy(of_network), thresholds_mm_h).numpy()
                 if self.engine == MIXED and is_stochastic.any():
-                    minutes = number * ensemble.step_min
-                    shares = shares_of(rates[is_stochastic], thresholds_mm_h, table, minutes)
+                    arguments = thresholds_mm_h, table, number * ensemble.step_min
+                    shares = shares_of(rates[is_stochastic], *arguments)
                     chances = mixture(chances, shares, weight)
             yield rates, chances
 
