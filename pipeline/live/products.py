@@ -66,7 +66,7 @@ def write_products(
         "model": run.model,
         "members": forecast.attrs.get("members"),
         "fallback": run.fallback or None,
-        "missing_context": [_iso(time) for time in run.missing],
+        "missing_context": _missing(forecast),
         "attribution": archive.attributes.get("institution"),
         "grid": _grid(archive.grid),
         "codes": {
@@ -86,6 +86,12 @@ def write_products(
         "squall_version": __version__,
     }
     _write_json(folder / MANIFEST, manifest)
+
+
+def _missing(forecast: xr.Dataset) -> list[str]:
+    """Times of the scans that the forecast lacks, or that have no observed pixel."""
+    times = forecast.attrs.get("missing_context", "").split(", ")
+    return [_iso(pd.Timestamp(time)) for time in times if time]
 
 
 def _observed(folder: Path, forecast: xr.Dataset) -> dict[str, Any]:

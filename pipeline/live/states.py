@@ -37,6 +37,7 @@ class Run(NamedTuple):
     lead_times: int
     model: str
     missing: tuple[pd.Timestamp, ...] = ()
+    """as `Arrivals.missing` when it was ordered"""
     fallback: str = ""
     """why the model was not used; empty if it was"""
 
@@ -46,6 +47,8 @@ class Order(NamedTuple):
 
     reference: pd.Timestamp
     lead_times: int
+    missing: tuple[pd.Timestamp, ...] = ()
+    """as `Arrivals.missing`"""
     fallback: str = ""
 
 
@@ -73,7 +76,7 @@ def wanted_run(
     if now > newest + step + config.usual_latency:
         horizon = now + pd.Timedelta(minutes=config.minutes)
         lead_times = max(lead_times, math.ceil((horizon - newest) / step))
-    order = Order(newest, lead_times)
+    order = Order(newest, lead_times, arrivals.missing)
     if run is None or newest > run.reference:
         return order
     if newest < run.reference:

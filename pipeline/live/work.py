@@ -118,12 +118,11 @@ class Worker:
                     "products": PRODUCTS,
                 }
             dataset = forecast(ForecastConfig.model_validate(asked))
-            missing = tuple(
-                pd.Timestamp(time)
-                for time in dataset.attrs.get("missing_context", "").split(", ")
-                if time
+            result = Run(
+                *(run, order.reference, order.lead_times, model),
+                missing=order.missing,
+                fallback=order.fallback,
             )
-            result = Run(run, order.reference, order.lead_times, model, missing, order.fallback)
             write_products(folder, dataset, archive, result, config)
         self._made = order.reference, RAIN_CODE.encode(shown_rain(dataset).values)
         return result

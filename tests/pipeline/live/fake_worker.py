@@ -49,7 +49,6 @@ class FakeWorker:
 
     def make(self, order):
         orders = self._obey("fallback" if order.fallback else "make")
-        missing = tuple(pd.Timestamp(time) for time in orders.get("missing", ()))
         name = run_id(order.reference)
         with open_store(self._factory.site).new_run(name) as folder:
             (folder / "forecast.nc").write_bytes(os.urandom(20_000))
@@ -57,7 +56,7 @@ class FakeWorker:
             files = [path.name for path in folder.iterdir()]
             (folder / "manifest.json").write_text(json.dumps({"id": name, "files": files}))
         model = "extrapolation" if order.fallback else "model"
-        return Run(name, order.reference, order.lead_times, model, missing, order.fallback)
+        return Run(name, order.reference, order.lead_times, model, order.missing, order.fallback)
 
     def check(self):
         self._obey("check")

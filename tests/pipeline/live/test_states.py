@@ -43,6 +43,7 @@ def arrivals(minutes, *missing):
         # a scan that was missing has come
         (1, arrivals(0), run_of(0, missing=(at(-10),)), Order(at(0), 12)),
         (1, arrivals(0, -10), run_of(0, missing=(at(-10),)), None),
+        (1, arrivals(0, -10), run_of(-5), Order(at(0), 12, (at(-10),))),
         (1, arrivals(0), run_of(0, missing=()), None),
         # an archive that lost scans does not bring back an old forecast
         (6, arrivals(0), run_of(5), None),

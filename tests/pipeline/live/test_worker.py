@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 
+import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.coding import RAIN_CODE
 from squall.pipeline.cli.main import main
 from squall.pipeline.live.config import LiveConfig
-from squall.pipeline.live.states import Order
+from squall.pipeline.live.states import Order, wanted_run
 from squall.pipeline.live.work import Worker
 from squall.pipeline.point.config import PointConfig
 from squall.pipeline.point.run import point
@@ -131,7 +132,7 @@ def test_places_say_what_the_command_point_says(made):
 
 def test_the_extrapolation_of_a_fallback_has_no_members(chain, tmp_path):
     worker = Worker(config_of(tmp_path, members=4), str(chain.archive))
-    run = worker.make(Order(AT, LEADS, "no weights"))
+    run = worker.make(Order(AT, LEADS, fallback="no weights"))
     _, manifest = published(tmp_path, run)
     assert (manifest["model"], manifest["members"]) == ("extrapolation", None)
     assert manifest["fallback"] == "no weights"
@@ -180,8 +181,10 @@ def test_scans_are_ingested_as_they_arrive_and_gaps_are_named(radar, tmp_path):
     assert arrivals.newest == AT
     assert arrivals.problems == ()
     assert pd.Timestamp("2024-06-01T03:55") in arrivals.missing
-    run = worker.make(Order(AT, LEADS))
-    assert pd.Timestamp("2024-06-01T03:55") in run.missing
+    run = worker.make(Order(AT, LEADS, arrivals.missing))
+    assert run.missing == arrivals.missing
+    _, manifest = published(tmp_path, run)
+    assert "2024-06-01T03:55:00Z" in manifest["missing_context"]
     arrive("0355")
     assert pd.Timestamp("2024-06-01T03:55") not in worker.look(AT).missing
     (folder / "synthetic_20240601T0405.nc").write_bytes(b"damaged")
@@ -192,6 +195,27 @@ def test_scans_are_ingested_as_they_arrive_and_gaps_are_named(radar, tmp_path):
     assert worker.look(AT + pd.Timedelta("10min")).newest == AT + pd.Timedelta("10min")
     ahead = worker.look(AT - pd.Timedelta("1h"))
     assert "70 min in the future; check the clock" in ahead.problems[-1]
+
+
+def test_a_scan_without_an_observed_pixel_is_no_reason_to_forecast_again(radar, tmp_path):
+    """The file is there, so waiting for it would never end."""
+    folder, arrive = radar
+    config = config_of(
+        tmp_path,
+        network=str(NETWORK),
+        archive=str(tmp_path / "a.icechunk"),
+        files=(f"{folder}/*.nc",),
+        model="extrapolation",
+    )
+    arrive("0345", "0350", "0355", "0400")
+    with netCDF4.Dataset(folder / "synthetic_20240601T0355.nc", "a") as file:
+        file["rainfall_rate"][:] = np.ma.masked
+    worker = Worker(config)
+    arrivals = worker.look(AT)
+    order = wanted_run(AT, arrivals, None, config)
+    run = worker.make(order)
+    assert "2024-06-01T03:55:00Z" in published(tmp_path, run)[1]["missing_context"]
+    assert wanted_run(AT, worker.look(AT), run, config) is None
 
 
 def test_the_command_publishes_one_run(chain, tmp_path, capsys):
