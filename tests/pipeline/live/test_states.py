@@ -3,8 +3,11 @@
 import pandas as pd
 import pytest
 
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.pipeline.config import load_config
 from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.states import Arrivals, Order, Run, state_of, wanted_run
+from tests.pipeline.conftest import ROOT
 
 STEP = pd.Timedelta("5min")
 CONFIG = LiveConfig(
@@ -110,3 +113,12 @@ def test_the_next_scan_is_expected_at_a_step_and_the_usual_latency():
 def test_a_wrong_configuration_is_refused(values, message):
     with pytest.raises(ValueError, match=message):
         LiveConfig.model_validate({"publish_to": "site"} | values)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "live").glob("*.yaml")), ids=str)
+def test_the_configurations_are_complete(path):
+    config = load_config(path, LiveConfig)
+    network = load_config(ROOT / config.network, RadarNetworkConfig)
+    assert config.stale_after > network.step
+    assert config.archive
+    assert config.files or network.source
