@@ -175,7 +175,7 @@ class _ObjectStore:
     def _reached(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:
+        except Exception as error:  # the libraries of object stores have their own exceptions
             raise DataError(
                 f"{self.address}: cannot be reached ({first_line(error)}); check the bucket, the "
                 "credentials in the environment, AWS_REGION and AWS_ENDPOINT_URL"

@@ -1,6 +1,8 @@
 """Runs are published whole, on a folder and on S3."""
 
 import json
+import socket
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +10,7 @@ import pytest
 
 from squall.datasets.errors import DataError
 from squall.pipeline.live.store import open_store, reference_of, run_id
+from tests.datasets.sources.temporary_storage import serving
 from tests.s3_server import moto_endpoint, s3_server  # noqa: F401 (fixtures)
 
 FIRST, SECOND = "20240601T1200Z-00000000", "20240601T1205Z-11111111"
@@ -116,6 +119,35 @@ def test_a_bucket_that_is_not_there_is_a_clear_error(s3_server):  # noqa: F811
     store = open_store("s3://nowhere/site")
     with pytest.raises(DataError, match=r"s3://nowhere/site: cannot be reached .*credentials"):
         store.write("latest.json", "{}")
+
+
+def test_a_server_that_does_not_answer_is_a_clear_error(s3_server, monkeypatch):  # noqa: F811
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    with pytest.raises(DataError, match="s3://live/site: cannot be reached"):
+        open_store("s3://live/site").read("latest.json")
+
+
+@pytest.mark.parametrize("code", [500])
+def test_a_server_that_fails_is_a_clear_error(code, s3_server, monkeypatch):  # noqa: F811
+    class Failing(BaseHTTPRequestHandler):
+        def answer(self):
+            self.send_response(code)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = answer
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Failing) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        store = open_store("s3://live/site")
+        with pytest.raises(DataError, match="s3://live/site: cannot be reached"):
+            store.write("latest.json", "{}")
 
 
 def test_a_killed_processes_half_run_is_cleared(tmp_path):
