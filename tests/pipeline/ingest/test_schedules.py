@@ -65,6 +65,16 @@ def test_squall_accepts_the_command_of_the_kubernetes_job():
     assert parse(words[1:]).archive == "s3://radar/mrms"
 
 
+def test_squall_accepts_the_command_of_the_kubernetes_service(monkeypatch):
+    service = yaml.safe_load((SCHEDULES / "kubernetes-live.yaml").read_text())
+    (container,) = service["spec"]["template"]["spec"]["containers"]
+    folder = Path(container["workingDir"])
+    mounted = {Path(mount["mountPath"]).relative_to(folder) for mount in container["volumeMounts"]}
+    assert mounted == {Path("configs/live"), Path("configs/archives")}
+    monkeypatch.chdir(ROOT)
+    assert parse(container["args"]).config.parent in mounted
+
+
 def test_the_kubernetes_job_ingests_new_files_and_nothing_again(
     tmp_path,
     s3_server,  # noqa: F811
