@@ -262,6 +262,11 @@ def now() -> pd.Timestamp:
     return pd.Timestamp.now("UTC").tz_localize(None)
 
 
+def utc_text(time: pd.Timestamp) -> str:
+    """A time for machines, in ISO format: ``2024-06-01T12:00:00Z``."""
+    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
+
+
 def duration_text(duration: pd.Timedelta) -> str:
     """A duration for people: ``40 s``, ``12 min``, ``3 h 20 min``, ``12 days`` or ``16 years``."""
     seconds = duration.total_seconds()

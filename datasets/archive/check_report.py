@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from squall.datasets.times import utc_text
+
 LISTED = 20  # lines of a list in text; JSON has all
 
 
@@ -32,7 +34,7 @@ class Damage:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         times = {
-            name: None if value is None else f"{value:%Y-%m-%dT%H:%M:%SZ}"
+            name: None if value is None else utc_text(value)
             for name, value in (("first", self.first), ("last", self.last))
         }
         return asdict(self) | times

@@ -25,6 +25,7 @@ from squall.datasets.addresses import archive_address, is_remote
 from squall.datasets.archive.icechunk_errors import is_tag_name_used
 from squall.datasets.archive.repository import BRANCH, listed_sizes, open_repository, write_lock
 from squall.datasets.errors import ConfigError
+from squall.datasets.times import utc_text
 
 # Icechunk accepts other names, but lists only ASCII names without line breaks, and a tag that is
 # not listed does not protect its snapshot.
@@ -47,7 +48,7 @@ class Commit:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self) | {"time": f"{self.time:%Y-%m-%dT%H:%M:%SZ}", "tags": list(self.tags)}
+        return asdict(self) | {"time": utc_text(self.time), "tags": list(self.tags)}
 
     def __str__(self) -> str:
         tags = f"  [{', '.join(self.tags)}]" if self.tags else ""
@@ -70,7 +71,7 @@ class ExpireReport:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self) | {
-            "cut_off": f"{self.cut_off:%Y-%m-%dT%H:%M:%SZ}",
+            "cut_off": utc_text(self.cut_off),
             "kept_by_tags": list(self.kept_by_tags),
         }
 

@@ -22,7 +22,7 @@ from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.grid import Grid, grid_mapping_attributes, is_rotated
 from squall.datasets.mlcast.store import NAME_ATTRIBUTE
 from squall.datasets.mlcast.times import CONSISTENT_START, MISSING_TIMES, RESOLUTION_ATTRIBUTE
-from squall.datasets.times import now
+from squall.datasets.times import now, utc_text
 
 SPECIFICATION = "0.3.0"  # source_data/radar_precipitation
 VALIDATOR = "0.4.0"  # the mlcast-dataset-validator that checks it
@@ -55,7 +55,7 @@ def global_attributes(
     from_options : attributes that people give by options; None is left out.
     """
     copied = {k: str(v) for k, v in archive.attributes.items() if k not in NOT_COPIED}
-    written_at = f"{now():%Y-%m-%dT%H:%M:%SZ}"
+    written_at = utc_text(now())
     attributes = {
         "Conventions": "CF-1.11",
         "title": archive.title,
@@ -63,8 +63,8 @@ def global_attributes(
         "license": license,
         "history": f"{written_at} squall export {__version__}: archive {archive.name}, snapshot "
         f"{archive.snapshot}",
-        "time_coverage_start": f"{times[0]:%Y-%m-%dT%H:%M:%SZ}",
-        "time_coverage_end": f"{times[-1]:%Y-%m-%dT%H:%M:%SZ}",
+        "time_coverage_start": utc_text(times[0]),
+        "time_coverage_end": utc_text(times[-1]),
         RESOLUTION_ATTRIBUTE: archive.step.isoformat(),
         "mlcast_created_on": written_at,
         "mlcast_dataset_version": SPECIFICATION,

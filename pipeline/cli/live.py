@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from squall.pipeline.live.clock import Clock, ReplayClock
     from squall.pipeline.live.factory import WorkerFactory, start_of_replay
     from squall.pipeline.live.run import live
+    from squall.pipeline.live.states import FRESH, GAP, LATE
 
     clock = Clock()
     if options.replay is not None:
@@ -56,4 +57,4 @@ def run(arguments: argparse.Namespace) -> int:
     child = Child(WorkerFactory(config, options.replay))
     state = live(config, child, clock, once=options.once)
     print(f"{config.publish_to}: {state.name}, {state.reason}")
-    return 0 if state.name in ("fresh", "gap", "late") else 1
+    return 0 if state.name in (FRESH, GAP, LATE) else 1

@@ -20,6 +20,7 @@ from squall.pipeline.forecast.ensemble_products import (
     NEIGHBOURHOOD_KM,
     EnsembleProducts,
 )
+from squall.pipeline.forecast.member_chances import share_in_words
 from squall.pipeline.forecast.spells import SHORTEST_GAP_MIN
 
 CHANCES = "probability_of_exceedance"
@@ -40,10 +41,6 @@ _AMOUNT = {
 }
 _CHANCE = {"units": "1", "grid_mapping": GRID_MAPPING}
 _TIME = {"standard_name": "time", "grid_mapping": GRID_MAPPING}
-_SHARE = {
-    False: "share of the members",
-    True: "calibrated share of the members",
-}
 _PERCENTILE = {"long_name": "percentile of the members", "units": "percent"}
 
 _Variables = dict[Hashable, Any]
@@ -142,7 +139,7 @@ def _chances(products: EnsembleProducts) -> _Variables:
             long_name = f"chance that the rain rate {where} is at least the threshold"
             attributes = {"long_name": long_name, **_CHANCE, **CHANCE_CODE}
             if name == CHANCES_AROUND:
-                share = _SHARE[products.table_around is not None]
+                share = share_in_words(products.table_around is not None)
                 attributes["comment"] = (
                     f"{share} whose highest rate within {NEIGHBOURHOOD_KM} km of the pixel is at "
                     f"least the threshold{at_least}; near the edge of the grid and of the known "

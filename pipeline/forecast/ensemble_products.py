@@ -21,6 +21,7 @@ from squall.pipeline.forecast.chance_code import (
     chance_codes,
     half_percents,
 )
+from squall.pipeline.forecast.member_chances import share_in_words
 from squall.pipeline.forecast.neighbourhood import Neighbourhood
 from squall.pipeline.forecast.spells import RainSpells, SpellTimes
 
@@ -69,7 +70,7 @@ class EnsembleProducts:
     members: int
     around: Neighbourhood
     table_around: ShareTables | None = None
-    source_of_chances: str = "share of the members"
+    source_of_chances: str = share_in_words(is_calibrated=False)
     mean: Floats = field(init=False)
     median: Floats = field(init=False)
     percentiles: Floats = field(init=False)

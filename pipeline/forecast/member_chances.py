@@ -1,6 +1,7 @@
 """Chances from members: shares of them, and mixtures with the chances of a network.
 
-Public: `shares_of`, `weight_of_shares`, `mixture`, `chances_in_words`.
+Public: `shares_of`, `weight_of_shares`, `mixture`, `share_in_words`,
+`chances_in_words`.
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ def mixture(of_network: Floats, of_members: Floats, weight: float) -> Floats:
     return np.float32(1 - weight) * of_network + np.float32(weight) * of_members
 
 
+def share_in_words(is_calibrated: bool) -> str:
+    """What a share of members is called in a file."""
+    return "calibrated share of the members" if is_calibrated else "share of the members"
+
+
 def chances_in_words(engine: Engine, are_calibrated: bool) -> str:
     """Where the chances at the pixel come from that a forecast with members has, for people.
 
@@ -66,7 +72,7 @@ def chances_in_words(engine: Engine, are_calibrated: bool) -> str:
     ----------
     are_calibrated : whether the shares of stochastic members are.
     """
-    share = f"{'calibrated ' if are_calibrated else ''}share of the members"
+    share = share_in_words(are_calibrated)
     if engine == STOCHASTIC:
         return share
     if engine == MARGINAL:

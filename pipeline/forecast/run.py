@@ -1,6 +1,6 @@
 """The forecast stage: one nowcast from an archive and a forecast method, written as CF netCDF.
 
-Public: `forecast`, `reference_index`. The file's layout is in `dataset.py`.
+Public: `forecast`, `reference_index`, `missing_times`. The file's layout is in `dataset.py`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
         _check_age(archive, index, config.max_age)
     lead_times = _lead_times(config, archive, method)
     context = archive.read(index - method.context + 1, method.context)
-    missing = _missing_times(archive, index, used_steps(method))
+    missing = missing_times(archive, index, used_steps(method))
     if missing:
         times = ", ".join(f"{time:%H:%M}" for time in missing)
         log.warning("the scan of %s UTC is missing in the context", times)
@@ -282,7 +282,7 @@ def _check_age(archive: ScanStore, index: int, max_age: pd.Timedelta | None) -> 
         log.info("%s old", text)
 
 
-def _missing_times(archive: ScanStore, last: int, steps: Iterable[int]) -> list[pd.Timestamp]:
+def missing_times(archive: ScanStore, last: int, steps: Iterable[int]) -> list[pd.Timestamp]:
     """Times without a good scan, oldest first, of those some steps before the index ``last``."""
     status = archive.status
     return [

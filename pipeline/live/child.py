@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from squall.datasets.errors import first_line
+from squall.datasets.errors import ConfigError, DataError, first_line
 from squall.datasets.orphans import end_with_parent
 
 STARTING_S = 120.0  # imports on a slow machine
@@ -166,5 +166,6 @@ class _Records(QueueHandler):
 
 
 def _text(error: BaseException) -> str:
-    kind = type(error).__name__
-    return first_line(error) if kind in ("DataError", "ConfigError") else f"{kind}: {error}"
+    if isinstance(error, (DataError, ConfigError)):
+        return first_line(error)
+    return f"{type(error).__name__}: {error}"

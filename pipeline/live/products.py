@@ -1,6 +1,6 @@
 """The files of a run besides the forecast itself: frames for a browser, places, the manifest.
 
-Public: `write_products`, `shown_rain`.
+Public: `write_products`.
 
 Frames are grey PNG pictures whose values are codes, so that a browser reads them without loss. The
 manifest says what each code means, and lists every file with its size and SHA-256.
@@ -26,6 +26,7 @@ from squall.convgru.digests import sha256_of
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.grid import Grid, lonlat_crs
+from squall.datasets.times import utc_text
 from squall.pipeline.forecast.chance_code import UNKNOWN_CHANCE, chance_codes
 from squall.pipeline.forecast.ensemble_dataset import CHANCES, CHANCES_AROUND, MEDIAN
 from squall.pipeline.live.config import LiveConfig
@@ -41,16 +42,30 @@ Codes = npt.NDArray[np.uint8]
 
 def write_products(
     folder: Path, forecast: xr.Dataset, archive: ScanStore, run: Run, config: LiveConfig
-) -> None:
+) -> Codes:
     """Write frames, places and, last, the manifest of a run.
 
     Parameters
     ----------
     folder : of the run, with the forecast file in it.
     forecast : that the run is made of.
+
+    Returns
+    -------
+    (lead_time, y, x) codes of the rain that the frames show.
     """
     (folder / FRAMES).mkdir()
-    layers = [_observed(folder, forecast), _rain(folder, forecast)]
+    rain = _shown_rain(forecast)
+    codes = RAIN_CODE.encode(rain.values)
+    layers = [
+        _observed(folder, forecast),
+        {
+            "name": "rain_rate",
+            "title": "median of the members" if rain.name == MEDIAN else "forecast",
+            "code": "rain_rate",
+            "frames": list(_frames(folder, "rain_rate", codes, _valid_times(forecast))),
+        },
+    ]
     for name in (CHANCES, CHANCES_AROUND):
         if name in forecast:
             layers += _chances(folder, forecast, name, config.thresholds_mm_h)
@@ -60,7 +75,7 @@ def write_products(
         "id": run.id,
         "created": now_utc(),
         "title": archive.title,
-        "reference_time": _iso(run.reference),
+        "reference_time": utc_text(run.reference),
         "step_min": archive.step.total_seconds() / 60,
         "lead_times": run.lead_times,
         "model": run.model,
@@ -86,12 +101,13 @@ def write_products(
         "squall_version": __version__,
     }
     _write_json(folder / MANIFEST, manifest)
+    return codes
 
 
 def _missing(forecast: xr.Dataset) -> list[str]:
     """Times of the scans that the forecast lacks, or that have no observed pixel."""
     times = forecast.attrs.get("missing_context", "").split(", ")
-    return [_iso(pd.Timestamp(time)) for time in times if time]
+    return [utc_text(pd.Timestamp(time)) for time in times if time]
 
 
 def _observed(folder: Path, forecast: xr.Dataset) -> dict[str, Any]:
@@ -101,17 +117,9 @@ def _observed(folder: Path, forecast: xr.Dataset) -> dict[str, Any]:
     return {"name": "observed", "code": "rain_rate", "frames": frames}
 
 
-def shown_rain(forecast: xr.Dataset) -> xr.DataArray:
+def _shown_rain(forecast: xr.Dataset) -> xr.DataArray:
     """(lead_time, y, x) mm/h: the median of an ensemble, or the one forecast."""
     return forecast[MEDIAN if MEDIAN in forecast else "rain_rate"]
-
-
-def _rain(folder: Path, forecast: xr.Dataset) -> dict[str, Any]:
-    rain = shown_rain(forecast)
-    codes = RAIN_CODE.encode(rain.values)
-    frames = list(_frames(folder, "rain_rate", codes, _valid_times(forecast)))
-    what = "median of the members" if rain.name == MEDIAN else "forecast"
-    return {"name": "rain_rate", "title": what, "code": "rain_rate", "frames": frames}
 
 
 def _chances(
@@ -141,7 +149,7 @@ def _frames(
     for field, time in zip(codes, times, strict=True):
         name = f"{FRAMES}/{layer}_{time:%Y%m%dT%H%M}.png"
         Image.fromarray(field, mode="L").save(folder / name, compress_level=6)
-        yield {"time": _iso(time), "file": name}
+        yield {"time": utc_text(time), "file": name}
 
 
 def _valid_times(forecast: xr.Dataset) -> pd.DatetimeIndex:
@@ -196,10 +204,6 @@ def _files(folder: Path) -> list[dict[str, Any]]:
         }
         for path in paths
     ]
-
-
-def _iso(time: pd.Timestamp) -> str:
-    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

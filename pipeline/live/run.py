@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +25,7 @@ from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.self_check import RollingScores
 from squall.pipeline.live.states import (
     DOWN,
+    FRESH,
     Arrivals,
     Order,
     Run,
@@ -58,30 +60,38 @@ def live(config: LiveConfig, child: Child, clock: Clock, *, once: bool) -> State
     ConfigError
         If the folder cannot be written to.
     """
-    lock = None
-    if not is_remote(config.publish_to):
-        folder = Path(config.publish_to)
-        check_output_folder(folder, "publish_to")
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", blocking=False)
+    with _alone(config.publish_to):
+        service = Service(config, child, clock)
+        try:
+            while True:
+                state = service.cycle()
+                if once:
+                    return state
+                clock.sleep(config.poll_s)
+        finally:
+            child.stop()
+            if not once:
+                service.say_stopped()
+
+
+@contextmanager
+def _alone(address: str) -> Iterator[None]:
+    """Keep other services from a folder; on object storage nothing keeps them."""
+    if is_remote(address):
+        yield
+        return
+    folder = Path(address)
+    check_output_folder(folder, "publish_to")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", blocking=False)
     try:
-        if lock is not None:
-            lock.acquire()
+        lock.acquire()
     except Timeout as error:
-        raise BusyError(f"{config.publish_to}: another `squall live` publishes here") from error
-    service = Service(config, child, clock)
+        raise BusyError(f"{address}: another `squall live` publishes here") from error
     try:
-        while True:
-            state = service.cycle()
-            if once:
-                return state
-            clock.sleep(config.poll_s)
+        yield
     finally:
-        child.stop()
-        if not once:
-            service.say_stopped()
-        if lock is not None:
-            lock.release()
+        lock.release()
 
 
 class Service:
@@ -215,7 +225,7 @@ class Service:
         if self._state is None or state.name != self._state.name:
             self._since = now
             log.log(
-                logging.INFO if state.name == "fresh" else logging.WARNING,
+                logging.INFO if state.name == FRESH else logging.WARNING,
                 "state: %s, %s",
                 state.name,
                 state.reason,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from squall.datasets.coding import RAIN_CODE
+from squall.datasets.times import utc_text
 
 METHODS = ("forecast", "extrapolation")
 PERIOD = pd.Timedelta("1D")
@@ -130,10 +132,7 @@ class RollingScores:
         """CSI and frequency bias by lead time and threshold, and mean absolute error."""
         if not self.bins:
             return None
-        first, *rest = self.bins.values()
-        total = first
-        for counts in rest:
-            total = total.plus(counts)
+        total = reduce(Counts.plus, self.bins.values())
         rows = []
         for lead, pixels in enumerate(total.pixels):
             if not pixels:
@@ -150,7 +149,7 @@ class RollingScores:
                 }
             rows.append(row)
         return {
-            "from": f"{min(self.bins):%Y-%m-%dT%H:%M:%SZ}",
+            "from": utc_text(min(self.bins)),
             "scans": sum(self.scans.values()),
             "thresholds_mm_h": list(self.thresholds_mm_h),
             "by_lead_time": rows,

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from squall import __version__
+from squall.datasets.times import utc_text
 from squall.pipeline.live.self_check import METHODS
 from squall.pipeline.live.states import STATES, Run, State
 from squall.pipeline.live.store import MANIFEST, RUNS
@@ -49,14 +50,14 @@ def status_text(status: Status) -> str:
     state = status.state
     values = {
         "state": state.name,
-        "since": iso(status.since),
+        "since": _iso(status.since),
         "reason": state.reason,
-        "next_expected": iso(state.next_expected),
-        "heartbeat": iso(status.now),
+        "next_expected": _iso(state.next_expected),
+        "heartbeat": _iso(status.now),
         "poll_s": status.poll_s,
-        "newest_scan": iso(status.newest),
+        "newest_scan": _iso(status.newest),
         "run": status.run.id if status.run else None,
-        "reference_time": iso(status.run.reference) if status.run else None,
+        "reference_time": _iso(status.run.reference) if status.run else None,
         "problems": list(status.problems),
         "cycle_s": round(status.cycle_s, 3),
         "run_s": None if status.run_s is None else round(status.run_s, 3),
@@ -116,10 +117,10 @@ def latest_text(run: Run) -> str:
     values = {
         "id": run.id,
         "manifest": f"{RUNS}/{run.id}/{MANIFEST}",
-        "reference_time": iso(run.reference),
+        "reference_time": _iso(run.reference),
         "lead_times": run.lead_times,
         "model": run.model,
-        "missing_context": [iso(time) for time in run.missing],
+        "missing_context": [_iso(time) for time in run.missing],
         "fallback": run.fallback or None,
     }
     return json.dumps(values, indent=1) + "\n"
@@ -148,9 +149,9 @@ def run_from(text: str) -> Run:
         raise ValueError(f"latest.json is not of this version of Squall: {error}") from error
 
 
-def iso(time: pd.Timestamp | None) -> str | None:
+def _iso(time: pd.Timestamp | None) -> str | None:
     """A time in ISO format, UTC; None stays None."""
-    return None if time is None else f"{time:%Y-%m-%dT%H:%M:%SZ}"
+    return None if time is None else utc_text(time)
 
 
 def _time(text: str) -> pd.Timestamp:

@@ -22,8 +22,7 @@ from typing import Any, Protocol
 import fsspec
 import pandas as pd
 
-from squall.datasets.addresses import S3, is_remote, protocol_of
-from squall.datasets.errors import DataError, first_line
+from squall.datasets.addresses import S3, is_remote, protocol_of, unreachable
 from squall.pipeline.provenance import atomic_path
 
 RUNS, MANIFEST = "runs", "manifest.json"
@@ -176,7 +175,4 @@ class _ObjectStore:
         try:
             yield
         except Exception as error:  # the libraries of object stores have their own exceptions
-            raise DataError(
-                f"{self.address}: cannot be reached ({first_line(error)}); check the bucket, the "
-                "credentials in the environment, AWS_REGION and AWS_ENDPOINT_URL"
-            ) from error
+            raise unreachable(self.address, error) from error

@@ -6,7 +6,6 @@ Public: `Worker`.
 from __future__ import annotations
 
 import logging
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -27,11 +26,11 @@ from squall.pipeline.forecast.methods import (
     used_steps,
 )
 from squall.pipeline.forecast.names import EXTRAPOLATION
-from squall.pipeline.forecast.run import forecast
+from squall.pipeline.forecast.run import forecast, missing_times
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.ingest.run import ingest
 from squall.pipeline.live.config import LiveConfig
-from squall.pipeline.live.products import shown_rain, write_products
+from squall.pipeline.live.products import write_products
 from squall.pipeline.live.self_check import Codes, Counts, Remembered
 from squall.pipeline.live.states import Arrivals, Order, Run
 from squall.pipeline.live.store import open_store, run_id
@@ -67,10 +66,7 @@ class Worker:
     def look(self, now: pd.Timestamp) -> Arrivals:
         """Bring the archive up to date, and say what the newest scan is.
 
-        Raises
-        ------
-        DataError
-            If the source does not answer and the archive cannot be read.
+        A source that does not answer and an archive that cannot be read are problems of the result.
         """
         problems = self._ingest(now)
         try:
@@ -99,7 +95,7 @@ class Worker:
         archive = open_archive(self._address)
         model = EXTRAPOLATION if order.fallback else config.model
         members = None if order.fallback else config.members
-        if members is not None and not is_ensemble(find_method(model, archive)):
+        if members is not None and not is_ensemble(self._model(archive)):
             members = None
         run = run_id(order.reference)
         with open_store(config.publish_to).new_run(run) as folder:
@@ -123,8 +119,8 @@ class Worker:
                 missing=order.missing,
                 fallback=order.fallback,
             )
-            write_products(folder, dataset, archive, result, config)
-        self._made = order.reference, RAIN_CODE.encode(shown_rain(dataset).values)
+            codes = write_products(folder, dataset, archive, result, config)
+        self._made = order.reference, codes
         return result
 
     def check(self) -> list[tuple[pd.Timestamp, Counts, pd.Timedelta]]:
@@ -173,15 +169,13 @@ class Worker:
     def _missing(self, archive: ScanStore, newest: int) -> tuple[pd.Timestamp, ...]:
         """Scans that the model uses before the newest one, and that the archive lacks."""
         try:
-            if self._method is None:
-                self._method = find_method(self.config.model, archive)
-            steps = used_steps(self._method)
+            steps = used_steps(self._model(archive))
         except (DataError, ValueError):
             return ()  # the model is missing; the forecast will say so
-        status, times = archive.status, partial(_time_of, archive)
-        indices = sorted(newest - step for step in steps)
-        return tuple(times(i) for i in indices if i < 0 or status[i] != OK)
+        return tuple(missing_times(archive, newest, steps))
 
-
-def _time_of(archive: ScanStore, index: int) -> pd.Timestamp:
-    return archive.start + index * archive.step
+    def _model(self, archive: ScanStore) -> ForecastMethod:
+        """The configured model, opened once."""
+        if self._method is None:
+            self._method = find_method(self.config.model, archive)
+        return self._method

@@ -40,6 +40,16 @@ def config_of(folder, **changes):
     return LiveConfig.model_validate(values | changes)
 
 
+def config_of_files(folder, radar):
+    return config_of(
+        folder,
+        network=str(NETWORK),
+        archive=str(folder / "a.icechunk"),
+        files=(f"{radar}/*.nc",),
+        model="extrapolation",
+    )
+
+
 def published(folder, run):
     path = folder / "site" / "runs" / run.id
     return path, json.loads((path / "manifest.json").read_text())
@@ -165,13 +175,7 @@ def radar(synthetic_files, tmp_path):
 
 def test_scans_are_ingested_as_they_arrive_and_gaps_are_named(radar, tmp_path):
     folder, arrive = radar
-    config = config_of(
-        tmp_path,
-        network=str(NETWORK),
-        archive=str(tmp_path / "a.icechunk"),
-        files=(f"{folder}/*.nc",),
-        model="extrapolation",
-    )
+    config = config_of_files(tmp_path, folder)
     worker = Worker(config)
     empty = worker.look(AT)
     assert empty.newest is None
@@ -200,13 +204,7 @@ def test_scans_are_ingested_as_they_arrive_and_gaps_are_named(radar, tmp_path):
 def test_a_scan_without_an_observed_pixel_is_no_reason_to_forecast_again(radar, tmp_path):
     """The file is there, so waiting for it would never end."""
     folder, arrive = radar
-    config = config_of(
-        tmp_path,
-        network=str(NETWORK),
-        archive=str(tmp_path / "a.icechunk"),
-        files=(f"{folder}/*.nc",),
-        model="extrapolation",
-    )
+    config = config_of_files(tmp_path, folder)
     arrive("0345", "0350", "0355", "0400")
     with netCDF4.Dataset(folder / "synthetic_20240601T0355.nc", "a") as file:
         file["rainfall_rate"][:] = np.ma.masked
