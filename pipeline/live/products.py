@@ -2,42 +2,35 @@
 
 Public: `write_products`.
 
-Frames are grey PNG pictures whose values are codes, so that a browser reads them without loss. The
-manifest says what each code means, and lists every file with its size and SHA-256.
+The manifest describes the frames (see `frames`), and lists every file with its size and SHA-256.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from PIL import Image
 from pyproj import Transformer
 
 from squall import __version__
 from squall.convgru.digests import sha256_of
 from squall.datasets.archive.scan_store import ScanStore
-from squall.datasets.coding import RAIN_CODE
 from squall.datasets.grid import Grid, lonlat_crs
 from squall.datasets.times import utc_text
-from squall.pipeline.forecast.chance_code import UNKNOWN_CHANCE, chance_codes
-from squall.pipeline.forecast.ensemble_dataset import CHANCES, CHANCES_AROUND, MEDIAN
 from squall.pipeline.live.config import LiveConfig
+from squall.pipeline.live.frames import Codes, Frames, codes_of_frames, style_of_map
 from squall.pipeline.live.states import Run
 from squall.pipeline.live.store import MANIFEST
 from squall.pipeline.point.outlook import outlook_of
 from squall.pipeline.provenance import now_utc
 
-FORMAT = 1  # of the manifest
-FRAMES, PLACES = "frames", "places.json"
-Codes = npt.NDArray[np.uint8]
+FORMAT = 2  # of the manifest
+PLACES = "places.json"
 
 
 def write_products(
@@ -54,21 +47,7 @@ def write_products(
     -------
     (lead_time, y, x) codes of the rain that the frames show.
     """
-    (folder / FRAMES).mkdir()
-    rain = _shown_rain(forecast)
-    codes = RAIN_CODE.encode(rain.values)
-    layers = [
-        _observed(folder, forecast),
-        {
-            "name": "rain_rate",
-            "title": "median of the members" if rain.name == MEDIAN else "forecast",
-            "code": "rain_rate",
-            "frames": list(_frames(folder, "rain_rate", codes, _valid_times(forecast))),
-        },
-    ]
-    for name in (CHANCES, CHANCES_AROUND):
-        if name in forecast:
-            layers += _chances(folder, forecast, name, config.thresholds_mm_h)
+    layers, codes = Frames(folder, forecast, config.thresholds_mm_h).write()
     _write_json(folder / PLACES, _places(forecast, archive.grid, config))
     manifest = {
         "format": FORMAT,
@@ -84,17 +63,8 @@ def write_products(
         "missing_context": _missing(forecast),
         "attribution": archive.attributes.get("institution"),
         "grid": _grid(archive.grid),
-        "codes": {
-            "rain_rate": {
-                "units": "mm h-1",
-                "dry": RAIN_CODE.DRY,
-                "unknown": RAIN_CODE.NOT_OBSERVED,
-                "lowest": RAIN_CODE.lowest_mm_h,
-                "highest": RAIN_CODE.highest_mm_h,
-                "formula": "lowest * (highest / lowest) ** ((code - 1) / 253), code 1 to 254",
-            },
-            "chance": {"units": "1", "unknown": UNKNOWN_CHANCE, "formula": "code / 200"},
-        },
+        "codes": codes_of_frames(archive.step.total_seconds() / 60),
+        "style": style_of_map(),
         "layers": layers,
         "places": PLACES,
         "files": _files(folder),
@@ -108,52 +78,6 @@ def _missing(forecast: xr.Dataset) -> list[str]:
     """Times of the scans that the forecast lacks, or that have no observed pixel."""
     times = forecast.attrs.get("missing_context", "").split(", ")
     return [utc_text(pd.Timestamp(time)) for time in times if time]
-
-
-def _observed(folder: Path, forecast: xr.Dataset) -> dict[str, Any]:
-    codes = RAIN_CODE.encode(forecast["observed_rain_rate"].values)
-    times = pd.DatetimeIndex(forecast["context_time"].values)
-    frames = list(_frames(folder, "observed", codes, times))
-    return {"name": "observed", "code": "rain_rate", "frames": frames}
-
-
-def _shown_rain(forecast: xr.Dataset) -> xr.DataArray:
-    """(lead_time, y, x) mm/h: the median of an ensemble, or the one forecast."""
-    return forecast[MEDIAN if MEDIAN in forecast else "rain_rate"]
-
-
-def _chances(
-    folder: Path, forecast: xr.Dataset, name: str, thresholds_mm_h: tuple[float, ...]
-) -> Iterator[dict[str, Any]]:
-    where = "within_10km" if name == CHANCES_AROUND else "at_pixel"
-    held = forecast["threshold"].values
-    for threshold in thresholds_mm_h:
-        if not np.isclose(held, threshold).any():
-            continue
-        of_threshold = forecast[name].sel(threshold=threshold, method="nearest")
-        codes = chance_codes(of_threshold.values.astype(np.float32))
-        layer = f"chance_{where}_{threshold:g}"
-        frames = list(_frames(folder, layer, codes, _valid_times(forecast)))
-        yield {
-            "name": layer,
-            "code": "chance",
-            "threshold_mm_h": threshold,
-            "where": where,
-            "frames": frames,
-        }
-
-
-def _frames(
-    folder: Path, layer: str, codes: Codes, times: pd.DatetimeIndex
-) -> Iterator[dict[str, str]]:
-    for field, time in zip(codes, times, strict=True):
-        name = f"{FRAMES}/{layer}_{time:%Y%m%dT%H%M}.png"
-        Image.fromarray(field, mode="L").save(folder / name, compress_level=6)
-        yield {"time": utc_text(time), "file": name}
-
-
-def _valid_times(forecast: xr.Dataset) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(forecast["time"].values)
 
 
 def _places(forecast: xr.Dataset, grid: Grid, config: LiveConfig) -> dict[str, Any]:
@@ -181,10 +105,17 @@ def _grid(grid: Grid) -> dict[str, Any]:
         "rows": grid.y.size,
         "columns": grid.x.size,
         "extent": [float(value) for value in (left, bottom, right, top)],
+        "aspect": _aspect(grid),
         "crs_wkt": grid.crs_wkt,
         "proj4": _proj4(grid),
         "corners_lonlat": [[float(a), float(b)] for a, b in zip(lon, lat, strict=True)],
     }
+
+
+def _aspect(grid: Grid) -> float:
+    """Length of a y unit divided by that of an x unit, in the middle of the grid."""
+    middle = math.radians(float(grid.y[0] + grid.y[-1]) / 2)
+    return 1 / max(math.cos(middle), 0.1) if grid.crs.is_geographic else 1.0
 
 
 def _proj4(grid: Grid) -> str:

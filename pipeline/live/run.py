@@ -22,6 +22,7 @@ from squall.datasets.errors import BusyError, DataError, first_line
 from squall.pipeline.live.child import Child, ChildError
 from squall.pipeline.live.clock import Clock
 from squall.pipeline.live.config import LiveConfig
+from squall.pipeline.live.page import MISSING_PAGE, page_files
 from squall.pipeline.live.self_check import RollingScores
 from squall.pipeline.live.states import (
     DOWN,
@@ -34,11 +35,12 @@ from squall.pipeline.live.states import (
     wanted_run,
 )
 from squall.pipeline.live.status import Status, latest_text, metrics_text, run_from, status_text
-from squall.pipeline.live.store import MANIFEST, RUNS, open_store, reference_of
+from squall.pipeline.live.store import BASE_MAP, MANIFEST, RUNS, open_store, reference_of
 from squall.pipeline.outputs import check_output_folder
 
 log = logging.getLogger("squall.live")
 
+PRUNE_EVERY = pd.Timedelta("1h")  # at least; and after each run
 RETRY_S = 60.0  # after a scan that no method could forecast from
 
 
@@ -111,7 +113,9 @@ class Service:
         self._runs_made = self._failures = 0
         self._run_s: float | None = None
         self._scores = RollingScores(config.thresholds_mm_h)
-        self._is_remembered = False
+        self._is_remembered = self._is_page_published = self._is_map_published = False
+        self._runs: list[str] = []  # that ``runs.json`` names
+        self._prune_at = clock.now()
 
     def cycle(self) -> State:
         """One cycle; nothing that goes wrong in it is raised."""
@@ -129,7 +133,9 @@ class Service:
         state = self._tell(tuple(problems), time.monotonic() - began)
         if is_new:
             self._check()
-        self._prune()
+        if is_new or now >= self._prune_at:
+            self._prune(now)
+        self._publish_page()
         return state
 
     def say_stopped(self) -> None:
@@ -145,8 +151,9 @@ class Service:
         if self._is_remembered:
             return
         try:
-            latest, status, scores = (
-                self._store.read(f"{name}.json") for name in ("latest", "status", "self_check")
+            latest, status, scores, runs = (
+                self._store.read(f"{name}.json")
+                for name in ("latest", "status", "self_check", "runs")
             )
             if latest is not None:
                 run = run_from(latest)
@@ -156,6 +163,9 @@ class Service:
                 before = json.loads(status)
                 since = pd.Timestamp(before["since"]).tz_localize(None)
                 self._state, self._since = State(before["state"], before["reason"], None), since
+            if runs is not None:
+                held = set(self._store.runs())
+                self._runs = [run for run in json.loads(runs)["runs"] if run in held]
             if scores is not None:
                 self._scores = RollingScores.from_text(scores, self.config.thresholds_mm_h)
         except (OSError, DataError) as error:
@@ -244,25 +254,55 @@ class Service:
             state=state,
             since=self._since,
             now=self.clock.now(),
+            machine_now=Clock().now(),
+            speed=self.clock.speed,
             run=self._run,
             newest=self._newest,
             problems=problems,
             cycle_s=cycle_s,
             run_s=self._run_s,
             poll_s=self.config.poll_s,
+            heartbeat_due_s=self.config.poll_s + 2 * self.config.deadline_s,
+            stale_after_s=self.config.stale_after.total_seconds(),
             runs_made=self._runs_made,
             failures=self._failures,
             self_check=self._scores.summary(),
         )
 
-    def _prune(self) -> None:
-        """Delete old runs, but never the one that ``latest.json`` names."""
-        limit = self.clock.now() - self.config.keep
+    def _prune(self, now: pd.Timestamp) -> None:
+        """Delete old runs, but never the one that ``latest.json`` names; tell which are left."""
+        self._prune_at = now + PRUNE_EVERY
+        limit = now - self.config.keep
+        shown = self._run.id if self._run else None
         try:
-            for run in self._store.runs():
-                reference = reference_of(run)
-                is_shown = self._run is not None and run == self._run.id
-                if reference is not None and reference < limit and not is_shown:
-                    self._store.remove(run)
+            old = [run for run in self._store.runs() if _is_before(run, limit) and run != shown]
+            kept = [run for run in self._runs if run not in old and run != shown]
+            self._runs = [*kept, shown] if shown else kept
+            # a run is no longer named when it is deleted
+            self._store.write("runs.json", json.dumps({"runs": self._runs}) + "\n")
+            for run in old:
+                self._store.remove(run)
         except (OSError, DataError) as error:
             log.warning("old runs cannot be deleted: %s", first_line(error))
+
+    def _publish_page(self) -> None:
+        """Publish the page, and the map under the rain when the grid is known; once a process."""
+        try:
+            if not self._is_page_published:
+                page = page_files()
+                if not page:
+                    log.warning(MISSING_PAGE)
+                for name, content in page.items():
+                    self._store.write(name, content)
+                self._is_page_published = True
+            if self._run is not None and not self._is_map_published:
+                shapes = self._child.call("base_map", deadline_s=self.config.deadline_s)
+                self._store.write(BASE_MAP, json.dumps(shapes, separators=(",", ":")))
+                self._is_map_published = True
+        except (ChildError, OSError, DataError) as error:
+            log.warning("the page cannot be published: %s", first_line(error))
+
+
+def _is_before(run: str, limit: pd.Timestamp) -> bool:
+    reference = reference_of(run)
+    return reference is not None and reference < limit

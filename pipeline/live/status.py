@@ -26,6 +26,10 @@ class Status:
     ----------
     state, since : the state, and when it began.
     now : of the service's clock.
+    machine_now, speed : of the machine's clock, and how much faster the service's clock runs: 1
+        except in a replay.
+    heartbeat_due_s, stale_after_s : age of the heartbeat at which the service counts as dead, and
+        age of the last scan at which the forecast is stale.
     newest : valid time of the newest scan.
     problems : what went wrong, in words.
     cycle_s, run_s : time that the cycle took, and that the last run took from the scan on.
@@ -34,12 +38,16 @@ class Status:
     state: State
     since: pd.Timestamp
     now: pd.Timestamp
+    machine_now: pd.Timestamp
+    speed: float
     run: Run | None
     newest: pd.Timestamp | None
     problems: tuple[str, ...]
     cycle_s: float
     run_s: float | None
     poll_s: float
+    heartbeat_due_s: float
+    stale_after_s: float
     runs_made: int
     failures: int
     self_check: dict[str, Any] | None = None
@@ -54,7 +62,11 @@ def status_text(status: Status) -> str:
         "reason": state.reason,
         "next_expected": _iso(state.next_expected),
         "heartbeat": _iso(status.now),
+        "machine_time": _iso(status.machine_now),
+        "speed": status.speed,
         "poll_s": status.poll_s,
+        "heartbeat_due_s": status.heartbeat_due_s,
+        "stale_after_s": status.stale_after_s,
         "newest_scan": _iso(status.newest),
         "run": status.run.id if status.run else None,
         "reference_time": _iso(status.run.reference) if status.run else None,

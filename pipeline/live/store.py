@@ -3,8 +3,8 @@
 Public: `Store`, `open_store`, `run_id`, `reference_of`.
 
 The layout is ``runs/ID/…`` with ``manifest.json`` as the last file, and beside it ``latest.json``,
-``status.json`` and ``metrics.prom``. A run is written whole and never changed; ``latest.json``
-names it afterwards.
+``runs.json``, ``status.json``, ``metrics.prom`` and the page. A run is written whole and never
+changed; ``latest.json`` names it afterwards.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from squall.datasets.addresses import S3, is_remote, protocol_of, unreachable
 from squall.pipeline.provenance import atomic_path
 
 RUNS, MANIFEST = "runs", "manifest.json"
+BASE_MAP = "map.json"  # what lies under the rain
 _INCOMING = ".incoming"  # runs that are being written
 _FOR_EVER, _NEVER = "public, max-age=31536000, immutable", "no-cache"
 _ID = re.compile(r"(\d{8}T\d{4}(?:\d{2})?Z)-[0-9a-f]{8}")
@@ -50,7 +51,7 @@ class Store(Protocol):
         """A context with an empty folder on this machine. The run is published when it ends."""
         ...
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, content: str | bytes) -> None:
         """Replace a small file at once."""
         ...
 
@@ -90,9 +91,9 @@ class _Folder:
         finally:
             shutil.rmtree(self.root / _INCOMING, ignore_errors=True)
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, content: str | bytes) -> None:
         with atomic_path(self.root / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(_bytes(content))
 
     def read(self, name: str) -> str | None:
         try:
@@ -136,10 +137,10 @@ class _ObjectStore:
                     target = f"{self._root}/{RUNS}/{run}/{path.relative_to(folder).as_posix()}"
                     self._files.put_file(str(path), target, **self._headers(path.name, _FOR_EVER))
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, content: str | bytes) -> None:
         with self._reached():
             headers = self._headers(name, _NEVER)
-            self._files.pipe_file(f"{self._root}/{name}", text.encode(), **headers)
+            self._files.pipe_file(f"{self._root}/{name}", _bytes(content), **headers)
 
     def read(self, name: str) -> str | None:
         with self._reached():
@@ -176,3 +177,7 @@ class _ObjectStore:
             yield
         except Exception as error:  # the libraries of object stores have their own exceptions
             raise unreachable(self.address, error) from error
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content

@@ -6,6 +6,7 @@ Public: `Worker`.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ from squall.pipeline.forecast.names import EXTRAPOLATION
 from squall.pipeline.forecast.run import forecast, missing_times
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.ingest.run import ingest
+from squall.pipeline.live.base_map import base_map
 from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.products import write_products
 from squall.pipeline.live.self_check import Codes, Counts, Remembered
@@ -152,6 +154,10 @@ class Worker:
         extrapolated = RAIN_CODE.encode(method.nowcast(context, lead_times))
         self._remembered.add(reference, codes, extrapolated)
         return scored
+
+    def base_map(self) -> dict[str, Any]:
+        """What lies under the rain on the page: coasts, borders, towns."""
+        return base_map(open_archive(self._address).grid)
 
     def _ingest(self, now: pd.Timestamp) -> tuple[str, ...]:
         """One pass of ingestion; what went wrong, in words."""

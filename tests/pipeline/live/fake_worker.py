@@ -62,6 +62,10 @@ class FakeWorker:
         self._obey("check")
         return []
 
+    def base_map(self):
+        self._obey("base_map")
+        return {"land": []}
+
     def pid(self):
         return os.getpid()
 
