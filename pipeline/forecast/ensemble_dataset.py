@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
@@ -19,14 +20,16 @@ from squall.pipeline.forecast.chance_code import CHANCE_CODE
 from squall.pipeline.forecast.ensemble_products import (
     NEIGHBOURHOOD_KM,
     EnsembleProducts,
+    Floats,
 )
 from squall.pipeline.forecast.member_chances import share_in_words
-from squall.pipeline.forecast.spells import SHORTEST_GAP_MIN
+from squall.pipeline.forecast.spells import SHORTEST_GAP_MIN, SHORTEST_GAP_STEPS
 
 CHANCES = "probability_of_exceedance"
 CHANCES_AROUND = f"probability_of_exceedance_within_{NEIGHBOURHOOD_KM}km"
 CHANCES_AT_ANY_TIME = "probability_of_exceedance_at_any_time"
 FIRST_RAIN, RAIN_END = "time_of_first_rain", "time_of_rain_end"
+FIRST_RAIN_PERCENTILES = "time_of_first_rain_percentile"
 MEDIAN, PERCENTILES = "rain_rate_median", "rain_rate_percentile"
 MEMBERS, MEMBER_CODES, RATE_OF_CODE = "rain_rate_member", "rain_rate_member_code", "rate_of_code"
 AMOUNT = "rain_amount"
@@ -203,16 +206,31 @@ def _times(products: EnsembleProducts, reference: pd.Timestamp) -> _Variables:
             times.end_min,
             "time when the first rain of at least the threshold ends at the pixel",
             "median of the members that have such rain; a dry gap of less than "
-            f"{SHORTEST_GAP_MIN:g} min does not end it; missing where {FIRST_RAIN} is, and where "
-            "the rain lasts beyond the forecast",
+            f"{SHORTEST_GAP_MIN:g} min, or of less than {SHORTEST_GAP_STEPS} steps, does not end "
+            f"it; missing where {FIRST_RAIN} is, and where the rain lasts beyond the forecast",
         ),
     ):
-        attributes: dict[str, Any] = {"long_name": words, "comment": comment, **_TIME}
-        seconds = np.where(np.isnan(minutes), _NO_TIME, np.rint(minutes * 60)).astype(np.int32)
-        attributes |= {"units": f"seconds since {reference:%Y-%m-%d %H:%M:%S}"}
-        attributes |= {"_FillValue": np.int32(_NO_TIME), "calendar": "proleptic_gregorian"}
-        variables[name] = (dims, seconds, attributes)
+        variables[name] = (dims, *_times_in_seconds(minutes, reference, words, comment))
+    if products.wanted.percentiles:
+        stored = _times_in_seconds(
+            times.start_quantiles_min,
+            reference,
+            "percentile of the time of the first rain of at least the threshold at the pixel",
+            f"among the members that have such rain; missing where {FIRST_RAIN} is",
+        )
+        variables[FIRST_RAIN_PERCENTILES] = (("percentile", *dims), *stored)
     return variables
+
+
+def _times_in_seconds(
+    minutes: Floats, reference: pd.Timestamp, long_name: str, comment: str
+) -> tuple[npt.NDArray[np.int32], dict[str, Any]]:
+    """Minutes after the reference time, NaN = missing, as a file stores them."""
+    seconds = np.where(np.isnan(minutes), _NO_TIME, np.rint(minutes * 60)).astype(np.int32)
+    attributes: dict[str, Any] = {"long_name": long_name, "comment": comment, **_TIME}
+    attributes |= {"units": f"seconds since {reference:%Y-%m-%d %H:%M:%S}"}
+    attributes |= {"_FillValue": np.int32(_NO_TIME), "calendar": "proleptic_gregorian"}
+    return seconds, attributes
 
 
 _NO_TIME = -1

@@ -151,7 +151,8 @@ class EnsembleProducts:
     @property
     def times(self) -> SpellTimes:
         """When rain of each threshold begins and ends, and the chance that it comes at all."""
-        times = self._spells.times(self._is_known)
+        fractions = [percent / 100 for percent in self.wanted.percentiles]
+        times = self._spells.times(self._is_known, fractions)
         if self._given is None:
             return times
         return times._replace(chance=_at_least(times.chance, self._given))

@@ -1,10 +1,11 @@
 """When it rains: the first spell of rain of each member at each pixel, in a stream of lead times.
 
-Public: `RainSpells`, `SpellTimes`, `SHORTEST_GAP_MIN`.
+Public: `RainSpells`, `SpellTimes`, `SHORTEST_GAP_MIN`, `SHORTEST_GAP_STEPS`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.unsignedinteger]
 
-SHORTEST_GAP_MIN = 15.0  # a dry gap that is shorter does not end a spell of rain
+# a dry gap that is shorter than one of these does not end a spell of rain
+SHORTEST_GAP_MIN, SHORTEST_GAP_STEPS = 15.0, 2
 
 
 class SpellTimes(NamedTuple):
@@ -30,11 +32,14 @@ class SpellTimes(NamedTuple):
         rain; 0 = it rains already; NaN where too few members have rain.
     end_min : as ``start_min``, to the end of this first spell of rain; NaN also where the median
         member still has rain at the last lead time.
+    start_quantiles_min : (fraction, threshold, y, x), quantiles of the start among the members that
+        have rain, linear between members; NaN where ``start_min`` is.
     """
 
     chance: npt.NDArray[np.uint8]
     start_min: Floats
     end_min: Floats
+    start_quantiles_min: Floats
 
 
 @dataclass
@@ -43,7 +48,7 @@ class RainSpells:
 
     The first spell begins at the first time with the rain rate at the threshold or above; the
     reference time, with the last scan, is the first of these times. It ends at the first time below
-    the threshold, if no rain follows within `SHORTEST_GAP_MIN`.
+    the threshold, if no rain follows within `SHORTEST_GAP_MIN` and within `SHORTEST_GAP_STEPS`.
 
     Parameters
     ----------
@@ -78,7 +83,7 @@ class RainSpells:
         """Add the ranks (member, y, x) of one time, an index of ``minutes``."""
         open_from = next(
             i for i, past in enumerate(self.minutes)
-            if index == i or self.minutes[index] - past - self._step_min < SHORTEST_GAP_MIN
+            if index == i or self.minutes[index] - past - self._step_min < self._shortest_gap_min
         )  # fmt: skip
         for number, (start, last) in enumerate(zip(self.start, self.last, strict=True)):
             is_wet = ranks > number
@@ -90,43 +95,57 @@ class RainSpells:
     def _step_min(self) -> float:
         return self.minutes[1] - self.minutes[0]
 
-    def times(self, is_known: Bools, least_share: float = 0.1) -> SpellTimes:
-        """Medians of the start and the end, and the chance of rain.
+    @property
+    def _shortest_gap_min(self) -> float:
+        return max(SHORTEST_GAP_MIN, SHORTEST_GAP_STEPS * self._step_min)
+
+    def times(
+        self, is_known: Bools, fractions: Sequence[float] = (), least_share: float = 0.1
+    ) -> SpellTimes:
+        """Medians of the start and the end, quantiles of the start, and the chance of rain.
 
         Parameters
         ----------
         is_known : (member, y, x), whether the member is known at all lead times. A pixel is known
             where at least half of the members are.
+        fractions : of the quantiles of the start, 0 to 1.
         least_share : share of the known members, and two of them, that must have rain for a start
             and an end.
         """
         known = is_known.sum(axis=0)
         unknown = 2 * known < len(is_known)
         steps = np.asarray([*self.minutes, np.nan], np.float32)
-        results = []
+        chances: list[npt.NDArray[np.uint8]] = []
+        minutes: list[Floats] = []
         for start, last in zip(self.start, self.last, strict=True):
             wet = (start != self.dry) & is_known
             count = wet.sum(axis=0)
-            chance = half_percents(count, known, len(is_known))
+            chances.append(half_percents(count, known, len(is_known)))
             too_few = unknown | (count < 2) | (count < least_share * known)
-            end = last + last.dtype.type(
-                1
-            )  # that of rain at the last lead time is after the forecast
-            medians = [
-                _median(np.where(wet, index, self.dry), count, steps) for index in (start, end)
-            ]
-            for median in medians:
-                median[too_few] = np.nan
-            results.append((chance, *medians))
-        return SpellTimes(*(np.stack(values) for values in zip(*results, strict=True)))
+            # the end of rain at the last lead time is after the forecast
+            end = last + last.dtype.type(1)
+            starts, ends = (
+                np.sort(np.where(wet, indices, self.dry), axis=0) for indices in (start, end)
+            )
+            asked = [(starts, 0.5), (ends, 0.5), *((starts, fraction) for fraction in fractions)]
+            values = np.stack([_quantile(*which, count, steps) for which in asked])
+            values[:, too_few] = np.nan
+            minutes.append(values)
+        begins, ends, *quantiles = np.stack(minutes, axis=1)
+        of_begin = np.stack(quantiles) if quantiles else np.empty((0, *begins.shape), np.float32)
+        return SpellTimes(np.stack(chances), begins, ends, of_begin)
 
 
-def _median(indices: Indices, count: npt.NDArray[np.int_], steps: Floats) -> Floats:
-    """Median over the ``count`` smallest indices (member, y, x) of the steps; NaN where none is."""
-    ordered = np.sort(indices, axis=0)
-    middles = [
-        np.take_along_axis(ordered, np.maximum(middle, 0)[None], axis=0)[0]
-        for middle in ((count - 1) // 2, count // 2)
-    ]
-    low, high = (steps[np.minimum(middle, len(steps) - 1)] for middle in middles)
-    return np.asarray((low + high) / 2)
+def _quantile(
+    ordered: Indices, fraction: float, count: npt.NDArray[np.int_], steps: Floats
+) -> Floats:
+    """Quantile over the ``count`` smallest indices (member, y, x) of the steps; NaN where none is.
+
+    It is linear between members. The indices are sorted.
+    """
+    position = fraction * np.maximum(count - 1, 0)
+    low, high = (
+        steps[np.minimum(np.take_along_axis(ordered, place[None], axis=0)[0], len(steps) - 1)]
+        for place in (np.floor(position).astype(np.intp), np.ceil(position).astype(np.intp))
+    )
+    return np.asarray(low + (high - low) * (position % 1).astype(np.float32))

@@ -27,10 +27,11 @@ from squall.pipeline.live.frames import Codes, Frames, codes_of_frames, style_of
 from squall.pipeline.live.states import Run
 from squall.pipeline.live.store import MANIFEST
 from squall.pipeline.point.outlook import outlook_of
+from squall.pipeline.point.when import when
 from squall.pipeline.provenance import now_utc
 
 FORMAT = 2  # of the manifest
-PLACES = "places.json"
+POINTS = "points.json"
 
 
 def write_products(
@@ -48,7 +49,7 @@ def write_products(
     (lead_time, y, x) codes of the rain that the frames show.
     """
     layers, codes = Frames(folder, forecast, config.thresholds_mm_h).write()
-    _write_json(folder / PLACES, _places(forecast, archive.grid, config))
+    _write_json(folder / POINTS, _points(forecast, archive.grid, config))
     manifest = {
         "format": FORMAT,
         "id": run.id,
@@ -66,7 +67,7 @@ def write_products(
         "codes": codes_of_frames(archive.step.total_seconds() / 60),
         "style": style_of_map(),
         "layers": layers,
-        "places": PLACES,
+        "points": POINTS,
         "files": _files(folder),
         "squall_version": __version__,
     }
@@ -80,14 +81,14 @@ def _missing(forecast: xr.Dataset) -> list[str]:
     return [utc_text(pd.Timestamp(time)) for time in times if time]
 
 
-def _places(forecast: xr.Dataset, grid: Grid, config: LiveConfig) -> dict[str, Any]:
+def _points(forecast: xr.Dataset, grid: Grid, config: LiveConfig) -> dict[str, Any]:
     """What the forecast says of each place."""
     result: dict[str, Any] = {}
     for name, place in config.places.items():
         pixel = grid.pixel_at(place.latitude, place.longitude)
         at = {"latitude": place.latitude, "longitude": place.longitude}
         if pixel is None:
-            result[name] = at | {"sentence": "not known: outside the radar's grid"}
+            result[name] = at | {"sentence": "not known: outside the radar's grid"} | when(None)
         else:
             threshold = config.thresholds_mm_h[0]
             result[name] = at | outlook_of(forecast, *pixel, threshold).as_dict()

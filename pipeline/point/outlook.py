@@ -19,6 +19,7 @@ from squall.pipeline.forecast.ensemble_dataset import (
     CHANCES_AROUND,
     CHANCES_AT_ANY_TIME,
     FIRST_RAIN,
+    FIRST_RAIN_PERCENTILES,
     MEDIAN,
     PERCENTILES,
     RAIN_END,
@@ -29,6 +30,7 @@ from squall.pipeline.forecast.ensemble_products import EnsembleProducts, Wanted
 from squall.pipeline.forecast.forecast_file import timestamp
 from squall.pipeline.forecast.neighbourhood import Neighbourhood
 from squall.pipeline.point.sentence import RainTimes, clock, sentence
+from squall.pipeline.point.when import when
 
 Values = npt.NDArray[np.float64]
 
@@ -77,15 +79,35 @@ class Outlook:
         last = clock(self.times[self.known - 1], self.reference)
         return f"known until {last} only; to see when it rains until then, {advice}"
 
+    @property
+    def rain_now(self) -> bool | None:
+        """Whether it rained at the place in the last scan; None if the scan did not observe it."""
+        last = self.observed_mm_h[-1]
+        return None if np.isnan(last) else bool(last >= np.float32(self.threshold_mm_h))
+
+    @property
+    def known_until(self) -> pd.Timestamp | None:
+        """The last time before the first that is not known; None if not even the scan is."""
+        if self.known:
+            return pd.Timestamp(self.times[self.known - 1])
+        return None if self.rain_now is None else self.reference
+
+    @property
+    def highest_chance(self) -> float | None:
+        """The highest chance of a lead time before the first that is not known."""
+        if self.chance is None or not self.known:
+            return None
+        return float(self.chance[: self.known].max())
+
     def as_dict(self) -> dict[str, Any]:
-        """For scripts: times in ISO format, UTC; None = not known."""
+        """For scripts: times in ISO format, UTC; None = not known. See also `when`."""
         lists = {
             name: None if values is None else [None if np.isnan(v) else float(v) for v in values]
             for name in ("rain_mm_h", "low_mm_h", "high_mm_h", "chance", "chance_around")
             for values in (getattr(self, name),)
         }
         rain = self.rain_times
-        when = {
+        begin_and_end = {
             name: None if rain is None or time is None else time.isoformat()
             for name in ("begin", "end")
             for time in (getattr(rain, name, None),)
@@ -97,7 +119,15 @@ class Outlook:
             "threshold_mm_h": self.threshold_mm_h,
             "reference_time": self.reference.isoformat(),
             "chance_at_any_time": rain.chance if rain and rain.has_chances else None,
-            **when,
+            **begin_and_end,
+            **when(
+                rain,
+                rain_now=self.rain_now,
+                reference=self.reference,
+                known_until=self.known_until,
+                is_known=self.known == len(self.times),
+                highest_chance=self.highest_chance,
+            ),
             "times": [time.isoformat() for time in self.times],
             **lists,
         }
@@ -197,7 +227,7 @@ def _completed(
     own = own.assign({name: everything[name] for name in (PERCENTILES, *lacking)})
     if length:
         times = products(length)
-        names = (FIRST_RAIN, RAIN_END, CHANCES_AT_ANY_TIME)
+        names = (FIRST_RAIN, FIRST_RAIN_PERCENTILES, RAIN_END, CHANCES_AT_ANY_TIME)
         own = own.assign({name: times[name] for name in names})
     return own
 
@@ -223,14 +253,37 @@ def _rain_times(
     """When it rains; None if it is not known, or the file does not hold it."""
     if not length or FIRST_RAIN not in own or np.isnan(own[CHANCES_AT_ANY_TIME].item()):
         return None
-    begin, end = (timestamp(own[name]) for name in (FIRST_RAIN, RAIN_END))
+    begin, end = (_time_or_none(own[name]) for name in (FIRST_RAIN, RAIN_END))
+    is_observed = not np.isnan(own["observed_rain_rate"].values[-1])
+    first = pd.Timestamp(own["time"].values[0])
     return RainTimes(
         reference=timestamp(own["forecast_reference_time"]),
         horizon=pd.Timestamp(own["time"].values[length - 1]),
         threshold_mm_h=threshold,
         chance=float(own[CHANCES_AT_ANY_TIME]),
-        begin=None if pd.isna(begin) else begin,
-        end=None if pd.isna(end) else end,
+        begin=begin,
+        end=end,
         has_chances=has_chances,
         is_cut=length < own.sizes["lead_time"],
+        is_begin_known=is_observed or begin is None or begin > first,
+        begin_range=_begin_range(own) if has_chances else (None, None),
     )
+
+
+def _begin_range(own: xr.Dataset) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
+    """The percentiles `BAND` of the begin; None where the file does not hold them."""
+    if FIRST_RAIN_PERCENTILES not in own:
+        return None, None
+    held = own["percentile"].values
+    low, high = (
+        _time_or_none(own[FIRST_RAIN_PERCENTILES].sel(percentile=percent))
+        if percent in held
+        else None
+        for percent in BAND
+    )
+    return low, high
+
+
+def _time_or_none(values: xr.DataArray) -> pd.Timestamp | None:
+    time = timestamp(values)
+    return None if pd.isna(time) else time

@@ -25,6 +25,10 @@ class RainTimes:
     begin, end : of the first rain; None if there is none, ``end`` also if it is after ``horizon``.
     has_chances : whether the forecast is an ensemble.
     is_cut : whether the place is not known at later lead times of the forecast.
+    is_begin_known : False if the last scan did not observe the place, and it rains at the first
+        lead time: the rain may have begun before.
+    begin_range : percentiles 10 and 90 of ``begin`` among the members that have rain; None = not
+        known.
     """
 
     reference: pd.Timestamp
@@ -35,6 +39,8 @@ class RainTimes:
     end: pd.Timestamp | None
     has_chances: bool
     is_cut: bool = False
+    is_begin_known: bool = True
+    begin_range: tuple[pd.Timestamp | None, pd.Timestamp | None] = (None, None)
 
 
 def sentence(rain: RainTimes | None) -> str:
@@ -59,6 +65,7 @@ def _rain(rain: RainTimes, horizon: str) -> str:
     if rain.begin == rain.reference:
         return f"raining already, {end}"
     begin = f"rain from {clock(rain.begin, rain.reference)}"
+    begin += "" if rain.is_begin_known else " or earlier"
     if not rain.has_chances:
         return f"{begin}, {end}"
     text = f"{begin}, {_percent(rain.chance)}, {end}"

@@ -28,6 +28,7 @@ PRODUCTS = {  # product: its variables
     "amounts": {f"rain_amount_{kind}" for kind in ("member", "mean", "median", "percentile")},
     "times": {
         *("time_of_first_rain", "time_of_rain_end", "probability_of_exceedance_at_any_time"),
+        "time_of_first_rain_percentile",
     },
 }
 ALWAYS = {"rain_rate", "observed_rain_rate"}

@@ -19,7 +19,7 @@ def times_of(rain: list[list[int]], now: int = 0, step: float = 5.0, known=None,
     is_known = np.ones((len(rain), 1, 1), bool)
     if known is not None:
         is_known[:, 0, 0] = known
-    chance, start, end = spells.times(is_known)
+    chance, start, end, _ = spells.times(is_known)
     return int(chance[0, 0, 0]), float(start[0, 0, 0]), float(end[0, 0, 0])
 
 
@@ -40,9 +40,30 @@ def test_the_first_spell_of_rain(member, start, end):
     np.testing.assert_equal(times_of([member, member]), (200, start, end))
 
 
-def test_a_gap_is_measured_in_minutes_not_in_steps():
-    assert times_of([[1, 0, 1, 0]] * 2, step=15.0) == (200, 15, 30)
+def test_a_gap_of_less_than_two_steps_does_not_end_a_shower():
+    assert times_of([[1, 0, 1, 0]] * 2, step=15.0) == (200, 15, 60)
+    assert times_of([[1, 0, 0, 1, 0]] * 2, step=15.0) == (200, 15, 30)
+    assert times_of([[1, 0, 1, 0]] * 2, step=30.0) == (200, 30, 120)
+
+
+def test_a_gap_of_short_steps_is_measured_in_minutes():
     assert times_of([[1, 0, 0, 0, 0, 1, 0]] * 2, step=2.0) == (200, 2, 14)
+
+
+def test_quantiles_of_the_start_are_those_of_the_members_with_rain():
+    members = np.zeros((5, 6, 1, 1), np.uint8)
+    for member, lead in enumerate((0, 2, 3, 5)):  # the fifth is dry
+        members[member, lead:] = 1
+    spells = RainSpells.begin(np.array([[0]], np.uint8), 1, 5, (5.0, 10, 15, 20, 25, 30))
+    for lead in range(6):
+        spells.add(lead + 1, members[:, lead])
+    times = spells.times(np.ones((5, 1, 1), bool), (0.1, 0.5, 0.9))
+    # starts 5, 15, 20, 30: the tenth of the way from the first to the last is at member 0.3
+    expected = [8, times.start_min.item(), 27]
+    np.testing.assert_allclose(times.start_quantiles_min[:, 0, 0, 0], expected)
+    too_few = spells.times(np.array([1, 0, 0, 0, 1], bool)[:, None, None], (0.1, 0.9))
+    assert np.isnan(too_few.start_quantiles_min).all()
+    assert too_few.start_quantiles_min.shape == (2, 1, 1, 1)
 
 
 def test_medians_are_those_of_the_members_with_rain():

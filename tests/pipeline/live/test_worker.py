@@ -130,14 +130,17 @@ def test_the_manifest_names_every_file_and_where_the_grid_lies(made, chain):
 
 def test_places_say_what_the_command_point_says(made):
     folder, run, _ = made
-    path, _ = published(folder, run)
-    places = json.loads((path / "places.json").read_text())
+    path, manifest = published(folder, run)
+    places = json.loads((path / manifest["points"]).read_text())
     assert "outside the radar's grid" in places["far away"]["sentence"]
+    assert places["far away"]["rain"] == "unknown"
     expected = point(
         PointConfig(forecast=path / "forecast.nc", at=(55.6, 10.9), threshold_mm_h=0.5)
     )
     assert places["middle"]["sentence"] == expected.sentence
     assert places["middle"]["rain_mm_h"] == pytest.approx(expected.as_dict()["rain_mm_h"])
+    assert places["middle"]["rain"] == expected.as_dict()["rain"]
+    assert places["middle"]["known_until"] == "2024-06-01T04:15:00Z"
 
 
 def test_the_extrapolation_of_a_fallback_has_no_members(chain, tmp_path):
