@@ -23,7 +23,9 @@ from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.grid import Grid, lonlat_crs
 from squall.datasets.times import utc_text
 from squall.pipeline.live.config import LiveConfig
+from squall.pipeline.live.exports import write_exports
 from squall.pipeline.live.frames import Codes, Frames, codes_of_frames, style_of_map
+from squall.pipeline.live.stac import ITEM, item_of
 from squall.pipeline.live.states import Run
 from squall.pipeline.live.store import MANIFEST
 from squall.pipeline.point.outlook import outlook_of
@@ -50,10 +52,14 @@ def write_products(
     """
     layers, codes = Frames(folder, forecast, config.thresholds_mm_h).write()
     _write_json(folder / POINTS, _points(forecast, archive.grid, config))
+    footprint = write_exports(folder, forecast, archive.grid, config)
+    created, files = now_utc(), _files(folder)
+    item = item_of(run, created, forecast, archive.grid, footprint, files)
+    _write_json(folder / ITEM, item)
     manifest = {
         "format": FORMAT,
         "id": run.id,
-        "created": now_utc(),
+        "created": created,
         "title": archive.title,
         "reference_time": utc_text(run.reference),
         "step_min": archive.step.total_seconds() / 60,
@@ -68,7 +74,7 @@ def write_products(
         "style": style_of_map(),
         "layers": layers,
         "points": POINTS,
-        "files": _files(folder),
+        "files": [*files, _file(folder, folder / ITEM)],
         "squall_version": __version__,
     }
     _write_json(folder / MANIFEST, manifest)
@@ -128,14 +134,15 @@ def _proj4(grid: Grid) -> str:
 
 def _files(folder: Path) -> list[dict[str, Any]]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [
-        {
-            "name": path.relative_to(folder).as_posix(),
-            "bytes": path.stat().st_size,
-            "sha256": sha256_of(path),
-        }
-        for path in paths
-    ]
+    return [_file(folder, path) for path in paths]
+
+
+def _file(folder: Path, path: Path) -> dict[str, Any]:
+    return {
+        "name": path.relative_to(folder).as_posix(),
+        "bytes": path.stat().st_size,
+        "sha256": sha256_of(path),
+    }
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -1,0 +1,129 @@
+"""``places.covjson``: the forecast at the configured places after the CoverageJSON standard.
+
+Public: `coverages_of`, `COVERAGES`.
+
+Source: OGC CoverageJSON Community Standard 1.0 (21-069r2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from squall.datasets.grid import Grid
+from squall.datasets.times import utc_text
+from squall.pipeline.forecast.ensemble_dataset import CHANCES, CHANCES_AROUND, MEDIAN, PERCENTILES
+from squall.pipeline.live.config import Place
+from squall.pipeline.live.frames import shown_rain
+
+COVERAGES = "places.covjson"
+_LONLAT = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
+_STANDARD_NAME = "http://vocab.nerc.ac.uk/standard_name/"
+_UNITS = "http://www.opengis.net/def/uom/UCUM/"
+
+
+def coverages_of(
+    forecast: xr.Dataset,
+    grid: Grid,
+    places: Mapping[str, Place],
+    thresholds_mm_h: Sequence[float],
+) -> dict[str, Any]:
+    """A CoverageCollection with a PointSeries for each place; null = not known.
+
+    Its parameters are the rain rate (the median of an ensemble), percentiles of the members, and
+    chances of the thresholds at the pixel and within a distance, as far as the forecast has them.
+    A place outside the grid has nulls.
+    """
+    parameters = {name: parameter for name, parameter, _ in _fields(forecast, thresholds_mm_h)}
+    times = [utc_text(time) for time in pd.DatetimeIndex(forecast["time"].values)]
+    coverages = []
+    for name, place in places.items():
+        pixel = grid.pixel_at(place.latitude, place.longitude)
+        if pixel is None:
+            series = dict.fromkeys(parameters, np.full(len(times), np.nan))
+        else:
+            own = forecast.isel(y=pixel[0], x=pixel[1])
+            series = {key: values for key, _, values in _fields(own, thresholds_mm_h)}
+        coverages.append(_coverage(name, place, times, series))
+    return {
+        "type": "CoverageCollection",
+        "domainType": "PointSeries",
+        "parameters": parameters,
+        "referencing": [
+            {"coordinates": ["x", "y"], "system": {"type": "GeographicCRS", "id": _LONLAT}},
+            {
+                "coordinates": ["t"],
+                "system": {"type": "TemporalRS", "calendar": "Gregorian"},
+            },
+        ],
+        "coverages": coverages,
+    }
+
+
+def _coverage(
+    name: str, place: Place, times: list[str], series: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "type": "Coverage",
+        "title": {"en": name},
+        "domain": {
+            "type": "Domain",
+            "axes": {
+                "x": {"values": [place.longitude]},
+                "y": {"values": [place.latitude]},
+                "t": {"values": times},
+            },
+        },
+        "ranges": {
+            key: {
+                "type": "NdArray",
+                "dataType": "float",
+                "axisNames": ["t"],
+                "shape": [len(values)],
+                "values": [None if np.isnan(v) else round(float(v), 4) for v in values],
+            }
+            for key, values in ((key, np.asarray(field)) for key, field in series.items())
+        },
+    }
+
+
+def _fields(
+    forecast: xr.Dataset, thresholds_mm_h: Sequence[float]
+) -> Iterator[tuple[str, dict[str, Any], Any]]:
+    """Key, parameter and values of each field that the forecast has."""
+    rain = shown_rain(forecast)
+    label = "median of the members" if rain.name == MEDIAN else "forecast"
+    yield "rain_rate", _rate(f"rain rate, {label}"), rain
+    if PERCENTILES in forecast:
+        for percent in forecast["percentile"].values:
+            values = forecast[PERCENTILES].sel(percentile=percent)
+            key = f"rain_rate_p{percent:g}"
+            yield key, _rate(f"rain rate, percentile {percent:g} of the members"), values
+    for name, key, where in (
+        (CHANCES, "at_pixel", "here"),
+        (CHANCES_AROUND, "within_10km", "within 10 km"),
+    ):
+        for threshold in thresholds_mm_h if name in forecast else ():
+            if np.isclose(forecast["threshold"].values, threshold).any():
+                words = f"chance of {threshold:g} mm/h or more {where}"
+                values = forecast[name].sel(threshold=threshold, method="nearest")
+                yield f"chance_{key}_{threshold:g}", _parameter(words, words, "1"), values
+
+
+def _rate(description: str) -> dict[str, Any]:
+    parameter = _parameter(description, "rainfall rate", "mm/h")
+    parameter["observedProperty"]["id"] = f"{_STANDARD_NAME}rainfall_rate/"
+    return parameter
+
+
+def _parameter(description: str, observed: str, unit: str) -> dict[str, Any]:
+    return {
+        "type": "Parameter",
+        "description": {"en": description},
+        "unit": {"symbol": {"type": _UNITS, "value": unit}},
+        "observedProperty": {"label": {"en": observed}},
+    }

@@ -1,0 +1,47 @@
+"""The forecast of a run in the formats of other programs.
+
+Public: `write_exports`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import shapely  # type: ignore[import-untyped]
+import xarray as xr
+
+from squall.datasets.grid import Grid
+from squall.pipeline.live.areas import AREAS, write_areas
+from squall.pipeline.live.config import LiveConfig
+from squall.pipeline.live.coverages import COVERAGES, coverages_of
+from squall.pipeline.live.frames import shown_rain
+from squall.pipeline.live.lonlat import LonLat, NoLonLatError
+
+log = logging.getLogger("squall.live")
+
+
+def write_exports(
+    folder: Path, forecast: xr.Dataset, grid: Grid, config: LiveConfig
+) -> shapely.MultiPolygon | None:
+    """Write the areas above the thresholds and the coverages of the places.
+
+    Parameters
+    ----------
+    folder : of the run.
+
+    Returns
+    -------
+    The area of the grid in longitude and latitude. None if GeoJSON has no polygon for it: then
+    there are no areas either.
+    """
+    coverages = coverages_of(forecast, grid, config.places, config.thresholds_mm_h)
+    (folder / COVERAGES).write_text(json.dumps(coverages, allow_nan=False) + "\n", encoding="utf-8")
+    try:
+        lonlat = LonLat(grid)
+    except NoLonLatError as error:
+        log.warning("%s is left out: %s", AREAS, error)
+        return None
+    write_areas(folder / AREAS, shown_rain(forecast), config.thresholds_mm_h, lonlat)
+    return lonlat.footprint
