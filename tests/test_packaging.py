@@ -16,9 +16,14 @@ from pathlib import Path
 import pytest
 
 import squall
+from squall.pipeline.live.page import page_files
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("src", "convgru", "datasets", "pipeline", "pyproject.toml", "README.md")
+SOURCES = (
+    *("src", "convgru", "datasets", "pipeline"),
+    *("pyproject.toml", "README.md", "setup.py", "MANIFEST.in"),
+)
+PAGE = "pipeline/live/web/"
 
 
 def build(project: Path, kind: str, out: Path) -> Path:
@@ -39,7 +44,7 @@ def build(project: Path, kind: str, out: Path) -> Path:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository, its links as links, so that a build leaves nothing behind."""
     folder = tmp_path_factory.mktemp("project")
-    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "node_modules", ".tests")
     for name in SOURCES:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=unwanted)
@@ -69,7 +74,9 @@ def test_the_wheel_holds_every_file_that_the_code_reads(wheel):
         for folder in ("convgru", "datasets", "pipeline")
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
+        if not path.relative_to(ROOT).as_posix().startswith(PAGE)
     }
+    sources |= {f"squall/{PAGE}dist/{name}" for name in page_files()}
     assert files_of(wheel) == sources | {
         "squall/__init__.py",
         "squall/__init__.pyi",
@@ -83,6 +90,29 @@ def test_a_wheel_from_the_sdist_is_the_same(project, wheel, tmp_path):
         archive.extractall(tmp_path, filter="data")
     (unpacked,) = tmp_path.glob("squall-*")
     assert files_of(build(unpacked, "wheel", tmp_path / "again")) == files_of(wheel)
+
+
+def test_wheel_and_sdist_hold_the_page_with_its_licences(project, wheel, tmp_path):
+    if not page_files():
+        pytest.skip("the page was not built: the npm registry could not be reached")
+    assert {f"squall/{PAGE}dist/{name}" for name in ("index.html", "LICENSES.txt")} <= files_of(
+        wheel
+    )
+    with tarfile.open(build(project, "sdist", tmp_path / "sdist")) as archive:
+        names = archive.getnames()
+    assert not [name for name in names if "node_modules" in name]
+    for name in ("package-lock.json", "src/main.ts", "dist/index.html", "dist/LICENSES.txt"):
+        assert any(entry.endswith(f"src/squall/{PAGE}{name}") for entry in names), name
+
+
+def test_a_package_without_the_page_can_be_built(project, tmp_path):
+    copy = tmp_path / "project"
+    unwanted = shutil.ignore_patterns("build", "dist", "*.egg-info")
+    shutil.copytree(project, copy, symlinks=True, ignore=unwanted)
+    (copy / PAGE / "package-lock.json").write_text("{}")  # npm refuses it
+    names = files_of(build(copy, "wheel", tmp_path / "out"))
+    assert not [name for name in names if PAGE in name]
+    assert "squall/pipeline/live/page.py" in names
 
 
 def has_pip() -> bool:

@@ -1,6 +1,6 @@
 """The pictures of a run that a browser reads: grey PNG files whose values are codes.
 
-Public: `Frames`, `FRAMES`, `codes_of_frames`, `style_of_map`, `shown_rain`.
+Public: `Frames`, `FRAMES`, `codes_of_frames`, `shown_rain`.
 
 A browser reads such a picture without loss. The manifest says what each code means, and in which
 colours to draw it.
@@ -34,7 +34,6 @@ from squall.pipeline.forecast.ensemble_dataset import (
 from squall.pipeline.pictures import (
     AMOUNT_SCALE,
     CHANCE_SCALE,
-    MAP_STYLE,
     RAIN_SCALE,
     RainScale,
     time_scale,
@@ -193,18 +192,6 @@ def codes_of_frames(step_min: float) -> dict[str, Any]:
             "time; code 1: it rains already",
             **_colours(of_times),
         },
-    }
-
-
-def style_of_map() -> dict[str, str]:
-    """Colours of what lies under the rain, and of what is not known."""
-    return {
-        "land": MAP_STYLE.land,
-        "water": MAP_STYLE.water,
-        "coastline": MAP_STYLE.coastline,
-        "border": MAP_STYLE.border,
-        "no_radar": RAIN_SCALE.no_radar,
-        "no_radar_hatch": RAIN_SCALE.no_radar_hatch,
     }
 
 

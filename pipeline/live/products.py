@@ -24,7 +24,7 @@ from squall.datasets.grid import Grid, lonlat_crs
 from squall.datasets.times import utc_text
 from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.exports import write_exports
-from squall.pipeline.live.frames import Codes, Frames, codes_of_frames, style_of_map
+from squall.pipeline.live.frames import Codes, Frames, codes_of_frames
 from squall.pipeline.live.stac import ITEM, item_of
 from squall.pipeline.live.states import Run
 from squall.pipeline.live.store import MANIFEST
@@ -71,7 +71,6 @@ def write_products(
         "attribution": archive.attributes.get("institution"),
         "grid": _grid(archive.grid),
         "codes": codes_of_frames(archive.step.total_seconds() / 60),
-        "style": style_of_map(),
         "layers": layers,
         "points": POINTS,
         "files": [*files, _file(folder, folder / ITEM)],

@@ -1,0 +1,275 @@
+// What is shown, and what follows when it changes: a new run, another time, layer or place.
+
+import type OlView from "ol/View.js";
+
+import { coloursOf } from "./codes.ts";
+import { element, say } from "./dom.ts";
+import { Domain } from "./grid.ts";
+import { type Health, healthOf, serviceTime } from "./health.ts";
+import { isOfAllTimes, titleOf } from "./layers.ts";
+import { formatView, parseView, START, type View } from "./link.ts";
+import * as load from "./load.ts";
+import type { Run } from "./load.ts";
+import { PanelMap, viewOf } from "./panel-map.ts";
+import { indexAt, type Step, stepsOf } from "./timeline.ts";
+import { TimeBar } from "./timebar.ts";
+import { bothClocks, MINUTE } from "./times.ts";
+import type { Frame, Latest, Layer, Status } from "./types.ts";
+
+const PAST_MIN = 60; // observed times before those of the run
+
+export class App {
+  view: View = parseView(location.hash);
+  run: Run | null = null;
+  runs: string[] = [];
+  status: Status | null = null;
+  latest: Latest | null = null;
+  domain: Domain | null = null;
+  steps: Step[] = [];
+  index = 0;
+  readonly bar = new TimeBar((index) => this.chooseStep(index));
+  /** is called when the run, the layer or the shown time is another one */
+  onChange: (what: "run" | "layer" | "time" | "status") => void = () => undefined;
+  private forecastMap: PanelMap | null = null;
+  private observedMap: PanelMap | null = null;
+  private olView: OlView | null = null;
+  private asked = 0;
+
+  /** Read what is new. What cannot be read keeps its last value, except the status. */
+  async refresh(): Promise<void> {
+    const [latest, status, runs] = await Promise.allSettled([
+      load.loadLatest(),
+      load.loadStatus(),
+      load.loadRuns(),
+    ]);
+    if (latest.status === "fulfilled") this.latest = latest.value;
+    this.status = status.status === "fulfilled" ? status.value : null;
+    if (runs.status === "fulfilled") this.runs = runs.value;
+    this.showHealth();
+    this.onChange("status");
+    const wanted = this.view.run || this.latest?.id;
+    if (wanted && wanted !== this.run?.manifest.id) await this.openRun(wanted);
+    this.tick();
+  }
+
+  /** What follows from the clock alone. */
+  tick(): void {
+    this.showHealth();
+    this.bar.markNow(this.steps, this.now());
+    if (!this.view.time && !this.bar.isPlaying && this.steps.length) {
+      const index = indexAt(this.steps, this.now());
+      if (index !== this.index) void this.showStep(index);
+    }
+  }
+
+  async openRun(id: string): Promise<void> {
+    let run: Run;
+    try {
+      run = await load.loadRun(id);
+    } catch (error) {
+      const words = `The forecast ${id} cannot be read. ${(error as Error).message}`;
+      say(element("forecast-note"), words);
+      if (!this.view.run) return;
+      this.view.run = ""; // an old run that is deleted: back to the latest
+      await this.refresh();
+      return;
+    }
+    this.run = run;
+    if (!this.domain) this.makeMaps(run);
+    if (!run.layer(this.view.layer)) this.view.layer = START.layer;
+    const earlier = this.runs
+      .map((name) => ({ time: load.referenceOf(name), run: name }))
+      .filter(({ time }) => time < run.reference && time >= run.reference - PAST_MIN * MINUTE);
+    const { observed, forecast } = run.times;
+    this.steps = stepsOf({ id: run.manifest.id, observed, forecast }, earlier);
+    this.bar.setSteps(this.steps, run.reference);
+    const chosen = this.steps.findIndex((step) => step.time === Date.parse(this.view.time));
+    if (chosen < 0) this.view.time = "";
+    const isPast = this.view.run !== "";
+    const start = isPast ? run.reference : this.now();
+    await this.showStep(chosen >= 0 ? chosen : indexAt(this.steps, start));
+    this.onChange("run");
+    void this.fetchAhead();
+  }
+
+  /** The user wants a time. */
+  chooseStep(index: number): void {
+    const step = this.steps[index];
+    if (!step) return;
+    this.view.time = new Date(step.time).toISOString();
+    void this.showStep(index);
+  }
+
+  followNow(): void {
+    this.view.time = "";
+    void this.showStep(indexAt(this.steps, this.now()));
+  }
+
+  chooseLayer(name: string): void {
+    this.view.layer = name;
+    void this.showStep(this.index);
+    this.onChange("layer");
+    void this.fetchAhead();
+  }
+
+  chooseRun(id: string): void {
+    this.view.run = id;
+    this.view.time = "";
+    void this.refresh();
+  }
+
+  setBeside(isBeside: boolean): void {
+    this.view.isBeside = isBeside;
+    element("observed-map").hidden = !isBeside;
+    element("maps").classList.toggle("beside", isBeside);
+    this.forecastMap?.map.updateSize();
+    this.observedMap?.map.updateSize();
+    void this.showStep(this.index);
+  }
+
+  setOpacity(opacity: number): void {
+    this.view.opacity = opacity;
+    for (const map of this.maps) map.raster.setOpacity(opacity);
+    this.remember();
+  }
+
+  get layer(): Layer | undefined {
+    return this.run?.layer(this.view.layer);
+  }
+
+  get maps(): PanelMap[] {
+    return [this.forecastMap, this.observedMap].filter((map) => map !== null);
+  }
+
+  now(): number {
+    return this.status ? serviceTime(this.status, Date.now()) : Date.now();
+  }
+
+  /** Keep what is shown in the address. */
+  remember(): void {
+    const centre = this.olView?.getCenter();
+    if (centre && this.olView) {
+      this.view.map = [centre[0]!, centre[1]!, this.olView.getZoom() ?? 0];
+    }
+    history.replaceState(null, "", `#${formatView(this.view)}`);
+  }
+
+  async showStep(index: number): Promise<void> {
+    const [run, step, layer] = [this.run, this.steps[index], this.layer];
+    if (!run || !step || !layer || !this.forecastMap) return;
+    const asked = ++this.asked;
+    this.index = index;
+    const isWhole = isOfAllTimes(layer);
+    this.bar.setDisabled(isWhole);
+    const isObserved = step.kind === "observed" && !isWhole;
+    const shown = isObserved ? run.layer("observed")! : layer;
+    const [own, seen] = await Promise.allSettled([
+      isObserved ? observedAt(this.runs, run, step) : codesOf(run, layer, step.time),
+      this.view.isBeside ? observedAt(this.runs, run, step) : null,
+    ]);
+    if (asked !== this.asked) return; // another one was wanted meanwhile
+    draw(run, this.forecastMap, element("forecast-note"), shown, own, step.time);
+    this.bar.setIndex(step, index, run.reference);
+    const valid = bothClocks(step.time, undefined);
+    const badge = element("forecast-badge");
+    badge.textContent = isObserved
+      ? `observed ${valid}`
+      : isWhole
+        ? `${titleOf(layer, run.manifest)}, until ${bothClocks(run.times.forecast.at(-1)!, undefined)}`
+        : `${titleOf(layer, run.manifest)}, forecast for ${valid}`;
+    badge.dataset["kind"] = isObserved ? "observed" : "forecast";
+    if (this.view.isBeside && this.observedMap) {
+      const observed = run.layer("observed")!;
+      draw(run, this.observedMap, element("observed-note"), observed, seen, step.time);
+      element("observed-badge").textContent = `observed ${valid}`;
+      element("observed-badge").dataset["kind"] = "observed";
+    }
+    this.remember();
+    this.onChange("time");
+  }
+
+  private showHealth(): void {
+    const health: Health = healthOf(this.status, this.latest, Date.now());
+    const banner = element("banner");
+    document.body.dataset["level"] = health.level;
+    banner.dataset["level"] = health.level;
+    const text = health.detail ? `${health.title}. ${health.detail}` : health.title;
+    if (banner.textContent !== text) say(banner, text);
+  }
+
+  private makeMaps(run: Run): void {
+    this.domain = new Domain(run.manifest.grid);
+    this.olView = viewOf(this.domain);
+    this.forecastMap = new PanelMap(element("forecast-map"), this.domain, this.olView);
+    this.observedMap = new PanelMap(element("observed-map"), this.domain, this.olView);
+    if (this.view.map) {
+      const [x, y, zoom] = this.view.map;
+      this.olView.setCenter([x, y]);
+      this.olView.setZoom(zoom);
+    } else void this.fitToRadar(run);
+    this.olView.on("change", () => this.remember());
+    this.setOpacity(this.view.opacity);
+    if (this.view.isBeside) this.setBeside(true);
+  }
+
+  /** Show what the radar sees; a composite may be a small part of its grid. */
+  private async fitToRadar(run: Run): Promise<void> {
+    const [size, unknown] = [this.forecastMap!.map.getSize(), run.manifest.codes.rain_rate.unknown];
+    this.olView!.fit(this.domain!.extent, { size });
+    const last = run.layer("observed")?.frames.at(-1);
+    const codes = last && (await run.codes(last).catch(() => undefined));
+    if (!codes) return;
+    const box = this.domain!.boxAround((pixel) => codes[pixel] !== unknown);
+    this.olView!.fit(box, { size, padding: [20, 20, 20, 20] });
+  }
+
+  /** Load the other times of the layer, so that playing does not wait. */
+  private async fetchAhead(): Promise<void> {
+    const [run, layer] = [this.run, this.layer];
+    if (!run || !layer) return;
+    for (const frame of [...layer.frames, ...(run.layer("observed")?.frames ?? [])]) {
+      if (run !== this.run || layer !== this.layer) return;
+      await run.codes(frame).catch(() => undefined);
+    }
+  }
+}
+
+async function codesOf(run: Run, layer: Layer, time: number): Promise<load.Codes> {
+  const frame: Frame | undefined = isOfAllTimes(layer) ? layer.frames[0] : run.frame(layer.name, time);
+  if (!frame) throw new Error("this run has no such frame");
+  return run.codes(frame);
+}
+
+/** The scan of a time: of the run itself, or of the run that was made from this scan. */
+async function observedAt(runs: string[], run: Run, step: Step): Promise<load.Codes> {
+  const own = run.frame("observed", step.time);
+  if (own) return run.codes(own);
+  const id = runs.findLast((name) => load.referenceOf(name) === step.time);
+  if (!id) throw new Error("no scan of this time has been published");
+  const other = await load.loadRun(id);
+  const frame = other.frame("observed", step.time);
+  if (!frame) throw new Error("no scan of this time has been published");
+  return other.codes(frame);
+}
+
+/** Draw codes; where they cannot be read, everything is hatched, and a note says why. */
+function draw(
+  run: Run,
+  map: PanelMap,
+  note: HTMLElement,
+  layer: Layer,
+  codes: PromiseSettledResult<load.Codes | null>,
+  time: number,
+): void {
+  if (codes.status === "rejected") {
+    map.raster.show(null);
+    const reason = (codes.reason as Error).message;
+    say(note, `There is no picture of ${bothClocks(time, undefined)}: ${reason}`);
+    return;
+  }
+  say(note, "");
+  if (codes.value === null) return;
+  const code = run.manifest.codes[layer.code];
+  const colours = coloursOf(layer.code, code);
+  map.raster.show({ codes: codes.value, colours, unknown: code.unknown });
+}

@@ -1,0 +1,45 @@
+// Codes of a frame become values and colours.
+
+import type { Code, CodeName } from "./types.ts";
+
+/** The value of each of the 256 codes; NaN = not known. */
+export function valuesOf(name: CodeName, code: Code): Float64Array {
+  const values = new Float64Array(256);
+  for (let c = 0; c < 256; c++) {
+    if (c === code.unknown) values[c] = NaN;
+    else if (name === "chance") values[c] = c / 200;
+    else if (name === "first_rain") {
+      values[c] = c === code.dry ? Infinity : (c - 1) * code.step_min!;
+    } else {
+      const ratio = code.highest! / code.lowest!;
+      values[c] = c === code.dry ? 0 : code.lowest! * ratio ** ((c - 1) / 253);
+    }
+  }
+  return values;
+}
+
+/** Colour of each code as one number for an ImageData; 0 = clear. */
+export function coloursOf(name: CodeName, code: Code): Uint32Array {
+  const values = valuesOf(name, code);
+  const colours = new Uint32Array(256);
+  for (let c = 0; c < 256; c++) {
+    const level = levelOf(values[c]!, code.levels);
+    if (level >= 0) colours[c] = pixelOf(code.colours[level]!);
+  }
+  return colours;
+}
+
+/** Index of the last level that a value reaches; -1 below the first, and where it is not known. */
+export function levelOf(value: number, levels: number[]): number {
+  if (!Number.isFinite(value)) return -1;
+  let index = -1;
+  while (index + 1 < levels.length && value >= levels[index + 1]! - 1e-9) index++;
+  return index;
+}
+
+/** "#rrggbb" as an opaque pixel in the byte order of this machine. */
+function pixelOf(hex: string): number {
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+  const bytes = new Uint8Array([r!, g!, b!, 255]);
+  return new Uint32Array(bytes.buffer)[0]!;
+}

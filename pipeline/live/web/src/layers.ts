@@ -1,0 +1,62 @@
+// Names of the layers for people, and the legend.
+
+import { MINUTE, clock } from "./times.ts";
+import type { Code, Layer, Manifest } from "./types.ts";
+
+/** Layers that one can choose, in groups. */
+export function groupsOf(manifest: Manifest): { title: string; layers: Layer[] }[] {
+  const of = (test: (layer: Layer) => boolean) => manifest.layers.filter(test);
+  const chances = (where: string) => of((l) => l.code === "chance" && l.where === where);
+  return [
+    { title: "Rain", layers: of((l) => l.name === "rain_rate" || l.name === "amount") },
+    { title: "Chance at the place", layers: chances("at_pixel") },
+    { title: "Chance within 10 km", layers: chances("within_10km") },
+    { title: "First rain", layers: of((l) => l.code === "first_rain") },
+  ].filter((group) => group.layers.length > 0);
+}
+
+/** The words beside the button of a layer; its group says the rest. */
+export function labelOf(layer: Layer, manifest: Manifest): string {
+  if (layer.name === "rain_rate") {
+    return manifest.members ? `rain rate, median of ${manifest.members} members` : "rain rate";
+  }
+  if (layer.code === "amount") return `amount of ${horizon(manifest)} min`;
+  return `≥ ${layer.threshold_mm_h} mm/h`;
+}
+
+export function titleOf(layer: Layer, manifest: Manifest): string {
+  if (layer.code === "chance") {
+    const where = layer.where === "within_10km" ? " within 10 km" : "";
+    return `Chance of ≥ ${layer.threshold_mm_h} mm/h${where}`;
+  }
+  if (layer.code === "first_rain") return `First rain of ≥ ${layer.threshold_mm_h} mm/h`;
+  const label = labelOf(layer, manifest);
+  return label[0]!.toUpperCase() + label.slice(1);
+}
+
+/** Whether a layer has one frame for the whole forecast. */
+export function isOfAllTimes(layer: Layer): boolean {
+  return layer.code === "amount" || layer.code === "first_rain";
+}
+
+function horizon(manifest: Manifest): number {
+  return Math.round(manifest.step_min * manifest.lead_times);
+}
+
+/** Unit, and colour and label of each level that the legend shows. */
+export function legendOf(
+  layer: Layer,
+  code: Code,
+  reference: number,
+): { unit: string; entries: { colour: string; label: string }[] } {
+  const label = (level: number): string => {
+    if (layer.code === "chance") return level < 0.01 ? "> 0" : `${Math.round(100 * level)}`;
+    if (layer.code === "first_rain") {
+      return level === 0 ? "now" : clock(reference + level * MINUTE, undefined, reference);
+    }
+    return String(level);
+  };
+  const unit = { rain_rate: "mm/h", amount: "mm", chance: "%", first_rain: "from" }[layer.code];
+  const entries = code.colours.map((colour, i) => ({ colour, label: label(code.levels[i]!) }));
+  return { unit, entries };
+}

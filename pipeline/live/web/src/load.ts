@@ -1,0 +1,124 @@
+// Reads what the service publishes. Runs never change, so what was read of them is kept.
+
+import { decode } from "fast-png";
+
+import { parse } from "./times.ts";
+import type { BaseMap, Frame, Grid, Latest, Layer, Manifest, Place, Status } from "./types.ts";
+
+const FORMAT = 2; // of the manifest
+const MOST_FRAMES = 250; // kept in memory
+
+/** The codes of a frame, row by row from north to south. */
+export type Codes = Uint8Array;
+
+async function answer(path: string, isFixed: boolean): Promise<Response> {
+  const response = await fetch(path, { cache: isFixed ? "default" : "no-store" });
+  if (!response.ok) throw new Error(`${path}: ${response.status} ${response.statusText}`);
+  return response;
+}
+
+async function json<T>(path: string, isFixed: boolean): Promise<T> {
+  return (await answer(path, isFixed)).json() as Promise<T>;
+}
+
+export const loadLatest = () => json<Latest>("latest.json", false);
+export const loadStatus = () => json<Status>("status.json", false);
+export const loadBaseMap = () => json<BaseMap>("map.json", false);
+
+/** Names of the runs that can be shown, oldest first. */
+export async function loadRuns(): Promise<string[]> {
+  return (await json<{ runs: string[] }>("runs.json", false)).runs;
+}
+
+/** The reference time in the name of a run: 20240601T0430Z-…, seconds only where there are some. */
+export function referenceOf(run: string): number {
+  const [, y, m, d, hour, minute, second = "00"] =
+    run.match(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)?Z-/) ?? [];
+  return parse(`${y}-${m}-${d}T${hour}:${minute}:${second}Z`);
+}
+
+/** A run with what was read of it. */
+export class Run {
+  readonly times: { observed: number[]; forecast: number[] };
+
+  private constructor(
+    readonly folder: string,
+    readonly manifest: Manifest,
+  ) {
+    const times = (name: string) => this.layer(name)?.frames.map((f) => parse(f.time)) ?? [];
+    this.times = { observed: times("observed"), forecast: times("rain_rate") };
+  }
+
+  static async load(id: string): Promise<Run> {
+    const folder = `runs/${id}`;
+    const manifest = await json<Manifest>(`${folder}/manifest.json`, true);
+    if (manifest.format !== FORMAT) {
+      throw new Error(`run ${id} is of format ${manifest.format}; this page reads ${FORMAT}`);
+    }
+    return new Run(folder, manifest);
+  }
+
+  get reference(): number {
+    return parse(this.manifest.reference_time);
+  }
+
+  layer(name: string): Layer | undefined {
+    return this.manifest.layers.find((layer) => layer.name === name);
+  }
+
+  frame(layer: string, time: number): Frame | undefined {
+    return this.layer(layer)?.frames.find((frame) => parse(frame.time) === time);
+  }
+
+  codes(frame: Frame): Promise<Codes> {
+    return loadCodes(`${this.folder}/${frame.file}`, this.manifest.grid);
+  }
+
+  places(): Promise<Record<string, Place>> {
+    return json(`${this.folder}/${this.manifest.points}`, true);
+  }
+}
+
+const runs = new Map<string, Promise<Run>>();
+
+/** A run, read once. */
+export function loadRun(id: string): Promise<Run> {
+  return kept(runs, id, 40, () => Run.load(id));
+}
+
+const frames = new Map<string, Promise<Codes>>();
+
+/**
+ * The codes of a frame, read once.
+ *
+ * The picture is not decoded by the browser: one that protects its user against tracking may change
+ * the values that a page reads back.
+ */
+function loadCodes(path: string, grid: Grid): Promise<Codes> {
+  return kept(frames, path, MOST_FRAMES, async () => {
+    const bytes = new Uint8Array(await (await answer(path, true)).arrayBuffer());
+    const { width, height, channels, data } = decode(bytes);
+    if (width !== grid.columns || height !== grid.rows || channels !== 1) {
+      throw new Error(`${path} is not a picture of ${grid.columns} × ${grid.rows} codes`);
+    }
+    return data as Codes;
+  });
+}
+
+/** A value of a cache; the oldest are forgotten, and failures are tried again. */
+function kept<T>(
+  cache: Map<string, Promise<T>>,
+  key: string,
+  most: number,
+  load: () => Promise<T>,
+): Promise<T> {
+  let value = cache.get(key);
+  if (value === undefined) {
+    value = load();
+    value.catch(() => cache.delete(key));
+  }
+  cache.delete(key);
+  cache.set(key, value);
+  if (cache.size > most) cache.delete(cache.keys().next().value!);
+  return value;
+}

@@ -1,0 +1,239 @@
+// The page: connects what is shown (App) with the elements that people use.
+
+import "./squall.css";
+
+import { App } from "./app.ts";
+import { Chart } from "./chart.ts";
+import { showLayers, showLegend, showPlaces, showRuns, showScores } from "./controls.ts";
+import { element, make, say } from "./dom.ts";
+import type { XY } from "./grid.ts";
+import { groupsOf } from "./layers.ts";
+import { loadBaseMap } from "./load.ts";
+import { forecastAt } from "./point.ts";
+import { bothClocks } from "./times.ts";
+import type { BaseMap, Place } from "./types.ts";
+
+const TICK_MS = 5_000;
+const [LEAST_POLL_S, MOST_POLL_S] = [3, 60];
+
+const app = new App();
+const chart = new Chart(element("point-chart"));
+let places: Record<string, Place> = {};
+let base: BaseMap | null = null;
+let chosen: { name: string; at: XY; sentence: string } | null = null;
+
+// ---- what is shown ----
+
+function showTitle(): void {
+  const run = app.run;
+  if (!run) return;
+  const { title, model, members, fallback, attribution } = run.manifest;
+  element("title").querySelector("h1")!.textContent = title;
+  document.title = `${title}: rain forecast`;
+  const method = `${model}${members ? `, ${members} members` : ""}`;
+  const words = fallback ? "extrapolation in place of the model" : method;
+  element("about").textContent = `Forecast from ${bothClocks(run.reference, undefined)} · ${words}`;
+  const credit = [attribution && `radar: ${attribution}`, base?.credit].filter(Boolean);
+  element("credit").textContent = credit.join("; ");
+}
+
+async function showRun(): Promise<void> {
+  const run = app.run!;
+  showTitle();
+  showLayers(run, app.view.layer, (name) => app.chooseLayer(name));
+  showLegend(run, app.layer!);
+  showRuns(app.runs, app.view.run);
+  places = await run.places().catch(() => ({}));
+  showPlaces(places, (name, place) => goTo(name, [place.latitude, place.longitude]));
+  await showBaseMap();
+  if (!chosen && app.view.at) {
+    const at = app.domain!.fromLatLon(app.view.at);
+    if (at) choosePoint(coordinates(app.view.at), at);
+  } else if (chosen) void showPoint();
+}
+
+async function showBaseMap(): Promise<void> {
+  if (base !== null) return;
+  base = await loadBaseMap().catch(() => null); // it comes a moment after the first run
+  if (base === null) return;
+  for (const map of app.maps) map.addBaseMap(base);
+  const names = new Set([...Object.keys(places), ...base.towns.map((town) => town.name)]);
+  const options = [...names].map((name) => make("option", "", { value: name }));
+  element("towns").replaceChildren(...options);
+  showTitle();
+}
+
+async function showPoint(): Promise<void> {
+  const [run, domain] = [app.run, app.domain];
+  if (!chosen || !run || !domain) return;
+  const cell = domain.pixelAt(chosen.at);
+  element("point").hidden = false;
+  element("point").querySelector("h2")!.textContent = chosen.name;
+  for (const map of app.maps) map.mark(chosen.at);
+  if (!cell) {
+    say(element("point-sentence"), "This place is outside the radar's grid.");
+    chart.clear();
+    return;
+  }
+  const forecast = await forecastAt(run, cell);
+  if (!chosen || run !== app.run) return;
+  const named = places[chosen.name]?.sentence;
+  say(element("point-sentence"), named ?? forecast.sentence);
+  chart.show(forecast.series, forecast.threshold, app.steps[app.index]?.time ?? run.reference);
+}
+
+// ---- what people do ----
+
+function choosePoint(name: string, at: XY): void {
+  chosen = { name, at, sentence: "" };
+  app.view.at = app.domain!.toLatLon(at);
+  app.remember();
+  void showPoint();
+}
+
+function closePoint(): void {
+  chosen = null;
+  app.view.at = null;
+  app.remember();
+  element("point").hidden = true;
+  chart.clear();
+  for (const map of app.maps) map.mark(null);
+}
+
+function goTo(name: string, latLon: [number, number]): void {
+  const at = app.domain?.fromLatLon(latLon);
+  if (at) choosePoint(name, at);
+}
+
+function coordinates([lat, lon]: [number, number]): string {
+  const north = `${Math.abs(lat).toFixed(2)}° ${lat < 0 ? "S" : "N"}`;
+  return `${north}, ${Math.abs(lon).toFixed(2)}° ${lon < 0 ? "W" : "E"}`;
+}
+
+function search(text: string): void {
+  const note = element("search-note");
+  const wanted = text.trim().toLowerCase();
+  const numbers = wanted.split(/[,;\s]+/).map(Number);
+  say(note, "");
+  if (numbers.length === 2 && numbers.every(Number.isFinite)) {
+    goTo(coordinates(numbers as [number, number]), numbers as [number, number]);
+    return;
+  }
+  const place = Object.entries(places).find(([name]) => name.toLowerCase() === wanted);
+  if (place) {
+    goTo(place[0], [place[1].latitude, place[1].longitude]);
+    return;
+  }
+  const town =
+    base?.towns.find(({ name }) => name.toLowerCase() === wanted) ??
+    base?.towns.find(({ name }) => name.toLowerCase().startsWith(wanted));
+  if (town && wanted) choosePoint(town.name, app.domain!.toMap([town.x, town.y]));
+  else say(note, `No place “${text}” on this map. Write latitude, longitude instead.`);
+}
+
+function nextLayer(): void {
+  const names = groupsOf(app.run!.manifest).flatMap((group) => group.layers.map((l) => l.name));
+  app.chooseLayer(names[(names.indexOf(app.view.layer) + 1) % names.length]!);
+  showLayers(app.run!, app.view.layer, (name) => app.chooseLayer(name));
+}
+
+function changeTheme(): void {
+  const root = document.documentElement;
+  const isDark = getComputedStyle(root).getPropertyValue("--is-dark").trim() === "1";
+  root.dataset["theme"] = isDark ? "light" : "dark";
+  try {
+    localStorage.setItem("theme", root.dataset["theme"]);
+  } catch {
+    // the browser keeps nothing: the choice holds until the page is closed
+  }
+  recolour();
+}
+
+function recolour(): void {
+  for (const map of app.maps) map.recolour();
+  if (chosen) void showPoint();
+}
+
+const KEYS: Record<string, () => void> = {
+  " ": () => app.bar.toggle(),
+  ArrowLeft: () => app.bar.move(-1),
+  ArrowRight: () => app.bar.move(1),
+  n: () => app.followNow(),
+  l: nextLayer,
+  t: changeTheme,
+  Escape: closePoint,
+};
+
+function connect(): void {
+  const opacity = element<HTMLInputElement>("opacity");
+  opacity.value = String(app.view.opacity);
+  opacity.addEventListener("input", () => app.setOpacity(Number(opacity.value)));
+  const beside = element<HTMLInputElement>("beside");
+  beside.checked = app.view.isBeside;
+  beside.addEventListener("change", () => app.setBeside(beside.checked));
+  const runs = element<HTMLSelectElement>("runs");
+  runs.addEventListener("change", () => app.chooseRun(runs.value));
+  element("theme").addEventListener("click", changeTheme);
+  element("point-close").addEventListener("click", closePoint);
+  element<HTMLFormElement>("search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    search(String(new FormData(event.target as HTMLFormElement).get("place")));
+  });
+  const button = element("panel-button");
+  button.addEventListener("click", () => {
+    const isOpen = element("panel").classList.toggle("open");
+    button.setAttribute("aria-expanded", String(isOpen));
+  });
+  document.addEventListener("keydown", (event) => {
+    const target = event.target as HTMLElement;
+    const isTyping = /^(INPUT|SELECT|TEXTAREA|BUTTON|SUMMARY)$/.test(target.tagName);
+    const isPlain = !event.ctrlKey && !event.altKey && !event.metaKey;
+    if (!isPlain || !app.run || (isTyping && event.key !== "Escape")) return;
+    const action = KEYS[event.key];
+    if (action) {
+      event.preventDefault();
+      action();
+    }
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+}
+
+function connectMaps(): void {
+  for (const { map } of app.maps) {
+    map.on("singleclick", ({ coordinate }) => {
+      const at = coordinate as XY;
+      const latLon = app.domain!.toLatLon(at);
+      choosePoint(latLon ? coordinates(latLon) : "Chosen place", at);
+    });
+  }
+}
+
+async function poll(): Promise<void> {
+  const hadMaps = app.maps.length > 0;
+  await app.refresh();
+  if (!hadMaps && app.maps.length > 0) connectMaps();
+  await showBaseMap();
+  const poll_s = Math.min(Math.max(app.status?.poll_s ?? LEAST_POLL_S, LEAST_POLL_S), MOST_POLL_S);
+  setTimeout(() => void poll(), 1000 * poll_s);
+}
+
+app.onChange = (what) => {
+  if (what === "run") void showRun();
+  else if (what === "layer") showLegend(app.run!, app.layer!);
+  else if (what === "status") {
+    showScores(app.status);
+    if (app.run) showRuns(app.runs, app.view.run);
+  } else if (chosen && !app.bar.isPlaying) void showPoint();
+};
+
+const theme = (() => {
+  try {
+    return localStorage.getItem("theme");
+  } catch {
+    return null;
+  }
+})();
+if (theme === "light" || theme === "dark") document.documentElement.dataset["theme"] = theme;
+connect();
+void poll();
+setInterval(() => app.tick(), TICK_MS);
