@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from squall.datasets.addresses import Address
 from squall.datasets.times import Age, Time
 from squall.pipeline.config import Option, Rising
+from squall.pipeline.live.alerts.rules import AlertRule, CapConfig, check_rules
 
 
 class Place(BaseModel):
@@ -50,6 +51,8 @@ class LiveConfig(BaseModel):
         description="rain rates whose chances are published [mm/h]",
     )
     places: dict[str, Place] = Field(default={}, description="name to latitude and longitude")
+    alerts: tuple[AlertRule, ...] = Field(default=(), description="rules, see docs/alerts.md")
+    cap: CapConfig = Field(default=CapConfig(), description="how messages of alerts are signed")
     usual_latency: Age = Field(
         default=pd.Timedelta("5min"),
         description="how long after its valid time a scan usually arrives",
@@ -77,6 +80,14 @@ class LiveConfig(BaseModel):
             raise ValueError("stale_after must be longer than usual_latency")
         if self.keep < self.stale_after:
             raise ValueError("keep must be at least stale_after")
+        check_rules(
+            self.alerts,
+            places=self.places,
+            thresholds_mm_h=self.thresholds_mm_h,
+            minutes=self.minutes,
+            members=self.members,
+            model=self.model,
+        )
         return self
 
     def lead_times(self, step: pd.Timedelta) -> int:

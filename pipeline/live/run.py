@@ -19,6 +19,8 @@ from filelock import FileLock, Timeout
 
 from squall.datasets.addresses import is_remote
 from squall.datasets.errors import BusyError, DataError, first_line
+from squall.pipeline.live.alerts.desk import AlertDesk
+from squall.pipeline.live.alerts.webhook import TIMEOUT_S, Deliveries
 from squall.pipeline.live.child import Child, ChildError
 from squall.pipeline.live.clock import Clock
 from squall.pipeline.live.config import LiveConfig
@@ -68,6 +70,7 @@ def live(config: LiveConfig, child: Child, clock: Clock, *, once: bool) -> State
             while True:
                 state = service.cycle()
                 if once:
+                    service.post_alerts(wait_s=2 * TIMEOUT_S)
                     return state
                 clock.sleep(config.poll_s)
         finally:
@@ -113,6 +116,7 @@ class Service:
         self._runs_made = self._failures = 0
         self._run_s: float | None = None
         self._scores = RollingScores(config.thresholds_mm_h)
+        self._alerts = AlertDesk(self._store, config)
         self._is_remembered = self._is_page_published = self._is_map_published = False
         self._runs: list[str] = []  # that ``runs.json`` names
         self._prune_at = clock.now()
@@ -122,6 +126,8 @@ class Service:
         began = time.monotonic()
         problems: list[str] = []
         self._remember(problems)
+        if self._is_remembered:  # of a run that an earlier process published, before a newer one is
+            self._alerts.take_up(self._run, self.clock.now())
         arrivals = self._look(problems)
         now = self.clock.now()
         order = wanted_run(now, arrivals, self._run, self.config)
@@ -130,13 +136,29 @@ class Service:
         )
         if is_new:
             self._run_s = time.monotonic() - began
+            self._alerts.take_up(self._run, self.clock.now())
         state = self._tell(tuple(problems), time.monotonic() - began)
         if is_new:
             self._check()
+        self.post_alerts()
         if is_new or now >= self._prune_at:
             self._prune(now)
         self._publish_page()
         return state
+
+    def post_alerts(self, wait_s: float = 0.0) -> None:
+        """Have messages about alerts posted; what has arrived is known now or in a later cycle."""
+        if not self._alerts.is_posting:
+            return
+        try:
+            postings = self._alerts.postings()
+            deadline_s = self.config.deadline_s + wait_s
+            deliveries = self._child.call("deliver", postings, wait_s, deadline_s=deadline_s)
+            assert isinstance(deliveries, Deliveries)
+            self._alerts.posted(deliveries)
+        except (ChildError, OSError, DataError) as error:
+            self._failures += 1
+            log.warning("alerts cannot be posted: %s", first_line(error))
 
     def say_stopped(self) -> None:
         """Publish that the service does not run any more."""
@@ -197,7 +219,9 @@ class Service:
         for attempt in (order, None):
             wanted = attempt or order._replace(fallback=reasons[0])
             try:
-                run = self._child.call("make", wanted, deadline_s=self.config.deadline_s)
+                run = self._child.call(
+                    "make", wanted, self.clock.now(), deadline_s=self.config.deadline_s
+                )
                 self._store.write("latest.json", latest_text(run))
             except (ChildError, OSError, DataError) as error:
                 self._failures += 1
@@ -241,7 +265,7 @@ class Service:
                 state.reason,
             )
         self._state = state
-        status = self._status(state, problems, cycle_s)
+        status = self._status(state, (*problems, *self._alerts.problems), cycle_s)
         try:
             self._store.write("status.json", status_text(status))
             self._store.write("metrics.prom", metrics_text(status))
@@ -266,6 +290,7 @@ class Service:
             stale_after_s=self.config.stale_after.total_seconds(),
             runs_made=self._runs_made,
             failures=self._failures,
+            alerts_active=self._alerts.active,
             self_check=self._scores.summary(),
         )
 
@@ -282,6 +307,7 @@ class Service:
             self._store.write("runs.json", json.dumps({"runs": self._runs}) + "\n")
             for run in old:
                 self._store.remove(run)
+            self._alerts.prune(limit)
         except (OSError, DataError) as error:
             log.warning("old runs cannot be deleted: %s", first_line(error))
 

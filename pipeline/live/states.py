@@ -1,6 +1,7 @@
 """Which run is wanted, and what state the published forecast is in. Pure functions of times.
 
-Public: `State`, `Run`, `Arrivals`, `Order`, `wanted_run`, `state_of`, `STATES`.
+Public: `State`, `Run`, `Arrivals`, `Order`, `wanted_run`, `state_of`, `is_late`,
+`overdue_at`, `STATES`.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def wanted_run(
     if newest is None or step is None or now - newest > config.stale_after:
         return None
     lead_times = config.lead_times(step)
-    if now > newest + step + config.usual_latency:
+    if is_late(now, newest, step, config):
         horizon = now + pd.Timedelta(minutes=config.minutes)
         lead_times = max(lead_times, math.ceil((horizon - newest) / step))
     order = Order(newest, lead_times, arrivals.missing)
@@ -117,12 +118,31 @@ def state_of(
     if run.fallback:
         reason = f"extrapolation in place of {config.model}: {run.fallback}"
         return State(FALLBACK, reason, expected)
-    if step is not None and age > step + config.usual_latency:
+    if step is not None and is_late(now, run.reference, step, config):
         return State(LATE, f"{last}{cause}", expected)
     if run.missing:
         times = ", ".join(f"{time:%H:%M}" for time in run.missing)
         return State(GAP, f"the scan of {times} UTC is missing", expected)
     return State(FRESH, last, expected)
+
+
+def is_late(
+    now: pd.Timestamp, newest: pd.Timestamp, step: pd.Timedelta, config: LiveConfig
+) -> bool:
+    """Whether the scan after the newest one has not come in its usual time."""
+    return now > newest + step + config.usual_latency
+
+
+def overdue_at(
+    now: pd.Timestamp, reference: pd.Timestamp, step: pd.Timedelta, config: LiveConfig
+) -> pd.Timestamp:
+    """When the next run is overdue: the next scan has had its time to come, and to be forecast.
+
+    A forecast may take two deadlines, if the model fails and extrapolation takes its place.
+    """
+    expected = _next_expected(now, reference, step, config)
+    assert expected is not None
+    return expected + pd.Timedelta(seconds=math.ceil(config.poll_s + 2 * config.deadline_s))
 
 
 def _age_text(age: pd.Timedelta) -> str:

@@ -32,6 +32,7 @@ class Status:
         age of the last scan at which the forecast is stale.
     newest : valid time of the newest scan.
     problems : what went wrong, in words.
+    alerts_active : number of alerts that are not ended; None if it is not known.
     cycle_s, run_s : time that the cycle took, and that the last run took from the scan on.
     """
 
@@ -50,6 +51,7 @@ class Status:
     stale_after_s: float
     runs_made: int
     failures: int
+    alerts_active: int | None = None
     self_check: dict[str, Any] | None = None
 
 
@@ -71,6 +73,7 @@ def status_text(status: Status) -> str:
         "run": status.run.id if status.run else None,
         "reference_time": _iso(status.run.reference) if status.run else None,
         "problems": list(status.problems),
+        "alerts_active": status.alerts_active,
         "cycle_s": round(status.cycle_s, 3),
         "run_s": None if status.run_s is None else round(status.run_s, 3),
         "self_check": status.self_check,
@@ -92,6 +95,7 @@ def metrics_text(status: Status) -> str:
         ),
         "squall_cycle_seconds": status.cycle_s,
         "squall_run_seconds": status.run_s,
+        "squall_alerts_active": status.alerts_active,
     }
     for name, value in gauges.items():
         if value is not None:

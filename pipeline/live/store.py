@@ -3,8 +3,8 @@
 Public: `Store`, `open_store`, `run_id`, `reference_of`.
 
 The layout is ``runs/ID/…`` with ``manifest.json`` as the last file, and beside it ``latest.json``,
-``runs.json``, ``status.json``, ``metrics.prom`` and the page. A run is written whole and never
-changed; ``latest.json`` names it afterwards.
+``runs.json``, ``status.json``, ``metrics.prom``, ``alerts.json``, ``alerts/`` and the page. A run
+is written whole and never changed; ``latest.json`` names it afterwards.
 """
 
 from __future__ import annotations
@@ -59,6 +59,14 @@ class Store(Protocol):
         """A small file; None if there is none."""
         ...
 
+    def names(self, folder: str) -> list[str]:
+        """Names of the small files in a folder, like ``alerts/a.xml``."""
+        ...
+
+    def remove_file(self, name: str) -> None:
+        """Delete a small file, if it is there."""
+        ...
+
     def runs(self) -> list[str]:
         """Names of the runs, also of those that are not complete; oldest first."""
         ...
@@ -100,6 +108,14 @@ class _Folder:
             return (self.root / name).read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
+
+    def names(self, folder: str) -> list[str]:
+        inside = self.root / folder
+        paths = inside.iterdir() if inside.is_dir() else ()
+        return sorted(f"{folder}/{path.name}" for path in paths if not path.name.startswith("."))
+
+    def remove_file(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
 
     def runs(self) -> list[str]:
         folder = self.root / RUNS
@@ -149,14 +165,23 @@ class _ObjectStore:
             except FileNotFoundError:
                 return None
 
+    def names(self, folder: str) -> list[str]:
+        return [f"{folder}/{name}" for name in self._listed(folder)]
+
+    def remove_file(self, name: str) -> None:
+        with self._reached(), suppress(FileNotFoundError):
+            self._files.rm_file(f"{self._root}/{name}")
+
     def runs(self) -> list[str]:
+        return [name for name in self._listed(RUNS) if _ID.fullmatch(name)]
+
+    def _listed(self, folder: str) -> list[str]:
         with self._reached():
             try:
-                paths = self._files.ls(f"{self._root}/{RUNS}", detail=False)
+                paths = self._files.ls(f"{self._root}/{folder}", detail=False)
             except FileNotFoundError:
                 return []
-        names = (path.rstrip("/").rpartition("/")[2] for path in paths)
-        return sorted(name for name in names if _ID.fullmatch(name))
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
     def remove(self, run: str) -> None:
         with self._reached():

@@ -30,6 +30,9 @@ from squall.pipeline.forecast.names import EXTRAPOLATION
 from squall.pipeline.forecast.run import forecast, missing_times
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.ingest.run import ingest
+from squall.pipeline.live.alerts.evaluate import evaluate
+from squall.pipeline.live.alerts.records import RULES_FILE
+from squall.pipeline.live.alerts.webhook import Deliveries, Posting, Webhooks
 from squall.pipeline.live.base_map import base_map
 from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.products import write_products
@@ -64,6 +67,10 @@ class Worker:
         self._method: ForecastMethod | None = None
         self._made: tuple[pd.Timestamp, Codes] | None = None
         self._remembered: Remembered | None = None
+        hooks = {rule.name: rule.webhook for rule in config.alerts if rule.webhook is not None}
+        self._webhooks = Webhooks(
+            {name: webhook.get_secret_value() for name, webhook in hooks.items()}
+        )
 
     def look(self, now: pd.Timestamp) -> Arrivals:
         """Bring the archive up to date, and say what the newest scan is.
@@ -91,8 +98,13 @@ class Worker:
         missing = self._missing(archive, int(good[-1]))
         return Arrivals(newest, archive.step, missing, problems)
 
-    def make(self, order: Order) -> Run:
-        """Forecast, make the products, and publish them as a run."""
+    def make(self, order: Order, now: pd.Timestamp | None = None) -> Run:
+        """Forecast, ask the rules of alerts, make the products, and publish them as a run.
+
+        Parameters
+        ----------
+        now : the present moment of the service (default: the order's reference time).
+        """
         config = self.config
         archive = open_archive(self._address)
         model = EXTRAPOLATION if order.fallback else config.model
@@ -121,6 +133,12 @@ class Worker:
                 missing=order.missing,
                 fallback=order.fallback,
             )
+            evaluation = evaluate(
+                *(dataset, archive.grid, result, config),
+                now=order.reference if now is None else now,
+                step=archive.step,
+            )
+            (folder / RULES_FILE).write_text(evaluation.as_text(), encoding="utf-8")
             codes = write_products(folder, dataset, archive, result, config)
         self._made = order.reference, codes
         return result
@@ -154,6 +172,10 @@ class Worker:
         extrapolated = RAIN_CODE.encode(method.nowcast(context, lead_times))
         self._remembered.add(reference, codes, extrapolated)
         return scored
+
+    def deliver(self, postings: list[Posting], wait_s: float = 0.0) -> Deliveries:
+        """Post messages about alerts, see `Webhooks.deliver`."""
+        return self._webhooks.deliver(postings, wait_s)
 
     def base_map(self) -> dict[str, Any]:
         """What lies under the rain on the page: coasts, borders, towns."""

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from squall.pipeline.live.alerts.records import RULES_FILE, Evaluation
+from squall.pipeline.live.alerts.webhook import Deliveries
 from squall.pipeline.live.states import Arrivals, Run
 from squall.pipeline.live.store import open_store, run_id
 
@@ -47,13 +49,22 @@ class FakeWorker:
         problems = tuple(orders.get("problems", ()))
         return Arrivals(pd.Timestamp(newest) if newest else None, STEP, missing, problems)
 
-    def make(self, order):
+    def make(self, order, now=None):
         orders = self._obey("fallback" if order.fallback else "make")
         name = run_id(order.reference)
+        evaluation = Evaluation(
+            run=name,
+            reference=order.reference,
+            sent=now.floor("s"),
+            expires=order.reference + pd.Timedelta("12min"),
+            is_good=not order.fallback,
+            outcomes=orders.get("rules", {}),
+        )
         with open_store(self._factory.site).new_run(name) as folder:
             (folder / "forecast.nc").write_bytes(os.urandom(20_000))
+            (folder / RULES_FILE).write_text(evaluation.as_text())
             time.sleep(orders.get("pause_s", 0))
-            files = [path.name for path in folder.iterdir()]
+            files = ["forecast.nc"]
             (folder / "manifest.json").write_text(json.dumps({"id": name, "files": files}))
         model = "extrapolation" if order.fallback else "model"
         return Run(name, order.reference, order.lead_times, model, order.missing, order.fallback)
@@ -61,6 +72,12 @@ class FakeWorker:
     def check(self):
         self._obey("check")
         return []
+
+    def deliver(self, postings, wait_s=0.0):
+        orders = self._obey("deliver")
+        problems = ("webhook: down",) if orders.get("webhook") == "down" else ()
+        arrived = () if problems else tuple(posting.identifier for posting in postings)
+        return Deliveries(arrived, problems)
 
     def base_map(self):
         self._obey("base_map")

@@ -56,6 +56,19 @@ def test_a_run_is_published_whole(place):
     assert files() == [f"runs/{SECOND}/frames/a.png", f"runs/{SECOND}/manifest.json"]
 
 
+def test_small_files_in_a_folder(place):
+    address, files = place
+    store = open_store(address)
+    assert store.names("alerts") == []
+    for name in ("alerts/b.xml", "alerts/a.xml"):
+        store.write(name, "text")
+    assert store.names("alerts") == ["alerts/a.xml", "alerts/b.xml"]
+    store.remove_file("alerts/a.xml")
+    store.remove_file("alerts/a.xml")
+    assert store.names("alerts") == ["alerts/b.xml"]
+    assert files() == ["alerts/b.xml"]
+
+
 def test_a_run_that_fails_is_not_published(place):
     address, files = place
     store = open_store(address)
