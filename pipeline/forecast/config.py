@@ -89,6 +89,13 @@ class ForecastConfig(BaseModel):
         default=False,
         description="write members as codes of one byte, within 1.6 %",
     )
+    keep_bits: Annotated[int | None, Option(metavar="BITS")] = Field(
+        default=None,
+        ge=4,
+        le=23,
+        description="round rain rates and amounts to so many bits of their binary fraction, so "
+        "that the file becomes smaller; 7 bits are within 0.4 % (default: no rounding)",
+    )
     raw_chances: bool = Field(
         default=False,
         description="chances as the members are counted, or as the network says, without the "

@@ -33,6 +33,7 @@ FIRST_RAIN_PERCENTILES = "time_of_first_rain_percentile"
 MEDIAN, PERCENTILES = "rain_rate_median", "rain_rate_percentile"
 MEMBERS, MEMBER_CODES, RATE_OF_CODE = "rain_rate_member", "rain_rate_member_code", "rate_of_code"
 AMOUNT = "rain_amount"
+KEPT_BITS = "quantization_nsb"  # attribute: number of significant bits, as CF 1.13 names it
 
 THRESHOLD = {"standard_name": "rainfall_rate", "long_name": "threshold", "units": "mm h-1"}
 
@@ -80,10 +81,14 @@ def realization(members: int) -> tuple[str, Any, dict[str, str]]:
     return "realization", np.arange(1, members + 1, dtype=np.int32), attributes
 
 
-def member_variable(codes: bool) -> tuple[str, np.dtype[Any], dict[str, Any]]:
+def member_variable(
+    codes: bool, keep_bits: int | None = None
+) -> tuple[str, np.dtype[Any], dict[str, Any]]:
     """Name, type and attributes of the variable (realization, lead_time, y, x) of the members."""
     if not codes:
-        attributes = {"long_name": "rain rate of the members", **_RATE}
+        attributes: dict[str, Any] = {"long_name": "rain rate of the members", **_RATE}
+        if keep_bits is not None:
+            attributes[KEPT_BITS] = keep_bits
         return MEMBERS, np.dtype(np.float32), attributes | {"_FillValue": np.float32(np.nan)}
     attributes = {
         "long_name": f"rain rate of the members as a code; {RATE_OF_CODE}[code] is the rain rate",

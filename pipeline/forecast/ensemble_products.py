@@ -23,6 +23,7 @@ from squall.pipeline.forecast.chance_code import (
 )
 from squall.pipeline.forecast.member_chances import share_in_words
 from squall.pipeline.forecast.neighbourhood import Neighbourhood
+from squall.pipeline.forecast.pixels import Pixels
 from squall.pipeline.forecast.spells import RainSpells, SpellTimes
 
 Floats = npt.NDArray[np.float32]
@@ -106,7 +107,7 @@ class EnsembleProducts:
 
         Parameters
         ----------
-        rates : (member, y, x), mm/h, NaN = not known.
+        rates : (member, y, x), mm/h, NaN = not known; it must not change until the next call ends.
         chances : (threshold, y, x), of at least the wanted thresholds at the pixel, if the method
             knows them without counting members; NaN = not known. Chances within a distance, and at
             any time, are shares of members also then (calibrated if there is a table), but at least
@@ -114,16 +115,21 @@ class EnsembleProducts:
         """
         wanted = self.wanted
         unknown = np.isnan(rates)
-        known = self.members - unknown.sum(axis=0)
-        is_known = 2 * known >= self.members
-        self.mean[index] = _mean_of_known(rates, unknown, known)
+        known = np.full(rates.shape[1:], self.members) - unknown.sum(axis=0, dtype=np.uint16)
+        wet = Pixels(rates > 0)  # elsewhere all known members are dry
+        rates_when_wet, known_when_wet = wet.of(rates), wet.of(known)
         fractions = [0.5] * wanted.median
         fractions += [p / 100 for p in wanted.percentiles] * wanted.rate_percentiles
-        values = quantiles(rates, known, fractions) if fractions else iter(())
+        values = quantiles(rates_when_wet, known_when_wet, fractions) if fractions else iter(())
+        is_known = 2 * known >= self.members
+        elsewhere = np.where(is_known, np.float32(0), np.float32(np.nan))
+        mean = _mean_of_known(rates_when_wet, wet.of(unknown), known_when_wet)
+        wet.fill(self.mean[index], mean, elsewhere)
         for value, target in zip(values, self._targets(index), strict=True):
-            target[:] = np.where(is_known, value, np.nan)
+            wet.fill(target, np.where(wet.of(is_known), value, np.nan), elsewhere)
         if wanted.chances or wanted.neighbourhood or wanted.times:
-            ranks = self._ranks(rates)
+            ranks = np.zeros(rates.shape, np.uint8)
+            wet.put(ranks, self._ranks(rates_when_wet))
             self._add_ranks(index, ranks, ~unknown, known)
             if chances is not None:
                 self._add_chances(index, chance_codes(chances))
@@ -132,8 +138,11 @@ class EnsembleProducts:
         if wanted.amounts:
             before = (0.0, *self.lead_min)[index]
             hours = np.float32((self.lead_min[index] - before) / 60)
-            self.amounts += (self._previous + rates) / 2 * hours
-            self._previous = rates.copy()  # the method may use its array again
+            amount = self._previous + rates
+            amount /= 2
+            amount *= hours
+            self.amounts += amount
+            self._previous = rates
         self._is_known &= ~unknown
 
     def amount_quantiles(self, fractions: Sequence[float]) -> Iterator[Floats]:
@@ -193,8 +202,12 @@ class EnsembleProducts:
     def _shares(self, ranks: Bytes, known: npt.NDArray[np.int_]) -> Bytes:
         """Share (threshold, y, x), half percents, of the members that reach each threshold."""
         shares = np.empty((len(self.wanted.thresholds_mm_h), *ranks.shape[1:]), np.uint8)
+        wet = Pixels(ranks)
+        elsewhere = np.where(2 * known < self.members, np.uint8(UNKNOWN_CHANCE), np.uint8(0))
+        ranks, known = wet.of(ranks), wet.of(known)
         for number, share in enumerate(shares):
-            share[:] = half_percents((ranks > number).sum(axis=0), known, self.members)
+            count = (ranks > number).sum(axis=0)
+            wet.fill(share, half_percents(count, known, self.members), elsewhere)
         return shares
 
     def _add_chances(self, index: int, codes: Bytes) -> None:

@@ -46,13 +46,20 @@ class Neighbourhood:
 
     def highest(self, values: Bytes) -> Bytes:
         """Highest value (y, x) in the neighbourhood of each pixel, as far as it is on the grid."""
-        result = np.empty_like(values)
+        result = np.zeros_like(values)
+        rows, columns = np.flatnonzero(values.any(axis=1)), np.flatnonzero(values.any(axis=0))
+        if not rows.size:
+            return result
         for first, end, mask in self.bands:
-            reach = mask.shape[0] // 2
+            reach, aside = mask.shape[0] // 2, mask.shape[1] // 2
+            first, end = max(first, rows[0] - reach), min(end, rows[-1] + reach + 1)
+            if first >= end:
+                continue
             above = max(0, first - reach)
-            strip = np.ascontiguousarray(values[above : end + reach])
+            near = slice(max(0, columns[0] - aside), columns[-1] + aside + 1)
+            strip = np.ascontiguousarray(values[above : end + reach, near])
             # what is beyond the strip, and so beyond the grid, never counts
-            result[first:end] = cv2.dilate(strip, mask)[first - above : end - above]
+            result[first:end, near] = cv2.dilate(strip, mask)[first - above : end - above]
         return result
 
 

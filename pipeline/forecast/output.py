@@ -36,8 +36,15 @@ _COORDINATES = {"coordinates": "time forecast_reference_time"}
 class Output(Protocol):
     """A forecast that is being written."""
 
-    def create_members(self, shape: tuple[int, int, int, int], codes: bool) -> None:
-        """Create the variable of the members (member, lead_time, y, x), as rates or codes."""
+    def create_members(
+        self, shape: tuple[int, int, int, int], codes: bool, keep_bits: int | None
+    ) -> None:
+        """Create the variable of the members (member, lead_time, y, x), as codes, or as rates.
+
+        Parameters
+        ----------
+        keep_bits : that the rates are rounded to.
+        """
         ...
 
     def write_members(self, index: int, rates: npt.NDArray[np.float32]) -> None:
@@ -99,8 +106,10 @@ class _Netcdf:
         self._members: Any = None
         self._codes = False
 
-    def create_members(self, shape: tuple[int, int, int, int], codes: bool) -> None:
-        name, dtype, attributes = member_variable(codes)
+    def create_members(
+        self, shape: tuple[int, int, int, int], codes: bool, keep_bits: int | None
+    ) -> None:
+        name, dtype, attributes = member_variable(codes, keep_bits)
         self._file, self._codes = netCDF4.Dataset(self._path, "w"), codes
         for dim, size in zip(_DIMS, shape, strict=True):
             self._file.createDimension(dim, size)
@@ -131,8 +140,10 @@ class _Zarr:
         self._members: Any = None
         self._codes = False
 
-    def create_members(self, shape: tuple[int, int, int, int], codes: bool) -> None:
-        name, dtype, attributes = member_variable(codes)
+    def create_members(
+        self, shape: tuple[int, int, int, int], codes: bool, keep_bits: int | None
+    ) -> None:
+        name, dtype, attributes = member_variable(codes, keep_bits)
         self._codes = codes
         fill = attributes.pop("_FillValue", None)
         self._members = zarr.open_group(self._path, mode="w", zarr_format=2).create_array(

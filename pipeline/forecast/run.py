@@ -9,6 +9,7 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -25,7 +26,13 @@ from squall.datasets.public_text import public_text
 from squall.datasets.times import duration_text, now
 from squall.pipeline.forecast.chance_code import chance_codes
 from squall.pipeline.forecast.config import ForecastConfig
-from squall.pipeline.forecast.dataset import ensemble_attributes, forecast_dataset, with_chances
+from squall.pipeline.forecast.dataset import (
+    ensemble_attributes,
+    forecast_dataset,
+    round_to_bits,
+    rounded,
+    with_chances,
+)
 from squall.pipeline.forecast.ensemble_dataset import (
     CHANCES,
     RATE_OF_CODE,
@@ -115,6 +122,7 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
             dataset = with_chances(described(rain_rate), codes)
         else:
             dataset = described(method.nowcast(context.values, lead_times))
+        dataset = rounded(dataset, config.keep_bits)
         output.write(dataset)
     has_codes = config.members is not None or CHANCES in dataset
     return xr.decode_cf(dataset) if has_codes else dataset
@@ -196,12 +204,23 @@ def _ensemble(
         products.source_of_chances = method.source_of_chances
     if "members" in config.products:
         shape = (config.members, lead_times, *archive.grid.shape)
-        output.create_members(shape, config.codes)
+        output.create_members(shape, config.codes, config.keep_bits)
     leads = _leads_of_ensemble(method, context, lead_times, config)
-    for index, (rates, chances) in enumerate(tracked(leads, "forecast", lead_times, "lead time")):
-        products.add(index, rates, chances)
-        if "members" in config.products:
-            output.write_members(index, rates)
+    index, added = -1, None
+    with ThreadPoolExecutor(1) as beside:  # while the method makes the next lead time
+        for index, (rates, chances) in enumerate(
+            tracked(leads, "forecast", lead_times, "lead time")
+        ):
+            if added is not None:
+                added.result()
+            # the method may use its arrays again
+            own = (rates.copy(), None if chances is None else chances.copy())
+            added = beside.submit(products.add, index, *own)
+            if "members" in config.products:
+                bits = None if config.codes else config.keep_bits
+                output.write_members(index, round_to_bits(rates, bits))
+        if added is not None:
+            added.result()
     assert index + 1 == lead_times, f"{index + 1} of {lead_times} lead times"
     return products
 

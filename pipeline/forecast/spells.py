@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squall.pipeline.forecast.chance_code import half_percents
+from squall.pipeline.forecast.pixels import Pixels
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -87,9 +88,13 @@ class RainSpells:
         )  # fmt: skip
         for number, (start, last) in enumerate(zip(self.start, self.last, strict=True)):
             is_wet = ranks > number
-            is_first = is_wet & (start == self.dry)
-            start[is_first] = index
-            last[is_first | (is_wet & (last >= open_from))] = index
+            pixels = Pixels(is_wet)
+            wet, starts, lasts = pixels.of(is_wet), pixels.of(start), pixels.of(last)
+            is_first = wet & (starts == self.dry)
+            starts[is_first] = index
+            lasts[is_first | (wet & (lasts >= open_from))] = index
+            pixels.put(start, starts)
+            pixels.put(last, lasts)
 
     @property
     def _step_min(self) -> float:
@@ -112,16 +117,19 @@ class RainSpells:
         least_share : share of the known members, and two of them, that must have rain for a start
             and an end.
         """
+        members = len(is_known)
         known = is_known.sum(axis=0)
-        unknown = 2 * known < len(is_known)
         steps = np.asarray([*self.minutes, np.nan], np.float32)
         chances: list[npt.NDArray[np.uint8]] = []
         minutes: list[Floats] = []
         for start, last in zip(self.start, self.last, strict=True):
-            wet = (start != self.dry) & is_known
+            pixels = Pixels(start != self.dry)
+            start, last, counted = pixels.of(start), pixels.of(last), pixels.of(known)
+            wet = (start != self.dry) & pixels.of(is_known)
             count = wet.sum(axis=0)
-            chances.append(half_percents(count, known, len(is_known)))
-            too_few = unknown | (count < 2) | (count < least_share * known)
+            chances.append(half_percents(np.zeros_like(known), known, members))
+            pixels.put(chances[-1], half_percents(count, counted, members))
+            too_few = (2 * counted < members) | (count < 2) | (count < least_share * counted)
             # the end of rain at the last lead time is after the forecast
             end = last + last.dtype.type(1)
             starts, ends = (
@@ -130,7 +138,8 @@ class RainSpells:
             asked = [(starts, 0.5), (ends, 0.5), *((starts, fraction) for fraction in fractions)]
             values = np.stack([_quantile(*which, count, steps) for which in asked])
             values[:, too_few] = np.nan
-            minutes.append(values)
+            minutes.append(np.full((len(asked), *known.shape), np.nan, np.float32))
+            pixels.put(minutes[-1], values)
         begins, ends, *quantiles = np.stack(minutes, axis=1)
         of_begin = np.stack(quantiles) if quantiles else np.empty((0, *begins.shape), np.float32)
         return SpellTimes(np.stack(chances), begins, ends, of_begin)

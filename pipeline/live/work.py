@@ -48,6 +48,7 @@ PRODUCTS: tuple[Product, ...] = (
     "median", "percentiles", "chances", "neighbourhood", "amounts", "times",
 )  # fmt: skip
 BAND = (10.0, 90.0)
+KEEP_BITS = 7  # of rates and amounts: within 0.4 %, and half the size
 
 
 class Worker:
@@ -119,6 +120,7 @@ class Worker:
                 "out": folder / FORECAST_FILE,
                 "at": order.reference,
                 "lead_times": order.lead_times,
+                "keep_bits": KEEP_BITS,
             }
             if members:
                 asked |= {

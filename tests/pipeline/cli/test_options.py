@@ -57,7 +57,8 @@ STAGES = [
         ForecastConfig,
         ["forecast", "--archive", "s3://a", "--model", "steps", "--out", "f.nc", "--at", "latest",
          "--lead-times", "3", "--max-age", "20min", "--members", "5", "--thresholds", "1",
-         "--percentiles", "50", "--products", "median", "--codes", "--raw-chances"],
+         "--percentiles", "50", "--products", "median", "--codes", "--raw-chances",
+         "--keep-bits", "7"],
         {"minutes"},  # excludes --lead-times
     ),
     (

@@ -128,6 +128,21 @@ def test_zarr_is_the_same_as_netcdf(make, codes):
     )
 
 
+def test_rounded_rates_are_close_and_the_file_says_so(make):
+    """7 bits are within 2 ** -8 of the value; times and chances stay."""
+    plain, short = make("f.nc"), make("g.nc", keep_bits=7)
+    assert set(plain.data_vars) == set(short.data_vars)
+    for name, values in plain.data_vars.items():
+        if values.dtype == np.float32:
+            np.testing.assert_allclose(short[name].values, values.values, rtol=2**-8)
+            bits = short[name].values[short[name].values > 0].view(np.uint32)
+            assert not (bits & (2**16 - 1)).any(), name
+            assert short[name].attrs["quantization_nsb"] == 7
+        elif values.dims:
+            xr.testing.assert_identical(short[name], values)
+    assert not np.array_equal(short["rain_rate_member"], plain["rain_rate_member"])
+
+
 def test_one_forecast_may_be_zarr_too(chain, make, tmp_path):
     files = [make(name, members=None) for name in ("f.nc", "f.zarr")]
     xr.testing.assert_identical(*(file.drop_attrs(deep=False) for file in files))

@@ -9,6 +9,7 @@ from squall.datasets.grid import grid_from_attributes
 from squall.pipeline.forecast.chance_code import CHANCE_CODE, chance_codes
 from squall.pipeline.forecast.ensemble_products import EnsembleProducts, Wanted, quantiles
 from squall.pipeline.forecast.neighbourhood import Neighbourhood
+from squall.pipeline.forecast.pixels import Pixels
 from tests.pipeline.forecast.fake_ensemble import random_rates
 from tests.pipeline.forecast.test_neighbourhood import LAEA, highest_by_brute_force
 
@@ -46,6 +47,27 @@ def computed(rates, given=None, **wanted):
 def where_known(values, rates):
     """NaN where less than half of the members are known."""
     return np.where(2 * (~np.isnan(rates)).sum(axis=0) >= len(rates), values, np.nan)
+
+
+def test_work_on_wet_pixels_alone_changes_no_bit(monkeypatch):
+    """As if every pixel were wet."""
+    rates = random_rates((MEMBERS, LEADS, SIZE, SIZE))
+    rates[:, :, 10:, :] = 0
+    rates[:, 1, 12, 12:16] = 3
+    rates[:, :, :, 20:] = np.nan
+    rates[:4, 0, 5, 5] = rates[:3, 1, 11, 11] = np.nan
+    given = np.where(np.isnan(rates[0]), np.nan, 0.3 * (rates[:2] > 1))
+    of_wet = computed(rates, given.astype(np.float32)), computed(rates)
+    monkeypatch.setattr(
+        Pixels, "__init__", lambda self, has: setattr(self, "_indices", np.arange(SIZE**2))
+    )
+    of_all = computed(rates, given.astype(np.float32)), computed(rates)
+    for some, everything in zip(of_wet, of_all, strict=True):
+        for name in ("mean", "median", "percentiles", "chances", "chances_around", "amounts"):
+            own, expected = getattr(some, name), getattr(everything, name)
+            assert own.tobytes() == expected.tobytes(), name
+        for own, expected in zip(some.times, everything.times, strict=True):
+            assert own.tobytes() == expected.tobytes()
 
 
 def test_mean_and_percentiles_are_those_of_the_known_members(products, rates):

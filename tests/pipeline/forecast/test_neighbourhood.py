@@ -35,6 +35,15 @@ def test_it_is_the_maximum_over_a_disc(spacing):
     )
 
 
+@pytest.mark.parametrize("pixels", [[], [(0, 59)], [(30, 2), (35, 20)], [(59, 0), (58, 30)]])
+def test_the_part_of_the_grid_without_rain_is_skipped_rightly(pixels):
+    values = np.zeros((60, 60), np.uint8)
+    for number, pixel in enumerate(pixels):
+        values[pixel] = 3 + number
+    actual = Neighbourhood.on(grid(), 10_000).highest(values)
+    np.testing.assert_array_equal(actual, highest_by_brute_force(values, 1, 1))
+
+
 def test_on_a_geographic_grid_it_is_wider_in_pixels_near_the_pole():
     degrees = grid(pyproj.CRS("EPSG:4326").to_wkt(), 0.02, 1500, x=5.0, y=70.0)
     values = np.zeros(degrees.shape, np.uint8)
