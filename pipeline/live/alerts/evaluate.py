@@ -91,7 +91,7 @@ def _outcome(
     said = Outcome(
         state=NOT_MET,
         chance=None if chances is None else _highest(asked),
-        rain_mm_h=_highest(rain),
+        rain_mm_h=_highest(rain) if chances is None else None,
         radius_km=radius_km,
     )
     if is_met.any():

@@ -23,6 +23,7 @@ from squall.pipeline.live.alerts.records import (
     CONFIRMED,
     ENDED,
     MET,
+    MISSED,
     NOT_MET,
     RAISED,
     STILL_UNCONFIRMED,
@@ -50,10 +51,10 @@ def advance(
 ) -> tuple[Book, tuple[Message, ...]]:
     """Take up what a run says; returns the alerts after it, and the messages about them.
 
-    Each run gives one message for each active alert, because a message of CAP expires when the next
-    run is overdue. An alert ends if a good run does not meet its rule, or if its rule is gone. If
-    a run cannot answer, or is not good and does not meet the rule, the alert stays and is not
-    confirmed.
+    Each run gives one message for each active alert, because a message of CAP expires when the
+    next run is overdue. Chances vary around a limit from run to run, so an alert ends if as many
+    good runs in a row as its rule says do not meet it. It also ends if its rule is gone. If a run
+    cannot answer, or is not good and does not meet the rule, the alert stays and is not confirmed.
 
     Parameters
     ----------
@@ -118,6 +119,7 @@ def _met(
         "confirmed": evaluation.reference,
         "not_confirmed_since": None,
         "why_not_confirmed": "",
+        "misses": 0,
         "identifier": identifier,
         "sent": evaluation.sent,
         "sender": sender,
@@ -152,19 +154,24 @@ def _not_met(alert: Alert, outcome: Outcome | None, evaluation: Evaluation) -> M
         "sent": evaluation.sent,
         "expires": evaluation.expires,
     }
-    if outcome is None or (outcome.state == NOT_MET and evaluation.is_good):
-        why = "the rule is no longer in the configuration"
-        if outcome is not None:
-            why = f"the forecast from {utc_text(evaluation.reference)} does not meet the rule"
+    is_miss = outcome is not None and outcome.state == NOT_MET and evaluation.is_good
+    misses = alert.misses + is_miss
+    miss = f"the forecast from {utc_text(evaluation.reference)} does not meet the rule"
+    if outcome is None or (is_miss and misses >= alert.subject.runs_to_end):
+        why = "the rule is no longer in the configuration" if outcome is None else miss
         update = now | {"status": ENDED, "ended": evaluation.sent, "why_ended": why}
-        update |= {"not_confirmed_since": None, "why_not_confirmed": ""}
+        update |= {"not_confirmed_since": None, "why_not_confirmed": "", "misses": misses}
         return _message(alert.model_copy(update=update), ENDED, alert)
     reason = outcome.reason
     if outcome.state == NOT_MET:
-        reason = "the forecast is made by extrapolation, late, or without all scans"
+        bad = "the forecast is made by extrapolation, late, or without all scans"
+        reason = miss if is_miss else bad
     update = now | {"not_confirmed_since": alert.confirmed, "why_not_confirmed": reason}
+    update["misses"] = misses
     kind: Kind = STILL_UNCONFIRMED
-    if alert.said.is_confirmed:
+    if is_miss:
+        kind = MISSED
+    elif alert.said.is_confirmed:
         kind = UNCONFIRMED
         update["said"] = alert.said.model_copy(update={"is_confirmed": False})
     return _message(alert.model_copy(update=update), kind, alert)

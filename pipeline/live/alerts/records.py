@@ -29,10 +29,13 @@ UNKNOWN: Answer = "unknown"
 AlertStatus = Literal["active", "ended"]
 ACTIVE: AlertStatus = "active"
 ENDED: Literal["ended"] = "ended"  # also a kind of message
-Kind = Literal["raised", "changed", "confirmed", "unconfirmed", "still_unconfirmed", "ended"]
+Kind = Literal[
+    "raised", "changed", "confirmed", "missed", "unconfirmed", "still_unconfirmed", "ended"
+]
 RAISED: Kind = "raised"
 CHANGED: Kind = "changed"
 CONFIRMED: Kind = "confirmed"
+MISSED: Kind = "missed"
 UNCONFIRMED: Kind = "unconfirmed"
 STILL_UNCONFIRMED: Kind = "still_unconfirmed"
 
@@ -64,7 +67,7 @@ class Outcome(_Record):
     chance: float | None = None
     """the highest in the window that is known"""
     rain_mm_h: float | None = None
-    """the highest in the window that is known"""
+    """the highest in the window that is known, if the rule asks for no chance"""
     first: MaybeUtc = None
     """first valid time at which the rule is met"""
     radius_km: float | None = None
@@ -94,6 +97,7 @@ class Subject(_Record):
     within_min: float
     least_chance: float | None
     where: str
+    runs_to_end: int
     place: str | None
     latitude: float | None
     longitude: float | None
@@ -112,14 +116,16 @@ def subject_of(rule: AlertRule, place: Any, radius_km: float | None) -> Subject:
     ----------
     place : the place with this name, with latitude and longitude; None for an area.
     """
-    name = rule.at or rule.name
+    where = "within 10 km of" if rule.where == "within_10km" else "at" if rule.at else "in"
     return Subject(
         rule=rule.name,
-        headline=rule.headline or f"Rain of {rule.rain_mm_h:g} mm/h or more: {name}",
+        headline=rule.headline
+        or f"Rain of {rule.rain_mm_h:g} mm/h or more {where} {rule.at or rule.name}",
         rain_mm_h=rule.rain_mm_h,
         within_min=rule.within.total_seconds() / 60,
         least_chance=rule.chance,
         where=rule.where,
+        runs_to_end=rule.runs_to_end,
         place=rule.at,
         latitude=place.latitude if place else None,
         longitude=place.longitude if place else None,
@@ -157,6 +163,8 @@ class Alert(_Record):
     not_confirmed_since: MaybeUtc = None
     """the same time, if a later run or none could answer; None if the alert is confirmed"""
     why_not_confirmed: str = ""
+    misses: int = 0
+    """good runs in a row that did not meet the rule"""
     ended: MaybeUtc = None
     why_ended: str = ""
     sender: str

@@ -109,6 +109,9 @@ class AlertRule(BaseModel):
     area: Annotated[tuple[Corners, ...] | None, BeforeValidator(read_area)] = Field(
         default=None, description="GeoJSON file, or corners: longitude and latitude"
     )
+    runs_to_end: int = Field(
+        default=2, ge=1, le=20, description="good runs in a row that do not meet it end an alert"
+    )
     headline: str = Field(default="", max_length=160, description="of the messages")
     severity: Severity = Field(default="Unknown", description="word of CAP")
     urgency: Urgency = Field(default="Expected", description="word of CAP")

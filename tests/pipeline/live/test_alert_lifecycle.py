@@ -14,10 +14,11 @@ def at(minutes):
     return NOW + pd.Timedelta(minutes=minutes)
 
 
-def subject(rule=RULE):
+def subject(rule=RULE, runs_to_end=1):
     return Subject(
         rule=rule, headline="Heavy rain", rain_mm_h=10, within_min=30, least_chance=0.6,
-        where="at_pixel", place="Town", latitude=52.1, longitude=5.2, radius_km=1.0, polygons=(),
+        where="at_pixel", runs_to_end=runs_to_end, place="Town", latitude=52.1, longitude=5.2,
+        radius_km=1.0, polygons=(),
         severity="Moderate", urgency="Expected", certainty=None,
     )  # fmt: skip
 
@@ -27,6 +28,8 @@ class Service:
 
     def __init__(self):
         self.book, self.minutes, self.messages = Book(), 0, []
+
+    runs_to_end = 1
 
     def run(self, state="met", chance=0.7, first=20, is_good=True, rules=(RULE,), reason=""):
         """One run; ``first`` is in minutes after its scan."""
@@ -48,7 +51,7 @@ class Service:
         # as a process does that reads everything from its files
         book = Book.from_text(self.book.as_text())
         evaluation = Evaluation.from_text(self.evaluation.as_text())
-        subjects = {rule: subject(rule) for rule in rules}
+        subjects = {rule: subject(rule, self.runs_to_end) for rule in rules}
         self.book, messages = advance(book, evaluation, subjects, "me@example.org")
         self.messages += messages
         self.minutes += 5
@@ -145,6 +148,26 @@ def test_missing_data_and_fallbacks_do_not_end_an_alert(service, state, is_good,
     service.run("met")
     assert service.kinds[-1] == "changed"
     assert service.alert.not_confirmed_since is None
+
+
+def test_chances_that_vary_around_the_limit_are_one_alert(service):
+    service.runs_to_end = 2
+    states = ["met", "not_met", "met", "not_met", "unknown", "met", "not_met", "unknown", "not_met"]
+    for state in states:
+        service.run(state, first=45 - service.minutes)
+    assert service.kinds == [
+        *("raised", "missed", "confirmed", "missed", "unconfirmed", "changed", "missed"),
+        *("unconfirmed", "ended"),
+    ]
+    assert service.alert.status == "ended"
+
+
+def test_one_run_that_does_not_meet_the_rule_is_told(service):
+    service.runs_to_end = 2
+    service.run()
+    service.run("not_met")
+    assert service.alert.not_confirmed_since == at(-1)
+    assert "the forecast from 2024-06-01T12:05:00Z does not" in service.alert.why_not_confirmed
 
 
 def test_a_fallback_may_raise_what_it_can_answer(service):

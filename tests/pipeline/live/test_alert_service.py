@@ -13,7 +13,14 @@ from tests.pipeline.live.fake_worker import FakeFactory
 from tests.pipeline.live.test_cap import NAMESPACE, check_cap
 from tests.pipeline.live.test_service import HandClock
 
-RULE = {"name": "heavy", "rain_mm_h": 10, "within": "30min", "chance": 0.6, "at": "Town"}
+RULE = {
+    "name": "heavy",
+    "rain_mm_h": 10,
+    "within": "30min",
+    "chance": 0.6,
+    "at": "Town",
+    "runs_to_end": 1,
+}
 
 
 class Killed(BaseException):
@@ -249,7 +256,7 @@ def test_a_webhook_that_is_down_is_named_and_gets_everything_later(world):
     bodies = [json.loads(posting.body) for posting in world.child.posted]
     assert [body["kind"] for body in bodies] == ["raised", "ended"]
     assert [body["status"] for body in bodies] == ["Draft", "Draft"]
-    assert bodies[0]["alert"]["subject"]["headline"] == "Rain of 10 mm/h or more: Town"
+    assert bodies[0]["alert"]["subject"]["headline"] == "Rain of 10 mm/h or more at Town"
     for body in bodies:
         assert (world.site / body["cap"]).exists()
     assert world.json("alerts")["undelivered"] == []
