@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from squall.datasets.addresses import Address
 from squall.datasets.times import Age, Time
@@ -53,6 +54,11 @@ class LiveConfig(BaseModel):
     places: dict[str, Place] = Field(default={}, description="name to latitude and longitude")
     alerts: tuple[AlertRule, ...] = Field(default=(), description="rules, see docs/alerts.md")
     cap: CapConfig = Field(default=CapConfig(), description="how messages of alerts are signed")
+    also: tuple[Literal["zarr", "geotiff", "maps"], ...] = Field(
+        default=(),
+        description="what each run holds besides: Zarr, GeoTIFF (extra squall[geotiff]), maps as "
+        "`squall maps` draws them",
+    )
     usual_latency: Age = Field(
         default=pd.Timedelta("5min"),
         description="how long after its valid time a scan usually arrives",
@@ -71,6 +77,15 @@ class LiveConfig(BaseModel):
         gt=0,
         description="ingestion, and a forecast, are stopped after this time [s]",
     )
+
+    @field_validator("also")
+    @classmethod
+    def _installed(cls, also: tuple[str, ...]) -> tuple[str, ...]:
+        if "geotiff" in also and find_spec("rasterio") is None:
+            raise ValueError(
+                "geotiff needs rasterio: pip install 'squall[geotiff]', or leave geotiff out"
+            )
+        return also
 
     @model_validator(mode="after")
     def _complete(self) -> LiveConfig:

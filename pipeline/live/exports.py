@@ -17,7 +17,13 @@ from squall.pipeline.live.areas import AREAS, write_areas
 from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.coverages import COVERAGES, coverages_of
 from squall.pipeline.live.frames import shown_rain
+from squall.pipeline.live.geotiff import GEOTIFFS, write_geotiffs
 from squall.pipeline.live.lonlat import LonLat, NoLonLatError
+from squall.pipeline.live.zarr_store import write_zarr
+from squall.pipeline.maps.config import MapsConfig
+from squall.pipeline.maps.run import maps
+
+FORECAST, ZARR, MAPS = "forecast.nc", "forecast.zarr", "maps"
 
 log = logging.getLogger("squall.live")
 
@@ -25,11 +31,11 @@ log = logging.getLogger("squall.live")
 def write_exports(
     folder: Path, forecast: xr.Dataset, grid: Grid, config: LiveConfig
 ) -> shapely.MultiPolygon | None:
-    """Write the areas above the thresholds and the coverages of the places.
+    """Write the areas above the thresholds, the coverages of the places, and what `also` names.
 
     Parameters
     ----------
-    folder : of the run.
+    folder : of the run, with the forecast file in it.
 
     Returns
     -------
@@ -38,6 +44,13 @@ def write_exports(
     """
     coverages = coverages_of(forecast, grid, config.places, config.thresholds_mm_h)
     (folder / COVERAGES).write_text(json.dumps(coverages, allow_nan=False) + "\n", encoding="utf-8")
+    if "zarr" in config.also:
+        write_zarr(folder / ZARR, folder / FORECAST)
+    if "geotiff" in config.also:
+        write_geotiffs(folder / GEOTIFFS, forecast, config.thresholds_mm_h, grid)
+    if "maps" in config.also:
+        thresholds = config.thresholds_mm_h if "threshold" in forecast.dims else ()
+        maps(MapsConfig(forecast=folder / FORECAST, out=folder / MAPS, thresholds=thresholds))
     try:
         lonlat = LonLat(grid)
     except NoLonLatError as error:

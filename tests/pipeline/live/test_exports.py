@@ -1,18 +1,26 @@
-"""What a run gives to other programs: CoverageJSON, the STAC item."""
+"""What a run gives to other programs: CoverageJSON, the STAC item, Zarr, GeoTIFF, maps."""
 
+import gc
 import json
+import sys
 
 import numpy as np
 import pandas as pd
+import pyproj
 import pystac
 import pytest
+import rasterio
 import xarray as xr
 from covjson_pydantic.coverage import CoverageCollection
+from pydantic import ValidationError
 
 from squall.datasets.archive.archive import Archive
+from squall.datasets.grid import proj_parameters
+from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.states import Order
 from squall.pipeline.live.work import Worker
 from tests.pipeline.live.test_worker import AT, LEADS, config_of, published
+from tests.s3_server import moto_endpoint, s3_server  # noqa: F401 (fixtures)
 
 
 @pytest.fixture(scope="module", params=[None, 4])
@@ -21,6 +29,16 @@ def run(request, chain, tmp_path_factory):
     folder = tmp_path_factory.mktemp("live")
     worker = Worker(config_of(folder, members=request.param), str(chain.archive))
     path, manifest = published(folder, worker.make(Order(AT, LEADS)))
+    with xr.open_dataset(path / "forecast.nc", decode_timedelta=True) as opened:
+        return path, manifest, opened.load()
+
+
+@pytest.fixture(scope="module")
+def rich_run(chain, tmp_path_factory):
+    """As `run`, with members and what is made on request."""
+    folder = tmp_path_factory.mktemp("live")
+    config = config_of(folder, members=4, also=("zarr", "geotiff"))
+    path, manifest = published(folder, Worker(config, str(chain.archive)).make(Order(AT, LEADS)))
     with xr.open_dataset(path / "forecast.nc", decode_timedelta=True) as opened:
         return path, manifest, opened.load()
 
@@ -93,3 +111,71 @@ def test_the_item_says_where_the_grid_lies(run, chain):
     assert south <= corners[:, 1].min() + 0.01
     assert north >= corners[:, 1].max() - 0.01
     assert item.geometry["type"] == "Polygon"
+
+
+def test_zarr_is_the_same_as_netcdf(rich_run):
+    path, manifest, forecast = rich_run
+    zarr = xr.open_zarr(path / "forecast.zarr", zarr_format=3, decode_timedelta=True)
+    assert zarr["rain_rate"].encoding["chunks"] == (1, 64, 64)
+    xr.testing.assert_equal(zarr.load(), forecast)
+    assert zarr.attrs == forecast.attrs
+    assert {name: v.dtype for name, v in zarr.variables.items() if v.dtype.kind != "M"} == {
+        name: v.dtype for name, v in forecast.variables.items() if v.dtype.kind != "M"
+    }
+    item = pystac.Item.from_file(path / "item.json")
+    assert item.assets["forecast.zarr"].media_type == "application/vnd.zarr; version=3"
+    assert not any(name.startswith("forecast.zarr/") for name in item.assets)
+    assert any(entry["name"] == "forecast.zarr/zarr.json" for entry in manifest["files"])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_zarr_opens_from_object_storage(chain, s3_server):  # noqa: F811
+    s3_server.bucket("live")
+    values = {"publish_to": "s3://live/site", "model": "extrapolation", "also": ("zarr",)}
+    worker = Worker(LiveConfig.model_validate(values), str(chain.archive))
+    run = worker.make(Order(AT, LEADS))
+    address = f"s3://live/site/runs/{run.id}/forecast.zarr"
+    with xr.open_zarr(address, zarr_format=3, consolidated=True) as zarr:
+        assert zarr.sizes["lead_time"] == LEADS
+        assert zarr["rain_rate"].max() > 1
+    gc.collect()  # s3fs leaves its connections to the collector, which warns
+
+
+def test_geotiffs_hold_rates_and_chances_where_they_are(rich_run, chain):
+    path, _, forecast = rich_run
+    grid = Archive.open(chain.archive).grid
+    with rasterio.open(path / "geotiff" / "rain_rate.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        np.testing.assert_array_equal(file.read(), forecast["rain_rate_median"].values)
+        assert np.isnan(file.nodata)
+        assert file.descriptions == tuple(f"2024-06-01T04:{n:02}:00Z" for n in (5, 10, 15))
+        assert set(file.units) == {"mm h-1"}
+        crs = pyproj.CRS.from_wkt(file.crs.to_wkt())
+        assert proj_parameters(crs) == proj_parameters(grid.crs)
+        assert file.xy(0, 0) == pytest.approx((grid.x[0], grid.y[0]))
+        assert file.xy(63, 63) == pytest.approx((grid.x[-1], grid.y[-1]))
+    expected = forecast["probability_of_exceedance_within_10km"].sel(threshold=2).values
+    with rasterio.open(path / "geotiff" / "chance_within_10km_2.tif") as file:
+        codes = file.read()
+        known = ~np.isnan(expected)
+        np.testing.assert_allclose(codes[known] / 100, expected[known], atol=0.0051)
+        assert (codes[~known] == file.nodata).all()
+    assert sorted(file.name for file in (path / "geotiff").iterdir()) == [
+        *(f"chance_{where}_{t}.tif" for where in ("at_pixel", "within_10km") for t in ("0.5", "2")),
+        "rain_rate.tif",
+    ]
+
+
+def test_geotiff_without_rasterio_is_refused_before_work_starts(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    with pytest.raises(ValidationError, match=r"pip install 'squall\[geotiff\]', or leave geotiff"):
+        config_of(tmp_path, also=("geotiff",))
+
+
+def test_maps_are_in_the_run(chain, tmp_path):
+    config = config_of(tmp_path, model="extrapolation", also=("maps",))
+    path, manifest = published(tmp_path, Worker(config, str(chain.archive)).make(Order(AT, 1)))
+    names = {entry["name"] for entry in manifest["files"] if entry["name"].startswith("maps/")}
+    assert names == {f"maps/{file.name}" for file in (path / "maps").iterdir()}
+    assert any("overview" in name for name in names)
+    assert len(names) == 2
