@@ -22,9 +22,17 @@ def main(folder: Path) -> int:
     print(f"({gain:+.0f} %). 1 is perfect, 0 means no hit.")
     print(f"  maps      {root / 'maps'} (start with the overview and the animation)")
     print(f"  scores    {root / 'scores' / 'report.html'}, csi.png, scores.csv, scores.nc")
+    print(f"  page      {_page(root / 'live')}")
     print(f"  forecast  {root / 'forecast.nc'}")
     print(f"  model     {root / 'run' / 'best.ckpt'}")
     return 0 if model > persistence else 1
+
+
+def _page(site: Path) -> str:
+    """How to open the page: a browser lets a page read files from a server only."""
+    if not (site / "index.html").exists():
+        return "is missing: it could not be built without the npm registry"
+    return f"http://localhost:8000 after: python3 -m http.server --directory {site} 8000"
 
 
 if __name__ == "__main__":

@@ -55,6 +55,6 @@ def run(arguments: argparse.Namespace) -> int:
         start = start_of_replay(options.replay) if options.start is None else options.start
         clock = ReplayClock(start, options.speed)
     child = Child(WorkerFactory(config, options.replay))
-    state = live(config, child, clock, once=options.once)
+    state = live(config, child, clock, once=options.once, end=options.end)
     print(f"{config.publish_to}: {state.name}, {state.reason}")
     return 0 if state.name in (FRESH, GAP, LATE) else 1

@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from squall.datasets.addresses import Address
-from squall.datasets.times import Age, Time
+from squall.datasets.times import Age, EndTime, Time
 from squall.pipeline.config import Option, Rising
 from squall.pipeline.live.alerts.rules import AlertRule, CapConfig, check_rules
 
@@ -127,6 +127,9 @@ class LiveOptions(BaseModel):
         default=None,
         description="where the replay begins, UTC (default: an hour after the first scan)",
     )
+    end: Annotated[EndTime | None, Option(metavar="TIME")] = Field(
+        default=None, description="where the replay ends, UTC (default: it goes on)"
+    )
     speed: Annotated[float, Option(metavar="FACTOR")] = Field(
         default=DEFAULT_SPEED,
         gt=0,
@@ -136,7 +139,9 @@ class LiveOptions(BaseModel):
 
     @model_validator(mode="after")
     def _of_a_replay(self) -> LiveOptions:
-        is_asked = self.start is not None or "speed" in self.model_fields_set
+        is_asked = any(name in self.model_fields_set for name in ("start", "end", "speed"))
         if self.replay is None and is_asked:
-            raise ValueError("--start and --speed are for a replay; add --replay ARCHIVE")
+            raise ValueError("--start, --end and --speed are for a replay; add --replay ARCHIVE")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise ValueError("--end must be after --start")
         return self

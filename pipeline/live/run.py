@@ -46,16 +46,24 @@ PRUNE_EVERY = pd.Timedelta("1h")  # at least; and after each run
 RETRY_S = 60.0  # after a scan that no method could forecast from
 
 
-def live(config: LiveConfig, child: Child, clock: Clock, *, once: bool) -> State:
+def live(
+    config: LiveConfig,
+    child: Child,
+    clock: Clock,
+    *,
+    once: bool = False,
+    end: pd.Timestamp | None = None,
+) -> State:
     """Publish forecasts for as long as the process lives; with ``once`` for one cycle.
 
     Parameters
     ----------
     child : does the heavy work, see `squall.pipeline.live.work`. It is stopped at the end.
+    end : time of the clock at which the service ends; None: never.
 
     Returns
     -------
-    The last state, with ``once``.
+    The last state, with ``once`` or ``end``.
 
     Raises
     ------
@@ -65,11 +73,11 @@ def live(config: LiveConfig, child: Child, clock: Clock, *, once: bool) -> State
         If the folder cannot be written to.
     """
     with _alone(config.publish_to):
-        service = Service(config, child, clock)
+        service = Service(config, child, clock, once=once)
         try:
             while True:
                 state = service.cycle()
-                if once:
+                if once or (end is not None and clock.now() >= end):
                     service.post_alerts(wait_s=2 * TIMEOUT_S)
                     return state
                 clock.sleep(config.poll_s)
@@ -102,8 +110,10 @@ def _alone(address: str) -> Iterator[None]:
 class Service:
     """What the loop remembers from one cycle to the next."""
 
-    def __init__(self, config: LiveConfig, child: Child, clock: Clock) -> None:
-        self.config, self.clock = config, clock
+    def __init__(
+        self, config: LiveConfig, child: Child, clock: Clock, *, once: bool = False
+    ) -> None:
+        self.config, self.clock, self._once = config, clock, once
         self._child = child
         self._store = open_store(config.publish_to)
         self._run: Run | None = None
@@ -286,13 +296,20 @@ class Service:
             cycle_s=cycle_s,
             run_s=self._run_s,
             poll_s=self.config.poll_s,
-            heartbeat_due_s=self.config.poll_s + 2 * self.config.deadline_s,
+            heartbeat_due_s=self._heartbeat_due_s(),
             stale_after_s=self.config.stale_after.total_seconds(),
             runs_made=self._runs_made,
             failures=self._failures,
             alerts_active=self._alerts.active,
             self_check=self._scores.summary(),
         )
+
+    def _heartbeat_due_s(self) -> float:
+        """Age of the heartbeat at which the service counts as dead."""
+        due_s = self.config.poll_s + 2 * self.config.deadline_s
+        if self._once and self._step is not None:  # it is started for each scan
+            due_s += 2 * self._step.total_seconds()
+        return due_s
 
     def _prune(self, now: pd.Timestamp) -> None:
         """Delete old runs, but never the one that ``latest.json`` names; tell which are left."""

@@ -39,6 +39,7 @@ OPTIONS = {  # command with option: what the option takes
     "export a a.zarr --end": "end",
     "archive expire a --older-than": "age",
     "live tiny.yaml --replay a --start": "start",
+    "live tiny.yaml --replay a --end": "end",
 }
 CONFIGS = {
     "forecast": ForecastConfig,

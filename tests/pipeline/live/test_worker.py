@@ -15,6 +15,7 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.coding import RAIN_CODE
 from squall.pipeline.cli.main import main
 from squall.pipeline.live.config import LiveConfig
+from squall.pipeline.live.frames import _first_lead_of
 from squall.pipeline.live.states import Order, wanted_run
 from squall.pipeline.live.work import Worker
 from squall.pipeline.point.config import PointConfig
@@ -95,6 +96,70 @@ def test_frames_hold_the_forecast_without_loss(made, chain):
     assert around <= set(layers) if config.members else not around & set(layers)
 
 
+def test_frames_of_the_whole_forecast(made):
+    """Amount, and the time of the first rain as the number of a lead time."""
+    folder, run, config = made
+    path, manifest = published(folder, run)
+    layers = {layer["name"]: layer for layer in manifest["layers"]}
+    with xr.open_dataset(path / "forecast.nc", decode_timedelta=True) as opened:
+        forecast = opened.load()
+    scan = forecast["observed_rain_rate"].values[-1]
+    first = frames_of(path, layers["first_rain_0.5"])[0]
+    if config.members:
+        amount = forecast["rain_amount_median"].values
+        wait = forecast["time_of_first_rain"].sel(threshold=0.5) - np.datetime64(AT)
+        steps = wait.values / np.timedelta64(5, "m")
+        expected = np.where(np.isnan(steps), 0, np.ceil(np.nan_to_num(steps)) + 1)
+        chance = forecast["probability_of_exceedance_at_any_time"].sel(threshold=0.5).values
+        expected = np.where(np.isnan(chance), 255, expected)
+    else:
+        rates = np.stack([scan, *forecast["rain_rate"].values])
+        amount = ((rates[1:] + rates[:-1]) / 2 * (5 / 60)).sum(axis=0)
+        expected = np.zeros(scan.shape)
+        for pixel in np.ndindex(scan.shape):
+            for number, rate in enumerate(rates[:, *pixel], 1):
+                if np.isnan(rate) or rate >= 0.5:
+                    expected[pixel] = 255 if np.isnan(rate) else number
+                    break
+    np.testing.assert_array_equal(first, expected)
+    assert {0, 1, 255} <= set(first.ravel())
+    shown = frames_of(path, layers["amount"])[0].astype(int)
+    assert (abs(shown - RAIN_CODE.encode(amount.astype(np.float32))) <= 1).all()
+    assert layers["amount"]["frames"][0]["time"] == "2024-06-01T04:15:00Z"
+
+
+def test_percentiles_of_an_ensemble_are_frames(made):
+    folder, run, config = made
+    path, manifest = published(folder, run)
+    layers = {layer["percent"]: layer for layer in manifest["layers"] if "percent" in layer}
+    assert set(layers) == ({10.0, 90.0} if config.members else set())
+    if config.members:
+        with xr.open_dataset(path / "forecast.nc", decode_timedelta=True) as opened:
+            high = opened["rain_rate_percentile"].sel(percentile=90).values
+        np.testing.assert_array_equal(frames_of(path, layers[90.0]), RAIN_CODE.encode(high))
+
+
+def test_rain_that_may_have_begun_unseen_has_no_first_time():
+    rates = np.array([[[0.0, np.nan, 1.0, 0.0]], [[np.nan, 1.0, np.nan, 0.2]], [[1.0, 1, 1, 0.6]]])
+    codes = _first_lead_of(rates.astype(np.float32), 0.5)
+    assert codes.tolist() == [[255, 255, 1, 3]]
+
+
+def test_the_map_under_the_rain_is_in_the_grid_s_projection(chain, tmp_path):
+    shapes = Worker(config_of(tmp_path), str(chain.archive)).base_map()
+    grid = Archive.open(chain.archive).grid
+    points = np.array([point for line in shapes["coastlines"] for point in line])
+    assert len(points) > 10
+    span = abs(grid.x[-1] - grid.x[0])
+    assert abs(points[:, 0] - grid.x.mean()).max() < span
+    assert abs(points[:, 1] - grid.y.mean()).max() < span
+    assert shapes["land"]
+    assert "GeoNames" in shapes["credit"]
+    for town in shapes["towns"]:
+        assert grid.x[0] - 1000 < town["x"] < grid.x[-1] + 1000
+        assert grid.y[-1] - 1000 < town["y"] < grid.y[0] + 1000
+
+
 def test_the_formula_of_the_manifest_is_that_of_the_code(made):
     _, manifest = published(*made[:2])
     code = manifest["codes"]["rain_rate"]
@@ -149,7 +214,10 @@ def test_the_extrapolation_of_a_fallback_has_no_members(chain, tmp_path):
     _, manifest = published(tmp_path, run)
     assert (manifest["model"], manifest["members"]) == ("extrapolation", None)
     assert manifest["fallback"] == "no weights"
-    assert [layer["name"] for layer in manifest["layers"]] == ["observed", "rain_rate"]
+    assert [layer["name"] for layer in manifest["layers"]] == [
+        *("observed", "rain_rate", "amount"),
+        *("first_rain_0.5", "first_rain_2"),
+    ]
 
 
 def test_a_replay_shows_the_scans_that_had_come_by_then(chain, tmp_path):
@@ -241,6 +309,11 @@ def test_the_command_publishes_one_run(chain, tmp_path, capsys):
         ([], "needs 'network', or give --replay"),
         (["--speed", "2"], "are for a replay; add --replay ARCHIVE"),
         (["--start", "2024-06-01"], "are for a replay; add --replay ARCHIVE"),
+        (["--end", "2024-06-01"], "are for a replay; add --replay ARCHIVE"),
+        (
+            ["--replay", "ARCHIVE", "--start", "2024-06-01T05:00", "--end", "2024-06-01T05:00"],
+            "--end must be after --start",
+        ),
         (["--replay", "ARCHIVE", "--speed", "0"], "--speed"),
         (["--replay", "nowhere.icechunk"], "nowhere.icechunk: no such file or folder"),
         (["--replay", "ARCHIVE", "--start", "noon"], "noon"),

@@ -56,7 +56,8 @@ export class App {
   tick(): void {
     this.showHealth();
     this.bar.markNow(this.steps, this.now());
-    if (!this.view.time && !this.bar.isPlaying && this.steps.length) {
+    const isFollowing = !this.view.run && !this.view.time && !this.bar.isPlaying;
+    if (isFollowing && this.steps.length) {
       const index = indexAt(this.steps, this.now());
       if (index !== this.index) void this.showStep(index);
     }
@@ -85,8 +86,7 @@ export class App {
     this.bar.setSteps(this.steps, run.reference);
     const chosen = this.steps.findIndex((step) => step.time === Date.parse(this.view.time));
     if (chosen < 0) this.view.time = "";
-    const isPast = this.view.run !== "";
-    const start = isPast ? run.reference : this.now();
+    const start = this.view.run ? run.reference : this.now();
     await this.showStep(chosen >= 0 ? chosen : indexAt(this.steps, start));
     this.onChange("run");
     void this.fetchAhead();

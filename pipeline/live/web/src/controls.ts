@@ -2,6 +2,7 @@
 
 import { element, make } from "./dom.ts";
 import { groupsOf, labelOf, legendOf, titleOf } from "./layers.ts";
+import { outlookOf } from "./outlook.ts";
 import { type Run, referenceOf } from "./load.ts";
 import { bothClocks } from "./times.ts";
 import type { Layer, Place, Status } from "./types.ts";
@@ -24,7 +25,7 @@ export function showLayers(run: Run, chosen: string, choose: (name: string) => v
 }
 
 export function showLegend(run: Run, layer: Layer): void {
-  const { unit, entries } = legendOf(layer, run.manifest.codes[layer.code], run.reference);
+  const { unit, entries } = legendOf(layer, run.manifest);
   const list = make("ol");
   for (const { colour, label } of entries) {
     const item = make("li", label);
@@ -37,12 +38,12 @@ export function showLegend(run: Run, layer: Layer): void {
 }
 
 /** Runs to choose from, the newest first; the latest is the empty choice. */
-export function showRuns(runs: string[], shown: string): void {
+export function showRuns(runs: string[], shown: string, now: number): void {
   const select = element<HTMLSelectElement>("runs");
   const options = [make("option", "the latest scan", { value: "" })];
   for (const run of [...runs].reverse().slice(1)) {
     const time = referenceOf(run);
-    options.push(make("option", bothClocks(time, undefined, Date.now()), { value: run }));
+    options.push(make("option", bothClocks(time, undefined, now), { value: run }));
   }
   select.replaceChildren(...options);
   select.value = shown;
@@ -51,13 +52,14 @@ export function showRuns(runs: string[], shown: string): void {
 
 export function showPlaces(
   places: Record<string, Place>,
+  reference: number,
   choose: (name: string, place: Place) => void,
 ): void {
   const items = Object.entries(places).map(([name, place]) => {
     const item = make("li");
     const button = make("button", name, { type: "button" });
     button.addEventListener("click", () => choose(name, place));
-    item.append(button, `: ${place.sentence}`);
+    item.append(button, `: ${outlookOf(place, reference)}`);
     return item;
   });
   element("places").replaceChildren(...items);

@@ -13,9 +13,11 @@ export interface Health {
 /**
  * The time of the service's clock.
  *
- * It goes on without the service, so that a dead service shows. A replay runs faster.
+ * It goes on without the service, so that a dead service shows. A replay runs faster; one that was
+ * stopped stands still.
  */
 export function serviceTime(status: Status, browserTime: number): number {
+  if (isEndedReplay(status)) return parse(status.heartbeat);
   const elapsed = browserTime - parse(status.machine_time);
   return parse(status.heartbeat) + elapsed * status.speed;
 }

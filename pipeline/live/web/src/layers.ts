@@ -1,7 +1,7 @@
 // Names of the layers for people, and the legend.
 
-import { MINUTE, clock } from "./times.ts";
-import type { Code, Layer, Manifest } from "./types.ts";
+import { clock, MINUTE, parse } from "./times.ts";
+import type { Layer, Manifest } from "./types.ts";
 
 /** Layers that one can choose, in groups. */
 export function groupsOf(manifest: Manifest): { title: string; layers: Layer[] }[] {
@@ -46,9 +46,10 @@ function horizon(manifest: Manifest): number {
 /** Unit, and colour and label of each level that the legend shows. */
 export function legendOf(
   layer: Layer,
-  code: Code,
-  reference: number,
+  manifest: Manifest,
 ): { unit: string; entries: { colour: string; label: string }[] } {
+  const code = manifest.codes[layer.code];
+  const reference = parse(manifest.reference_time);
   const label = (level: number): string => {
     if (layer.code === "chance") return level < 0.01 ? "> 0" : `${Math.round(100 * level)}`;
     if (layer.code === "first_rain") {
@@ -57,6 +58,8 @@ export function legendOf(
     return String(level);
   };
   const unit = { rain_rate: "mm/h", amount: "mm", chance: "%", first_rain: "from" }[layer.code];
-  const entries = code.colours.map((colour, i) => ({ colour, label: label(code.levels[i]!) }));
+  const entries = code.levels
+    .map((level, i) => ({ level, colour: code.colours[i]!, label: label(level) }))
+    .filter(({ level }) => layer.code !== "first_rain" || level < horizon(manifest));
   return { unit, entries };
 }

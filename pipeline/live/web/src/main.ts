@@ -9,6 +9,7 @@ import { element, make, say } from "./dom.ts";
 import type { XY } from "./grid.ts";
 import { groupsOf } from "./layers.ts";
 import { loadBaseMap } from "./load.ts";
+import { outlookOf } from "./outlook.ts";
 import { forecastAt } from "./point.ts";
 import { bothClocks } from "./times.ts";
 import type { BaseMap, Place } from "./types.ts";
@@ -20,7 +21,7 @@ const app = new App();
 const chart = new Chart(element("point-chart"));
 let places: Record<string, Place> = {};
 let base: BaseMap | null = null;
-let chosen: { name: string; at: XY; sentence: string } | null = null;
+let chosen: { name: string; at: XY } | null = null;
 
 // ---- what is shown ----
 
@@ -42,9 +43,9 @@ async function showRun(): Promise<void> {
   showTitle();
   showLayers(run, app.view.layer, (name) => app.chooseLayer(name));
   showLegend(run, app.layer!);
-  showRuns(app.runs, app.view.run);
+  showRuns(app.runs, app.view.run, app.now());
   places = await run.places().catch(() => ({}));
-  showPlaces(places, (name, place) => goTo(name, [place.latitude, place.longitude]));
+  showPlaces(places, run.reference, (name, place) => goTo(name, [place.latitude, place.longitude]));
   await showBaseMap();
   if (!chosen && app.view.at) {
     const at = app.domain!.fromLatLon(app.view.at);
@@ -77,15 +78,16 @@ async function showPoint(): Promise<void> {
   }
   const forecast = await forecastAt(run, cell);
   if (!chosen || run !== app.run) return;
-  const named = places[chosen.name]?.sentence;
-  say(element("point-sentence"), named ?? forecast.sentence);
+  const named = places[chosen.name];
+  const words = named ? outlookOf(named, run.reference) : forecast.sentence;
+  say(element("point-sentence"), words);
   chart.show(forecast.series, forecast.threshold, app.steps[app.index]?.time ?? run.reference);
 }
 
 // ---- what people do ----
 
 function choosePoint(name: string, at: XY): void {
-  chosen = { name, at, sentence: "" };
+  chosen = { name, at };
   app.view.at = app.domain!.toLatLon(at);
   app.remember();
   void showPoint();
@@ -222,7 +224,7 @@ app.onChange = (what) => {
   else if (what === "layer") showLegend(app.run!, app.layer!);
   else if (what === "status") {
     showScores(app.status);
-    if (app.run) showRuns(app.runs, app.view.run);
+    if (app.run) showRuns(app.runs, app.view.run, app.now());
   } else if (chosen && !app.bar.isPlaying) void showPoint();
 };
 

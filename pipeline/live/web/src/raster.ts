@@ -15,6 +15,7 @@ export interface Picture {
 }
 
 export class RasterLayer extends Layer {
+  private readonly box = document.createElement("div"); // OpenLayers draws on a bare canvas
   private readonly canvas = document.createElement("canvas");
   private readonly rain = document.createElement("canvas");
   private readonly unknown = document.createElement("canvas");
@@ -27,6 +28,7 @@ export class RasterLayer extends Layer {
   ) {
     super({});
     this.canvas.className = "raster";
+    this.box.append(this.canvas);
     for (const canvas of [this.rain, this.unknown]) {
       canvas.width = columns;
       canvas.height = rows;
@@ -56,7 +58,7 @@ export class RasterLayer extends Layer {
   }
 
   override render(frame: FrameState | null): HTMLElement {
-    if (frame === null) return this.canvas;
+    if (frame === null) return this.box;
     const [width, height] = frame.size.map((side) => Math.round(side * frame.pixelRatio));
     for (const canvas of [this.canvas, this.hatched]) {
       canvas.width = width!;
@@ -77,7 +79,7 @@ export class RasterLayer extends Layer {
     this.drawHatching(put(this.hatched, this.unknown), frame.pixelRatio);
     this.canvas.getContext("2d")!.drawImage(this.hatched, 0, 0);
     put(this.canvas, this.rain);
-    return this.canvas;
+    return this.box;
   }
 
   /** Turn the mask of what is not known into grey with lines. */

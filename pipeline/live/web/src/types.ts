@@ -121,4 +121,12 @@ export interface Place {
   latitude: number;
   longitude: number;
   sentence: string;
+  rain?: "now" | "later" | "unlikely" | "none" | "unknown";
+  known_until?: string | null;
+  begins?: string | null;
+  begins_not_after?: string | null;
+  ends?: string | null;
+  ends_not_before?: string | null;
+  chance_at_any_time?: number | null;
+  highest_chance?: number | null;
 }

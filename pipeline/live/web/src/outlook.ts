@@ -1,0 +1,36 @@
+// When it rains at a place, in words and in the reader's time.
+
+import { bothClocks, parse } from "./times.ts";
+import type { Place } from "./types.ts";
+
+/**
+ * The sentence of a place of `points.json`; empty where the service does not say when it rains.
+ *
+ * @param reference time of the last scan
+ */
+export function outlookOf(place: Place, reference: number, zone?: string): string {
+  if (place.rain === undefined) return place.sentence; // outside the radar's grid
+  const at = (text: string) => bothClocks(parse(text), zone, reference);
+  const until = place.known_until ? ` until ${at(place.known_until)}` : "";
+  if (place.rain === "unknown") return "not known: the radar does not see enough here";
+  if (place.rain === "none") return `no rain${until}`;
+  const chance = percentOf(place);
+  if (place.rain === "unlikely") return `rain is unlikely${until}${chance}`;
+  const end = place.ends
+    ? `, until about ${at(place.ends)}`
+    : place.ends_not_before
+      ? `, at least until ${at(place.ends_not_before)}`
+      : "";
+  if (place.rain === "now") return `it rains${end}`;
+  const begin = place.begins
+    ? ` from ${at(place.begins)}`
+    : place.begins_not_after
+      ? ` from ${at(place.begins_not_after)} or earlier`
+      : "";
+  return `rain${begin}${chance}${end}`;
+}
+
+function percentOf(place: Place): string {
+  const chance = place.chance_at_any_time ?? place.highest_chance;
+  return chance === null || chance === undefined ? "" : `, ${Math.round(100 * chance)} %`;
+}

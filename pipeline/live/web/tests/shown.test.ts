@@ -1,0 +1,144 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Domain } from "../src/grid.ts";
+import { formatView, parseView, START } from "../src/link.ts";
+import { referenceOf } from "../src/load.ts";
+import { outlookOf } from "../src/outlook.ts";
+import { indexAt, positionOf, stepsOf } from "../src/timeline.ts";
+import { bothClocks, clock, span } from "../src/times.ts";
+import type { Grid, Place } from "../src/types.ts";
+
+const MIN = 60_000;
+
+test("an address says again what was shown", () => {
+  const view = {
+    ...START,
+    run: "20260105T1200Z-0a1b2c3d",
+    layer: "chance_at_pixel_2",
+    time: "2026-01-05T12:30:00.000Z",
+    at: [52.1, -5.2] as [number, number],
+    map: [350000, -4032500, 2.5] as [number, number, number],
+    opacity: 0.4,
+    isBeside: true,
+  };
+  assert.deepEqual(parseView(`#${formatView(view)}`), view);
+  assert.equal(formatView(START), "");
+});
+
+test("an address that is damaged shows what it still says", () => {
+  const view = parseView("#run=../../secret&at=52.1&map=a,b,c&opacity=7&time=never&layer=amount");
+  assert.deepEqual(view, { ...START, layer: "amount" });
+});
+
+test("past and forecast times, with the scans of earlier runs", () => {
+  const run = { id: "c", observed: [20, 25], forecast: [30, 35] };
+  const earlier = [
+    { time: 10, run: "a" },
+    { time: 15, run: "b" },
+    { time: 15, run: "b again" },
+    { time: 20, run: "in the run itself" },
+  ];
+  const steps = stepsOf(run, earlier);
+  assert.deepEqual(steps.map((s) => [s.time, s.kind, s.run]), [
+    [10, "observed", "a"],
+    [15, "observed", "b again"],
+    [20, "observed", "c"],
+    [25, "observed", "c"],
+    [30, "forecast", "c"],
+    [35, "forecast", "c"],
+  ]);
+  assert.equal(indexAt(steps, 31), 4);
+  assert.equal(indexAt(steps, 5), 0);
+  assert.equal(indexAt(steps, 99), 5);
+  assert.equal(positionOf(steps, 10), 0);
+  assert.equal(positionOf(steps, 99), null);
+  assert.equal(positionOf([], 99), null);
+});
+
+test("the time in the name of a run", () => {
+  assert.equal(referenceOf("20260105T1205Z-0a1b2c3d"), Date.parse("2026-01-05T12:05:00Z"));
+  assert.equal(referenceOf("20260105T120530Z-0a1b2c3d"), Date.parse("2026-01-05T12:05:30Z"));
+});
+
+test("times name the zone, and the day where it is another one", () => {
+  const noon = Date.parse("2026-07-05T12:05:00Z");
+  assert.equal(bothClocks(noon, "Europe/Amsterdam"), "14:05 (12:05 UTC)");
+  assert.equal(bothClocks(noon, "UTC"), "12:05 UTC");
+  assert.equal(clock(noon, "UTC", noon - 24 * 60 * MIN), "2026-07-05 12:05");
+  assert.equal(span(59 * MIN), "59 min");
+  assert.equal(span(130 * MIN), "2 h 10 min");
+  assert.equal(span(72 * 60 * MIN), "3 days");
+});
+
+const REFERENCE = Date.parse("2026-07-05T12:00:00Z");
+const PLACE: Place = { latitude: 52, longitude: 5, sentence: "from the service" };
+
+test("when it rains at a place, in the reader's time", () => {
+  const of = (changes: Partial<Place>) =>
+    outlookOf({ ...PLACE, ...changes }, REFERENCE, "Europe/Amsterdam");
+  const [begins, ends] = ["2026-07-05T12:25:00Z", "2026-07-05T12:55:00Z"];
+  assert.equal(
+    of({ rain: "later", begins, ends, chance_at_any_time: 0.7 }),
+    "rain from 14:25 (12:25 UTC), 70 %, until about 14:55 (12:55 UTC)",
+  );
+  assert.equal(
+    of({ rain: "now", ends_not_before: ends }),
+    "it rains, at least until 14:55 (12:55 UTC)",
+  );
+  assert.equal(of({ rain: "none", known_until: ends }), "no rain until 14:55 (12:55 UTC)");
+  assert.match(of({ rain: "later", begins_not_after: begins }), /from 14:25 .* or earlier/);
+  assert.match(of({ rain: "unlikely", highest_chance: 0.2 }), /unlikely.*20 %/);
+  assert.match(of({ rain: "unknown" }), /not known/);
+  assert.doesNotMatch(of({ rain: "unknown" }), /no rain/);
+  assert.equal(of({}), "from the service");
+});
+
+const STEREO: Grid = {
+  rows: 765,
+  columns: 700,
+  extent: [0, -4415000, 700000, -3650000],
+  aspect: 1,
+  proj4: "+proj=stere +lat_0=90 +lon_0=0 +lat_ts=60 +a=6378140 +b=6356750 +x_0=0 +y_0=0 +units=m",
+  corners_lonlat: [],
+};
+const DEGREES: Grid = {
+  rows: 10,
+  columns: 20,
+  extent: [350, 50, 370, 60],
+  aspect: 1.75,
+  proj4: "+proj=longlat +datum=WGS84",
+  corners_lonlat: [],
+};
+
+test("pixels and coordinates of a projected grid", () => {
+  const domain = new Domain(STEREO);
+  const at = domain.fromLatLon([52.1, 5.2])!;
+  const [lat, lon] = domain.toLatLon(at)!;
+  assert.ok(Math.abs(lat - 52.1) < 1e-6 && Math.abs(lon - 5.2) < 1e-6);
+  assert.deepEqual(domain.pixelAt([500, -3650500]), { row: 0, column: 0 });
+  assert.deepEqual(domain.pixelAt([699500, -4414500]), { row: 764, column: 699 });
+  assert.equal(domain.pixelAt([-1, -4000000]), null);
+});
+
+test("a grid in degrees is stretched, and may count longitudes from 0 to 360", () => {
+  const domain = new Domain(DEGREES);
+  const at = domain.fromLatLon([55, 5])!;
+  assert.deepEqual(at, [365, 55 * 1.75]);
+  assert.deepEqual(domain.pixelAt(at), { row: 5, column: 15 });
+  const [lat, lon] = domain.toLatLon(at)!;
+  assert.ok(Math.abs(lat - 55) < 1e-9 && Math.abs(lon - 5) < 1e-9);
+  assert.ok(Math.abs(domain.metres - 111_195 * Math.cos((55 * Math.PI) / 180)) < 1);
+});
+
+test("a projection that proj4 does not know leaves the map usable", () => {
+  const domain = new Domain({ ...STEREO, proj4: "+proj=unheard" });
+  assert.equal(domain.toLatLon([0, -4000000]), null);
+  assert.deepEqual(domain.pixelAt([500, -3650500]), { row: 0, column: 0 });
+});
+
+test("the box around known pixels", () => {
+  const domain = new Domain({ ...STEREO, rows: 4, columns: 4, extent: [0, 0, 4, 4] });
+  assert.deepEqual(domain.boxAround((pixel) => pixel === 5 || pixel === 6), [1, 2, 3, 3]);
+  assert.deepEqual(domain.boxAround(() => false), [0, 0, 4, 4]);
+});
