@@ -11,7 +11,7 @@ from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.run import Service, live
 from tests.pipeline.live.fake_worker import FakeFactory
 from tests.pipeline.live.test_cap import NAMESPACE, check_cap
-from tests.pipeline.live.test_service import HandClock
+from tests.pipeline.live.world import HandClock
 
 RULE = {
     "name": "heavy",

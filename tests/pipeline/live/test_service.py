@@ -1,84 +1,15 @@
 """The loop: what it publishes when all is well, and what it says when something is not."""
 
-import json
 import shutil
 import tracemalloc
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from squall.datasets.errors import BusyError, ConfigError
 from squall.pipeline.live.child import Child
-from squall.pipeline.live.clock import Clock, ReplayClock
-from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.run import Service, live
 from tests.pipeline.live.fake_worker import FakeFactory
-
-
-class HandClock(Clock):
-    """A clock that a test moves."""
-
-    def __init__(self, text):
-        self.time = pd.Timestamp(text)
-
-    def now(self):
-        return self.time
-
-    def move(self, minutes):
-        self.time += pd.Timedelta(minutes=minutes)
-
-
-class World:
-    """A service with a fake worker, and what it publishes."""
-
-    def __init__(self, folder: Path):
-        self.site, self.orders = folder / "site", folder / "orders.json"
-        self.site.mkdir()
-        self.config = LiveConfig(
-            publish_to=str(self.site),
-            model="model",
-            usual_latency="2min",
-            stale_after="30min",
-            keep="1h",
-            deadline_s=20,
-        )
-        self.clock = HandClock("2024-06-01T12:01")
-        self.child = Child(FakeFactory(self.orders, str(self.site)))
-        self.order(newest="2024-06-01T12:00")
-        self.restart()
-
-    def restart(self):
-        self.service = Service(self.config, self.child, self.clock)
-
-    def order(self, **values):
-        self.orders.write_text(json.dumps(values))
-
-    def json(self, name):
-        return json.loads((self.site / f"{name}.json").read_text())
-
-    def runs(self):
-        folder = self.site / "runs"
-        return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-
-    def cycle(self):
-        """One cycle; returns the published state. What ``latest.json`` names is always whole."""
-        state = self.service.cycle()
-        status = self.json("status")
-        assert (status["state"], status["reason"]) == (state.name, state.reason)
-        assert status["heartbeat"] == f"{self.clock.now():%Y-%m-%dT%H:%M:%SZ}"
-        if (self.site / "latest.json").exists():
-            latest = self.json("latest")
-            assert (self.site / latest["manifest"]).exists()
-            assert status["run"] == latest["id"]
-        return state
-
-
-@pytest.fixture
-def world(tmp_path):
-    world = World(tmp_path)
-    yield world
-    world.child.kill()
 
 
 def test_a_scan_becomes_a_run_once(world):
@@ -346,74 +277,6 @@ def test_a_folder_that_is_a_file_is_refused(world, tmp_path):
     config = world.config.model_copy(update={"publish_to": str(tmp_path / "file")})
     with pytest.raises(ConfigError, match="publish_to names a folder"):
         live(config, world.child, world.clock, once=True)
-
-
-def test_a_replay_runs_faster():
-    clock = ReplayClock(pd.Timestamp("2024-06-01"), speed=3600)
-    clock.sleep(60)
-    assert pd.Timedelta("1min") <= clock.now() - pd.Timestamp("2024-06-01") < pd.Timedelta("1h")
-
-
-def test_a_replay_ends_at_its_end(world):
-    world.child.call("pid", deadline_s=20)  # it has started when the clock of the replay does
-    clock = ReplayClock(pd.Timestamp("2024-06-01T12:01"), speed=60)
-    state = live(world.config, world.child, clock, end=pd.Timestamp("2024-06-01T12:02"))
-    assert state.name in ("fresh", "late")  # a slow machine is late
-    assert world.json("status")["reason"] == "the service was stopped"
-    assert world.json("status")["speed"] == 60
-
-
-def test_a_service_from_cron_is_not_dead_between_two_scans(world):
-    world.cycle()
-    assert world.json("status")["heartbeat_due_s"] == 10 + 2 * 20
-    world.service = Service(world.config, world.child, world.clock, once=True)
-    world.cycle()
-    assert world.json("status")["heartbeat_due_s"] == 10 + 2 * 20 + 2 * 300
-
-
-def test_the_page_and_the_map_are_published_once(world, monkeypatch):
-    files = {"squall.js": b"new", "index.html": b"page"}
-    monkeypatch.setattr("squall.pipeline.live.run.page_files", lambda: files)
-    world.cycle()
-    assert (world.site / "index.html").read_bytes() == b"page"
-    assert world.json("map") == {"land": []}
-    (world.site / "index.html").unlink()
-    world.cycle()
-    assert not (world.site / "index.html").exists()
-
-
-def test_a_package_without_the_page_says_so_once(world, monkeypatch, caplog):
-    monkeypatch.setattr("squall.pipeline.live.run.page_files", dict)
-    world.cycle()
-    world.cycle()
-    assert caplog.text.count("the web page is not part of this installation") == 1
-    assert world.json("status")["state"] == "fresh"
-
-
-def test_a_map_that_fails_is_tried_again(world):
-    world.order(newest="2024-06-01T12:00", base_map="fail")
-    assert world.cycle().name == "fresh"
-    assert not (world.site / "map.json").exists()
-    world.order(newest="2024-06-01T12:00")
-    world.cycle()
-    assert (world.site / "map.json").exists()
-
-
-def test_the_list_of_runs_names_whole_runs_only(world):
-    world.cycle()
-    world.order(newest="2024-06-01T12:05")
-    world.clock.move(5)
-    world.cycle()
-    assert world.json("runs")["runs"] == world.runs()
-    # one that was never told of, as a killed process leaves it on object storage
-    (world.site / "runs" / "20240601T1206Z-00000000").mkdir()
-    world.restart()
-    world.cycle()
-    assert world.json("runs")["runs"] == world.runs()[:2]
-    world.order(newest="2024-06-01T13:10")
-    world.clock.move(65)
-    world.cycle()
-    assert world.json("runs")["runs"] == world.runs() == [world.json("latest")["id"]]
 
 
 def test_memory_does_not_grow(world, caplog):
