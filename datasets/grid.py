@@ -116,17 +116,32 @@ class Grid:
         ----------
         lat, lon : degrees north and east, -180 to 360.
         """
-        from_lonlat = pyproj.Transformer.from_crs(lonlat_crs(self.crs), self.crs, always_xy=True)
-        x, y = from_lonlat.transform(lon, lat)
-        if self.crs.is_geographic:  # grids may count from 0 to 360
-            x += 360 * np.round((self.x.mean() - x) / 360)
+        row, column = self.pixels_at(np.float64(lat), np.float64(lon))
+        return (int(row), int(column)) if row >= 0 else None
+
+    def pixels_at(
+        self, lat: npt.ArrayLike, lon: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Rows and columns of the pixels that places lie in; -1 for places outside the grid.
+
+        Parameters
+        ----------
+        lat, lon : degrees north and east, -180 to 360; of shapes that broadcast to one.
+        """
+        from_lonlat, is_geographic = _from_lonlat(self.crs_wkt)
+        lon, lat = np.broadcast_arrays(lon, lat)
+        x, y = (np.asarray(values) for values in from_lonlat.transform(lon, lat))
+        if is_geographic:  # grids may count from 0 to 360
+            x = x + 360 * np.round((self.x.mean() - x) / 360)
         height, width = self.pixel_size
-        column, row = (x - self.x[0]) / width, (self.y[0] - y) / height
-        if not (np.isfinite(column) and np.isfinite(row)):
-            return None
-        row, column = (round(float(value) + 1e-9) for value in (row, column))
-        is_inside = 0 <= row < self.y.size and 0 <= column < self.x.size
-        return (row, column) if is_inside else None
+        with np.errstate(invalid="ignore"):  # PROJ gives infinity where there is no projection
+            row = np.rint((self.y[0] - y) / height + 1e-9)
+            column = np.rint((x - self.x[0]) / width + 1e-9)
+            is_inside = (row >= 0) & (row < self.y.size) & (column >= 0) & (column < self.x.size)
+        return (
+            np.where(is_inside, row, -1).astype(np.int32),
+            np.where(is_inside, column, -1).astype(np.int32),
+        )
 
     def difference(self, other: "Grid") -> str | None:
         """How another grid differs from this one, in words; None if they are the same.
@@ -171,6 +186,14 @@ class Grid:
             "x": ("x", self.x, attributes["x"]),
             GRID_MAPPING: ((), 0, grid_mapping_attributes(self.crs)),
         }
+
+
+@lru_cache(maxsize=16)
+def _from_lonlat(crs_wkt: str) -> tuple[pyproj.Transformer, bool]:
+    """From longitude and latitude to a CRS, and whether that is geographic; slow to make."""
+    crs = pyproj.CRS.from_wkt(crs_wkt)
+    transformer = pyproj.Transformer.from_crs(lonlat_crs(crs), crs, always_xy=True)
+    return transformer, bool(crs.is_geographic)
 
 
 def is_rotated(crs: pyproj.CRS) -> bool:

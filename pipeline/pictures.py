@@ -3,21 +3,21 @@
 Public: `RAIN_SCALE`, `AMOUNT_SCALE`, `CHANCE_SCALE`, `time_scale`, `COVERAGE_SCALE`, `MAP_STYLE`,
 `BADGE_COLOURS`, `NO_RADAR`, `NO_FORECAST`, and `image_of`.
 
-This module needs only matplotlib and Pillow, so that training and `squall status` need not import
-cartopy to use a colour.
+A colour needs no drawing library: only `image_of` imports matplotlib, and nothing here cartopy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex, to_rgba_array
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,10 @@ class RainScale:
     def with_levels(self, levels_mm_h: Sequence[float]) -> RainScale:
         """The scale with other levels; its colours are spread evenly over them."""
         position = np.linspace(0, len(self.colours) - 1, len(levels_mm_h))
-        rgb = to_rgba_array(self.colours)[:, :3]
+        rgb = _rgb(self.colours)
         columns = [np.interp(position, np.arange(len(rgb)), column) for column in rgb.T]
-        colours = tuple(to_hex(colour) for colour in np.stack(columns, axis=1))
+        rounded = np.rint(np.stack(columns, axis=1)).astype(np.uint8)
+        colours = tuple(f"#{colour.tobytes().hex()}" for colour in rounded)
         return replace(self, levels_mm_h=tuple(levels_mm_h), colours=colours)
 
     def rgba(
@@ -62,14 +63,19 @@ class RainScale:
         is_covered : where the radar observed, in a shape that broadcasts to that of the rates. NaN
             has the colour of no forecast there. None: nowhere.
         """
-        unknown = (self.no_radar, self.no_forecast)
-        table = np.vstack([np.zeros(4), to_rgba_array(self.colours), to_rgba_array(unknown)])
+        opaque = _rgb((*self.colours, self.no_radar, self.no_forecast))
+        table = np.vstack([np.zeros(4), np.pad(opaque, ((0, 0), (0, 1)), constant_values=255)])
         rows = np.digitize(rain_rate_mm_h, self.levels_mm_h)
         is_unknown = np.isnan(rain_rate_mm_h)
         rows[is_unknown] = len(table) - 2
         if is_covered is not None:
             rows[is_unknown & is_covered] = len(table) - 1
-        return np.round(table * 255).astype(np.uint8)[rows]
+        return table.astype(np.uint8)[rows]
+
+
+def _rgb(colours: Sequence[str]) -> NDArray[np.uint8]:
+    """(N, 3) values of colours like ``#a6daf3``."""
+    return np.array([tuple(bytes.fromhex(colour[1:])) for colour in colours], np.uint8)
 
 
 RAIN_SCALE = RainScale()
@@ -164,6 +170,8 @@ MAP_STYLE = MapStyle()
 
 def image_of(figure: Figure) -> Image.Image:
     """Draw a figure and return its pixels, RGB."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

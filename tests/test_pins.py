@@ -46,7 +46,9 @@ def test_imported_packages_are_the_pinned_packages():
         if module_name not in sys.stdlib_module_names
     } - {"squall"}
     pinned = {d.split("==")[0].lower() for d in project()["dependencies"]}
-    extras = {"eccodes", "mlflow", "pysteps", "rasterio", "wandb"}
+    extras = {
+        "eccodes", "fastapi", "limits", "mlflow", "pysteps", "rasterio", "uvicorn", "wandb",
+    }  # fmt: skip
     assert imported - extras | NOT_IMPORTED == pinned
 
 

@@ -41,6 +41,7 @@ COMMANDS = {
     "maps": "draw maps of a forecast",
     "point": "say what a forecast means for one place",
     "live": "publish a forecast each time a scan arrives",
+    "serve": "answer requests about published forecasts",
 }
 
 DESCRIPTION = """\
@@ -53,6 +54,7 @@ Precipitation nowcasting: from radar netCDF files to forecast maps.
   forecast          -> maps     -> maps (PNG, animation)
   forecast, place   -> point    -> a sentence, a table, a plot
   scans that arrive -> live     -> published forecasts
+  published forecasts -> serve  -> answers to requests, map tiles
   archives, methods -> verify   -> scores side by side
   archive           -> export   -> plain Zarr store (MLCast convention)
   checkpoint        -> export   -> weights to publish

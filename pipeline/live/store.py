@@ -67,6 +67,16 @@ class Store(Protocol):
         """Delete a small file, if it is there."""
         ...
 
+    def read_bytes(self, name: str, start: int = 0, end: int | None = None) -> bytes | None:
+        """The content of a file, or of its bytes from ``start`` to before ``end``; None if there
+        is none.
+        """
+        ...
+
+    def size(self, name: str) -> int | None:
+        """Length of a file in bytes; None if there is none."""
+        ...
+
     def runs(self) -> list[str]:
         """Names of the runs, also of those that are not complete; oldest first."""
         ...
@@ -104,8 +114,20 @@ class _Folder:
             temporary.write_bytes(_bytes(content))
 
     def read(self, name: str) -> str | None:
+        content = self.read_bytes(name)
+        return None if content is None else content.decode()
+
+    def read_bytes(self, name: str, start: int = 0, end: int | None = None) -> bytes | None:
         try:
-            return (self.root / name).read_text(encoding="utf-8")
+            with (self.root / name).open("rb") as file:
+                file.seek(start)
+                return file.read(-1 if end is None else max(0, end - start))
+        except FileNotFoundError:
+            return None
+
+    def size(self, name: str) -> int | None:
+        try:
+            return (self.root / name).stat().st_size
         except FileNotFoundError:
             return None
 
@@ -159,11 +181,24 @@ class _ObjectStore:
             self._files.pipe_file(f"{self._root}/{name}", _bytes(content), **headers)
 
     def read(self, name: str) -> str | None:
+        content = self.read_bytes(name)
+        return None if content is None else content.decode()
+
+    def read_bytes(self, name: str, start: int = 0, end: int | None = None) -> bytes | None:
+        part = {} if (start, end) == (0, None) else {"start": start, "end": end}
         with self._reached():
             try:
-                return bytes(self._files.cat_file(f"{self._root}/{name}")).decode()
+                return bytes(self._files.cat_file(f"{self._root}/{name}", **part))
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+
+    def size(self, name: str) -> int | None:
+        with self._reached():
+            try:
+                entry = self._files.info(f"{self._root}/{name}")
             except FileNotFoundError:
                 return None
+        return int(entry["size"]) if entry["type"] == "file" else None
 
     def names(self, folder: str) -> list[str]:
         return [f"{folder}/{name}" for name in self._listed(folder)]

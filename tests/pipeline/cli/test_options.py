@@ -21,6 +21,7 @@ from squall.pipeline.export.config import ExportConfig, WeightsConfig
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.maps.config import MapsConfig
+from squall.pipeline.serve.config import ServeConfig
 from squall.pipeline.synth.config import SynthConfig
 from squall.pipeline.train.config import TrainConfig
 from squall.pipeline.verify.config import VerifyConfig
@@ -75,6 +76,13 @@ STAGES = [
         ["maps", "f.nc", "--out", "x", "--animate", "--animation-format", "webp", "--accumulation",
          "--extent", "3", "8", "50", "54", "--levels", "1", "2", "--timezone", "Europe/Rome",
          "--places", "f.nc", "--dpi", "80", "--thresholds", "1"],
+        set(),
+    ),
+    (
+        ServeConfig,
+        ["serve", "s3://a", "--host", "::", "--port", "80", "--public-url", "https://a.org",
+         "--trusted-proxies", "10.0.0.1", "--requests-per-minute", "0", "--connections", "9",
+         "--area-values", "1", "--past", "1h", "--overdue-after", "1h", "--check-s", "2"],
         set(),
     ),
 ]  # fmt: skip
