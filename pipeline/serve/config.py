@@ -17,7 +17,7 @@ class ServeConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    address: Annotated[Address, Option(positional=True, metavar="ADDRESS", exists=True)] = Field(
+    address: Annotated[Address, Option(positional=True, metavar="ADDRESS")] = Field(
         description="folder or s3://bucket/prefix to which `squall live` publishes"
     )
     host: str = Field(

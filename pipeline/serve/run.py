@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import socket
+from pathlib import Path
 
 import uvicorn
 
+from squall.datasets.addresses import is_remote
 from squall.datasets.errors import ConfigError
 from squall.pipeline.serve.app import app_of
 from squall.pipeline.serve.config import ServeConfig
@@ -25,8 +27,9 @@ def serve(config: ServeConfig) -> None:
     Raises
     ------
     ConfigError
-        If the port cannot be listened on.
+        If the address is a file, or the port cannot be listened on.
     """
+    _look_at(config.address)
     with _listening(config) as listening:
         log.info("serving %s at http://%s:%d", config.address, config.host, config.port)
         options = uvicorn.Config(
@@ -40,6 +43,16 @@ def serve(config: ServeConfig) -> None:
             timeout_graceful_shutdown=5,
         )
         uvicorn.Server(options).run(sockets=[listening])
+
+
+def _look_at(address: str) -> None:
+    """Refuse a file; a folder may come later, when `squall live` publishes first."""
+    if is_remote(address):
+        return
+    if Path(address).is_file():
+        raise ConfigError(f"{address}: is a file; give the folder to which `squall live` publishes")
+    if not Path(address).exists():
+        log.warning("%s: there is no such folder yet; every answer is 503 until it comes", address)
 
 
 def _listening(config: ServeConfig) -> socket.socket:
