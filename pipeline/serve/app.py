@@ -54,7 +54,6 @@ def app_of(config: ServeConfig, published: Published | None = None) -> FastAPI:
         published = Published(
             open_store(config.address),
             past=config.past,
-            overdue_after=config.overdue_after,
             check_s=config.check_s,
         )
     counts: Counter[tuple[str, int]] = Counter()

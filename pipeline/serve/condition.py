@@ -1,9 +1,10 @@
 """How far what is published may be trusted now, by the clock of this machine.
 
-Public: `Condition`, `Report`, `report_of`.
+Public: `Condition`, `Report`, `Heartbeat`, `report_of`.
 
 `squall live` publishes its state in ``status.json``. A service that is dead cannot say so; its
-heartbeat is overdue then, and the state is ``down``, whatever the file says.
+heartbeat is overdue then, and the state is ``down``, whatever the file says. In the same way a
+forecast becomes ``stale`` between two heartbeats.
 """
 
 from __future__ import annotations
@@ -52,43 +53,62 @@ class Report(NamedTuple):
     state: str
     reason: str
     since: str | None
-    written: pd.Timestamp | None
-    """by the clock of the machine that wrote it; None if the file could not be read"""
-    poll: pd.Timedelta
+    beat: Heartbeat | None
+    """None if the file could not be read"""
 
-    def condition(self, now: pd.Timestamp, overdue_after: pd.Timedelta) -> Condition:
+    def condition(self, now: pd.Timestamp, reference: pd.Timestamp | None) -> Condition:
         """The condition now.
 
         Parameters
         ----------
         now : UTC, of this machine's clock.
-        overdue_after : the heartbeat may be older than the time between two looks by this.
+        reference : reference time of the newest run; None if there is none.
         """
-        if self.written is None or now - self.written <= self.poll + overdue_after:
-            return Condition(self.state, self.reason, self.since)
-        age = duration_text(now - self.written)
-        reason = f"`squall live` does not run: its last heartbeat is {age} old"
-        return Condition(DOWN, reason, utc_text(self.written))
+        if self.beat is not None:
+            silence = now - self.beat.machine_time
+            if silence > self.beat.due_after:
+                age = duration_text(silence)
+                reason = f"`squall live` does not run: its last heartbeat is {age} old"
+                return Condition(DOWN, reason, utc_text(self.beat.machine_time))
+            time_of_service = self.beat.time + silence * self.beat.speed
+            if reference is not None and time_of_service - reference > self.beat.stale_after:
+                is_known = self.state in (STALE, DOWN)
+                reason = f"the last scan is of {utc_text(reference)}"
+                return Condition(*self[:3]) if is_known else Condition(STALE, reason, None)
+        return Condition(self.state, self.reason, self.since)
+
+
+class Heartbeat(NamedTuple):
+    """The last sign of life of a live service, in which a replay has a clock of its own."""
+
+    time: pd.Timestamp
+    """by the clock of the service"""
+    machine_time: pd.Timestamp
+    """the same moment by the clock of its machine"""
+    speed: float
+    """how much faster the clock of the service runs"""
+    due_after: pd.Timedelta
+    """time of the machine after which the next one is overdue"""
+    stale_after: pd.Timedelta
+    """age of the last scan at which the forecast is stale"""
 
 
 def report_of(status_text: str | None) -> Report:
     """Read a ``status.json``; the state is `DOWN` if it is missing or cannot be read."""
     if status_text is None:
-        return _unknown("there is no status.json: no `squall live` publishes here")
+        return Report(DOWN, "there is no status.json: no `squall live` publishes here", None, None)
     try:
         status = json.loads(status_text)
         if status["state"] not in STATES:
             raise ValueError(f"state {status['state']!r}")
-        return Report(
-            status["state"],
-            str(status["reason"]),
-            status["since"],
-            pd.Timestamp(status["written"]).tz_localize(None),
-            pd.Timedelta(seconds=float(status["poll_s"])),
+        beat = Heartbeat(
+            pd.Timestamp(status["heartbeat"]).tz_localize(None),
+            pd.Timestamp(status["machine_time"]).tz_localize(None),
+            float(status["speed"]),
+            pd.Timedelta(seconds=float(status["heartbeat_due_s"])),
+            pd.Timedelta(seconds=float(status["stale_after_s"])),
         )
+        return Report(status["state"], str(status["reason"]), status["since"], beat)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return _unknown(f"status.json cannot be read ({type(error).__name__}: {error})")
-
-
-def _unknown(reason: str) -> Report:
-    return Report(DOWN, reason, None, None, pd.Timedelta(0))
+        reason = f"status.json cannot be read ({type(error).__name__}: {error})"
+        return Report(DOWN, reason, None, None)

@@ -47,10 +47,6 @@ class ServeConfig(BaseModel):
     past: Annotated[Age, Option(metavar="AGE")] = Field(
         default=pd.Timedelta("2h"), description="span of the observed frames that are served"
     )
-    overdue_after: Annotated[Age, Option(metavar="AGE")] = Field(
-        default=pd.Timedelta("5min"),
-        description="the live service counts as down if its heartbeat is late by this",
-    )
     check_s: float = Field(
         default=1.0,
         ge=0,

@@ -67,12 +67,12 @@ class Snapshot:
     past: tuple[Frame, ...] = ()
     report: Report = field(default_factory=lambda: report_of(None))
     metrics_text: str | None = None
-    overdue_after: pd.Timedelta = field(default_factory=lambda: pd.Timedelta(0))
 
     @property
     def condition(self) -> Condition:
         """The state, by the clock of this machine."""
-        return self.report.condition(now(), self.overdue_after)
+        reference = self.run.reference if self.run else None
+        return self.report.condition(now(), reference)
 
     @property
     def newest(self) -> PublishedRun:
@@ -104,13 +104,12 @@ class Published:
         store: Store,
         *,
         past: pd.Timedelta,
-        overdue_after: pd.Timedelta,
         check_s: float = 1.0,
         patience_s: float = PATIENCE_S,
         wait_s: float = WAIT_S,
     ) -> None:
         self.store = store
-        self._past, self._overdue_after = past, overdue_after
+        self._past = past
         self._check_s, self._patience_s, self._wait_s = check_s, patience_s, wait_s
         self._snapshot = Snapshot()
         self._checked: float | None = None
@@ -184,7 +183,7 @@ class Published:
                     earlier = (run.without_chances(), *earlier)[:KEPT_RUNS]
                 run = loaded
         report = report_of(status_text)
-        return Snapshot(run, earlier, past, report, metrics_text, self._overdue_after)
+        return Snapshot(run, earlier, past, report, metrics_text)
 
     def _text(self, name: str) -> str | None:
         """A small file; bytes that are no text are for its reader to refuse."""

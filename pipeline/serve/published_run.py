@@ -79,6 +79,11 @@ class PublishedRun:
     grid: Grid
     layers: dict[str, Layer]
 
+    @cached_property
+    def reference(self) -> pd.Timestamp:
+        """The reference time, naive UTC."""
+        return time_of(self.manifest["reference_time"])
+
     def frames(self, name: str) -> tuple[Frame, ...]:
         """The frames of a layer of rain: `OBSERVED` or `FORECAST`."""
         if name not in self._frames:

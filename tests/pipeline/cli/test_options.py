@@ -82,7 +82,7 @@ STAGES = [
         ServeConfig,
         ["serve", "s3://a", "--host", "::", "--port", "80", "--public-url", "https://a.org",
          "--trusted-proxies", "10.0.0.1", "--requests-per-minute", "0", "--connections", "9",
-         "--area-values", "1", "--past", "1h", "--overdue-after", "1h", "--check-s", "2"],
+         "--area-values", "1", "--past", "1h", "--check-s", "2"],
         set(),
     ),
 ]  # fmt: skip

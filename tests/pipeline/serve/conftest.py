@@ -26,7 +26,6 @@ def serving() -> Iterator[Serving]:
             published = Published(
                 open_store(config.address),
                 past=config.past,
-                overdue_after=config.overdue_after,
                 check_s=0,
                 patience_s=0,
                 wait_s=wait_s,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ from squall.pipeline.forecast.ensemble_dataset import CHANCES
 from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.products import write_products
 from squall.pipeline.live.states import FRESH, Run, State
-from squall.pipeline.live.status import Status, latest_text, metrics_text, status_text
+from squall.pipeline.live.status import Status, latest_text, metrics_text, run_from, status_text
 from squall.pipeline.live.store import open_store, run_id
 
 STEP = pd.Timedelta("5min")
@@ -67,7 +66,7 @@ def forecast_of(reference: pd.Timestamp, seed: int, context: int = CONTEXT) -> x
             "threshold": list(THRESHOLDS),
             "forecast_reference_time": reference,
         },
-        {"missing_context": ""},
+        {"missing_context": "", "title": "Forecast", "institution": "Nobody"},
     )
 
 
@@ -94,14 +93,41 @@ def publish(
     return run
 
 
-def say(address: Any, state: str = FRESH, *, age: str = "0s", run: Run | None = None) -> None:
-    """Write the status as if the live service had written it some time ago."""
+def say(
+    address: Any,
+    state: str = FRESH,
+    *,
+    age: str = "0s",
+    run: Run | None = None,
+    speed: float = 1.0,
+    scan_age: str = "2min",
+) -> None:
+    """Write the status as if the live service had written it some time ago.
+
+    Parameters
+    ----------
+    scan_age : of the newest scan at that time.
+    """
     store, reason = open_store(str(address)), f"it is {state}"
-    status = Status(State(state, reason, None), REFERENCE, REFERENCE, run, REFERENCE, (), 1.0, 1.0,
-                    10.0, 1, 0)  # fmt: skip
-    values = json.loads(status_text(status))
-    values["written"] = f"{now() - pd.Timedelta(age):%Y-%m-%dT%H:%M:%SZ}"
-    store.write("status.json", json.dumps(values))
+    latest = run or run_from(store.read("latest.json") or "")
+    status = Status(
+        state=State(state, reason, None),
+        since=latest.reference,
+        now=latest.reference + pd.Timedelta(scan_age),
+        machine_now=now() - pd.Timedelta(age),
+        speed=speed,
+        run=latest,
+        newest=latest.reference,
+        problems=(),
+        cycle_s=1.0,
+        run_s=1.0,
+        poll_s=10.0,
+        heartbeat_due_s=300.0,
+        stale_after_s=3600.0,
+        runs_made=1,
+        failures=0,
+    )
+    store.write("status.json", status_text(status))
     store.write("metrics.prom", metrics_text(status))
 
 
