@@ -168,7 +168,7 @@ class Service:
             self._alerts.posted(deliveries)
         except (ChildError, OSError, DataError) as error:
             self._failures += 1
-            log.warning("alerts cannot be posted: %s", first_line(error))
+            self._alerts.not_posted(first_line(error))
 
     def say_stopped(self) -> None:
         """Publish that the service does not run any more."""

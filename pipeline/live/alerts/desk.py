@@ -89,6 +89,10 @@ class AlertDesk:
         """Whether messages wait."""
         return bool(self._book and self._book.undelivered)
 
+    def not_posted(self, reason: str) -> None:
+        """Name why no message could be posted."""
+        self._undelivered = (f"alerts cannot be posted: {reason}",)
+
     def posted(self, deliveries: Deliveries) -> None:
         """Forget the messages that have arrived; raises what the store raises."""
         self._undelivered = deliveries.problems

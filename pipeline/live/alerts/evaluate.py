@@ -5,6 +5,7 @@ Public: `evaluate`.
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 
@@ -15,13 +16,17 @@ import shapely  # type: ignore[import-untyped]
 import xarray as xr
 from pyproj import Transformer
 
+from squall.datasets.errors import first_line
 from squall.datasets.grid import Grid, lonlat_crs
+from squall.datasets.times import duration_text
 from squall.pipeline.forecast.ensemble_dataset import CHANCES, CHANCES_AROUND, MEDIAN
 from squall.pipeline.forecast.ensemble_products import NEIGHBOURHOOD_KM
 from squall.pipeline.live.alerts.records import MET, NOT_MET, UNKNOWN, Evaluation, Outcome
 from squall.pipeline.live.alerts.rules import AlertRule
 from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.states import Run, is_late, overdue_at
+
+log = logging.getLogger("squall.live")
 
 HALF_A_HALF_PERCENT = 0.0025  # chances are stored in half percents
 
@@ -63,8 +68,28 @@ def evaluate(
             or forecast.attrs.get("missing_context")
             or is_late(now, run.reference, step, config)
         ),
-        outcomes={rule.name: _outcome(rule, forecast, grid, config, now) for rule in config.alerts},
+        outcomes={
+            rule.name: _answered(rule, forecast, grid, config, now, step) for rule in config.alerts
+        },
     )
+
+
+def _answered(
+    rule: AlertRule,
+    forecast: xr.Dataset,
+    grid: Grid,
+    config: LiveConfig,
+    now: pd.Timestamp,
+    step: pd.Timedelta,
+) -> Outcome:
+    """The answer to a rule. A rule that fails must not hold up the forecast."""
+    if rule.within < step:
+        return _never(f"within is shorter than the step of the radar, {duration_text(step)}")
+    try:
+        return _outcome(rule, forecast, grid, config, now)
+    except Exception as error:  # libraries of geometry and projections have their own exceptions
+        log.exception("alert rule '%s'", rule.name)
+        return _never(f"{type(error).__name__}: {first_line(error)}")
 
 
 def _outcome(

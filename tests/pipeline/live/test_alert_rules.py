@@ -175,6 +175,20 @@ def test_the_window_begins_now_and_ends_after_its_length():
     assert (late.state, late.is_permanent) == ("unknown", False)
 
 
+def test_a_window_shorter_than_a_step_can_never_be_answered():
+    said = outcome(ensemble(1.0), config_of(RULE | {"within": "4min"}))
+    assert (said.state, said.is_permanent) == ("unknown", True)
+    assert said.reason == "within is shorter than the step of the radar, 5 min"
+
+
+def test_a_rule_that_fails_does_not_fail_the_forecast(caplog):
+    broken = ensemble(1.0).drop_vars("time")
+    said = outcome(broken, config_of())
+    assert (said.state, said.is_permanent) == ("unknown", True)
+    assert said.reason.startswith("KeyError")
+    assert "alert rule 'heavy'" in caplog.text
+
+
 def test_missing_radar_is_unknown_unless_what_is_known_is_enough():
     nan = np.nan
     said = outcome(ensemble([0, 0, nan, 0, 0, 0]), config_of())

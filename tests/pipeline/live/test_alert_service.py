@@ -264,6 +264,17 @@ def test_a_webhook_that_is_down_is_named_and_gets_everything_later(world):
     assert world.json("status")["problems"] == []
 
 
+def test_posting_that_fails_is_named(world):
+    world.say("met", deliver="fail")
+    world.order({})
+    world.cycle()
+    assert "alerts cannot be posted: deliver is ordered" in world.json("status")["problems"][0]
+    world.cycle()
+    assert world.json("status")["problems"] == []
+    kinds = [json.loads(posting.body)["kind"] for posting in world.child.posted]
+    assert kinds == ["raised", "unconfirmed"]
+
+
 def test_the_address_of_a_webhook_appears_nowhere(world, caplog):
     run_through(world)
     for path in world.site.rglob("*"):

@@ -14,6 +14,7 @@ from PIL import Image
 from squall.datasets.archive.archive import Archive
 from squall.datasets.coding import RAIN_CODE
 from squall.pipeline.cli.main import main
+from squall.pipeline.live.alerts.records import Evaluation
 from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.frames import _first_lead_of
 from squall.pipeline.live.states import Order, wanted_run
@@ -37,6 +38,10 @@ def config_of(folder, **changes):
             "far away": {"latitude": -30, "longitude": 150},
         },
         "usual_latency": "2min",
+        "alerts": [
+            {"name": "rain", "rain_mm_h": 0.5, "within": "15min", "chance": 0.01, "at": "middle"},
+            {"name": "far", "rain_mm_h": 0.5, "within": "15min", "chance": 0.5, "at": "far away"},
+        ],
     }
     return LiveConfig.model_validate(values | changes)
 
@@ -48,6 +53,7 @@ def config_of_files(folder, radar):
         archive=str(folder / "a.icechunk"),
         files=(f"{radar}/*.nc",),
         model="extrapolation",
+        alerts=(),
     )
 
 
@@ -191,6 +197,21 @@ def test_the_manifest_names_every_file_and_where_the_grid_lies(made, chain):
         "2024-06-01T04:00:00Z",
         config.members,
     )
+
+
+def test_the_rules_of_alerts_are_asked(made):
+    """Of an ensemble, and of a network that gives chances without members."""
+    folder, run, _ = made
+    path, _ = published(folder, run)
+    said = Evaluation.from_text((path / "rules.json").read_text())
+    assert (said.run, said.reference, said.is_good) == (run.id, AT, True)
+    with xr.open_dataset(path / "forecast.nc", decode_timedelta=True) as forecast:
+        pixel = forecast["probability_of_exceedance"].sel(threshold=0.5)
+        place = json.loads((path / "points.json").read_text())["middle"]
+        assert said.outcomes["rain"].chance == pytest.approx(max(place["chance"]), abs=0.001)
+        assert said.outcomes["rain"].chance <= float(pixel.max())
+    assert said.outcomes["rain"].state == ("met" if max(place["chance"]) >= 0.01 else "not_met")
+    assert said.outcomes["far"].is_permanent
 
 
 def test_places_say_what_the_command_point_says(made):
