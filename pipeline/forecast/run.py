@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -65,10 +65,17 @@ log = logging.getLogger("squall.forecast")
 OLD = pd.Timedelta(hours=1)  # the age of a latest scan that a warning tells
 
 
-def forecast(config: ForecastConfig) -> xr.Dataset:
+def forecast(
+    config: ForecastConfig, see_members: Callable[[Rates], None] | None = None
+) -> xr.Dataset:
     """Compute one nowcast or an ensemble, write it as CF netCDF or Zarr, and return it.
 
     The members of an ensemble are written and not returned.
+
+    Parameters
+    ----------
+    see_members : is called with the members (member, y, x), mm/h, of each lead time in turn; it
+        must not keep the array.
 
     Raises
     ------
@@ -112,7 +119,9 @@ def forecast(config: ForecastConfig) -> xr.Dataset:
 
     with output_at(config.out) as output:
         if config.members is not None:
-            products = _ensemble(config, archive, method, context, lead_times, output)
+            products = _ensemble(
+                *(config, archive, method, context, lead_times, output, see_members)
+            )
             dataset = with_products(described(products.mean), products)
             dataset.attrs |= ensemble_attributes(method)
             if config.codes:
@@ -180,6 +189,7 @@ def _ensemble(
     context: xr.DataArray,
     lead_times: int,
     output: Output,
+    see_members: Callable[[Rates], None] | None,
 ) -> EnsembleProducts:
     """Compute the products of an ensemble, and write its members as they come."""
     assert config.members is not None
@@ -216,6 +226,8 @@ def _ensemble(
             # the method may use its arrays again
             own = (rates.copy(), None if chances is None else chances.copy())
             added = beside.submit(products.add, index, *own)
+            if see_members is not None:
+                see_members(rates)
             if "members" in config.products:
                 bits = None if config.codes else config.keep_bits
                 output.write_members(index, round_to_bits(rates, bits))

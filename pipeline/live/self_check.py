@@ -39,11 +39,19 @@ class Counts(NamedTuple):
     """(L, M) sum of absolute errors [mm/h]"""
     pixels: npt.NDArray[np.int64]
     """(L,) that are observed, and known in both forecasts"""
+    crps: npt.NDArray[np.float64]
+    """(L, M) sum of the fair CRPS [mm/h] of ensembles, see `member_check`"""
+    crps_pixels: npt.NDArray[np.int64]
+    """(L,) pixels of the sum of the CRPS"""
 
     def plus(self, other: Counts) -> Counts:
         """The counts of both."""
         return Counts(
-            self.events + other.events, self.errors + other.errors, self.pixels + other.pixels
+            self.events + other.events,
+            self.errors + other.errors,
+            self.pixels + other.pixels,
+            self.crps + other.crps,
+            self.crps_pixels + other.crps_pixels,
         )
 
 
@@ -77,8 +85,8 @@ class Remembered:
         leads, thresholds = self._lead_times, self._thresholds
         counts = Counts(
             np.zeros((leads, len(thresholds), len(METHODS), 3), np.int64),
-            np.zeros((leads, len(METHODS))),
-            np.zeros(leads, np.int64),
+            *(np.zeros((leads, len(METHODS))), np.zeros(leads, np.int64)),
+            *(np.zeros((leads, len(METHODS))), np.zeros(leads, np.int64)),
         )
         for lead in range(leads):
             fields = self._fields.get(time - (lead + 1) * step, [])
@@ -129,7 +137,7 @@ class RollingScores:
             del self.bins[old], self.scans[old]
 
     def summary(self) -> dict[str, Any] | None:
-        """CSI and frequency bias by lead time and threshold, and mean absolute error."""
+        """CSI and frequency bias by lead time and threshold, mean absolute error, and CRPS."""
         if not self.bins:
             return None
         total = reduce(Counts.plus, self.bins.values())
@@ -144,6 +152,7 @@ class RollingScores:
                     "mean_absolute_error_mm_h": round(
                         float(total.errors[lead, number] / pixels), 5
                     ),
+                    "crps_mm_h": _ratio(total.crps[lead, number], total.crps_pixels[lead]),
                     "csi": [_ratio(hit, said + seen - hit) for hit, said, seen in events],
                     "frequency_bias": [_ratio(said, seen) for _, said, seen in events],
                 }
@@ -164,6 +173,8 @@ class RollingScores:
                 "events": counts.events.tolist(),
                 "errors": counts.errors.round(3).tolist(),
                 "pixels": counts.pixels.tolist(),
+                "crps": counts.crps.round(3).tolist(),
+                "crps_pixels": counts.crps_pixels.tolist(),
             }
             for hour, counts in self.bins.items()
         ]
@@ -196,6 +207,8 @@ class RollingScores:
                     np.array(entry["events"], np.int64),
                     np.array(entry["errors"], float),
                     np.array(entry["pixels"], np.int64),
+                    np.array(entry["crps"], float),
+                    np.array(entry["crps_pixels"], np.int64),
                 )
         except (KeyError, TypeError) as error:
             raise ValueError(f"self_check.json is of another version: {error}") from error

@@ -110,7 +110,7 @@ def metrics_text(status: Status) -> str:
 
 
 def _scores(self_check: dict[str, Any] | None) -> list[str]:
-    """CSI of the last day by method, threshold and lead time."""
+    """CSI and CRPS of the last day by method and lead time, CSI by threshold too."""
     if self_check is None:
         return []
     lines = ["# TYPE squall_csi gauge"]
@@ -125,7 +125,14 @@ def _scores(self_check: dict[str, Any] | None) -> list[str]:
                         f'lead_min="{row["lead_min"]:g}"'
                     )
                     lines.append(f"squall_csi{{{labels}}} {csi:.4f}")
-    return lines
+    crps = [
+        f'squall_crps_mm_h{{method="{method}",lead_min="{row["lead_min"]:g}"}} '
+        f"{row[method]['crps_mm_h']:.5f}"
+        for row in self_check["by_lead_time"]
+        for method in METHODS
+        if row[method]["crps_mm_h"] is not None
+    ]
+    return [*lines, "# TYPE squall_crps_mm_h gauge", *crps] if crps else lines
 
 
 def latest_text(run: Run) -> str:

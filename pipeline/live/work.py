@@ -6,7 +6,7 @@ Public: `Worker`.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ from squall.pipeline.live.alerts.records import RULES_FILE
 from squall.pipeline.live.alerts.webhook import Deliveries, Posting, Webhooks
 from squall.pipeline.live.base_map import base_map
 from squall.pipeline.live.config import LiveConfig
+from squall.pipeline.live.member_check import MemberSample, RememberedMembers
 from squall.pipeline.live.products import write_products
 from squall.pipeline.live.self_check import Codes, Counts, Remembered
 from squall.pipeline.live.states import Arrivals, Order, Run
@@ -49,6 +50,14 @@ PRODUCTS: tuple[Product, ...] = (
 )  # fmt: skip
 BAND = (10.0, 90.0)
 KEEP_BITS = 7  # of rates and amounts: within 0.4 %, and half the size
+
+
+class _Made(NamedTuple):
+    """A run that is not scored yet."""
+
+    reference: pd.Timestamp
+    codes: Codes  # (lead_time, y, x)
+    members: MemberSample
 
 
 class Worker:
@@ -66,8 +75,8 @@ class Worker:
             )
         self._address = replay or (self._ingestion.address if self._ingestion else "")
         self._method: ForecastMethod | None = None
-        self._made: tuple[pd.Timestamp, Codes] | None = None
-        self._remembered: Remembered | None = None
+        self._made: _Made | None = None
+        self._remembered: tuple[Remembered, RememberedMembers] | None = None
         hooks = {rule.name: rule.webhook for rule in config.alerts if rule.webhook is not None}
         self._webhooks = Webhooks(
             {name: webhook.get_secret_value() for name, webhook in hooks.items()}
@@ -129,7 +138,8 @@ class Worker:
                     "percentiles": BAND,
                     "products": PRODUCTS,
                 }
-            dataset = forecast(ForecastConfig.model_validate(asked))
+            sample = MemberSample()
+            dataset = forecast(ForecastConfig.model_validate(asked), sample.take)
             result = Run(
                 *(run, order.reference, order.lead_times, model),
                 missing=order.missing,
@@ -142,7 +152,7 @@ class Worker:
             )
             (folder / RULES_FILE).write_text(evaluation.as_text(), encoding="utf-8")
             codes = write_products(folder, dataset, archive, result, config)
-        self._made = order.reference, codes
+        self._made = _Made(order.reference, codes, sample)
         return result
 
     def check(self) -> list[tuple[pd.Timestamp, Counts, pd.Timedelta]]:
@@ -154,25 +164,32 @@ class Worker:
         """
         if self._made is None:
             return []
-        (reference, codes), self._made = self._made, None
+        (reference, codes, sample), self._made = self._made, None
         archive = open_archive(self._address)
         lead_times = self.config.lead_times(archive.step)
         if self._remembered is None:
-            self._remembered = Remembered(self.config.thresholds_mm_h, lead_times)
+            self._remembered = (
+                Remembered(self.config.thresholds_mm_h, lead_times),
+                RememberedMembers(lead_times),
+            )
+        runs, ensembles = self._remembered
         newest = archive.index_of(reference)
-        since = self._remembered.scored_until
+        since = runs.scored_until
         first = newest if since is None else archive.index_of(since) + 1
         scored = []
         for index in range(first, newest + 1):
             if archive.status[index] == OK:
                 observed = archive.read(index, 1).values[0]
                 time = archive.times[index]
-                counts = self._remembered.score(time, observed, archive.step)
+                counts = runs.score(time, observed, archive.step)
+                counts = ensembles.score(time, observed, archive.step, counts)
                 scored.append((time, counts, archive.step))
         method = Extrapolation(lead_times)
         context = archive.read(newest - method.context + 1, method.context).values
         extrapolated = RAIN_CODE.encode(method.nowcast(context, lead_times))
-        self._remembered.add(reference, codes, extrapolated)
+        runs.add(reference, codes, extrapolated)
+        if sample.fields:  # an ensemble
+            ensembles.add(reference, sample, extrapolated)
         return scored
 
     def deliver(self, postings: list[Posting], wait_s: float = 0.0) -> Deliveries:

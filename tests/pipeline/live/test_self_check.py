@@ -3,10 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.coding import RAIN_CODE
+from squall.pipeline.forecast.config import ForecastConfig
+from squall.pipeline.forecast.run import forecast
 from squall.pipeline.live.config import LiveConfig
+from squall.pipeline.live.member_check import MemberSample, RememberedMembers
 from squall.pipeline.live.self_check import Remembered, RollingScores
 from squall.pipeline.live.states import Order
 from squall.pipeline.live.status import _scores
@@ -50,6 +54,93 @@ def test_pixels_that_one_forecast_does_not_know_do_not_count():
     remembered.add(NOON, codes([[np.nan, 1]]), codes([[1, 1]]))
     counts = remembered.score(NOON + STEP, np.ones((1, 2), np.float32), STEP)
     assert counts.pixels.tolist() == [1]
+
+
+def crps_of(members, extrapolated, observed):
+    """Counts of a scan on a grid whose every fourth pixel has the given values."""
+    remembered, ensembles = Remembered(THRESHOLDS, 2), RememberedMembers(2)
+    sample = MemberSample()
+    sample.take(spread(members))
+    ensembles.add(NOON, sample, codes(spread(extrapolated), spread(extrapolated)))
+    scan = spread(observed)
+    counts = remembered.score(NOON + STEP, scan, STEP)
+    return ensembles, ensembles.score(NOON + STEP, scan, STEP, counts)
+
+
+def spread(values):
+    """Values (…, pixel) on a grid (…, 1, 4 · pixel), with heavy rain on the pixels between."""
+    values = np.asarray(values, np.float32)
+    grid = np.full((*values.shape[:-1], 1, 4 * values.shape[-1]), 99, np.float32)
+    grid[..., 0, ::4] = values
+    return grid
+
+
+def test_crps_by_hand():
+    """
+    observed          2    4    ?    1
+    members         1 3  0 0  1 1  1 ?     fair CRPS: 1 - 2/2 = 0, and 4 - 0
+    extrapolation     5    4    1    1     absolute error: 3, and 0
+    """
+    members = [[1, 0, 1, 1], [3, 0, 1, np.nan]]
+    ensembles, counts = crps_of(members, [5, 4, 1, 1], [2, 4, np.nan, 1])
+    assert counts.crps_pixels.tolist() == [2, 0]
+    assert counts.crps[0] == pytest.approx([4, 3], abs=0.1)
+    assert not counts.crps[1].any()
+    # there is no member of the second lead time
+    later = ensembles.score(NOON + 2 * STEP, spread([1, 1, 1, 1]), STEP, counts)
+    assert not later.crps_pixels.any()
+    assert not ensembles._kept
+
+
+def test_crps_of_a_day_is_in_the_summary_and_the_metrics():
+    scores = RollingScores(THRESHOLDS)
+    members = [[1, 0, 1, 1], [3, 0, 1, np.nan]]
+    _, counts = crps_of(members, [5, 4, 1, 1], [2, 4, np.nan, 1])
+    for number in range(3):
+        seen = counts._replace(pixels=np.array([9, 9]))  # the second has no ensemble
+        scores.add(NOON + number * STEP, seen, STEP)
+    first, second = RollingScores.from_text(scores.as_text(), THRESHOLDS).summary()["by_lead_time"]
+    assert first["forecast"]["crps_mm_h"] == pytest.approx(2, abs=0.05)
+    assert first["extrapolation"]["crps_mm_h"] == pytest.approx(1.5, abs=0.05)
+    assert second["forecast"]["crps_mm_h"] is None
+    lines = [line for line in _scores(scores.summary()) if "crps" in line]
+    value = first["forecast"]["crps_mm_h"]
+    assert lines[:2] == [
+        "# TYPE squall_crps_mm_h gauge",
+        f'squall_crps_mm_h{{method="forecast",lead_min="5"}} {value:.5f}',
+    ]
+    assert len(lines) == 3
+
+
+def test_the_worker_scores_its_members(chain, tmp_path):
+    values = {"publish_to": str(tmp_path / "site"), "minutes": 10, "members": 4}
+    worker = Worker(LiveConfig.model_validate(values), str(chain.archive))
+    at = pd.Timestamp("2024-06-01T04:00")
+    for lead in range(2):
+        worker.make(Order(at + lead * STEP, 2))
+        ((_, counts, _),) = worker.check()
+    file = tmp_path / "f.nc"
+    forecast(
+        ForecastConfig(
+            archive=str(chain.archive),
+            model="squall-base",
+            at=at,
+            lead_times=2,
+            members=4,
+            out=file,
+        )
+    )
+    with xr.open_dataset(file) as opened:
+        x = opened["rain_rate_member"].values[:, 0, ::4, ::4]
+    archive = Archive.open(chain.archive)
+    y = archive.read(archive.index_of(at) + 1, 1).values[0, ::4, ::4]
+    spread_of_members = np.abs(x[:, None] - x).sum(axis=(0, 1)) / (2 * 4 * 3)
+    expected = np.abs(x - y).mean(axis=0) - spread_of_members
+    assert counts.crps_pixels[0] > 100
+    assert counts.crps[0, 0] / counts.crps_pixels[0] == pytest.approx(
+        np.nanmean(expected), rel=0.05
+    )
+    assert counts.crps_pixels[1] == 0
 
 
 def counted(seed):
