@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 from squall.datasets.errors import ConfigError
@@ -44,17 +45,19 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(Path(arguments.config), LiveConfig)
     if options.replay is None and config.network is None:
         raise ConfigError(f"{arguments.config}: needs 'network', or give --replay ARCHIVE")
-    from squall.pipeline.live.child import Child
+    from squall.pipeline.live.child import Child, ChildError
     from squall.pipeline.live.clock import Clock, ReplayClock
     from squall.pipeline.live.factory import WorkerFactory, start_of_replay
     from squall.pipeline.live.run import live
     from squall.pipeline.live.states import FRESH, GAP, LATE
 
     clock = Clock()
+    child = Child(WorkerFactory(config, options.replay))
     if options.replay is not None:
         start = start_of_replay(options.replay) if options.start is None else options.start
+        with suppress(ChildError):  # the service says why, again and again
+            child.start()  # before the clock, which runs fast
         clock = ReplayClock(start, options.speed)
-    child = Child(WorkerFactory(config, options.replay))
     state = live(config, child, clock, once=options.once, end=options.end)
     print(f"{config.publish_to}: {state.name}, {state.reason}")
     return 0 if state.name in (FRESH, GAP, LATE) else 1

@@ -43,6 +43,16 @@ class Child:
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
+    def start(self) -> None:
+        """Start the process, if there is none; the first call does it otherwise.
+
+        Raises
+        ------
+        ChildError
+            If it cannot be started.
+        """
+        self._started()
+
     def call(self, method: str, *arguments: Any, deadline_s: float) -> Any:
         """Call a method of the child's object; the child is started if there is none.
 

@@ -84,7 +84,7 @@ async function sentenceAt(run: Run, cell: Cell, chance: (number | null)[]): Prom
   const highest = Math.max(...chance.map((value) => value ?? 0));
   const percent = highest > 0 ? ` (chance up to ${Math.round(100 * highest)} %)` : "";
   if (minutes === Infinity) return `No ${rain} expected until ${until}${percent}.`;
-  if (minutes === 0) return `It has ${rain} now${percent}.`;
+  if (minutes === 0) return `It rains now, at least ${layer.threshold_mm_h} mm/h${percent}.`;
   const begin = run.reference + minutes * MINUTE;
   return `${rain[0]!.toUpperCase()}${rain.slice(1)} from ${bothClocks(begin, undefined, run.reference)}${percent}.`;
 }

@@ -28,6 +28,7 @@ export class RasterLayer extends Layer {
   ) {
     super({});
     this.canvas.className = "raster";
+    this.box.className = "raster-box";
     this.box.append(this.canvas);
     for (const canvas of [this.rain, this.unknown]) {
       canvas.width = columns;

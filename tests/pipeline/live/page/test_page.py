@@ -64,6 +64,20 @@ def test_the_map_shows_the_frame_in_the_colours_of_the_legend(visitor, site):
     assert shown == [f"{level:g}" for level in RAIN_SCALE.levels_mm_h]
 
 
+def test_coasts_lie_over_the_rain_and_keep_their_colour(visitor):
+    """The layers of the map lie exactly above each other, and only the rain becomes grey."""
+    page = visitor.open()
+    page.wait_for_timeout(300)
+    boxes = page.evaluate(
+        """() => [...document.querySelectorAll('#forecast-map .ol-layers canvas')].map((canvas) => {
+          const {x, y, width, height} = canvas.getBoundingClientRect();
+          return [canvas.className, [x, y, width, height].join()];
+        })"""
+    )
+    assert [name for name, _ in boxes] == ["", "raster", ""]
+    assert len({box for _, box in boxes}) == 1
+
+
 def test_slider_buttons_and_keys_change_the_time(visitor):
     page = visitor.open()
     page.click("#forward")
