@@ -1,7 +1,7 @@
 # Squall with the versions of pyproject.toml (tests/test_pins.py compares them).
 #   docker build -t squall . && docker run --rm -v "$PWD/data:/data" squall status /data/knmi.icechunk
 # To answer requests (docs/serve.md), with .[serve] below in place of .:
-#   docker run --rm -p 8000:8000 -v "$PWD/live:/data/live:ro" squall serve live/site --host 0.0.0.0
+#   docker run --rm -p 8000:8000 -v "$PWD/live:/data/live:ro" squall serve live --host 0.0.0.0
 # To train with loader processes: docker run --shm-size=4g …
 FROM python:3.12-slim
 

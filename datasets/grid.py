@@ -131,10 +131,10 @@ class Grid:
         from_lonlat, is_geographic = _from_lonlat(self.crs_wkt)
         lon, lat = np.broadcast_arrays(lon, lat)
         x, y = (np.asarray(values) for values in from_lonlat.transform(lon, lat))
-        if is_geographic:  # grids may count from 0 to 360
-            x = x + 360 * np.round((self.x.mean() - x) / 360)
         height, width = self.pixel_size
         with np.errstate(invalid="ignore"):  # PROJ gives infinity where there is no projection
+            if is_geographic:  # grids may count from 0 to 360
+                x = x + 360 * np.round((self.x.mean() - x) / 360)
             row = np.rint((self.y[0] - y) / height + 1e-9)
             column = np.rint((x - self.x[0]) / width + 1e-9)
             is_inside = (row >= 0) & (row < self.y.size) & (column >= 0) & (column < self.x.size)

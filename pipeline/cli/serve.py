@@ -11,7 +11,7 @@ from squall.pipeline.serve.config import ServeConfig
 
 EXAMPLES = """\
 examples:
-  squall serve live/site
+  squall serve live
   squall serve s3://bucket/rain --host 0.0.0.0 --port 80 --public-url https://rain.example.org
 
 It serves what `squall live` publishes: the files, the forecast of a place (/forecast), OGC API EDR

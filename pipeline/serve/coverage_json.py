@@ -92,6 +92,6 @@ def _description(layer: Layer) -> str:
     if layer.kind == RAIN:
         if "percent" in about:
             return f"percentile {about['percent']:g} of the members' rain rates"
-        return str(about.get("title", "observed")) + " rain rate"
+        return f"rain rate: {about.get('title', 'observed')}"
     where = str(about.get("where", "")).replace("_", " ")
     return f"chance of {about.get('threshold_mm_h')} mm/h or more, {where}"

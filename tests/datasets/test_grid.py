@@ -186,3 +186,23 @@ def test_a_crs_without_a_place_on_the_earth_has_no_longitude(crs: str, message: 
     ):
         with pytest.raises(DataError, match=message):
             longitude_of()
+
+
+def test_pixels_of_many_places_are_those_of_each() -> None:
+    degrees = Grid(np.arange(350.0, 360), np.arange(55.0, 45, -1), wkt("EPSG:4326"))
+    for grid in (Grid(ASCENDING + 3e5, DESCENDING + 6.7e6, wkt()), degrees):
+        to_lonlat = pyproj.Transformer.from_crs(grid.crs, lonlat_crs(grid.crs), always_xy=True)
+        height, width = grid.pixel_size
+        # places in all pixels and around the grid, off the centres
+        x = grid.x[0] + width * (np.arange(-2, grid.x.size + 2) + 0.4)
+        y = grid.y[0] - height * (np.arange(-2, grid.y.size + 2) - 0.4)
+        lon, lat = to_lonlat.transform(*np.meshgrid(x, y))
+        rows, columns = grid.pixels_at(lat, (lon + 180) % 360 - 180)
+        inner = (slice(2, -2), slice(2, -2))
+        expected = np.full((2, *rows.shape), -1)
+        expected[(slice(None), *inner)] = np.indices(grid.shape)
+        np.testing.assert_array_equal([rows, columns], expected)
+        for i, j in ((0, 0), (2, 3), (-3, -3)):
+            pixel = grid.pixel_at(lat[i, j], lon[i, j])
+            assert pixel == (None if rows[i, j] < 0 else (rows[i, j], columns[i, j]))
+    assert degrees.pixel_at(90.5, float("inf")) is None

@@ -180,3 +180,14 @@ def test_names_of_runs():
         assert run_id(time) != name
     for name in ("x", "20240601T1200Z", "20240601T1200Z-zzzzzzzz", ".lock"):
         assert reference_of(name) is None
+
+
+def test_parts_of_files_are_read(place):
+    store = open_store(place[0])
+    store.write("a/b.json", "0123456789")
+    assert store.size("a/b.json") == 10
+    assert store.read_bytes("a/b.json") == b"0123456789"
+    assert store.read_bytes("a/b.json", 2, 5) == b"234"
+    assert store.read_bytes("a/b.json", 8) == b"89"
+    assert store.read_bytes("nothing") is None
+    assert store.size("nothing") is None

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from covjson_pydantic.coverage import Coverage
 from pyproj import Transformer
 
 from squall.datasets.coding import RAIN_CODE
@@ -62,6 +63,18 @@ def test_an_area_has_the_pixels_whose_centres_lie_in_it(tmp_path, serving):
     assert (rain["axisNames"], rain["shape"]) == (["t", "composite"], [LEADS, is_in.sum()])
     rates = RAIN_CODE.table[frames_of(folder_of(tmp_path, run), "rain_rate")[:, is_in]]
     assert rain["values"] == pytest.approx(rates.ravel(), abs=6e-4)
+
+
+@pytest.mark.parametrize(("query", "coords"), [("position", POINT), ("area", POLYGON)])
+@pytest.mark.parametrize("collection", ["forecast", "observed"])
+def test_answers_are_valid_coverage_json(client, collection, query, coords):
+    address = f"/edr/collections/{collection}/{query}"
+    answer = client.get(address, params={"coords": coords}).json()
+    assert answer.pop("squall")["state"] == "fresh"
+    coverage = Coverage.model_validate(answer)
+    count = {name: len(values.values) for name, values in coverage.ranges.items()}
+    assert set(count) == set(coverage.parameters)
+    assert min(count.values()) > 2
 
 
 def test_what_is_not_known_is_null(client):

@@ -1,8 +1,14 @@
 """Only reading, not too often, from any page; and what is counted."""
 
+import socket
+
 import pytest
 
+from squall.datasets.errors import ConfigError
+from squall.pipeline.cli.main import main
+from squall.pipeline.serve.config import ServeConfig
 from squall.pipeline.serve.middleware import _network_of
+from squall.pipeline.serve.run import _listening, serve
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
@@ -69,3 +75,35 @@ def test_requests_are_counted_beside_the_metrics_of_the_live_service(client):
     tiles = [line for line in lines if "/v2/radar" in line]
     assert len(tiles) == 1
     assert tiles[0].endswith(" 2")
+
+
+def test_answers_do_not_wait_for_the_acknowledgement_of_their_head():
+    """asyncio sets TCP_NODELAY only on sockets that name their protocol."""
+    with _listening(ServeConfig(address="site", port=free_port())) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
+
+
+def test_a_port_in_use_is_a_clear_error(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"--port {port}: cannot be listened on"):
+            serve(ServeConfig(address=str(tmp_path), port=port))
+
+
+def test_a_file_is_no_site(tmp_path):
+    (tmp_path / "a.json").touch()
+    with pytest.raises(ConfigError, match="is a file; give the folder"):
+        serve(ServeConfig(address=str(tmp_path / "a.json"), port=free_port()))
+
+
+def test_a_missing_extra_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr("squall.pipeline.cli.serve.NEEDED", ("json", "not_installed"))
+    assert main(["serve", "site"]) == 2
+    message = "squall serve needs not_installed; run: pip install 'squall[serve]'"
+    assert message in capsys.readouterr().err
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
