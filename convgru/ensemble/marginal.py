@@ -78,7 +78,7 @@ def marginal_members(
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         for step, chances_KHW in enumerate(chances, start=1):
             factors = [
-                run.settings.score_weight(level, step * run.step_min)
+                run.settings.score_weight(level, step * run.step_min, run.spacing_km)
                 for level in range(len(noise.bands))
             ]
             scores.advance(factors)

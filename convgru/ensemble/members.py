@@ -146,8 +146,10 @@ def _with_noise(
 ) -> Tensor:
     """(M, H, W): the forecast of the bands with the members' noise."""
     height, width = smoothed_1HW.shape[-2:]
-    field = noise.field(state)[:, :height, :width]
-    return smoothed_1HW + run.settings.noise_factor(minutes) * field
+    factors = [
+        run.settings.noise_factor(minutes, 2**band.level * run.spacing_km) for band in noise.bands
+    ]
+    return smoothed_1HW + noise.field(state, factors)[:, :height, :width]
 
 
 class _LastAmounts(NamedTuple):

@@ -120,11 +120,18 @@ class NoiseProcess(NamedTuple):
         ]
         return NoiseState(later, state.now)
 
-    def field(self, state: NoiseState) -> Tensor:
-        """(M, H, W): the bands' noise with their standard deviations, summed, normalised dB."""
+    def field(self, state: NoiseState, factors_K: Sequence[float]) -> Tensor:
+        """(M, H, W): the bands' noise, summed, normalised dB.
+
+        Parameters
+        ----------
+        factors_K : of the bands' standard deviations, finest band first.
+        """
         total: Tensor | None = None
-        for band, noise in zip(reversed(self.bands), reversed(state.now), strict=True):
-            detail = band.deviation_RC * noise
+        for band, factor, noise in reversed(
+            list(zip(self.bands, factors_K, state.now, strict=True))
+        ):
+            detail = factor * band.deviation_RC * noise
             total = detail if total is None else detail + finer(total)
         assert total is not None
         return total

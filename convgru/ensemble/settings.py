@@ -36,7 +36,12 @@ class EnsembleSettings(BaseModel, frozen=True):
         default=0.8, description="factor of the noise's standard deviation at the last scan's time"
     )
     noise_after_an_hour: NonNegativeFloat = Field(
-        default=1.2, description="the same after 60 min; linear in the lead time"
+        default=1.2,
+        description="the same after 60 min; linear in the lead time, and see `noise_factor`",
+    )
+    noise_growth_scale_km: PositiveFloat = Field(
+        default=4.0,
+        description="the noise of finer bands [km] grows less, in proportion to their scale",
     )
     deviation_window_km: PositiveFloat = Field(
         default=24.0, description="Gaussian window [km] of a band's local standard deviation"
@@ -106,6 +111,14 @@ class EnsembleSettings(BaseModel, frozen=True):
         description="slope of the weights of bands in normal scores at 10 and at 60 min; see "
         "`score_weight`",
     )
+    score_fall: NonNegativeFloat = Field(
+        default=0.5,
+        description="the weights of bands beyond `score_fall_scale_km` fall with this power of "
+        "their scale",
+    )
+    score_fall_scale_km: PositiveFloat = Field(
+        default=4.0, description="scale [km] beyond which the weights of bands fall"
+    )
     finest_score: NonNegativeFloat = Field(
         default=0.5, description="factor of the finest band's weight in normal scores"
     )
@@ -123,13 +136,16 @@ class EnsembleSettings(BaseModel, frozen=True):
         """Names these numbers, in 8 hexadecimal digits."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
 
-    def noise_factor(self, minutes: float) -> float:
-        """The factor of the noise's standard deviation at a lead time.
+    def noise_factor(self, minutes: float, scale_km: float) -> float:
+        """The factor of the standard deviation of a band's noise at a lead time.
 
-        After an hour it goes on growing, up to twice the step of the first hour.
+        After an hour it goes on growing, up to twice the step of the first hour. It grows less in
+        bands that are finer than `noise_growth_scale_km`. They forget all within minutes, so more
+        noise adds no error that was missing, and would make the members rougher than rain.
         """
         step = self.noise_after_an_hour - self.noise
-        return self.noise + step * min(minutes / HOUR_MIN, 2.0)
+        grows = min(1.0, scale_km / self.noise_growth_scale_km)
+        return self.noise + step * grows * min(minutes / HOUR_MIN, 2.0)
 
     def new_rain_share(self, minutes: float) -> float:
         """The share of the area far from rain that has new rain at a lead time."""
@@ -139,15 +155,26 @@ class EnsembleSettings(BaseModel, frozen=True):
         """No band of this scale has a longer lifetime [min], whatever the context says."""
         return self.lifetime_min * scale_km**self.lifetime_exponent
 
-    def score_weight(self, band: int, minutes: float) -> float:
-        """The factor of a band's standard deviation in normal scores: 2**(slope * band / 2).
+    def score_weight(self, band: int, minutes: float, spacing_km: float) -> float:
+        """The factor of a band's standard deviation in normal scores.
 
-        The slope is linear in the lead time from 10 to 60 min, and constant outside.
+        ::
+
+            2**(slope * band / 2) * min(1, score_fall_scale_km / scale)**score_fall
+
+        The slope is linear in the lead time from 10 to 60 min, and constant outside. Without the
+        second factor the amounts of whole areas differ more than the error of their mean.
+
+        Parameters
+        ----------
+        band : its number, the finest is 0; its scale is 2**band pixels.
+        spacing_km : of the pixels.
         """
         share = min(1.0, max(0.0, (minutes - 10) / (HOUR_MIN - 10)))
         first, last = self.score_slope
         slope = first + share * (last - first)
-        return float(2 ** (slope * band / 2)) * (self.finest_score if band == 0 else 1.0)
+        falls = min(1.0, self.score_fall_scale_km / (2**band * spacing_km)) ** self.score_fall
+        return float(2 ** (slope * band / 2)) * falls * (self.finest_score if band == 0 else 1.0)
 
     def floor_share(self, scale_km: float) -> float:
         """The share of a band's standard deviation in the domain that is added to the local one.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from squall.convgru.ensemble.noise import NoiseProcess, noise_process
+from squall.convgru.ensemble.noise import NoiseProcess, NoiseState, noise_process
 from squall.convgru.ensemble.random_numbers import RandomSource
 from squall.convgru.ensemble.settings import EnsembleSettings
 from squall.convgru.heads.cascade import BandProcesses, scale_bands
@@ -26,6 +26,11 @@ def context(rain_HW: torch.Tensor, phi_1: float, phi_2: float) -> tuple[Frame, B
 
 def noise_of(rain_HW: torch.Tensor, phi_1: float, phi_2: float, **settings) -> NoiseProcess:
     return noise_process(*context(rain_HW, phi_1, phi_2), EnsembleSettings(**settings), 1.0)
+
+
+def whole_field(process: NoiseProcess, state: NoiseState) -> torch.Tensor:
+    """The noise of all bands with their own standard deviations."""
+    return process.field(state, [1.0] * len(process.bands))
 
 
 def states(process: NoiseProcess, members: int, steps: int) -> list[list[torch.Tensor]]:
@@ -80,7 +85,7 @@ def test_the_spectrum_is_that_of_the_last_scan(size):
         rain = evolving_rain(1, 128, seed=seed)[0][: size[0], : size[1]]
         process = noise_of(rain, 0.0, 0.0, deviation_floor=0.0)
         spectrum = torch.stack([process.draw(SOURCE, m, 1) for m in range(6)])
-        field = process.field(process.advance(process.begin(6), spectrum))
+        field = whole_field(process, process.advance(process.begin(6), spectrum))
         observed = RainScaling().normalise(rain)[0]
         fields = [
             (x - x.mean(dim=(-2, -1), keepdim=True)).numpy()[..., :side, :side] * window
@@ -94,7 +99,7 @@ def test_the_mean_over_members_is_nothing():
     process = noise_of(evolving_rain(1, 64)[0], 0.8, 0.0)
     state = process.begin(100)
     spectrum = torch.stack([process.draw(SOURCE, m, 1) for m in range(100)])
-    field = process.field(process.advance(state, spectrum))
+    field = whole_field(process, process.advance(state, spectrum))
     standard_error = field.std(dim=0) / 10
     assert ((field.mean(dim=0).abs() / standard_error) < 3.5).float().mean() > 0.998
     assert field.std() > 0.01
@@ -105,12 +110,36 @@ def test_noise_is_where_the_rain_is():
     rain[:, 64:] = 0
     process = noise_of(rain, 0.0, 0.0, deviation_window_km=8.0)
     spectrum = torch.stack([process.draw(SOURCE, m, 1) for m in range(8)])
-    field = process.field(process.advance(process.begin(8), spectrum))
+    field = whole_field(process, process.advance(process.begin(8), spectrum))
     assert field[:, :, 100:].std() < 0.4 * field[:, :, :40].std()
 
 
 def test_a_field_without_variance_has_no_noise():
     process = noise_of(torch.full((40, 24), 3.0), 0.0, 0.0)
     spectrum = process.draw(SOURCE, 0, 1)[None]
-    field = process.field(process.advance(process.begin(1), spectrum))
+    field = whole_field(process, process.advance(process.begin(1), spectrum))
     assert field.abs().max() < 1e-4
+
+
+def test_a_band_whose_factor_is_0_is_not_in_the_field():
+    process = noise_of(evolving_rain(1, 64)[0], 0.5, 0.0)
+    spectrum = process.draw(SOURCE, 0, 1)[None]
+    state = process.advance(process.begin(1), spectrum)
+    bands = len(process.bands)
+    parts = [
+        process.field(state, [float(k == band) for k in range(bands)]) for band in range(bands)
+    ]
+    fields = [
+        process.field(state, factors) for factors in ([0.0, *[1.0] * (bands - 1)], [1.0] * bands)
+    ]
+    torch.testing.assert_close(fields[0], sum(parts[1:]))
+    torch.testing.assert_close(fields[1] - fields[0], parts[0], atol=1e-5, rtol=1e-4)
+    assert parts[0].std() > 0.001
+
+
+def test_the_noise_of_fine_bands_grows_less():
+    settings = EnsembleSettings(noise=0.8, noise_after_an_hour=1.2, noise_growth_scale_km=4.0)
+    factors = [settings.noise_factor(60, scale) for scale in (1, 2, 4, 32)]
+    np.testing.assert_allclose(factors, [0.9, 1.0, 1.2, 1.2])
+    assert [settings.noise_factor(0, scale) for scale in (1, 32)] == [0.8, 0.8]
+    assert settings.noise_factor(240, 32) == settings.noise_factor(120, 32) == pytest.approx(1.6)

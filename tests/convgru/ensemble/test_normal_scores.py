@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from squall.convgru.ensemble.marginal import band_noise
 from squall.convgru.ensemble.normal_scores import NormalScores, pair_correlations
@@ -24,7 +24,7 @@ def scores_of(scans: torch.Tensor, steps: int, members: int = MEMBERS, **options
         for step in range(1, steps + 1):
             minutes = step * ensemble.step_min
             bands = range(len(noise.bands))
-            scores.advance([ensemble.settings.score_weight(band, minutes) for band in bands])
+            scores.advance([ensemble.settings.score_weight(band, minutes, 1.0) for band in bands])
             source = ensemble.random_source()
             spectrum = noise.draw_group(source, range(members), step, threads)
             state = noise.advance(state, spectrum)
@@ -119,9 +119,27 @@ def test_bands_of_a_fine_scale_have_less_of_the_floor():
 
 
 def test_weights_of_bands_grow_with_the_lead_time():
-    settings = run().settings
-    early, late = ([settings.score_weight(band, t) for band in range(4)] for t in (10, 60))
+    settings = run(score_fall=0.0).settings
+    early, late = ([settings.score_weight(band, t, 1.0) for band in range(4)] for t in (10, 60))
     np.testing.assert_allclose(early, [0.5, *(2 ** (-0.2 * k) for k in (1, 2, 3))])
     np.testing.assert_allclose(late, [0.5, *(2 ** (0.25 * k) for k in (1, 2, 3))])
-    assert settings.score_weight(4, 5) == settings.score_weight(4, 10)
-    assert settings.score_weight(4, 120) == settings.score_weight(4, 60)
+    assert settings.score_weight(4, 5, 1.0) == settings.score_weight(4, 10, 1.0)
+    assert settings.score_weight(4, 120, 1.0) == settings.score_weight(4, 60, 1.0)
+
+
+def test_weights_of_bands_beyond_a_scale_fall_with_it():
+    options = {"score_slope": (0.0, 0.0), "finest_score": 1.0, "score_fall_scale_km": 4.0}
+    settings = run(score_fall=0.5, **options).settings
+    for spacing_km, first in ((1.0, 2), (0.5, 3)):
+        weights = [settings.score_weight(band, 30, spacing_km) for band in range(7)]
+        falls = [min(1.0, 2 ** (-0.5 * (band - first))) for band in range(7)]
+        np.testing.assert_allclose(weights, falls)
+
+
+def test_means_over_areas_differ_less_if_coarse_bands_have_less_weight():
+    def deviation_of_means(score_fall: float) -> float:
+        scores = scores_of(evolving_rain(side=64), 6, 60, score_fall=score_fall)[-1]
+        assert scores.std() == pytest.approx(1, abs=0.05)
+        return float(avg_pool2d(scores, 16).std())
+
+    assert deviation_of_means(1.0) < 0.8 * deviation_of_means(0.0)
