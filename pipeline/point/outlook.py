@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from squall.datasets.errors import ConfigError
+from squall.datasets.times import utc_text
 from squall.pipeline.forecast.ensemble_dataset import (
     CHANCES,
     CHANCES_AROUND,
@@ -108,7 +109,7 @@ class Outlook:
         }
         rain = self.rain_times
         begin_and_end = {
-            name: None if rain is None or time is None else time.isoformat()
+            name: None if rain is None or time is None else utc_text(time)
             for name in ("begin", "end")
             for time in (getattr(rain, name, None),)
         }
@@ -117,7 +118,7 @@ class Outlook:
             "model": self.name,
             "members": self.members,
             "threshold_mm_h": self.threshold_mm_h,
-            "reference_time": self.reference.isoformat(),
+            "reference_time": utc_text(self.reference),
             "chance_at_any_time": rain.chance if rain and rain.has_chances else None,
             **begin_and_end,
             **when(
@@ -128,7 +129,7 @@ class Outlook:
                 is_known=self.known == len(self.times),
                 highest_chance=self.highest_chance,
             ),
-            "times": [time.isoformat() for time in self.times],
+            "times": [utc_text(time) for time in self.times],
             **lists,
         }
 

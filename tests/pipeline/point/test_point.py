@@ -159,7 +159,7 @@ def test_json_for_scripts(make, capsys):
     path = make()
     assert main(["point", str(path), "--at", place(path), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["begin"] == "2024-06-01T04:25:00"
+    assert result["begin"] == "2024-06-01T04:25:00Z"
     assert result["chance_at_any_time"] == pytest.approx(0.7)
     assert main(["point", str(path), "--at", place(path, 50, 50), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

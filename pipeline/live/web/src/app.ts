@@ -14,7 +14,7 @@ import { PanelMap, viewOf } from "./panel-map.ts";
 import { indexAt, type Step, stepsOf } from "./timeline.ts";
 import { TimeBar } from "./timebar.ts";
 import { bothClocks, MINUTE } from "./times.ts";
-import type { Frame, Latest, Layer, Status } from "./types.ts";
+import type { Alert, Frame, Latest, Layer, Status } from "./types.ts";
 
 const PAST_MIN = 60; // observed times before those of the run
 
@@ -24,6 +24,7 @@ export class App {
   runs: string[] = [];
   status: Status | null = null;
   latest: Latest | null = null;
+  alerts: Alert[] = [];
   domain: Domain | null = null;
   steps: Step[] = [];
   index = 0;
@@ -37,14 +38,16 @@ export class App {
 
   /** Read what is new. What cannot be read keeps its last value, except the status. */
   async refresh(): Promise<void> {
-    const [latest, status, runs] = await Promise.allSettled([
+    const [latest, status, runs, alerts] = await Promise.allSettled([
       load.loadLatest(),
       load.loadStatus(),
       load.loadRuns(),
+      load.loadAlerts(),
     ]);
     if (latest.status === "fulfilled") this.latest = latest.value;
     this.status = status.status === "fulfilled" ? status.value : null;
     if (runs.status === "fulfilled") this.runs = runs.value;
+    if (alerts.status === "fulfilled") this.alerts = alerts.value;
     this.showHealth();
     this.onChange("status");
     const wanted = this.view.run || this.latest?.id;

@@ -2,10 +2,10 @@
 
 import { element, make } from "./dom.ts";
 import { groupsOf, labelOf, legendOf, titleOf } from "./layers.ts";
-import { outlookOf } from "./outlook.ts";
+import { alertText, outlookOf } from "./outlook.ts";
 import { type Run, referenceOf } from "./load.ts";
 import { bothClocks } from "./times.ts";
-import type { Layer, Place, Status } from "./types.ts";
+import type { Alert, Layer, Place, Status } from "./types.ts";
 
 export function showLayers(run: Run, chosen: string, choose: (name: string) => void): void {
   const groups = groupsOf(run.manifest).map(({ title, layers }) => {
@@ -64,6 +64,27 @@ export function showPlaces(
   });
   element("places").replaceChildren(...items);
   element("places-box").hidden = items.length === 0;
+}
+
+/** The alerts; a click shows the place. */
+export function showAlerts(
+  alerts: Alert[],
+  now: number,
+  choose: (name: string, latLon: [number, number]) => void,
+): void {
+  const items = alerts.map((alert) => {
+    const { latitude, longitude, headline } = alert.subject;
+    const item = make("li", "", { class: alert.not_confirmed_since ? "doubtful" : "" });
+    if (latitude === null || longitude === null) item.textContent = alertText(alert, now);
+    else {
+      const button = make("button", alertText(alert, now), { type: "button" });
+      button.addEventListener("click", () => choose(headline, [latitude, longitude]));
+      item.append(button);
+    }
+    return item;
+  });
+  element("alerts").replaceChildren(...items);
+  element("alerts-box").hidden = items.length === 0;
 }
 
 const MOST_ROWS = 6;

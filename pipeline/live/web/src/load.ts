@@ -3,7 +3,7 @@
 import { decode } from "fast-png";
 
 import { parse } from "./times.ts";
-import type { BaseMap, Frame, Grid, Latest, Layer, Manifest, Place, Status } from "./types.ts";
+import type { Alert, BaseMap, Frame, Grid, Latest, Layer, Manifest, Place, Status } from "./types.ts";
 
 const FORMAT = 2; // of the manifest
 const MOST_FRAMES = 250; // kept in memory
@@ -24,6 +24,12 @@ async function json<T>(path: string, isFixed: boolean): Promise<T> {
 export const loadLatest = () => json<Latest>("latest.json", false);
 export const loadStatus = () => json<Status>("status.json", false);
 export const loadBaseMap = () => json<BaseMap>("map.json", false);
+
+/** The alerts that are not ended. A service without rules has none. */
+export async function loadAlerts(): Promise<Alert[]> {
+  const { alerts } = await json<{ alerts: Alert[] }>("alerts.json", false);
+  return alerts.filter((alert) => alert.status === "active");
+}
 
 /** Names of the runs that can be shown, oldest first. */
 export async function loadRuns(): Promise<string[]> {

@@ -4,7 +4,7 @@ import "./squall.css";
 
 import { App } from "./app.ts";
 import { Chart } from "./chart.ts";
-import { showLayers, showLegend, showPlaces, showRuns, showScores } from "./controls.ts";
+import { showAlerts, showLayers, showLegend, showPlaces, showRuns, showScores } from "./controls.ts";
 import { element, make, say } from "./dom.ts";
 import type { XY } from "./grid.ts";
 import { groupsOf } from "./layers.ts";
@@ -224,6 +224,7 @@ app.onChange = (what) => {
   else if (what === "layer") showLegend(app.run!, app.layer!);
   else if (what === "status") {
     showScores(app.status);
+    showAlerts(app.alerts, app.now(), goTo);
     if (app.run) showRuns(app.runs, app.view.run, app.now());
   } else if (chosen && !app.bar.isPlaying) void showPoint();
 };

@@ -1,7 +1,7 @@
 // When it rains at a place, in words and in the reader's time.
 
 import { bothClocks, parse } from "./times.ts";
-import type { Place } from "./types.ts";
+import type { Alert, Place } from "./types.ts";
 
 /**
  * The sentence of a place of `points.json`; empty where the service does not say when it rains.
@@ -28,6 +28,15 @@ export function outlookOf(place: Place, reference: number, zone?: string): strin
       ? ` from ${at(place.begins_not_after)} or earlier`
       : "";
   return `rain${begin}${chance}${end}`;
+}
+
+/** What an alert says, in the reader's time. */
+export function alertText(alert: Alert, now: number, zone?: string): string {
+  const chance = alert.chance === null ? "" : `, ${Math.round(100 * alert.chance)} %`;
+  const onset = bothClocks(parse(alert.onset), zone, now);
+  const since = alert.not_confirmed_since;
+  const doubt = since ? `, not confirmed since ${bothClocks(parse(since), zone, now)}` : "";
+  return `${alert.subject.headline}: from ${onset}${chance}${doubt}`;
 }
 
 function percentOf(place: Place): string {

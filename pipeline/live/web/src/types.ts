@@ -98,6 +98,16 @@ export interface Status {
   } | null;
 }
 
+/** An alert of `alerts.json` (docs/alerts.md). */
+export interface Alert {
+  id: string;
+  status: "active" | "ended";
+  subject: { headline: string; latitude: number | null; longitude: number | null };
+  onset: string;
+  chance: number | null;
+  not_confirmed_since: string | null;
+}
+
 export type Line = [number, number][];
 
 export interface Town {

@@ -4,10 +4,10 @@ import { test } from "node:test";
 import { Domain } from "../src/grid.ts";
 import { formatView, parseView, START } from "../src/link.ts";
 import { referenceOf } from "../src/load.ts";
-import { outlookOf } from "../src/outlook.ts";
+import { alertText, outlookOf } from "../src/outlook.ts";
 import { indexAt, positionOf, stepsOf } from "../src/timeline.ts";
 import { bothClocks, clock, span } from "../src/times.ts";
-import type { Grid, Place } from "../src/types.ts";
+import type { Alert, Grid, Place } from "../src/types.ts";
 
 const MIN = 60_000;
 
@@ -92,6 +92,21 @@ test("when it rains at a place, in the reader's time", () => {
   assert.match(of({ rain: "unknown" }), /not known/);
   assert.doesNotMatch(of({ rain: "unknown" }), /no rain/);
   assert.equal(of({}), "from the service");
+});
+
+test("what an alert says, and that it is not confirmed", () => {
+  const alert: Alert = {
+    id: "a",
+    status: "active",
+    subject: { headline: "10 mm/h at De Bilt", latitude: 52.1, longitude: 5.2 },
+    onset: "2026-07-05T12:25:00Z",
+    chance: 0.7,
+    not_confirmed_since: null,
+  };
+  const text = "10 mm/h at De Bilt: from 14:25 (12:25 UTC), 70 %";
+  assert.equal(alertText(alert, REFERENCE, "Europe/Amsterdam"), text);
+  const doubtful = { ...alert, chance: null, not_confirmed_since: "2026-07-05T12:00:00Z" };
+  assert.match(alertText(doubtful, REFERENCE, "UTC"), /12:25 UTC, not confirmed since 12:00 UTC$/);
 });
 
 const STEREO: Grid = {

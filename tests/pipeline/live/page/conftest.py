@@ -97,6 +97,15 @@ def published(chain: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "members": 3,
             "thresholds_mm_h": (0.5, 2.0),
             "places": {"Middle": {"latitude": 55.6, "longitude": 10.9}},
+            "alerts": [
+                {
+                    "name": "any rain",
+                    "rain_mm_h": 0.5,
+                    "within": "15min",
+                    "chance": 0.05,
+                    "area": [[10.8, 55.5], [11.0, 55.5], [11.0, 55.7], [10.8, 55.7]],
+                }
+            ],
             "usual_latency": "1min",
             "stale_after": "20min",
         }

@@ -165,6 +165,18 @@ def test_search_finds_places_and_coordinates(visitor):
     expect(page.locator("#search-note")).to_contain_text("No place “Atlantis”")
 
 
+def test_an_alert_is_shown_until_it_ends(visitor, site):
+    """The rule of the site, any chance of rain on the whole grid, is met."""
+    page = visitor.open()
+    (alert,) = site.json("alerts.json")["alerts"]
+    expect(page.locator("#alerts")).to_contain_text(alert["subject"]["headline"])
+    expect(page.locator("#alerts")).to_contain_text("%")
+    alert["status"] = "ended"
+    (site.folder / "alerts.json").write_text(json.dumps({"alerts": [alert]}))
+    page.clock.run_for(15_000)
+    expect(page.locator("#alerts-box")).to_be_hidden()
+
+
 def test_the_address_shows_the_same_again(visitor):
     page = visitor.open()
     page.check("input[value='chance_at_pixel_0.5']")
