@@ -48,6 +48,7 @@ def test_imported_packages_are_the_pinned_packages():
     pinned = {d.split("==")[0].lower() for d in project()["dependencies"]}
     extras = {
         "eccodes", "fastapi", "limits", "mlflow", "pysteps", "rasterio", "uvicorn", "wandb",
+        "watchfiles",
     }  # fmt: skip
     assert imported - extras | NOT_IMPORTED == pinned
 

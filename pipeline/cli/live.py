@@ -47,17 +47,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{arguments.config}: needs 'network', or give --replay ARCHIVE")
     from squall.pipeline.live.child import Child, ChildError
     from squall.pipeline.live.clock import Clock, ReplayClock
-    from squall.pipeline.live.factory import WorkerFactory, start_of_replay
+    from squall.pipeline.live.factory import WorkerFactory, start_of_replay, watch_of
     from squall.pipeline.live.run import live
     from squall.pipeline.live.states import FRESH, GAP, LATE
 
     clock = Clock()
+    watch = watch_of(config) if config.watch and options.replay is None else None
     child = Child(WorkerFactory(config, options.replay))
     if options.replay is not None:
         start = start_of_replay(options.replay) if options.start is None else options.start
         with suppress(ChildError):  # the service says why, again and again
             child.start()  # before the clock, which runs fast
         clock = ReplayClock(start, options.speed)
-    state = live(config, child, clock, once=options.once, end=options.end)
+    state = live(config, child, clock, once=options.once, end=options.end, watch=watch)
     print(f"{config.publish_to}: {state.name}, {state.reason}")
     return 0 if state.name in (FRESH, GAP, LATE) else 1

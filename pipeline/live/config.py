@@ -72,11 +72,22 @@ class LiveConfig(BaseModel):
         default=pd.Timedelta("6h"), description="files of this span before now are looked for"
     )
     poll_s: float = Field(default=10.0, gt=0, description="time between two looks [s]")
+    watch: bool = Field(
+        default=False,
+        description="look at once when a file comes into the local folders of the radar files",
+    )
     deadline_s: float = Field(
         default=120.0,
         gt=0,
         description="ingestion, and a forecast, are stopped after this time [s]",
     )
+
+    @field_validator("watch")
+    @classmethod
+    def _can_watch(cls, watch: bool) -> bool:
+        if watch and find_spec("watchfiles") is None:
+            raise ValueError("needs watchfiles: pip install 'squall[watch]', or leave watch out")
+        return watch
 
     @field_validator("also")
     @classmethod

@@ -38,6 +38,7 @@ from squall.pipeline.live.states import (
 )
 from squall.pipeline.live.status import Status, latest_text, metrics_text, run_from, status_text
 from squall.pipeline.live.store import BASE_MAP, MANIFEST, RUNS, open_store, reference_of
+from squall.pipeline.live.watch import FileWatch
 from squall.pipeline.outputs import check_output_folder
 
 log = logging.getLogger("squall.live")
@@ -53,6 +54,7 @@ def live(
     *,
     once: bool = False,
     end: pd.Timestamp | None = None,
+    watch: FileWatch | None = None,
 ) -> State:
     """Publish forecasts for as long as the process lives; with ``once`` for one cycle.
 
@@ -60,6 +62,7 @@ def live(
     ----------
     child : does the heavy work, see `squall.pipeline.live.work`. It is stopped at the end.
     end : time of the clock at which the service ends; None: never.
+    watch : ends the pause between two cycles when a radar file comes.
 
     Returns
     -------
@@ -80,7 +83,10 @@ def live(
                 if once or (end is not None and clock.now() >= end):
                     service.post_alerts(wait_s=2 * TIMEOUT_S)
                     return state
-                clock.sleep(config.poll_s)
+                if watch is None:
+                    clock.sleep(config.poll_s)
+                else:
+                    watch.wait()
         finally:
             child.stop()
             if not once:
