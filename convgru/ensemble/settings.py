@@ -117,7 +117,7 @@ class EnsembleSettings(BaseModel, frozen=True):
         "their scale",
     )
     score_fall_scale_km: PositiveFloat = Field(
-        default=4.0, description="scale [km] beyond which the weights of bands fall"
+        default=8.0, description="scale [km] beyond which the weights of bands fall"
     )
     finest_score: NonNegativeFloat = Field(
         default=0.5, description="factor of the finest band's weight in normal scores"

@@ -138,7 +138,9 @@ def test_weights_of_bands_beyond_a_scale_fall_with_it():
 
 def test_means_over_areas_differ_less_if_coarse_bands_have_less_weight():
     def deviation_of_means(score_fall: float) -> float:
-        scores = scores_of(evolving_rain(side=64), 6, 60, score_fall=score_fall)[-1]
+        scores = scores_of(
+            evolving_rain(side=64), 6, 60, score_fall=score_fall, score_fall_scale_km=4.0
+        )[-1]
         assert scores.std() == pytest.approx(1, abs=0.05)
         return float(avg_pool2d(scores, 16).std())
 
