@@ -78,6 +78,7 @@ export class App {
       await this.refresh();
       return;
     }
+    if (id !== (this.view.run || this.latest?.id)) return; // another one was chosen meanwhile
     this.run = run;
     if (!this.domain) this.makeMaps(run);
     if (!run.layer(this.view.layer)) this.view.layer = START.layer;

@@ -6,7 +6,7 @@ import { parse } from "./times.ts";
 import type { Alert, BaseMap, Frame, Grid, Latest, Layer, Manifest, Place, Status } from "./types.ts";
 
 const FORMAT = 2; // of the manifest
-const MOST_FRAMES = 250; // kept in memory
+const MOST_BYTES = 200e6; // of frames that are kept in memory
 
 /** The codes of a frame, row by row from north to south. */
 export type Codes = Uint8Array;
@@ -101,7 +101,8 @@ const frames = new Map<string, Promise<Codes>>();
  * the values that a page reads back.
  */
 function loadCodes(path: string, grid: Grid): Promise<Codes> {
-  return kept(frames, path, MOST_FRAMES, async () => {
+  const most = Math.max(2, Math.floor(MOST_BYTES / (grid.rows * grid.columns)));
+  return kept(frames, path, most, async () => {
     const bytes = new Uint8Array(await (await answer(path, true)).arrayBuffer());
     const { width, height, channels, data } = decode(bytes);
     if (width !== grid.columns || height !== grid.rows || channels !== 1) {

@@ -139,14 +139,30 @@ function nextLayer(): void {
   showLayers(app.run!, app.view.layer, (name) => app.chooseLayer(name));
 }
 
-function changeTheme(): void {
-  const root = document.documentElement;
-  const isDark = getComputedStyle(root).getPropertyValue("--is-dark").trim() === "1";
-  root.dataset["theme"] = isDark ? "light" : "dark";
+const wantsDark = matchMedia("(prefers-color-scheme: dark)");
+
+/** What was chosen on this page before; without a choice, what the device wants. */
+function showTheme(): void {
+  const device = wantsDark.matches ? "dark" : "light";
+  document.documentElement.dataset["theme"] = keptTheme() ?? device;
+  recolour();
+}
+
+function keptTheme(): string | null {
   try {
-    localStorage.setItem("theme", root.dataset["theme"]);
+    return localStorage.getItem("theme");
   } catch {
-    // the browser keeps nothing: the choice holds until the page is closed
+    return null; // the browser keeps nothing
+  }
+}
+
+function changeTheme(): void {
+  const theme = document.documentElement.dataset["theme"] === "dark" ? "light" : "dark";
+  document.documentElement.dataset["theme"] = theme;
+  try {
+    localStorage.setItem("theme", theme);
+  } catch {
+    // the choice holds until the page is closed
   }
   recolour();
 }
@@ -197,7 +213,7 @@ function connect(): void {
       action();
     }
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+  wantsDark.addEventListener("change", showTheme);
 }
 
 function connectMaps(): void {
@@ -212,11 +228,14 @@ function connectMaps(): void {
 
 async function poll(): Promise<void> {
   const hadMaps = app.maps.length > 0;
-  await app.refresh();
-  if (!hadMaps && app.maps.length > 0) connectMaps();
-  await showBaseMap();
-  const poll_s = Math.min(Math.max(app.status?.poll_s ?? LEAST_POLL_S, LEAST_POLL_S), MOST_POLL_S);
-  setTimeout(() => void poll(), 1000 * poll_s);
+  try {
+    await app.refresh();
+    if (!hadMaps && app.maps.length > 0) connectMaps();
+    await showBaseMap();
+  } finally {
+    const wanted = app.status?.poll_s ?? LEAST_POLL_S;
+    setTimeout(() => void poll(), 1000 * Math.min(Math.max(wanted, LEAST_POLL_S), MOST_POLL_S));
+  }
 }
 
 app.onChange = (what) => {
@@ -229,14 +248,7 @@ app.onChange = (what) => {
   } else if (chosen && !app.bar.isPlaying) void showPoint();
 };
 
-const theme = (() => {
-  try {
-    return localStorage.getItem("theme");
-  } catch {
-    return null;
-  }
-})();
-if (theme === "light" || theme === "dark") document.documentElement.dataset["theme"] = theme;
+showTheme();
 connect();
 void poll();
 setInterval(() => app.tick(), TICK_MS);
