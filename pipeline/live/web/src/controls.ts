@@ -1,8 +1,8 @@
 // What the panel shows: layers, legend, runs, scores.
 
-import { element, make } from "./dom.ts";
+import { element, make, redraw } from "./dom.ts";
 import { groupsOf, labelOf, legendOf, titleOf } from "./layers.ts";
-import { alertText, outlookOf } from "./outlook.ts";
+import { alertText, isExpired, outlookOf } from "./outlook.ts";
 import { type Run, referenceOf } from "./load.ts";
 import { bothClocks } from "./times.ts";
 import type { Alert, Layer, Place, Status } from "./types.ts";
@@ -40,30 +40,34 @@ export function showLegend(run: Run, layer: Layer): void {
 /** Runs to choose from, the newest first; the latest is the empty choice. */
 export function showRuns(runs: string[], shown: string, now: number): void {
   const select = element<HTMLSelectElement>("runs");
-  const options = [make("option", "the latest scan", { value: "" })];
-  for (const run of [...runs].reverse().slice(1)) {
-    const time = referenceOf(run);
-    options.push(make("option", bothClocks(time, undefined, now), { value: run }));
-  }
-  select.replaceChildren(...options);
+  const names = [...runs].reverse().slice(1);
+  const labels = names.map((run) => bothClocks(referenceOf(run), undefined, now));
+  redraw(select, [names, labels], () => [
+    make("option", "the latest scan", { value: "" }),
+    ...names.map((run, i) => make("option", labels[i], { value: run })),
+  ]);
   select.value = shown;
   if (select.selectedIndex < 0) select.selectedIndex = 0;
 }
 
+/** @param isOld the forecast says nothing about now */
 export function showPlaces(
   places: Record<string, Place>,
-  reference: number,
+  now: number,
+  isOld: boolean,
   choose: (name: string, place: Place) => void,
 ): void {
-  const items = Object.entries(places).map(([name, place]) => {
-    const item = make("li");
-    const button = make("button", name, { type: "button" });
-    button.addEventListener("click", () => choose(name, place));
-    item.append(button, `: ${outlookOf(place, reference)}`);
-    return item;
-  });
-  element("places").replaceChildren(...items);
-  element("places-box").hidden = items.length === 0;
+  const texts = Object.values(places).map((p) => (isOld ? TOO_OLD : outlookOf(p, now)));
+  redraw(element("places"), [Object.keys(places), texts], () =>
+    Object.entries(places).map(([name, place], i) => {
+      const item = make("li");
+      const button = make("button", name, { type: "button" });
+      button.addEventListener("click", () => choose(name, place));
+      item.append(button, `: ${texts[i]}`);
+      return item;
+    }),
+  );
+  element("places-box").hidden = texts.length === 0;
 }
 
 /** The alerts; a click shows the place. */
@@ -72,29 +76,43 @@ export function showAlerts(
   now: number,
   choose: (name: string, latLon: [number, number]) => void,
 ): void {
-  const items = alerts.map((alert) => {
-    const { latitude, longitude, headline } = alert.subject;
-    const item = make("li", "", { class: alert.not_confirmed_since ? "doubtful" : "" });
-    if (latitude === null || longitude === null) item.textContent = alertText(alert, now);
-    else {
-      const button = make("button", alertText(alert, now), { type: "button" });
-      button.addEventListener("click", () => choose(headline, [latitude, longitude]));
-      item.append(button);
-    }
-    return item;
-  });
-  element("alerts").replaceChildren(...items);
-  element("alerts-box").hidden = items.length === 0;
+  const texts = alerts.map((alert) => alertText(alert, now));
+  redraw(element("alerts"), texts, () =>
+    alerts.map((alert, i) => {
+      const { latitude, longitude, headline } = alert.subject;
+      const isDoubtful = alert.not_confirmed_since !== null || isExpired(alert, now);
+      const item = make("li", "", { class: isDoubtful ? "doubtful" : "" });
+      if (latitude === null || longitude === null) item.textContent = texts[i]!;
+      else {
+        const button = make("button", texts[i], { type: "button" });
+        button.addEventListener("click", () => choose(headline, [latitude, longitude]));
+        item.append(button);
+      }
+      return item;
+    }),
+  );
+  element("alerts-box").hidden = texts.length === 0;
 }
 
+export const TOO_OLD = "not known any more, the forecast is too old";
 const MOST_ROWS = 6;
+
+/** What goes wrong in the service. */
+export function showProblems(status: Status | null): void {
+  const problems = status?.problems ?? [];
+  redraw(element("problems"), problems, () => problems.map((text) => make("li", text)));
+  element("problems-box").hidden = problems.length === 0;
+}
 
 /** Scores of the last day, beside those of extrapolation. */
 export function showScores(status: Status | null): void {
   const check = status?.self_check;
   const box = element("scores-box");
   box.hidden = !check || check.by_lead_time.length === 0;
-  if (!check) return;
+  if (check) redraw(element("scores"), check, () => scoresOf(check));
+}
+
+function scoresOf(check: NonNullable<Status["self_check"]>): HTMLElement[] {
   const table = make("table");
   const head = make("tr");
   const threshold = check.thresholds_mm_h[0];
@@ -119,7 +137,7 @@ export function showScores(status: Status | null): void {
   const words =
     `${check.scans} scans. CSI is the share of rain that was forecast right: hits / (hits + ` +
     "misses + false alarms). The error is the mean absolute one [mm/h].";
-  element("scores").replaceChildren(table, make("p", words));
+  return [table, make("p", words)];
 }
 
 function share(value: number | null | undefined): string {

@@ -23,3 +23,13 @@ export function say(target: HTMLElement, text: string): void {
   target.textContent = text;
   target.hidden = text === "";
 }
+
+const drawn = new WeakMap<HTMLElement, string>();
+
+/** Replace what is in an element, unless it is made of the same values as before: focus stays. */
+export function redraw(target: HTMLElement, values: unknown, build: () => HTMLElement[]): void {
+  const key = JSON.stringify(values);
+  if (drawn.get(target) === key) return;
+  drawn.set(target, key);
+  target.replaceChildren(...build());
+}

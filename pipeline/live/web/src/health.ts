@@ -1,7 +1,7 @@
 // How the page says whether the forecast can be trusted. Pure functions of the status and the time.
 
 import { clock, MINUTE, parse, span } from "./times.ts";
-import type { Latest, Status } from "./types.ts";
+import type { Status } from "./types.ts";
 
 export interface Health {
   /** good: no banner; note: a line; warn: the forecast is weaker; old: it must not be used */
@@ -29,7 +29,7 @@ export function isReplay(status: Status): boolean {
 
 /** Whether a replay was stopped: its page shows the past in any case. */
 function isEndedReplay(status: Status): boolean {
-  return isReplay(status) && status.state === "down" && status.reason.includes("was stopped");
+  return isReplay(status) && status.is_stopped;
 }
 
 const TITLES: Record<Status["state"], string> = {
@@ -47,26 +47,35 @@ const NOT_DRY = "An empty map does not mean that it is dry.";
  * What the banner says.
  *
  * @param status null if it cannot be read
- * @param shown the run that `latest.json` names, if there is one
+ * @param reference time of the last scan of the forecast on the map; null if there is none
  */
-export function healthOf(status: Status | null, shown: Latest | null, browserTime: number): Health {
+export function healthOf(
+  status: Status | null,
+  reference: number | null,
+  browserTime: number,
+): Health {
   if (status === null) {
     const title = "The status of the service cannot be read";
     return { level: "old", title, detail: `What is shown may be old. ${NOT_DRY}` };
   }
-  const silence = browserTime - parse(status.machine_time);
-  if (silence < -2 * MINUTE) {
-    return {
-      level: "warn",
-      title: `The clock of this device is ${span(silence)} behind that of the service`,
-      detail: "The ages on this page may be wrong.",
-    };
+  const health = healthByService(status, reference, browserTime);
+  const behind = parse(status.machine_time) - browserTime;
+  if (behind <= 2 * MINUTE) return health;
+  // the ages may be wrong, but what the service says of itself holds
+  const clockNote = `The clock of this device is ${span(behind)} behind that of the service`;
+  if (health.level === "good" || health.level === "note") {
+    return { level: "warn", title: clockNote, detail: "The ages on this page may be wrong." };
   }
+  return { ...health, detail: `${health.detail} ${clockNote}.` };
+}
+
+function healthByService(status: Status, reference: number | null, browserTime: number): Health {
   if (isEndedReplay(status)) {
     const detail = "It shows the past, and it was stopped.";
     return { level: "note", title: "This is a replay", detail };
   }
   const now = serviceTime(status, browserTime);
+  const silence = browserTime - parse(status.machine_time);
   if (silence > status.heartbeat_due_s * 1000) {
     const last = clock(parse(status.machine_time), undefined, browserTime);
     return {
@@ -75,20 +84,26 @@ export function healthOf(status: Status | null, shown: Latest | null, browserTim
       detail: `Its last sign of life was at ${last}. ${NOT_DRY}`,
     };
   }
-  const age = shown ? now - parse(shown.reference_time) : Infinity;
+  const reason = `${sentence(status.reason)}${nextScan(status, now)}`;
+  const age = reference === null ? Infinity : now - reference;
   if (status.state === "stale" || age > status.stale_after_s * 1000) {
-    const title = shown ? `This forecast is ${span(age)} old` : TITLES.down;
-    return { level: "old", title, detail: `${sentence(status.reason)} ${NOT_DRY}` };
+    const title = reference === null ? TITLES.down : `This forecast is ${span(age)} old`;
+    return { level: "old", title, detail: `${reason} ${NOT_DRY}` };
   }
   if (status.state === "down") {
-    return { level: "old", title: TITLES.down, detail: `${sentence(status.reason)} ${NOT_DRY}` };
+    return { level: "old", title: TITLES.down, detail: `${reason} ${NOT_DRY}` };
   }
   if (status.state === "fresh") {
     const title = isReplay(status) ? "This is a replay of the past" : "";
     return { level: title ? "note" : "good", title, detail: "" };
   }
   const level = status.state === "gap" ? "note" : "warn";
-  return { level, title: TITLES[status.state], detail: sentence(status.reason) };
+  return { level, title: TITLES[status.state], detail: reason };
+}
+
+function nextScan(status: Status, now: number): string {
+  if (!status.next_expected) return "";
+  return ` The next scan is expected at ${clock(parse(status.next_expected), undefined, now)}.`;
 }
 
 function sentence(text: string): string {

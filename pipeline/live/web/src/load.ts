@@ -6,13 +6,15 @@ import { parse } from "./times.ts";
 import type { Alert, BaseMap, Frame, Grid, Latest, Layer, Manifest, Place, Status } from "./types.ts";
 
 const FORMAT = 2; // of the manifest
+const ANSWER_MS = 30_000; // after which an answer does not come any more
 const MOST_BYTES = 200e6; // of frames that are kept in memory
 
 /** The codes of a frame, row by row from north to south. */
 export type Codes = Uint8Array;
 
 async function answer(path: string, isFixed: boolean): Promise<Response> {
-  const response = await fetch(path, { cache: isFixed ? "default" : "no-store" });
+  const signal = AbortSignal.timeout(ANSWER_MS);
+  const response = await fetch(path, { cache: isFixed ? "default" : "no-store", signal });
   if (!response.ok) throw new Error(`${path}: ${response.status} ${response.statusText}`);
   return response;
 }
@@ -104,8 +106,9 @@ function loadCodes(path: string, grid: Grid): Promise<Codes> {
   const most = Math.max(2, Math.floor(MOST_BYTES / (grid.rows * grid.columns)));
   return kept(frames, path, most, async () => {
     const bytes = new Uint8Array(await (await answer(path, true)).arrayBuffer());
-    const { width, height, channels, data } = decode(bytes);
-    if (width !== grid.columns || height !== grid.rows || channels !== 1) {
+    const { width, height, channels, depth, data } = decode(bytes, { checkCrc: true });
+    const isCode = channels === 1 && depth === 8;
+    if (width !== grid.columns || height !== grid.rows || !isCode) {
       throw new Error(`${path} is not a picture of ${grid.columns} × ${grid.rows} codes`);
     }
     return data as Codes;

@@ -4,7 +4,16 @@ import "./squall.css";
 
 import { App } from "./app.ts";
 import { Chart } from "./chart.ts";
-import { showAlerts, showLayers, showLegend, showPlaces, showRuns, showScores } from "./controls.ts";
+import {
+  showAlerts,
+  showLayers,
+  showLegend,
+  showPlaces,
+  showProblems,
+  showRuns,
+  showScores,
+  TOO_OLD,
+} from "./controls.ts";
 import { element, make, say } from "./dom.ts";
 import type { XY } from "./grid.ts";
 import { groupsOf } from "./layers.ts";
@@ -33,7 +42,8 @@ function showTitle(): void {
   document.title = `${title}: rain forecast`;
   const method = `${model}${members ? `, ${members} members` : ""}`;
   const words = fallback ? "extrapolation in place of the model" : method;
-  element("about").textContent = `Forecast from ${bothClocks(run.reference, undefined)} · ${words}`;
+  const from = bothClocks(run.reference, undefined, app.now());
+  element("about").textContent = `Forecast from ${from} · ${words}`;
   const credit = [attribution && `radar: ${attribution}`, base?.credit].filter(Boolean);
   element("credit").textContent = credit.join("; ");
 }
@@ -43,9 +53,10 @@ async function showRun(): Promise<void> {
   showTitle();
   showLayers(run, app.view.layer, (name) => app.chooseLayer(name));
   showLegend(run, app.layer!);
-  showRuns(app.runs, app.view.run, app.now());
-  places = await run.places().catch(() => ({}));
-  showPlaces(places, run.reference, (name, place) => goTo(name, [place.latitude, place.longitude]));
+  const read = await run.places().catch(() => ({}));
+  if (run !== app.run) return; // another one was chosen meanwhile
+  places = read;
+  showTexts();
   await showBaseMap();
   if (!chosen && app.view.at) {
     const at = app.domain!.fromLatLon(app.view.at);
@@ -53,9 +64,30 @@ async function showRun(): Promise<void> {
   } else if (chosen) void showPoint();
 }
 
+/** What depends on the clock, too: a forecast that is too old says nothing. */
+function showTexts(): void {
+  const now = app.now();
+  showAlerts(app.alerts, now, goTo);
+  showPlaces(places, now, isTooOld(), (name, place) =>
+    goTo(name, [place.latitude, place.longitude]),
+  );
+  showProblems(app.status);
+  showScores(app.status);
+  if (app.run) showRuns(app.runs, app.view.run, now);
+  if (chosen && isTooOld()) say(element("point-sentence"), TOO_OLD);
+}
+
+function isTooOld(): boolean {
+  return app.health.level === "old";
+}
+
+let isMapAsked = false;
+
 async function showBaseMap(): Promise<void> {
-  if (base !== null) return;
+  if (base !== null || isMapAsked || app.maps.length === 0) return;
+  isMapAsked = true;
   base = await loadBaseMap().catch(() => null); // it comes a moment after the first run
+  isMapAsked = false;
   if (base === null) return;
   for (const map of app.maps) map.addBaseMap(base);
   const names = new Set([...Object.keys(places), ...base.towns.map((town) => town.name)]);
@@ -65,22 +97,22 @@ async function showBaseMap(): Promise<void> {
 }
 
 async function showPoint(): Promise<void> {
-  const [run, domain] = [app.run, app.domain];
-  if (!chosen || !run || !domain) return;
-  const cell = domain.pixelAt(chosen.at);
+  const [run, domain, point] = [app.run, app.domain, chosen];
+  if (!point || !run || !domain) return;
+  const cell = domain.pixelAt(point.at);
   element("point").hidden = false;
-  element("point").querySelector("h2")!.textContent = chosen.name;
-  for (const map of app.maps) map.mark(chosen.at);
+  element("point").querySelector("h2")!.textContent = point.name;
+  for (const map of app.maps) map.mark(point.at);
   if (!cell) {
     say(element("point-sentence"), "This place is outside the radar's grid.");
     chart.clear();
     return;
   }
-  const forecast = await forecastAt(run, cell);
-  if (!chosen || run !== app.run) return;
-  const named = places[chosen.name];
-  const words = named ? outlookOf(named, run.reference) : forecast.sentence;
-  say(element("point-sentence"), words);
+  const forecast = await forecastAt(run, cell, app.now());
+  if (point !== chosen || run !== app.run) return; // another one was chosen meanwhile
+  const named = places[point.name];
+  const words = named ? outlookOf(named, app.now()) : forecast.sentence;
+  say(element("point-sentence"), isTooOld() ? TOO_OLD : words);
   chart.show(forecast.series, forecast.threshold, app.steps[app.index]?.time ?? run.reference);
 }
 
@@ -204,9 +236,8 @@ function connect(): void {
   });
   document.addEventListener("keydown", (event) => {
     const target = event.target as HTMLElement;
-    const isTyping = /^(INPUT|SELECT|TEXTAREA|BUTTON|SUMMARY)$/.test(target.tagName);
     const isPlain = !event.ctrlKey && !event.altKey && !event.metaKey;
-    if (!isPlain || !app.run || (isTyping && event.key !== "Escape")) return;
+    if (!isPlain || !app.run || isOfElement(target, event.key)) return;
     const action = KEYS[event.key];
     if (action) {
       event.preventDefault();
@@ -214,6 +245,14 @@ function connect(): void {
     }
   });
   wantsDark.addEventListener("change", showTheme);
+  window.addEventListener("hashchange", () => location.reload()); // a link was pasted
+}
+
+/** Whether an element does something of its own with a key. */
+function isOfElement(target: HTMLElement, key: string): boolean {
+  if (key === "Escape") return false;
+  if (/^(BUTTON|SUMMARY)$/.test(target.tagName)) return key === " " || key === "Enter";
+  return /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName);
 }
 
 function connectMaps(): void {
@@ -241,11 +280,8 @@ async function poll(): Promise<void> {
 app.onChange = (what) => {
   if (what === "run") void showRun();
   else if (what === "layer") showLegend(app.run!, app.layer!);
-  else if (what === "status") {
-    showScores(app.status);
-    showAlerts(app.alerts, app.now(), goTo);
-    if (app.run) showRuns(app.runs, app.view.run, app.now());
-  } else if (chosen && !app.bar.isPlaying) void showPoint();
+  else if (what === "status") showTexts();
+  else if (chosen && !app.bar.isPlaying) void showPoint();
 };
 
 showTheme();

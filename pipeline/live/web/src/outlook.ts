@@ -6,11 +6,11 @@ import type { Alert, Place } from "./types.ts";
 /**
  * The sentence of a place of `points.json`; empty where the service does not say when it rains.
  *
- * @param reference time of the last scan
+ * @param now times of another day have their date
  */
-export function outlookOf(place: Place, reference: number, zone?: string): string {
+export function outlookOf(place: Place, now: number, zone?: string): string {
   if (place.rain === undefined) return place.sentence; // outside the radar's grid
-  const at = (text: string) => bothClocks(parse(text), zone, reference);
+  const at = (text: string) => bothClocks(parse(text), zone, now);
   const until = place.known_until ? ` until ${at(place.known_until)}` : "";
   if (place.rain === "unknown") return "not known: the radar does not see enough here";
   if (place.rain === "none") return `no rain${until}`;
@@ -30,8 +30,16 @@ export function outlookOf(place: Place, reference: number, zone?: string): strin
   return `rain${begin}${chance}${end}`;
 }
 
+export function isExpired(alert: Alert, now: number): boolean {
+  return parse(alert.expires) < now;
+}
+
 /** What an alert says, in the reader's time. */
 export function alertText(alert: Alert, now: number, zone?: string): string {
+  if (isExpired(alert, now)) {
+    const expired = bothClocks(parse(alert.expires), zone, now);
+    return `${alert.subject.headline}: expired at ${expired}, no newer forecast says more`;
+  }
   const chance = alert.chance === null ? "" : `, ${Math.round(100 * alert.chance)} %`;
   const onset = bothClocks(parse(alert.onset), zone, now);
   const since = alert.not_confirmed_since;

@@ -43,7 +43,8 @@ async function valuesAt(run: Run, layer: string, times: number[], cell: Cell): P
   );
 }
 
-export async function forecastAt(run: Run, cell: Cell): Promise<PointForecast> {
+/** @param now times of another day have their date */
+export async function forecastAt(run: Run, cell: Cell, now: number): Promise<PointForecast> {
   const { observed, forecast } = run.times;
   const chances = run.manifest.layers.filter((l) => l.code === "chance" && l.where === "at_pixel");
   const lowest = chances[0]?.name ?? "";
@@ -66,17 +67,22 @@ export async function forecastAt(run: Run, cell: Cell): Promise<PointForecast> {
       observed: observed.length,
     },
     threshold: chances[0]?.threshold_mm_h ?? null,
-    sentence: await sentenceAt(run, cell, chance),
+    sentence: await sentenceAt(run, cell, chance, now),
   };
 }
 
 /** When it first rains, or that this is not known: missing radar is never "no rain". */
-async function sentenceAt(run: Run, cell: Cell, chance: (number | null)[]): Promise<string> {
+async function sentenceAt(
+  run: Run,
+  cell: Cell,
+  chance: (number | null)[],
+  now: number,
+): Promise<string> {
   const layer = run.manifest.layers.find((l) => l.code === "first_rain");
   const end = run.times.forecast.at(-1);
   if (!layer || end === undefined) return "";
   const [minutes] = await valuesAt(run, layer.name, [end], cell);
-  const until = bothClocks(end, undefined, run.reference);
+  const until = bothClocks(end, undefined, now);
   if (minutes === null || minutes === undefined) {
     return `Not known until ${until}: the radar does not see enough here.`;
   }
@@ -85,6 +91,7 @@ async function sentenceAt(run: Run, cell: Cell, chance: (number | null)[]): Prom
   const percent = highest > 0 ? ` (chance up to ${Math.round(100 * highest)} %)` : "";
   if (minutes === Infinity) return `No ${rain} expected until ${until}${percent}.`;
   if (minutes === 0) return `It rains now, at least ${layer.threshold_mm_h} mm/h${percent}.`;
-  const begin = run.reference + minutes * MINUTE;
-  return `${rain[0]!.toUpperCase()}${rain.slice(1)} from ${bothClocks(begin, undefined, run.reference)}${percent}.`;
+  const begin = bothClocks(run.reference + minutes * MINUTE, undefined, now);
+  if (highest > 0 && highest < 0.5) return `Perhaps ${rain} from ${begin}, unlikely${percent}.`;
+  return `${rain[0]!.toUpperCase()}${rain.slice(1)} from ${begin}${percent}.`;
 }

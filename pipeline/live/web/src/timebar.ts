@@ -60,16 +60,21 @@ export class TimeBar {
 
   setDisabled(isDisabled: boolean): void {
     element("timeline").classList.toggle("disabled", isDisabled);
+    for (const name of ["slider", "play", "back", "forward"]) {
+      element<HTMLInputElement>(name).disabled = isDisabled;
+    }
     if (isDisabled) this.pause();
   }
 
   move(by: number): void {
+    if (this.slider.disabled) return;
     this.pause();
     const index = Number(this.slider.value) + by;
     if (index >= 0 && index <= Number(this.slider.max)) this.choose(index);
   }
 
   toggle(): void {
+    if (this.slider.disabled) return;
     if (this.isPlaying) this.pause();
     else {
       this.timer = window.setInterval(() => this.tick(), PLAY_MS);

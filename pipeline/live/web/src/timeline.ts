@@ -3,27 +3,23 @@
 export interface Step {
   time: number;
   kind: "observed" | "forecast";
-  /** the run whose frame is shown */
-  run: string;
 }
 
 /**
  * Past and forecast times of a run, oldest first.
  *
- * @param earlier reference time and name of runs before it; their last scan is shown
+ * @param earlier reference times of runs before it; their last scan is shown
  */
 export function stepsOf(
-  run: { id: string; observed: number[]; forecast: number[] },
-  earlier: { time: number; run: string }[],
+  run: { observed: number[]; forecast: number[] },
+  earlier: number[],
 ): Step[] {
   const first = run.observed[0] ?? run.forecast[0] ?? Infinity;
-  const past = new Map<number, string>();
-  for (const { time, run: id } of earlier) if (time < first) past.set(time, id);
-  const before = [...past].sort(([a], [b]) => a - b);
+  const past = new Set(earlier.filter((time) => time < first));
+  const before = [...past].sort((a, b) => a - b);
   return [
-    ...before.map(([time, id]): Step => ({ time, kind: "observed", run: id })),
-    ...run.observed.map((time): Step => ({ time, kind: "observed", run: run.id })),
-    ...run.forecast.map((time): Step => ({ time, kind: "forecast", run: run.id })),
+    ...[...before, ...run.observed].map((time): Step => ({ time, kind: "observed" })),
+    ...run.forecast.map((time): Step => ({ time, kind: "forecast" })),
   ];
 }
 
@@ -33,10 +29,17 @@ export function indexAt(steps: Step[], now: number): number {
   return after < 0 ? steps.length - 1 : Math.max(0, after - 1);
 }
 
-/** Where a time lies between the first and the last step, 0 to 1; null outside. */
+/**
+ * Where a time lies on the bar, 0 to 1; null outside.
+ *
+ * All steps are equally far apart on the bar, also where scans are missing.
+ */
 export function positionOf(steps: Step[], time: number): number | null {
   const [first, last] = [steps[0]?.time, steps.at(-1)?.time];
   if (first === undefined || last === undefined || last <= first) return null;
-  const position = (time - first) / (last - first);
-  return position >= 0 && position <= 1 ? position : null;
+  if (time < first || time > last) return null;
+  const before = steps.findLastIndex((step) => step.time <= time);
+  const [from, to] = [steps[before]!.time, steps[before + 1]?.time];
+  const part = to === undefined ? 0 : (time - from) / (to - from);
+  return (before + part) / (steps.length - 1);
 }

@@ -83,6 +83,7 @@ export interface Status {
   state: StateName;
   since: string;
   reason: string;
+  is_stopped: boolean;
   next_expected: string | null;
   heartbeat: string;
   machine_time: string;
@@ -104,6 +105,7 @@ export interface Alert {
   status: "active" | "ended";
   subject: { headline: string; latitude: number | null; longitude: number | null };
   onset: string;
+  expires: string;
   chance: number | null;
   not_confirmed_since: string | null;
 }

@@ -32,27 +32,27 @@ test("an address that is damaged shows what it still says", () => {
 });
 
 test("past and forecast times, with the scans of earlier runs", () => {
-  const run = { id: "c", observed: [20, 25], forecast: [30, 35] };
-  const earlier = [
-    { time: 10, run: "a" },
-    { time: 15, run: "b" },
-    { time: 15, run: "b again" },
-    { time: 20, run: "in the run itself" },
-  ];
-  const steps = stepsOf(run, earlier);
-  assert.deepEqual(steps.map((s) => [s.time, s.kind, s.run]), [
-    [10, "observed", "a"],
-    [15, "observed", "b again"],
-    [20, "observed", "c"],
-    [25, "observed", "c"],
-    [30, "forecast", "c"],
-    [35, "forecast", "c"],
-  ]);
+  const run = { observed: [20, 25], forecast: [30, 35] };
+  const steps = stepsOf(run, [10, 15, 15, 20]);
+  assert.deepEqual(
+    steps.map((s) => [s.time, s.kind]),
+    [
+      [10, "observed"],
+      [15, "observed"],
+      [20, "observed"],
+      [25, "observed"],
+      [30, "forecast"],
+      [35, "forecast"],
+    ],
+  );
   assert.equal(indexAt(steps, 31), 4);
   assert.equal(indexAt(steps, 5), 0);
   assert.equal(indexAt(steps, 99), 5);
   assert.equal(positionOf(steps, 10), 0);
+  assert.equal(positionOf(steps, 35), 1);
   assert.equal(positionOf(steps, 99), null);
+  // steps are equally far apart on the bar, also over a gap
+  assert.equal(positionOf(stepsOf({ observed: [0, 100], forecast: [105] }, []), 50), 0.25);
   assert.equal(positionOf([], 99), null);
 });
 
@@ -92,6 +92,9 @@ test("when it rains at a place, in the reader's time", () => {
   assert.match(of({ rain: "unknown" }), /not known/);
   assert.doesNotMatch(of({ rain: "unknown" }), /no rain/);
   assert.equal(of({}), "from the service");
+  // on another day the date is told
+  const later = outlookOf({ ...PLACE, rain: "none", known_until: ends }, REFERENCE + 24 * 60 * MIN, "UTC");
+  assert.equal(later, "no rain until 2026-07-05 12:55 UTC");
 });
 
 test("what an alert says, and that it is not confirmed", () => {
@@ -100,6 +103,7 @@ test("what an alert says, and that it is not confirmed", () => {
     status: "active",
     subject: { headline: "10 mm/h at De Bilt", latitude: 52.1, longitude: 5.2 },
     onset: "2026-07-05T12:25:00Z",
+    expires: "2026-07-05T12:12:00Z",
     chance: 0.7,
     not_confirmed_since: null,
   };
@@ -107,6 +111,7 @@ test("what an alert says, and that it is not confirmed", () => {
   assert.equal(alertText(alert, REFERENCE, "Europe/Amsterdam"), text);
   const doubtful = { ...alert, chance: null, not_confirmed_since: "2026-07-05T12:00:00Z" };
   assert.match(alertText(doubtful, REFERENCE, "UTC"), /12:25 UTC, not confirmed since 12:00 UTC$/);
+  assert.match(alertText(alert, REFERENCE + 13 * MIN, "UTC"), /expired at 12:12 UTC/);
 });
 
 const STEREO: Grid = {

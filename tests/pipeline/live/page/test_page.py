@@ -183,6 +183,7 @@ def test_the_address_shows_the_same_again(visitor):
     page.click("#forward")
     page.click("#places button")
     expect(page.locator("#time b")).to_have_text("06:05 (04:05 UTC)")
+    page.wait_for_timeout(600)  # the address is written a moment later
     fragment = page.evaluate("location.hash")
     again = visitor.open(fragment)
     expect(again.locator("#time b")).to_have_text("06:05 (04:05 UTC)")
@@ -202,6 +203,34 @@ def test_a_past_forecast_beside_what_was_observed(visitor, site):
     for _ in range(3):
         page.click("#forward")
     expect(page.locator("#observed-note")).to_contain_text("no scan of this time")
+
+
+def test_a_forecast_that_is_too_old_says_nothing_of_places(visitor):
+    page = visitor.open()
+    page.click("#places button")
+    expect(page.locator("#point-sentence")).not_to_be_empty()
+    page.clock.fast_forward(3_600_000)
+    expect(page.locator("#places")).to_contain_text("not known any more")
+    expect(page.locator("#point-sentence")).to_have_text(re.compile("not known any more"))
+    expect(page.locator("#alerts")).to_contain_text("expired")
+
+
+def test_a_run_that_cannot_be_read_is_not_hidden_by_the_one_before(visitor, site):
+    latest, runs = site.json("latest.json"), site.json("runs.json")["runs"]
+    older = latest | {"id": runs[0], "reference_time": "2024-06-01T03:50:00Z"}
+    (site.folder / "latest.json").write_text(json.dumps(older))
+    page = visitor.open()
+    (site.folder / "latest.json").write_text(json.dumps(latest))
+    site.missing.add(f"{latest['id']}/manifest.json")
+    page.clock.run_for(15_000)
+    expect(page.locator("#banner")).to_contain_text("newest forecast cannot be read")
+    page.click("#forward")
+    expect(page.locator("#banner")).to_contain_text("newest forecast cannot be read")
+
+
+def test_an_earlier_forecast_says_so_with_its_date(visitor, site):
+    page = visitor.open(f"#run={site.json('runs.json')['runs'][0]}")
+    expect(page.locator("#banner")).to_contain_text("earlier forecast, of 2024-06-01 05:50")
 
 
 def test_a_dead_service_shows_by_the_browser_s_clock(visitor):
@@ -228,14 +257,18 @@ def test_a_status_that_is_gone_is_not_trusted(visitor, site):
     assert page.get_attribute("body", "data-level") == "old"
 
 
-@pytest.mark.parametrize("kind", ["missing", "damaged", "of another size"])
+@pytest.mark.parametrize("kind", ["missing", "cut", "one bit", "of another size"])
 def test_a_broken_frame_is_hatched_and_named(visitor, site, kind):
     folder = site.folder / "runs" / site.latest / "frames"
     (frame,) = folder.glob("rain_rate_20240601T0405.png")
     if kind == "missing":
         frame.unlink()
-    elif kind == "damaged":
+    elif kind == "cut":
         frame.write_bytes(frame.read_bytes()[:40])
+    elif kind == "one bit":
+        content = bytearray(frame.read_bytes())
+        content[len(content) // 2] ^= 16
+        frame.write_bytes(content)
     else:
         content = io.BytesIO()
         Image.new("L", (5, 5)).save(content, "png")
@@ -262,6 +295,7 @@ def test_a_new_run_is_shown_without_a_reload(visitor, site):
 def test_a_phone_shows_the_map_and_opens_the_panel(visitor):
     page = visitor.open(width=390)
     expect(page.locator("#panel")).to_be_hidden()
+    expect(page.locator("#alerts")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     map_box = page.locator("#forecast-map").bounding_box()
     assert map_box["height"] > 300
