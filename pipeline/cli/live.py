@@ -45,6 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(Path(arguments.config), LiveConfig)
     if options.replay is None and config.network is None:
         raise ConfigError(f"{arguments.config}: needs 'network', or give --replay ARCHIVE")
+    if options.replay is None and config.network is not None:
+        from squall.datasets.radar.network_config import RadarNetworkConfig
+
+        load_config(config.network, RadarNetworkConfig)  # refuse it before any work
     from squall.pipeline.live.child import Child, ChildError
     from squall.pipeline.live.clock import Clock, ReplayClock
     from squall.pipeline.live.factory import WorkerFactory, start_of_replay, watch_of

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -156,5 +157,16 @@ def _help(field: FieldInfo) -> str:
     if unsaid or "(default" in text:
         return text
     values = default if isinstance(default, tuple) else (default,)
-    default_text = " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
-    return f"{text} (default: {default_text})"
+    return f"{text} (default: {' '.join(_default_text(value) for value in values)})"
+
+
+def _default_text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, timedelta):
+        import pandas as pd
+
+        from squall.datasets.times import duration_text
+
+        return duration_text(pd.Timedelta(value))
+    return str(value)

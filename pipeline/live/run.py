@@ -78,6 +78,7 @@ def live(
     """
     with _alone(config.publish_to):
         service = Service(config, child, clock, once=once)
+        log.info("publishing to %s; the first forecast takes some 20 s", config.publish_to)
         try:
             while True:
                 state = service.cycle()

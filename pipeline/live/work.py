@@ -17,6 +17,7 @@ from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import DataError
 from squall.datasets.open_archive import open_archive
 from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.times import duration_text
 from squall.pipeline.config import load_config
 from squall.pipeline.forecast.config import ForecastConfig, Product
 from squall.pipeline.forecast.methods import (
@@ -91,6 +92,9 @@ class Worker:
         try:
             archive = open_archive(self._address)
         except DataError as error:
+            if self._ingestion is not None and not problems:  # ingestion found nothing
+                span = duration_text(self.config.look_back)
+                problems = (f"no radar file of the last {span} has come (look_back)",)
             return Arrivals(None, None, (), problems or (str(error),))
         good = np.flatnonzero(archive.status == OK)
         times = archive.times

@@ -116,11 +116,15 @@ def subject_of(rule: AlertRule, place: Any, radius_km: float | None) -> Subject:
     ----------
     place : the place with this name, with latitude and longitude; None for an area.
     """
-    where = "within 10 km of" if rule.where == "within_10km" else "at" if rule.at else "in"
+    rain = f"{rule.rain_mm_h:g} mm/h or more"
+    around = " within 10 km of" if rule.where == "within_10km" else ""
+    if rule.at:
+        headline = f"Rain of {rain}{around or ' at'} {rule.at}"
+    else:
+        headline = f"{rule.name}: rain of {rain}{around and around + ' the area'}"
     return Subject(
         rule=rule.name,
-        headline=rule.headline
-        or f"Rain of {rule.rain_mm_h:g} mm/h or more {where} {rule.at or rule.name}",
+        headline=rule.headline or headline,
         rain_mm_h=rule.rain_mm_h,
         within_min=rule.within.total_seconds() / 60,
         least_chance=rule.chance,

@@ -35,6 +35,8 @@ export class App {
   private forecastMap: PanelMap | null = null;
   private observedMap: PanelMap | null = null;
   private olView: OlView | null = null;
+  /** the layer on the map: that of the scans for a time of the past */
+  shown: Layer | null = null;
   private asked = 0;
   /** why the newest forecast is not shown */
   private problem = "";
@@ -119,7 +121,11 @@ export class App {
 
   chooseLayer(name: string): void {
     this.view.layer = name;
-    void this.showStep(this.index);
+    // a chance is shown from the first forecast on
+    const isPast = this.steps[this.index]?.kind === "observed" && name !== START.layer;
+    const first = this.steps.findIndex((step) => step.kind === "forecast");
+    if (isPast && first >= 0) this.chooseStep(first);
+    else void this.showStep(this.index);
     this.onChange("layer");
     void this.fetchAhead();
   }
@@ -189,6 +195,7 @@ export class App {
       this.view.isBeside ? observedAt(this.runs, run, step) : null,
     ]);
     if (asked !== this.asked) return; // another one was wanted meanwhile
+    this.shown = shown;
     draw(run, this.forecastMap, element("forecast-note"), shown, own, step.time);
     this.bar.setIndex(step, index, run.reference);
     const valid = bothClocks(step.time, undefined);

@@ -49,7 +49,15 @@ export class Chart {
         axes: [
           { ...axis, values: clockLabels },
           { ...axis, size: 40, label: "mm/h", labelSize: 16 },
-          { ...axis, scale: "%", side: 1, size: 40, show: hasChance, grid: { show: false } },
+          {
+            ...axis,
+            scale: "%",
+            side: 1,
+            size: 45,
+            show: hasChance,
+            grid: { show: false },
+            values: (_, percents) => percents.map((value) => `${value} %`),
+          },
         ],
         series: [
           { value: (_, value: number | null) => (value === null ? "–" : minuteOf(value)) },
@@ -102,7 +110,7 @@ function markTime(plot: uPlot, seconds: number): void {
   const { left, top, width, height } = plot.bbox;
   if (x < left || x > left + width) return;
   plot.ctx.save();
-  plot.ctx.strokeStyle = colour("--point");
+  plot.ctx.strokeStyle = colour("--quiet");
   plot.ctx.setLineDash([4, 4]);
   plot.ctx.beginPath();
   plot.ctx.moveTo(x, top);

@@ -34,13 +34,15 @@ export function showLegend(run: Run, layer: Layer): void {
   }
   const unknown = make("p", "not observed, or no forecast", { class: "unknown" });
   const title = `${titleOf(layer, run.manifest)} [${unit}]`;
-  element("legend").replaceChildren(make("h2", title), list, unknown);
+  redraw(element("legend"), [title, entries], () => [make("h2", title), list, unknown]);
 }
 
 /** Runs to choose from, the newest first; the latest is the empty choice. */
 export function showRuns(runs: string[], shown: string, now: number): void {
   const select = element<HTMLSelectElement>("runs");
-  const names = [...runs].reverse().slice(1);
+  // a forecast that was made again takes the place of the one before
+  const newest = new Map(runs.map((run) => [referenceOf(run), run]));
+  const names = [...newest.values()].reverse().slice(1);
   const labels = names.map((run) => bothClocks(referenceOf(run), undefined, now));
   redraw(select, [names, labels], () => [
     make("option", "the latest scan", { value: "" }),

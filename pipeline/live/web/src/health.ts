@@ -1,6 +1,6 @@
 // How the page says whether the forecast can be trusted. Pure functions of the status and the time.
 
-import { clock, MINUTE, parse, span } from "./times.ts";
+import { bothClocks, clock, MINUTE, parse, span } from "./times.ts";
 import type { Status } from "./types.ts";
 
 export interface Health {
@@ -77,7 +77,7 @@ function healthByService(status: Status, reference: number | null, browserTime: 
   const now = serviceTime(status, browserTime);
   const silence = browserTime - parse(status.machine_time);
   if (silence > status.heartbeat_due_s * 1000) {
-    const last = clock(parse(status.machine_time), undefined, browserTime);
+    const last = bothClocks(parse(status.machine_time), undefined, browserTime);
     return {
       level: "old",
       title: `The service has not answered for ${span(silence)}`,

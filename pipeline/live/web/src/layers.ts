@@ -17,6 +17,7 @@ export function groupsOf(manifest: Manifest): { title: string; layers: Layer[] }
 
 /** The words beside the button of a layer; its group says the rest. */
 export function labelOf(layer: Layer, manifest: Manifest): string {
+  if (layer.name === "observed") return "observed rain rate";
   if (layer.name === "rain_rate") {
     return manifest.members ? `rain rate, median of ${manifest.members} members` : "rain rate";
   }

@@ -52,7 +52,6 @@ async function showRun(): Promise<void> {
   const run = app.run!;
   showTitle();
   showLayers(run, app.view.layer, (name) => app.chooseLayer(name));
-  showLegend(run, app.layer!);
   const read = await run.places().catch(() => ({}));
   if (run !== app.run) return; // another one was chosen meanwhile
   places = read;
@@ -278,8 +277,8 @@ async function poll(): Promise<void> {
 }
 
 app.onChange = (what) => {
+  if (app.run && app.shown) showLegend(app.run, app.shown);
   if (what === "run") void showRun();
-  else if (what === "layer") showLegend(app.run!, app.layer!);
   else if (what === "status") showTexts();
   else if (chosen && !app.bar.isPlaying) void showPoint();
 };

@@ -12,7 +12,7 @@ export function outlookOf(place: Place, now: number, zone?: string): string {
   if (place.rain === undefined) return place.sentence; // outside the radar's grid
   const at = (text: string) => bothClocks(parse(text), zone, now);
   const until = place.known_until ? ` until ${at(place.known_until)}` : "";
-  if (place.rain === "unknown") return "not known: the radar does not see enough here";
+  if (place.rain === "unknown") return place.sentence; // "not known: …", without a time
   if (place.rain === "none") return `no rain${until}`;
   const chance = percentOf(place);
   if (place.rain === "unlikely") return `rain is unlikely${until}${chance}`;
@@ -44,7 +44,8 @@ export function alertText(alert: Alert, now: number, zone?: string): string {
   const onset = bothClocks(parse(alert.onset), zone, now);
   const since = alert.not_confirmed_since;
   const doubt = since ? `, not confirmed since ${bothClocks(parse(since), zone, now)}` : "";
-  return `${alert.subject.headline}: from ${onset}${chance}${doubt}`;
+  const from = parse(alert.onset) <= now ? "since" : "from";
+  return `${alert.subject.headline}: ${from} ${onset}${chance}${doubt}`;
 }
 
 function percentOf(place: Place): string {

@@ -65,7 +65,14 @@ export class RasterLayer extends Layer {
       canvas.width = width!;
       canvas.height = height!;
     }
-    this.canvas.style.opacity = String(this.getOpacity());
+    // the canvas has as many pixels as the screen, which may be more than those of the page
+    const [pageWidth, pageHeight] = frame.size;
+    Object.assign(this.canvas.style, {
+      display: "block",
+      width: `${pageWidth}px`,
+      height: `${pageHeight}px`,
+      opacity: String(this.getOpacity()),
+    });
     const [left, bottom, right, top] = this.extent;
     const corner = (x: number, y: number) =>
       apply(frame.coordinateToPixelTransform, [x, y]).map((v: number) => v * frame.pixelRatio);

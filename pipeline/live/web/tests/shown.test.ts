@@ -89,8 +89,8 @@ test("when it rains at a place, in the reader's time", () => {
   assert.equal(of({ rain: "none", known_until: ends }), "no rain until 14:55 (12:55 UTC)");
   assert.match(of({ rain: "later", begins_not_after: begins }), /from 14:25 .* or earlier/);
   assert.match(of({ rain: "unlikely", highest_chance: 0.2 }), /unlikely.*20 %/);
-  assert.match(of({ rain: "unknown" }), /not known/);
-  assert.doesNotMatch(of({ rain: "unknown" }), /no rain/);
+  const outside = { rain: "unknown", sentence: "not known: outside the radar's grid" } as const;
+  assert.equal(of(outside), "not known: outside the radar's grid");
   assert.equal(of({}), "from the service");
   // on another day the date is told
   const later = outlookOf({ ...PLACE, rain: "none", known_until: ends }, REFERENCE + 24 * 60 * MIN, "UTC");
@@ -109,6 +109,7 @@ test("what an alert says, and that it is not confirmed", () => {
   };
   const text = "10 mm/h at De Bilt: from 14:25 (12:25 UTC), 70 %";
   assert.equal(alertText(alert, REFERENCE, "Europe/Amsterdam"), text);
+  assert.match(alertText({ ...alert, onset: "2026-07-05T11:50:00Z" }, REFERENCE, "UTC"), /: since 11:50/);
   const doubtful = { ...alert, chance: null, not_confirmed_since: "2026-07-05T12:00:00Z" };
   assert.match(alertText(doubtful, REFERENCE, "UTC"), /12:25 UTC, not confirmed since 12:00 UTC$/);
   assert.match(alertText(alert, REFERENCE + 13 * MIN, "UTC"), /expired at 12:12 UTC/);

@@ -64,6 +64,34 @@ def test_the_map_shows_the_frame_in_the_colours_of_the_legend(visitor, site):
     assert shown == [f"{level:g}" for level in RAIN_SCALE.levels_mm_h]
 
 
+@pytest.mark.parametrize("ratio", [1, 1.5, 2])
+def test_rain_lies_where_it_belongs_on_each_kind_of_screen(visitor, ratio):
+    """Phones have several pixels of the screen for each of the page, and so has a zoomed page."""
+    page = visitor.open(device_scale_factor=ratio)
+    page.wait_for_timeout(300)
+    sizes = page.evaluate(
+        """() => [...document.querySelectorAll('#forecast-map .ol-layers canvas')].map((canvas) => {
+          const {x, y, width, height} = canvas.getBoundingClientRect();
+          return [x, y, width, height].map(Math.round).join();
+        })"""
+    )
+    assert len(sizes) == 3
+    assert len(set(sizes)) == 1
+    assert (
+        sizes[0].split(",")[2] == f"{round(page.locator('#forecast-map').bounding_box()['width'])}"
+    )
+
+
+def test_the_legend_is_that_of_what_is_shown(visitor):
+    page = visitor.open()
+    expect(page.locator("#legend h2")).to_contain_text("Observed rain rate")
+    page.check("input[value='chance_at_pixel_2']")  # goes to the first forecast
+    expect(page.locator("#time span")).to_contain_text("forecast +5 min")
+    expect(page.locator("#legend h2")).to_contain_text("Chance of ≥ 2 mm/h")
+    page.click("#back")
+    expect(page.locator("#legend h2")).to_contain_text("Observed rain rate")
+
+
 def test_coasts_lie_over_the_rain_and_keep_their_colour(visitor):
     """The layers of the map lie exactly above each other, and only the rain becomes grey."""
     page = visitor.open()
@@ -122,7 +150,6 @@ def test_play_goes_through_the_times_and_pauses(visitor):
 )
 def test_each_kind_of_layer_is_drawn_with_its_legend(visitor, site, layer, badge):
     page = visitor.open()
-    page.click("#forward")
     page.check(f"input[value='{layer}']")
     expect(page.locator("#forecast-badge")).to_contain_text(badge)
     described = {
@@ -180,7 +207,6 @@ def test_an_alert_is_shown_until_it_ends(visitor, site):
 def test_the_address_shows_the_same_again(visitor):
     page = visitor.open()
     page.check("input[value='chance_at_pixel_0.5']")
-    page.click("#forward")
     page.click("#places button")
     expect(page.locator("#time b")).to_have_text("06:05 (04:05 UTC)")
     page.wait_for_timeout(600)  # the address is written a moment later
