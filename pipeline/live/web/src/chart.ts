@@ -53,7 +53,7 @@ export class Chart {
             ...axis,
             scale: "%",
             side: 1,
-            size: 45,
+            size: 55,
             show: hasChance,
             grid: { show: false },
             values: (_, percents) => percents.map((value) => `${value} %`),
