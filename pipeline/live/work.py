@@ -213,7 +213,9 @@ class Worker:
             report = ingest(recent)
         except DataError as error:
             return (str(error),)
-        problems = [f"{entry.file}: {entry.reason}" for entry in report.rejected]
+        # also those of earlier looks, as long as the file lies there and is not replaced
+        rejected = (*report.rejected, *report.standing)
+        problems = [f"{entry.file}: {entry.reason}" for entry in rejected]
         problems += [f"{file}: {reason}" for file, reason in report.unavailable]
         return tuple(problems)
 

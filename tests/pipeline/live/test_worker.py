@@ -287,6 +287,7 @@ def test_scans_are_ingested_as_they_arrive_and_gaps_are_named(radar, tmp_path):
     damaged = worker.look(AT + pd.Timedelta("5min"))
     assert damaged.newest == AT
     assert "synthetic_20240601T0405.nc" in damaged.problems[0]
+    assert worker.look(AT + pd.Timedelta("6min")).problems == damaged.problems
     arrive("0410")
     assert worker.look(AT + pd.Timedelta("10min")).newest == AT + pd.Timedelta("10min")
     ahead = worker.look(AT - pd.Timedelta("1h"))
