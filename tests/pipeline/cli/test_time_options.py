@@ -15,6 +15,7 @@ from squall.pipeline.export.config import ExportConfig
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.live.config import LiveOptions
+from squall.pipeline.serve.config import ServeConfig
 from squall.pipeline.verify.config import VerifyConfig
 
 NOON = pd.Timestamp("2024-06-01T12:00")
@@ -40,12 +41,14 @@ OPTIONS = {  # command with option: what the option takes
     "archive expire a --older-than": "age",
     "live tiny.yaml --replay a --start": "start",
     "live tiny.yaml --replay a --end": "end",
+    "serve site --past": "age",
 }
 CONFIGS = {
     "forecast": ForecastConfig,
     "verify": VerifyConfig,
     "calibrate": CalibrateConfig,
     "live": LiveOptions,
+    "serve": ServeConfig,
 }
 TIMES = {
     "2024-06-01T12:00": NOON,

@@ -172,7 +172,7 @@ def test_geotiff_without_rasterio_is_refused_before_work_starts(tmp_path, monkey
 
 
 def test_maps_are_in_the_run(chain, tmp_path):
-    config = config_of(tmp_path, model="extrapolation", also=("maps",))
+    config = config_of(tmp_path, model="extrapolation", alerts=(), also=("maps",))
     path, manifest = published(tmp_path, Worker(config, str(chain.archive)).make(Order(AT, 1)))
     names = {entry["name"] for entry in manifest["files"] if entry["name"].startswith("maps/")}
     assert names == {f"maps/{file.name}" for file in (path / "maps").iterdir()}
