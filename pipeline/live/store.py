@@ -28,7 +28,7 @@ from squall.pipeline.provenance import atomic_path
 RUNS, MANIFEST = "runs", "manifest.json"
 BASE_MAP = "map.json"  # what lies under the rain
 _INCOMING = ".incoming"  # runs that are being written
-_FOR_EVER, _NEVER = "public, max-age=31536000, immutable", "no-cache"
+FOR_EVER, NEVER = "public, max-age=31536000, immutable", "no-cache"  # Cache-Control
 _ID = re.compile(r"(\d{8}T\d{4}(?:\d{2})?Z)-[0-9a-f]{8}")
 
 
@@ -173,11 +173,11 @@ class _ObjectStore:
             with self._reached():
                 for path in sorted(files, key=lambda path: path.name == MANIFEST):
                     target = f"{self._root}/{RUNS}/{run}/{path.relative_to(folder).as_posix()}"
-                    self._files.put_file(str(path), target, **self._headers(path.name, _FOR_EVER))
+                    self._files.put_file(str(path), target, **self._headers(path.name, FOR_EVER))
 
     def write(self, name: str, content: str | bytes) -> None:
         with self._reached():
-            headers = self._headers(name, _NEVER)
+            headers = self._headers(name, NEVER)
             self._files.pipe_file(f"{self._root}/{name}", _bytes(content), **headers)
 
     def read(self, name: str) -> str | None:

@@ -21,13 +21,12 @@ from fastapi.responses import Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
 from squall.datasets.addresses import is_remote
-from squall.pipeline.live.store import RUNS, Store
+from squall.pipeline.live.store import FOR_EVER, NEVER, RUNS, Store
 from squall.pipeline.serve.answers import ClientError, json_answer
 from squall.pipeline.serve.published import Unavailable
 
 PART = 4 * 2**20  # bytes that are read from object storage at once
 THREADS, WAIT_S = 8, 20.0
-_FOR_EVER, _NEVER = "public, max-age=31536000, immutable", "no-cache"
 _KINDS = {
     ".covjson": "application/prs.coverage+json",
     ".geojson": "application/geo+json",
@@ -63,7 +62,7 @@ def files_route(
             if path:
                 raise
             return json_answer(addresses(request))
-        response.headers["Cache-Control"] = _FOR_EVER if parts[0] == RUNS else _NEVER
+        response.headers["Cache-Control"] = FOR_EVER if parts[0] == RUNS else NEVER
         response.headers["X-Content-Type-Options"] = "nosniff"
         if response.status_code != 304:
             response.headers["Content-Type"] = _kind_of(name)
