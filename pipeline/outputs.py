@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,5 +112,10 @@ def _check_writable(folder: Path, flag: str) -> None:
         raise ConfigError(f"{existing}: is a link to nothing; remove it or choose another {flag}")
     if not existing.is_dir():
         raise ConfigError(f"{existing}: is a file, so nothing can be written into it ({flag})")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigError(f"{existing}: no permission to write there; choose another {flag}")
+    try:  # asking for the permission is not enough: a disk may be read-only, or no disk
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise ConfigError(
+            f"{existing}: nothing can be written there ({error.strerror}); give this user the "
+            f"right to write there, or choose another {flag}"
+        ) from error

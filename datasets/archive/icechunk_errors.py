@@ -89,5 +89,8 @@ def unwritable(address: str, error: BaseException) -> DataError:
         )
     for reason, number in _NOT_PERMITTED:
         if reason in text or number in text:
-            return DataError(f"{address}: may not be written ({reason[0].lower()}{reason[1:]})")
+            return DataError(
+                f"{address}: may not be written ({reason[0].lower()}{reason[1:]}); give this user "
+                "the right to write there, or choose another place for the archive"
+            )
     return unreachable(address, error)

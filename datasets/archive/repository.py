@@ -281,6 +281,8 @@ def write_lock(address: str | Path, timeout_s: float = 60.0) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _refuse_other_file(address, path)
+        # filelock waits for a file that cannot be made, as if another process held it
+        path.open("ab").close()
         lock = filelock.FileLock(path).acquire(timeout=timeout_s)
     except filelock.Timeout as error:
         raise BusyError(
@@ -288,9 +290,23 @@ def write_lock(address: str | Path, timeout_s: float = 60.0) -> Iterator[None]:
             "again when it has finished"
         ) from error
     except OSError as error:
-        raise DataError(f"{address}: may not be written: {path}: {error.strerror}") from error
+        raise _may_not_be_written(address, path, error) from error
     with lock:
         yield
+
+
+def _may_not_be_written(address: str, path: Path, error: OSError) -> DataError:
+    """Why a file beside an archive cannot be written, and what to do."""
+    in_the_way = [folder for folder in path.parents if folder.exists() and not folder.is_dir()]
+    if in_the_way:
+        return DataError(
+            f"{address}: may not be written: {in_the_way[0]} is a file, and a folder is needed; "
+            "move it away, or choose another place for the archive"
+        )
+    return DataError(
+        f"{address}: may not be written: {path}: {error.strerror}; give this user the right to "
+        f"write in {path.parent}, or choose another place for the archive"
+    )
 
 
 def _refuse_other_file(address: str, lock: Path) -> None:
@@ -318,7 +334,10 @@ def crash_mark(address: str) -> Iterator[bool]:
     if crashed and not _is_own_mark(mark):
         yield False
         return
-    mark.touch()
+    try:
+        mark.touch()
+    except OSError as error:
+        raise _may_not_be_written(address, mark, error) from error
     try:
         yield crashed
     finally:

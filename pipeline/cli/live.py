@@ -46,9 +46,15 @@ def run(arguments: argparse.Namespace) -> int:
     if options.replay is None and config.network is None:
         raise ConfigError(f"{arguments.config}: needs 'network', or give --replay ARCHIVE")
     if options.replay is None and config.network is not None:
+        from squall.datasets.addresses import is_remote
         from squall.datasets.radar.network_config import RadarNetworkConfig
+        from squall.pipeline.outputs import check_output_folder
 
-        load_config(config.network, RadarNetworkConfig)  # refuse it before any work
+        # both are refused before any work
+        network = load_config(config.network, RadarNetworkConfig)
+        archive = config.archive or network.archive
+        if archive and not is_remote(archive):
+            check_output_folder(Path(archive), "archive")
     from squall.pipeline.live.child import Child, ChildError
     from squall.pipeline.live.clock import Clock, ReplayClock
     from squall.pipeline.live.factory import WorkerFactory, start_of_replay, watch_of

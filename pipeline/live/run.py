@@ -19,7 +19,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from squall.datasets.addresses import is_remote
-from squall.datasets.errors import BusyError, DataError, first_line
+from squall.datasets.errors import BusyError, ConfigError, DataError, first_line
 from squall.pipeline.live.alerts.desk import AlertDesk
 from squall.pipeline.live.alerts.webhook import TIMEOUT_S, Deliveries
 from squall.pipeline.live.child import Child, ChildError
@@ -112,12 +112,17 @@ def _alone(address: str) -> Iterator[None]:
         return
     folder = Path(address)
     check_output_folder(folder, "publish_to")
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock", blocking=False)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise BusyError(f"{address}: another `squall live` publishes here") from error
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or folder}: cannot be written ({error.strerror}); give this user the "
+            "right to write there, or choose another publish_to"
+        ) from error
     try:
         yield
     finally:

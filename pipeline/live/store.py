@@ -23,6 +23,7 @@ import fsspec
 import pandas as pd
 
 from squall.datasets.addresses import S3, is_remote, protocol_of, unreachable
+from squall.datasets.errors import DataError
 from squall.pipeline.provenance import atomic_path
 
 RUNS, MANIFEST = "runs", "manifest.json"
@@ -101,16 +102,18 @@ class _Folder:
     def new_run(self, run: str) -> Iterator[Path]:
         shutil.rmtree(self.root / _INCOMING, ignore_errors=True)  # of a process that was killed
         folder = self.root / _INCOMING / run
-        folder.mkdir(parents=True)
+        with self._written():
+            folder.mkdir(parents=True)
         try:
             yield folder
-            (self.root / RUNS).mkdir(exist_ok=True)
-            folder.rename(self.root / RUNS / run)
+            with self._written():
+                (self.root / RUNS).mkdir(exist_ok=True)
+                folder.rename(self.root / RUNS / run)
         finally:
             shutil.rmtree(self.root / _INCOMING, ignore_errors=True)
 
     def write(self, name: str, content: str | bytes) -> None:
-        with atomic_path(self.root / name) as temporary:
+        with self._written(), atomic_path(self.root / name) as temporary:
             temporary.write_bytes(_bytes(content))
 
     def read(self, name: str) -> str | None:
@@ -151,6 +154,16 @@ class _Folder:
         with suppress(FileNotFoundError):
             (self.root / RUNS / run).rename(hidden)
         shutil.rmtree(hidden, ignore_errors=True)
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"{self.root}: cannot be written ({error.strerror}); publish_to must be a folder "
+                "with free space, in which this user may write"
+            ) from error
 
 
 class _ObjectStore:

@@ -5,7 +5,7 @@ and its message does not name the output.
 """
 
 import argparse
-import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,9 +106,16 @@ def test_a_folder_without_permission_is_refused(
 ) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
-    access = os.access  # root may write everywhere, so the answer of the system is replaced
-    monkeypatch.setattr(os, "access", lambda path, mode: path != locked and access(path, mode))
-    assert "no permission" in run(command, locked / f"out{SUFFIXES.get(command, '')}")
+    original = tempfile.TemporaryFile
+
+    def refused(*, dir: Path) -> object:  # root may write everywhere
+        if dir == locked:
+            raise PermissionError(13, "Permission denied", str(dir))
+        return original(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    message = run(command, locked / f"out{SUFFIXES.get(command, '')}")
+    assert f"{locked}: nothing can be written there (Permission denied); give this user" in message
 
 
 @pytest.mark.parametrize(
@@ -141,6 +148,12 @@ def test_every_output_of_every_command_is_in_the_table() -> None:
             else:
                 assert not any(word in (action.help or "") for word in ("to write", "folder for"))
     assert outputs == set(OUTPUTS) - {"export of weights", "forecast as Zarr"}
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc here")
+def test_a_folder_that_permits_writing_and_cannot_be_written_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"/proc: nothing can be written there \(No such file"):
+        check_output_folder(Path("/proc/site"), "--out")
 
 
 def test_missing_folders_are_created_with_the_output(tmp_path: Path) -> None:

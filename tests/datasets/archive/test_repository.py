@@ -157,6 +157,21 @@ def test_a_lock_held_by_another_process(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc here")
+def test_a_lock_that_cannot_be_made_is_no_other_writer() -> None:
+    words = r"/proc/a: may not be written: /proc/a.lock: No such file.*write in /proc, or choose"
+    with pytest.raises(DataError, match=words) as error, write_lock("/proc/a", timeout_s=60):
+        pytest.fail("acquired a lock that cannot exist")
+    assert not isinstance(error.value, BusyError)
+
+
+def test_a_file_in_the_way_of_the_lock_is_named(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("mine")
+    words = "plain is a file, and a folder is needed; move it away, or choose another place"
+    with pytest.raises(DataError, match=words), write_lock(tmp_path / "plain" / "b" / "a"):
+        pytest.fail("acquired a lock below a file")
+
+
 def test_the_lock_is_released_when_writing_fails(tmp_path: Path) -> None:
     path = tmp_path / "new" / "radar.icechunk"
     with pytest.raises(ZeroDivisionError), write_lock(path):

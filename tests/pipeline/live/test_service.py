@@ -279,6 +279,23 @@ def test_a_folder_that_is_a_file_is_refused(world, tmp_path):
         live(config, world.child, world.clock, once=True)
 
 
+def test_a_lock_of_the_folder_that_cannot_be_written_is_named(world):
+    (world.site / ".lock").mkdir()
+    with pytest.raises(ConfigError, match=r"\.lock: cannot be written \(Is a directory\); give"):
+        live(world.config, world.child, world.clock, once=True)
+
+
+def test_a_folder_that_breaks_while_the_service_runs_is_named(world, caplog):
+    world.cycle()
+    shutil.rmtree(world.site)
+    world.site.write_text("in the way")
+    world.clock.move(5)
+    world.order(newest="2024-06-01T12:05")
+    world.service.cycle()
+    words = f"{world.site}: cannot be written (File exists); publish_to must be a folder with free"
+    assert f"the status cannot be published: {words}" in caplog.text
+
+
 def test_memory_does_not_grow(world, caplog):
     """A thousand cycles, every tenth of them with a new scan."""
     caplog.set_level("CRITICAL", "squall.live")  # pytest keeps what is logged
