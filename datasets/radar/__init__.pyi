@@ -1,4 +1,6 @@
+from .formats import Format as Format
 from .network_config import RadarNetworkConfig as RadarNetworkConfig
+from .opening import open_product as open_product
 from .product import Packing as Packing
 from .product import Product as Product
 from .product import Reader as Reader

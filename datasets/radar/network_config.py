@@ -13,13 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from squall.datasets.addresses import Address
 from squall.datasets.names import FileName
+from squall.datasets.radar.grid_key import GridKey
 from squall.datasets.radar.network_keys import (
     CoordinateUnits,
     CrsText,
+    FormatName,
     NamePattern,
     Numbers,
     OneOrMore,
     RainUnits,
+    needs_variable,
 )
 from squall.datasets.radar.quality import QualityConfig
 from squall.datasets.radar.units import ZRRelation
@@ -69,15 +72,15 @@ class RadarNetworkConfig(BaseModel):
         description="how far before the newest scan a run looks for late and re-issued files, "
         "where the address has a {time:…}",
     )
-    format: Literal["netcdf", "odim", "knmi", "mrms"] = Field(
-        default="netcdf",
-        description="netcdf: CF netCDF; odim: OPERA ODIM HDF5; knmi: KNMI HDF5; mrms: NOAA MRMS "
-        "GRIB2 (needs squall[grib])",
+    format: FormatName | None = Field(
+        default=None,
+        description="file format, if the content of the files does not tell: netcdf, odim (OPERA "
+        "ODIM HDF5), knmi (KNMI HDF5), mrms (NOAA MRMS GRIB2, needs squall[grib])",
     )
     variable: str = Field(
         default="",
         description="rain or reflectivity in the file: variable of netCDF, quantity (RATE, ACRR, "
-        "DBZH) of ODIM, image (image1) of KNMI; not needed for MRMS, whose files have one field",
+        "DBZH) of ODIM, image (image1) of KNMI; other formats have one field and need none",
     )
     units: RainUnits | None = Field(
         default=None, description="units of the variable, if the file's are wrong or missing"
@@ -132,6 +135,11 @@ class RadarNetworkConfig(BaseModel):
     crs: CrsText | None = Field(
         default=None, description="EPSG code, PROJ string or WKT, if the file has none"
     )
+    grid: GridKey | None = Field(
+        default=None,
+        description="grid of files that do not tell theirs: {crs, x0, y0, dx, dy, nx, ny} or "
+        "{crs, west, south, east, north, nx, ny}",
+    )
     quality: QualityConfig = Field(default=QualityConfig(), description="limits of quality rules")
     regrid: Literal["nearest"] | None = Field(
         default=None,
@@ -145,7 +153,7 @@ class RadarNetworkConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_keys_together(self) -> Self:
-        if not self.variable and self.format != "mrms":
+        if self.format is not None and not self.variable and needs_variable(self.format):
             raise ValueError("'variable' is missing")
         both = {str(v) for v in self.missing_values} & {str(v) for v in self.dry_values}
         if both:  # as texts, since NaN differs from itself

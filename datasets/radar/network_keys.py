@@ -41,6 +41,21 @@ def _check_name_pattern(pattern: str) -> str:
     return pattern
 
 
+def _check_format(name: str) -> str:
+    from squall.datasets.radar.formats import format_names
+
+    if name not in format_names():
+        raise ValueError(f"'{name}' is not one of {', '.join(format_names())}")
+    return name
+
+
+def needs_variable(format: str) -> bool:
+    """Whether files of a format hold several fields, of which ``variable`` names one."""
+    from squall.datasets.radar.formats import named_format
+
+    return named_format(format).needs_variable
+
+
 def _check_crs(text: str) -> str:
     import pyproj  # slow to import, and most commands need no network
 
@@ -66,6 +81,7 @@ def _check_coordinate_units(text: str) -> str:
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
 RainUnits = Annotated[str, AfterValidator(_check_units)]
+FormatName = Annotated[str, AfterValidator(_check_format)]
 NamePattern = Annotated[str, AfterValidator(_check_name_pattern)]
 CoordinateUnits = Annotated[str, AfterValidator(_check_coordinate_units)]
 CrsText = Annotated[str, AfterValidator(_check_crs)]

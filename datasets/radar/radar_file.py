@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from squall.datasets.errors import ConfigError, DataError, first_line
+from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
 from squall.datasets.measures import ScanMeasures, measure
 from squall.datasets.radar.encoding import encode_scan
@@ -29,6 +29,7 @@ from squall.datasets.radar.file_times import (
     time_from_name,
 )
 from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.opening import open_product
 from squall.datasets.radar.product import Product
 from squall.datasets.radar.quality import (
     NAME_AND_TIME,
@@ -40,7 +41,6 @@ from squall.datasets.radar.quality import (
     check_span_of_name,
     check_time_in_name,
 )
-from squall.datasets.radar.readers.choice import FORMATS, reader_of
 from squall.datasets.radar.regrid import nearest
 
 
@@ -134,7 +134,7 @@ def read_file(
         rejected = RejectedScan(name_time, UNREADABLE, "the file is empty (0 bytes)")
         return replace(report, rejected=[rejected])
     try:
-        with reader_of(era)(path, era) as product:
+        with open_product(path, era) as product:
             end = len(product.times)
             if count is not None:
                 end = min(end, first + count)
@@ -144,13 +144,8 @@ def read_file(
             grid = product.grid if era.regrid is None or target_grid is None else target_grid
             file = _OpenFile(product, config, era, name_time, grid, path)
             return _read_scans(report, file, range(first, end))
-    except ConfigError:
-        raise
     except DataError as error:
-        reason = str(error)
-    except Exception as error:  # libraries raise any exception for a broken file
-        reason = _unreadable(error, era)
-    return replace(report, rejected=[RejectedScan(name_time, UNREADABLE, reason)])
+        return replace(report, rejected=[RejectedScan(name_time, UNREADABLE, str(error))])
 
 
 @dataclass(frozen=True)
@@ -248,10 +243,6 @@ def _read_scans(report: FileReport, file: _OpenFile, positions: Sequence[int]) -
             rejected.append(RejectedScan(time, error.rule, str(error)))
         except DataError as error:
             rejected.append(RejectedScan(slot, UNREADABLE, str(error)))
-        except ConfigError:
-            raise
-        except (OSError, RuntimeError, ValueError) as error:  # perhaps only this scan is damaged
-            rejected.append(RejectedScan(slot, UNREADABLE, _unreadable(error, file.era)))
     steps = None
     if len(file.product.times) == 1 and scans and file.name_time is not None:
         steps = steps_from_name(scans[0].time, file.name_time, file.era)
@@ -264,7 +255,3 @@ def _read_scans(report: FileReport, file: _OpenFile, positions: Sequence[int]) -
         masked_px=dict(masked_px),
         steps_from_name=steps,
     )
-
-
-def _unreadable(error: Exception, era: RadarNetworkConfig) -> str:
-    return f"cannot be read as {FORMATS[era.format]}: {first_line(error)}"

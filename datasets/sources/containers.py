@@ -24,7 +24,7 @@ from squall.datasets.addresses import local_path, split_chain
 from squall.datasets.sources.access import Options, SourceFile, filesystem, version_of
 from squall.datasets.sources.patterns import FolderNames
 from squall.datasets.sources.stores import Entry
-from squall.datasets.sources.unpacking import check_member, check_total
+from squall.datasets.unpacking import check_member, check_total
 
 # what the libraries raise for a file that is no container, or a truncated, damaged or encrypted one
 BROKEN = (

@@ -35,7 +35,7 @@ from squall.datasets.sources.patterns import (
     pattern_tail,
 )
 from squall.datasets.sources.stores import Entry, LocalStore, RemoteStore, Store, store_for
-from squall.datasets.sources.unpacking import UnpacksTooMuch
+from squall.datasets.unpacking import UnpacksTooMuch
 
 Span = tuple[pd.Timestamp | None, pd.Timestamp | None]
 Item = TypeVar("Item", contravariant=True)

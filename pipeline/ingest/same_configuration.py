@@ -103,6 +103,8 @@ def _changes(archive: Archive, network: RadarNetworkConfig) -> Iterator[str]:
         for key in sorted(old_values.keys() | new_values.keys()):
             old, new = old_values.get(key), new_values.get(key)
             is_same = json.dumps(old) == json.dumps(new)
+            if key == "format" and None in (old, new):  # the files tell theirs
+                continue
             if not (is_same or _is_looser(key, stored.at(first), network.at(first))):
                 yield f"'{key}' was {_shown(old)}, is {_shown(new)}"
 

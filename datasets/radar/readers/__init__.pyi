@@ -1,6 +1,4 @@
 from .cf_netcdf import open_netcdf as open_netcdf
-from .choice import FORMATS as FORMATS
-from .choice import reader_of as reader_of
 from .knmi_hdf5 import open_knmi as open_knmi
 from .mrms_grib import open_mrms as open_mrms
 from .odim import open_odim as open_odim

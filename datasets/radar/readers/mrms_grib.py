@@ -1,4 +1,4 @@
-"""NOAA MRMS GRIB2 files, plain or gzipped: one message, one scan, latitude and longitude.
+"""NOAA MRMS GRIB2 files: one message, one scan, latitude and longitude.
 
 Source: the MRMS parameter tables (nssl.noaa.gov/projects/mrms/operational/tables.php, v11.5 to
 v12), discipline 209. How the reader interprets the files:
@@ -12,10 +12,8 @@ v12), discipline 209. How the reader interprets the files:
 - Only simple and PNG packing are read, which MRMS uses; other packings could need any memory.
 """
 
-import gzip
 import io
 import math
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -35,7 +33,7 @@ from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape
 from squall.datasets.radar.units import parse_unit
 
-MAX_BYTES = 2**28  # of a message, unpacked from gzip; simply packed CONUS scans have 50 MB
+MAX_BYTES = 2**28  # of a message; simply packed CONUS scans have 50 MB
 DISCIPLINE = 209
 HOURS = (1, 3, 6, 12, 24, 48, 72)
 RATE = (6, 1)
@@ -52,7 +50,7 @@ GREY = 0  # colour type of a PNG
 
 @contextmanager
 def open_mrms(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
-    """Open a ``.grib2`` or ``.grib2.gz`` file and yield its scan.
+    """Open a GRIB2 file and yield its scan.
 
     Raises
     ------
@@ -101,20 +99,14 @@ class _Header:
 
 def _message(path: str) -> bytes:
     """Read the bytes of the file's only GRIB2 message."""
-    try:
-        with Path(path).open("rb") as plain:
-            zipped = plain.read(2) == b"\x1f\x8b"
-            plain.seek(0)
-            source = gzip.GzipFile(fileobj=plain) if zipped else plain
-            data = source.read(MAX_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot be read: {error}") from error
+    with Path(path).open("rb") as stream:
+        data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise DataError(f"has more than {MAX_BYTES} bytes, no MRMS scan")
     if data[:4] != b"GRIB" or len(data) < 16:
         raise DataError(
-            "is no GRIB file: it does not start with GRIB; if it has another format, set 'format' "
-            "in the network configuration, for example 'format: netcdf'"
+            "is no GRIB file: it does not start with GRIB; if it has another format that is read, "
+            "leave 'format' out of the network configuration"
         )
     if data[7] != 2:
         raise DataError(f"is GRIB edition {data[7]}, expected 2")

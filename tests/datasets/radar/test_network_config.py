@@ -204,6 +204,7 @@ READING: dict[str, Any] = {
     "time_variable": "t", "start_variable": "s", "time_in_name": "%Y%m%d",
     "phase": "1min", "snap_tolerance": "10s", "x": "lon", "y": "lat", "coordinate_units": "km",
     "crs": "EPSG:3067", "quality": {"highest_mm_h": 100}, "regrid": "nearest",
+    "grid": {"crs": "EPSG:3067", "nx": 2, "ny": 2, "x0": 0, "y0": 0, "dx": 1, "dy": -1},
 }  # fmt: skip
 NOT_READING: dict[str, Any] = {
     "name": "other", "title": "Another", "attributes": {"license": "CC0-1.0"}, "source": "*.nc",

@@ -16,6 +16,7 @@ import xarray as xr
 
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import ConfigError
+from squall.datasets.radar.formats import FORMATS, Format
 from squall.datasets.radar.product import Product
 from squall.datasets.radar.radar_file import file_digest, read_file
 from squall.datasets.radar.readers.cf_netcdf import open_netcdf
@@ -93,11 +94,11 @@ def write_damaged(path: Path) -> None:
     ("content", "message"),
     [
         (b"", "the file is empty"),
-        (b"<html><body>503 Service unavailable</body></html>", "cannot be read as netCDF"),
-        (b"CDF", "cannot be read as netCDF"),
+        (b"<html><body>503 Service unavailable</body></html>", "format is not recognised"),
+        (b"CDF", "format is not recognised"),
         (b"CDF\x01" + bytes(range(256)) * 8, "header"),
         (b"\x89HDF\r\n\x1a\n" + bytes(2000), "cannot be read as netCDF"),
-        (bytes(5000), "cannot be read as netCDF"),
+        (bytes(5000), "format is not recognised"),
     ],
 )
 def test_a_file_that_is_not_netcdf_is_rejected(
@@ -368,8 +369,8 @@ def test_a_scan_with_another_shape_than_its_grid_is_rejected(
         with open_netcdf(path, settings) as product:
             yield replace(product, read_stored=lambda index: product.read_stored(index)[:, :2])
 
-    monkeypatch.setattr("squall.datasets.radar.radar_file.reader_of", lambda settings: crooked)
-    (rejected,) = read_file(path, config()).rejected
+    monkeypatch.setitem(FORMATS, "netcdf", Format("netCDF", crooked))
+    (rejected,) = read_file(path, config(format="netcdf")).rejected
     assert "a scan of (2, 2) pixels is on a grid of (2, 3)" in rejected.reason
 
 

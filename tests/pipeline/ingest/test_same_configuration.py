@@ -18,7 +18,6 @@ from tests.pipeline.tiny_radar import FIRST, STEP, config_with, run, write_scans
 
 # a value that differs from that of the tiny radar, for each key that changes what files give
 CHANGED: dict[str, dict[str, Any]] = {
-    "format": {"format": "odim"},
     "variable": {"variable": "other"},
     "units": {"units": "mm"},
     "missing_values": {"missing_values": [-9999.0]},
@@ -36,13 +35,30 @@ CHANGED: dict[str, dict[str, Any]] = {
     "coordinate_units": {"coordinate_units": "km"},
     "crs": {"crs": "EPSG:3857"},
     "regrid": {"regrid": "nearest"},
+    "grid": {
+        "grid": {
+            "crs": "EPSG:3857",
+            "nx": 2,
+            "ny": 2,
+            "west": 0,
+            "south": 0,
+            "east": 2,
+            "north": 2,
+        }
+    },
     "quality.highest_mm_h": {"quality": {"highest_mm_h": 20.0}},
     "quality.highest_share": {"quality": {"highest_share": 0.001}},
     "quality.least_observed_share": {"quality": {"least_observed_share": 0.5}},
     "quality.name_tolerance": {"quality": {"name_tolerance": "1h"}},
     "eras": {"eras": [{"since": "2024-06-01", "units": "mm"}]},
 }
-ELSEWHERE = {"step", "quality", "quality.clutter_mask", "quality.reject_identical"}  # other tests
+ELSEWHERE = {
+    "step",
+    "quality",
+    "quality.clutter_mask",
+    "quality.reject_identical",
+    "format",
+}  # other tests
 FREE: dict[str, Any] = {
     "title": "Radar", "attributes": {"license": "CC0-1.0"}, "source": "elsewhere/*.nc",
     "source_options": {"anon": True}, "archive": "elsewhere", "begins": "2020-01-01",
@@ -59,6 +75,17 @@ def test_each_key_of_a_network_is_either_free_or_refused() -> None:
     keys = keys_of(RadarNetworkConfig) | keys_of(QualityConfig, "quality.")
     assert keys == CHANGED.keys() | ELSEWHERE | NOT_FOR_READING
     assert FREE.keys() | {"name"} == NOT_FOR_READING
+
+
+def test_a_format_that_is_no_longer_said_or_said_now_is_no_change(radar, archive):
+    """The content of the files tells the format; two formats may be read differently."""
+    write_scans(radar, 2)
+    run(archive, radar / "*.nc", config=config_with(format="netcdf"))
+    write_scans(radar, 1, first=FIRST + 2 * STEP, seed=3)
+    assert run(archive, radar / "*.nc", config=config_with(format=None)).ingested == 1
+    write_scans(radar, 1, first=FIRST + 3 * STEP, seed=4)
+    with pytest.raises(ConfigError, match='\'format\' was "netcdf", is "odim"'):
+        run(archive, radar / "*.nc", config=config_with(format="odim"))
 
 
 @pytest.mark.parametrize("key", CHANGED)

@@ -40,24 +40,28 @@ def test_the_examples_of_a_message_help(
         assert len(read_file(path, config(**example)).scans) == 1, (reason, example)
 
 
-@pytest.mark.parametrize("content", [b"PK\x03\x04" + bytes(500), b"GRIB" + bytes(500), b"RW0121"])
 @pytest.mark.parametrize("format", ["netcdf", "odim", "knmi", "mrms"])
 def test_a_file_of_another_format_is_told_apart(
-    tmp_path: Path, configured_format: Any, content: bytes, format: str
+    tmp_path: Path, write_odim: Any, write_radar: Write, format: str
+) -> None:
+    if format == "mrms":
+        pytest.importorskip("eccodes", exc_type=ImportError)
+    odim = write_odim(tmp_path / "a.h5", np.ones((12, 16), np.uint16))
+    netcdf = write_radar(tmp_path / "a.nc", RATE)
+    path, looks_like = (netcdf, "netcdf") if format == "odim" else (odim, "odim")
+    reason = rejection_of(path, config(format=format))
+    assert {"format": looks_like} in list(settings_in(reason))
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04" + bytes(500), b"<html>", bytes(5000)])
+def test_a_file_of_no_known_format_names_those_that_are_read(
+    tmp_path: Path, content: bytes
 ) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(content)
-    if format == "mrms" and content.startswith(b"GRIB"):
-        pytest.skip("looks like its own format")
-    if format == "mrms":
-        pytest.importorskip("eccodes", exc_type=ImportError)
-    reason = rejection_of(str(path), configured_format(format))
-    assert "set 'format' in the network configuration" in reason
-
-
-@pytest.fixture
-def configured_format() -> Any:
-    return lambda format: config(format=format)
+    reason = rejection_of(str(path))
+    assert f"its format is not recognised by its first bytes {content[:8]!r}" in reason
+    assert "netcdf, odim, knmi, mrms" in reason
 
 
 def test_odim_messages_name_what_the_file_has(write_odim: Any, tmp_path: Path) -> None:

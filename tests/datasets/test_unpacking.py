@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from squall.datasets import unpacking
 from squall.datasets.errors import DataError
-from squall.datasets.sources import unpacking
 from squall.datasets.sources.fetch import local_copy
 from squall.datasets.sources.find import find_files
 

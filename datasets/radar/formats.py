@@ -1,0 +1,176 @@
+"""The file formats that are read: their names, their readers, and how a file's content tells them.
+
+Owns the table of formats. Readers are imported when one is needed, because each brings its own
+libraries. Other packages add formats through the entry point group ``squall.readers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import cast
+
+from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.radar.product import Reader
+from squall.datasets.radar.signatures import (
+    hdf5_convention,
+    is_classic_netcdf,
+    is_grib,
+    is_hdf5,
+)
+
+PLUGINS = "squall.readers"
+HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format.
+
+    Parameters
+    ----------
+    title : the format's name in messages.
+    reader : the reader, or ``module:function`` of one that is imported when it is needed.
+    recognises : whether a file has this format, by its first `HEAD_BYTES` bytes and its path; None
+        for a format that a configuration has to name.
+    needs_variable : whether ``variable`` of the configuration must say what to read.
+    """
+
+    title: str
+    reader: Reader | str
+    recognises: Callable[[bytes, str], bool] | None = None
+    needs_variable: bool = False
+
+    @property
+    def open(self) -> Reader:
+        """The reader; see `squall.datasets.radar.product`."""
+        if not isinstance(self.reader, str):
+            return self.reader
+        module, _, function = self.reader.partition(":")
+        return cast(Reader, getattr(import_module(module), function))
+
+
+def _hdf5_of(convention: str) -> Callable[[bytes, str], bool]:
+    return lambda head, path: is_hdf5(head) and hdf5_convention(path) == convention
+
+
+_READERS = "squall.datasets.radar.readers"
+# in the order in which a file's content is compared with them
+FORMATS: dict[str, Format] = {
+    "netcdf": Format(
+        "netCDF",
+        f"{_READERS}.cf_netcdf:open_netcdf",
+        lambda head, path: is_classic_netcdf(head) or _hdf5_of("netcdf")(head, path),
+        needs_variable=True,
+    ),
+    "odim": Format(
+        "ODIM HDF5", f"{_READERS}.odim:open_odim", _hdf5_of("odim"), needs_variable=True
+    ),
+    "knmi": Format(
+        "KNMI HDF5", f"{_READERS}.knmi_hdf5:open_knmi", _hdf5_of("knmi"), needs_variable=True
+    ),
+    "mrms": Format("MRMS GRIB2", f"{_READERS}.mrms_grib:open_mrms", lambda head, _: is_grib(head)),
+}
+
+
+@cache
+def _plugin_names() -> tuple[str, ...]:
+    return tuple(sorted({point.name for point in entry_points(group=PLUGINS)} - set(FORMATS)))
+
+
+def format_names() -> tuple[str, ...]:
+    """Names of all formats, those of other packages last."""
+    return (*FORMATS, *_plugin_names())
+
+
+def named_format(name: str) -> Format:
+    """Return the format of a name.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such format, or the package that adds it is broken.
+    """
+    if name in FORMATS:
+        return FORMATS[name]
+    if name not in _plugin_names():
+        raise ConfigError(
+            f"format '{name}' is not known; expected one of {', '.join(format_names())}"
+        )
+    return _plugin(name)
+
+
+@cache
+def _plugin(name: str) -> Format:
+    (point, *_) = entry_points(group=PLUGINS, name=name)
+    try:
+        plugin = point.load()
+    except Exception as error:  # a plugin may raise anything
+        raise ConfigError(f"format '{name}': {point.value} cannot be loaded: {error}") from error
+    if not isinstance(plugin, Format):
+        raise ConfigError(
+            f"format '{name}': {point.value} is no {Format.__module__}.Format, which the entry "
+            f"point group {PLUGINS} needs"
+        )
+    return plugin
+
+
+def recognised_format(path: str) -> str | None:
+    """Name of the format that a file's content tells; None if it tells none of those known.
+
+    Parameters
+    ----------
+    path : a local file, unpacked.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    """
+    head = _head(path)
+    for name in format_names():
+        recognises = named_format(name).recognises
+        if recognises is not None and recognises(head, path):
+            return name
+    return None
+
+
+def _head(path: str) -> bytes:
+    with Path(path).open("rb") as stream:
+        return stream.read(HEAD_BYTES)
+
+
+def format_of(path: str, configured: str | None) -> Format:
+    """The format of a file: the configured one, else the one that its content tells.
+
+    Raises
+    ------
+    DataError
+        If no format is configured, and the content tells none.
+    """
+    name = configured or recognised_format(path)
+    if name is None:
+        raise DataError(
+            f"cannot be read: its format is not recognised by its first bytes {_head(path)[:8]!r}; "
+            f"formats that are read: {', '.join(format_names())}. If it has one of them, it is "
+            "damaged at its start: fetch it again; convert other formats to CF netCDF first, for "
+            "example with GDAL or wradlib"
+        )
+    return named_format(name)
+
+
+def other_format(path: str, configured: str | None) -> str:
+    """A sentence for a file that is not of the configured format; empty if its content fits."""
+    if configured is None:
+        return ""
+    looks_like = recognised_format(path)
+    if looks_like in (None, configured):
+        return ""
+    return (
+        f"; it looks like {named_format(looks_like).title}: set 'format: {looks_like}' in the "
+        "network configuration, or leave 'format' out"
+    )

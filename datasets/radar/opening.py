@@ -1,0 +1,69 @@
+"""Opening one radar file of any format: unpacked, recognised, and given to its reader.
+
+Owns the order of these steps and the words for a file that no reader can use. The formats are in
+`squall.datasets.radar.formats`, a reader for each in `squall.datasets.radar.readers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy.typing as npt
+
+from squall.datasets.errors import ConfigError, DataError, first_line
+from squall.datasets.radar.formats import format_of, other_format
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.product import Product
+from squall.datasets.radar.unpacked import unpacked
+
+
+@contextmanager
+def open_product(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
+    """Open a radar file and yield its scans.
+
+    Parameters
+    ----------
+    path : a local file, perhaps packed with gzip, bzip2 or xz.
+    config : in force at the file's time.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration cannot work for any file of this format.
+    DataError
+        If the file's format is not known, or the file is broken, or its reader cannot use it.
+        Reading a scan raises it too, for a scan that is broken.
+    OSError
+        If the file cannot be opened, or there is no room for its unpacked content.
+    """
+    with unpacked(path) as plain, ExitStack() as opened:
+        found = format_of(plain, config.format)
+        if found.needs_variable and not config.variable:
+            raise ConfigError(
+                f"'variable' is missing: {found.title} files hold several fields; set 'variable' "
+                "in the network configuration to the one with rain or reflectivity"
+            )
+
+        def unreadable(error: Exception) -> DataError:
+            return DataError(f"cannot be read as {found.title}: {first_line(error)}")
+
+        try:
+            product = opened.enter_context(found.open(plain, config))
+        except ConfigError:
+            raise
+        except Exception as error:  # libraries raise any exception for a broken file
+            known = error if isinstance(error, DataError) else unreadable(error)
+            raise DataError(f"{known}{other_format(plain, config.format)}") from error
+
+        def read_stored(scan: int) -> npt.NDArray[Any]:
+            try:
+                return product.read_stored(scan)
+            except (ConfigError, DataError):
+                raise
+            except Exception as error:  # perhaps only this scan is damaged
+                raise unreadable(error) from error
+
+        yield replace(product, read_stored=read_stored)
