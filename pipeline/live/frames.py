@@ -87,6 +87,7 @@ class Frames:
         for name in (CHANCES, CHANCES_AROUND):
             if name in forecast:
                 layers += self._chances(name)
+        layers += self._chances_at_any_time()
         layers.append(self._amount())
         layers += self._first_times()
         return layers, codes
@@ -108,6 +109,17 @@ class Frames:
             codes = chance_codes(of_threshold.values.astype(np.float32))
             layer = self._layer(f"chance_{where}_{threshold:g}", "chance", codes)
             yield layer | {"threshold_mm_h": threshold, "where": where}
+
+    def _chances_at_any_time(self) -> Iterator[Layer]:
+        """Chance of rain at any time of the forecast; only of an ensemble, as in `when`."""
+        if CHANCES_AT_ANY_TIME not in self.forecast:
+            return
+        for threshold in self.thresholds_mm_h:
+            own = self.forecast[CHANCES_AT_ANY_TIME].sel(threshold=threshold, method="nearest")
+            codes = chance_codes(own.values.astype(np.float32))
+            name = f"chance_at_any_time_{threshold:g}"
+            layer = self._layer(name, "chance_at_any_time", codes[None], self._times()[-1:])
+            yield layer | {"threshold_mm_h": threshold}
 
     def _amount(self) -> Layer:
         """Rain from the reference time to the last valid time; median of the members' amounts."""
@@ -176,16 +188,18 @@ def codes_of_frames(step_min: float) -> dict[str, Any]:
         "highest": RAIN_CODE.highest_mm_h,
         "formula": "lowest * (highest / lowest) ** ((code - 1) / 253), code 1 to 254",
     }
+    chance = {
+        "units": "1",
+        "unknown": UNKNOWN_CHANCE,
+        "formula": "code / 200",
+        **_colours(CHANCE_SCALE, 0.01),
+    }
     of_times = time_scale((), [step_min * k for k in (0, 1, 3, 6, 9, 12, 18, 24)])
     return {
         "rain_rate": {"units": "mm h-1", **logarithmic, **_colours(RAIN_SCALE)},
         "amount": {"units": "mm", **logarithmic, **_colours(AMOUNT_SCALE)},
-        "chance": {
-            "units": "1",
-            "unknown": UNKNOWN_CHANCE,
-            "formula": "code / 200",
-            **_colours(CHANCE_SCALE, 0.01),
-        },
+        "chance": chance,
+        "chance_at_any_time": chance,
         "first_rain": {
             "units": "min",
             "dry": NO_RAIN,

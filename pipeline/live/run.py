@@ -152,6 +152,7 @@ class Service:
         self._is_remembered = self._is_page_published = self._is_map_published = False
         self._runs: list[str] = []  # that ``runs.json`` names
         self._prune_at = clock.now()
+        self._notes: tuple[str, ...] = ()
         self._after_publication: list[str] = []  # problems that the next status tells
 
     def cycle(self) -> State:
@@ -244,6 +245,11 @@ class Service:
         problems += arrivals.problems
         self._step = arrivals.step or self._step
         self._newest = arrivals.newest or self._newest
+        if arrivals.step is not None:  # the archive could be opened
+            for note in arrivals.notes:
+                if note not in self._notes:
+                    log.warning("%s", note)
+            self._notes = arrivals.notes
         return arrivals
 
     def _may_try(self, order: Order, now: pd.Timestamp) -> bool:
@@ -301,7 +307,7 @@ class Service:
                 state.reason,
             )
         self._state = state
-        others = (*self._alerts.problems, *self._after_publication)
+        others = (*self._alerts.problems, *self._notes, *self._after_publication)
         self._after_publication = []
         status = self._status(state, (*problems, *others), cycle_s)
         try:

@@ -28,6 +28,8 @@ class Arrivals(NamedTuple):
     missing: tuple[pd.Timestamp, ...] = ()
     """scans that the model would use before the newest one, and that are not there"""
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """what is wrong with the configuration for this radar, and holds up no forecast"""
 
 
 class Run(NamedTuple):

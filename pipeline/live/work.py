@@ -101,7 +101,7 @@ class Worker:
         if self._replay is not None:
             good = good[times[good] <= now - self.config.usual_latency]
         if not good.size:
-            return Arrivals(None, archive.step, (), problems)
+            return Arrivals(None, archive.step, (), problems, self._outside(archive))
         newest = times[good[-1]]
         if newest > now + archive.step:
             ahead = round((newest - now) / pd.Timedelta("1min"))
@@ -110,7 +110,7 @@ class Worker:
                 f"the newest scan is {ahead} min in the future; check the clock of this machine",
             )
         missing = self._missing(archive, int(good[-1]))
-        return Arrivals(newest, archive.step, missing, problems)
+        return Arrivals(newest, archive.step, missing, problems, self._outside(archive))
 
     def make(self, order: Order, now: pd.Timestamp | None = None) -> Run:
         """Forecast, ask the rules of alerts, make the products, and publish them as a run.
@@ -218,6 +218,15 @@ class Worker:
         problems = [f"{entry.file}: {entry.reason}" for entry in rejected]
         problems += [f"{file}: {reason}" for file, reason in report.unavailable]
         return tuple(problems)
+
+    def _outside(self, archive: ScanStore) -> tuple[str, ...]:
+        """A note for each place of the configuration that the radar's grid does not hold."""
+        return tuple(
+            f"place '{name}' lies outside the radar's grid, so its forecast is not known; correct "
+            "its latitude and longitude, or remove it"
+            for name, place in self.config.places.items()
+            if archive.grid.pixel_at(place.latitude, place.longitude) is None
+        )
 
     def _missing(self, archive: ScanStore, newest: int) -> tuple[pd.Timestamp, ...]:
         """Scans that the model uses before the newest one, and that the archive lacks."""

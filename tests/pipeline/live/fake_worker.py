@@ -47,7 +47,8 @@ class FakeWorker:
         newest = orders.get("newest")
         missing = tuple(pd.Timestamp(time) for time in orders.get("missing", ()))
         problems = tuple(orders.get("problems", ()))
-        return Arrivals(pd.Timestamp(newest) if newest else None, STEP, missing, problems)
+        notes = tuple(orders.get("notes", ()))
+        return Arrivals(pd.Timestamp(newest) if newest else None, STEP, missing, problems, notes)
 
     def make(self, order, now=None):
         orders = self._obey("fallback" if order.fallback else "make")

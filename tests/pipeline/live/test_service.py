@@ -78,6 +78,15 @@ def test_a_source_that_is_down_for_an_hour(world):
     assert world.json("latest")["id"] != first
 
 
+def test_a_note_is_logged_once_and_is_no_cause_of_a_state(world, caplog):
+    world.order(newest="2024-06-01T12:00", notes=["place 'Far' lies outside"])
+    assert world.cycle().name == "fresh"
+    world.clock.move(10)
+    assert world.cycle().reason == "the last scan is of 2024-06-01 12:00 UTC, 11 min old"
+    assert world.json("status")["problems"] == ["place 'Far' lies outside"]
+    assert caplog.text.count("place 'Far' lies outside") == 1
+
+
 def test_a_gap_is_named_and_ends_when_the_scan_comes(world):
     world.order(newest="2024-06-01T12:00", missing=["2024-06-01T11:50"])
     state = world.cycle()

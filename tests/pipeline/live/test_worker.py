@@ -98,6 +98,14 @@ def test_frames_hold_the_forecast_without_loss(made, chain):
     known = ~np.isnan(expected)
     np.testing.assert_allclose(chances[known] / 200, expected[known], atol=0.0026)
     assert (chances[~known] == manifest["codes"]["chance"]["unknown"]).all()
+    if config.members:
+        name = "probability_of_exceedance_at_any_time"
+        whole = frames_of(path, layers["chance_at_any_time_2"])
+        expected = forecast[name].sel(threshold=2.0).values
+        known = ~np.isnan(expected)
+        np.testing.assert_allclose(whole[0][known] / 200, expected[known], atol=0.0026)
+        assert (whole[0][~known] == manifest["codes"]["chance_at_any_time"]["unknown"]).all()
+    assert ("chance_at_any_time_2" in layers) == bool(config.members)
     around = {"chance_within_10km_0.5", "chance_within_10km_2"}
     assert around <= set(layers) if config.members else not around & set(layers)
 

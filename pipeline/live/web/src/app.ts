@@ -14,7 +14,7 @@ import { PanelMap, viewOf } from "./panel-map.ts";
 import { indexAt, type Step, stepsOf } from "./timeline.ts";
 import { TimeBar } from "./timebar.ts";
 import { bothClocks, date, MINUTE } from "./times.ts";
-import type { Alert, Frame, Latest, Layer, Status } from "./types.ts";
+import type { Alert, Frame, Latest, Layer, Rules, Status } from "./types.ts";
 
 const PAST_MIN = 60; // observed times before those of the run
 
@@ -25,6 +25,9 @@ export class App {
   status: Status | null = null;
   latest: Latest | null = null;
   alerts: Alert[] = [];
+  /** what the latest run says of the rules of alerts */
+  rules: Rules | null = null;
+  private rulesOf = "";
   health: Health = { level: "good", title: "", detail: "" };
   domain: Domain | null = null;
   steps: Step[] = [];
@@ -54,10 +57,18 @@ export class App {
     this.status = status.status === "fulfilled" ? status.value : null;
     if (runs.status === "fulfilled") this.runs = runs.value;
     if (alerts.status === "fulfilled") this.alerts = alerts.value;
+    await this.readRules();
     this.showHealth();
     const wanted = this.view.run || this.latest?.id;
     if (wanted && wanted !== this.run?.manifest.id) await this.openRun(wanted);
     this.tick();
+  }
+
+  private async readRules(): Promise<void> {
+    const id = this.latest?.id;
+    if (!id || id === this.rulesOf) return;
+    this.rules = await load.loadRules(id).catch(() => null);
+    if (this.rules) this.rulesOf = id;
   }
 
   /** What follows from the clock alone. */

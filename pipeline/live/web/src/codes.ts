@@ -7,7 +7,7 @@ export function valuesOf(name: CodeName, code: Code): Float64Array {
   const values = new Float64Array(256);
   for (let c = 0; c < 256; c++) {
     if (c === code.unknown) values[c] = NaN;
-    else if (name === "chance") values[c] = c / 200;
+    else if (name === "chance" || name === "chance_at_any_time") values[c] = c / 200;
     else if (name === "first_rain") {
       values[c] = c === code.dry ? Infinity : (c - 1) * code.step_min!;
     } else {

@@ -72,15 +72,16 @@ export function showPlaces(
   element("places-box").hidden = texts.length === 0;
 }
 
-/** The alerts; a click shows the place. */
+/** The alerts, and what is not known of them; a click shows the place. */
 export function showAlerts(
   alerts: Alert[],
+  unanswered: string[],
   now: number,
   choose: (name: string, latLon: [number, number]) => void,
 ): void {
   const texts = alerts.map((alert) => alertText(alert, now));
-  redraw(element("alerts"), texts, () =>
-    alerts.map((alert, i) => {
+  redraw(element("alerts"), [texts, unanswered], () => [
+    ...alerts.map((alert, i) => {
       const { latitude, longitude, headline } = alert.subject;
       const isDoubtful = alert.not_confirmed_since !== null || isExpired(alert, now);
       const item = make("li", "", { class: isDoubtful ? "doubtful" : "" });
@@ -92,8 +93,9 @@ export function showAlerts(
       }
       return item;
     }),
-  );
-  element("alerts-box").hidden = texts.length === 0;
+    ...unanswered.map((text) => make("li", text, { class: "doubtful" })),
+  ]);
+  element("alerts-box").hidden = texts.length + unanswered.length === 0;
 }
 
 export const TOO_OLD = "not known any more, the forecast is too old";

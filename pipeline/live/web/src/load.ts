@@ -3,7 +3,7 @@
 import { decode } from "fast-png";
 
 import { parse } from "./times.ts";
-import type { Alert, BaseMap, Frame, Grid, Latest, Layer, Manifest, Place, Status } from "./types.ts";
+import type { Alert, BaseMap, Frame, Grid, Latest, Layer, Manifest, Place, Rules, Status } from "./types.ts";
 
 const FORMAT = 2; // of the manifest
 const ANSWER_MS = 30_000; // after which an answer does not come any more
@@ -32,6 +32,9 @@ export async function loadAlerts(): Promise<Alert[]> {
   const { alerts } = await json<{ alerts: Alert[] }>("alerts.json", false);
   return alerts.filter((alert) => alert.status === "active");
 }
+
+/** What a run says of the rules of alerts. */
+export const loadRules = (run: string) => json<Rules>(`runs/${run}/rules.json`, true);
 
 /** Names of the runs that can be shown, oldest first. */
 export async function loadRuns(): Promise<string[]> {

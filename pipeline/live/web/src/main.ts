@@ -18,8 +18,9 @@ import { element, make, say } from "./dom.ts";
 import type { XY } from "./grid.ts";
 import { groupsOf } from "./layers.ts";
 import { loadBaseMap } from "./load.ts";
-import { outlookOf } from "./outlook.ts";
+import { outlookOf, unansweredOf } from "./outlook.ts";
 import { forecastAt } from "./point.ts";
+import { latLonOf, plain } from "./search.ts";
 import { bothClocks } from "./times.ts";
 import type { BaseMap, Place } from "./types.ts";
 
@@ -66,7 +67,7 @@ async function showRun(): Promise<void> {
 /** What depends on the clock, too: a forecast that is too old says nothing. */
 function showTexts(): void {
   const now = app.now();
-  showAlerts(app.alerts, now, goTo);
+  showAlerts(app.alerts, unansweredOf(app.rules, app.alerts), now, goTo);
   showPlaces(places, now, isTooOld(), (name, place) =>
     goTo(name, [place.latitude, place.longitude]),
   );
@@ -145,21 +146,21 @@ function coordinates([lat, lon]: [number, number]): string {
 
 function search(text: string): void {
   const note = element("search-note");
-  const wanted = text.trim().toLowerCase();
-  const numbers = wanted.split(/[,;\s]+/).map(Number);
+  const wanted = plain(text);
+  const latLon = latLonOf(text);
   say(note, "");
-  if (numbers.length === 2 && numbers.every(Number.isFinite)) {
-    goTo(coordinates(numbers as [number, number]), numbers as [number, number]);
+  if (latLon) {
+    goTo(coordinates(latLon), latLon);
     return;
   }
-  const place = Object.entries(places).find(([name]) => name.toLowerCase() === wanted);
+  const place = Object.entries(places).find(([name]) => plain(name) === wanted);
   if (place) {
     goTo(place[0], [place[1].latitude, place[1].longitude]);
     return;
   }
   const town =
-    base?.towns.find(({ name }) => name.toLowerCase() === wanted) ??
-    base?.towns.find(({ name }) => name.toLowerCase().startsWith(wanted));
+    base?.towns.find(({ name }) => plain(name) === wanted) ??
+    base?.towns.find(({ name }) => plain(name).startsWith(wanted));
   if (town && wanted) choosePoint(town.name, app.domain!.toMap([town.x, town.y]));
   else say(note, `No place “${text}” on this map. Write latitude, longitude instead.`);
 }

@@ -1,7 +1,7 @@
 // When it rains at a place, in words and in the reader's time.
 
 import { bothClocks, parse } from "./times.ts";
-import type { Alert, Place } from "./types.ts";
+import type { Alert, Place, Rules } from "./types.ts";
 
 /**
  * The sentence of a place of `points.json`; empty where the service does not say when it rains.
@@ -40,7 +40,7 @@ export function alertText(alert: Alert, now: number, zone?: string): string {
     const expired = bothClocks(parse(alert.expires), zone, now);
     return `${alert.subject.headline}: expired at ${expired}, no newer forecast says more`;
   }
-  const chance = alert.chance === null ? "" : `, ${Math.round(100 * alert.chance)} %`;
+  const chance = alert.chance === null ? "" : `, ${percentText(alert.chance)}`;
   const onset = bothClocks(parse(alert.onset), zone, now);
   const since = alert.not_confirmed_since;
   const doubt = since ? `, not confirmed since ${bothClocks(parse(since), zone, now)}` : "";
@@ -50,5 +50,20 @@ export function alertText(alert: Alert, now: number, zone?: string): string {
 
 function percentOf(place: Place): string {
   const chance = place.chance_at_any_time ?? place.highest_chance;
-  return chance === null || chance === undefined ? "" : `, ${Math.round(100 * chance)} %`;
+  return chance === null || chance === undefined ? "" : `, ${percentText(chance)}`;
+}
+
+/** A chance in percent. Frames hold half percents, so all chances are rounded to them first. */
+export function percentText(chance: number): string {
+  if (chance > 0 && chance < 0.01) return "below 1 %";
+  if (chance > 0.99 && chance < 1) return "above 99 %";
+  return `${Math.round(Math.round(200 * chance) / 2)} %`;
+}
+
+/** The rules that a run cannot answer, and that no alert speaks of. */
+export function unansweredOf(rules: Rules | null, alerts: Alert[]): string[] {
+  const told = new Set(alerts.map((alert) => alert.subject.rule));
+  return Object.entries(rules?.outcomes ?? {})
+    .filter(([rule, outcome]) => outcome.state === "unknown" && !told.has(rule))
+    .map(([rule, outcome]) => `“${rule}” is not known: ${outcome.reason}`);
 }

@@ -2,6 +2,7 @@
 
 import { valuesOf } from "./codes.ts";
 import type { Run } from "./load.ts";
+import { percentText } from "./outlook.ts";
 import { bothClocks, MINUTE } from "./times.ts";
 
 export interface Series {
@@ -87,8 +88,13 @@ async function sentenceAt(
     return `Not known until ${until}: the radar does not see enough here.`;
   }
   const rain = `rain of at least ${layer.threshold_mm_h} mm/h`;
-  const highest = Math.max(...chance.map((value) => value ?? 0));
-  const percent = highest > 0 ? ` (chance up to ${Math.round(100 * highest)} %)` : "";
+  // as in points.json: of an ensemble the chance at any time, else the highest of a lead time
+  const whole = run.manifest.layers.find((l) => l.code === "chance_at_any_time");
+  const atAnyTime = whole ? ((await valuesAt(run, whole.name, [end], cell))[0] ?? null) : null;
+  const ofALead = Math.max(...chance.map((value) => value ?? 0));
+  const highest = Math.max(atAnyTime ?? 0, ofALead);
+  const words = atAnyTime === null ? "chance up to" : "chance";
+  const percent = highest > 0 ? ` (${words} ${percentText(atAnyTime ?? ofALead)})` : "";
   if (minutes === Infinity) return `No ${rain} expected until ${until}${percent}.`;
   if (minutes === 0) return `It rains now, at least ${layer.threshold_mm_h} mm/h${percent}.`;
   const begin = bothClocks(run.reference + minutes * MINUTE, undefined, now);

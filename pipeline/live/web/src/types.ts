@@ -15,7 +15,7 @@ export interface Layer {
   frames: Frame[];
 }
 
-export type CodeName = "rain_rate" | "amount" | "chance" | "first_rain";
+export type CodeName = "rain_rate" | "amount" | "chance" | "chance_at_any_time" | "first_rain";
 
 /** What the numbers of a frame mean, and the colours of their values. */
 export interface Code {
@@ -103,11 +103,16 @@ export interface Status {
 export interface Alert {
   id: string;
   status: "active" | "ended";
-  subject: { headline: string; latitude: number | null; longitude: number | null };
+  subject: { rule: string; headline: string; latitude: number | null; longitude: number | null };
   onset: string;
   expires: string;
   chance: number | null;
   not_confirmed_since: string | null;
+}
+
+/** What a run says of the rules of alerts: `rules.json`. */
+export interface Rules {
+  outcomes: Record<string, { state: "met" | "not_met" | "unknown"; reason: string }>;
 }
 
 export type Line = [number, number][];

@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { Domain } from "../src/grid.ts";
 import { formatView, parseView, START } from "../src/link.ts";
 import { referenceOf } from "../src/load.ts";
-import { alertText, outlookOf } from "../src/outlook.ts";
+import { alertText, outlookOf, percentText, unansweredOf } from "../src/outlook.ts";
+import { latLonOf, plain } from "../src/search.ts";
 import { indexAt, positionOf, stepsOf } from "../src/timeline.ts";
 import { bothClocks, clock, span } from "../src/times.ts";
 import type { Alert, Grid, Place } from "../src/types.ts";
@@ -101,7 +102,7 @@ test("what an alert says, and that it is not confirmed", () => {
   const alert: Alert = {
     id: "a",
     status: "active",
-    subject: { headline: "10 mm/h at De Bilt", latitude: 52.1, longitude: 5.2 },
+    subject: { rule: "heavy", headline: "10 mm/h at De Bilt", latitude: 52.1, longitude: 5.2 },
     onset: "2026-07-05T12:25:00Z",
     expires: "2026-07-05T12:12:00Z",
     chance: 0.7,
@@ -113,6 +114,28 @@ test("what an alert says, and that it is not confirmed", () => {
   const doubtful = { ...alert, chance: null, not_confirmed_since: "2026-07-05T12:00:00Z" };
   assert.match(alertText(doubtful, REFERENCE, "UTC"), /12:25 UTC, not confirmed since 12:00 UTC$/);
   assert.match(alertText(alert, REFERENCE + 13 * MIN, "UTC"), /expired at 12:12 UTC/);
+  // a rule that cannot be answered is told, unless an alert says it already
+  const unknown = { state: "unknown", reason: "the place lies outside the radar's grid" } as const;
+  const rules = { outcomes: { heavy: unknown, far: unknown, dry: { state: "not_met", reason: "" } as const } };
+  const far = "“far” is not known: the place lies outside the radar's grid";
+  assert.deepEqual(unansweredOf(rules, [alert]), [far]);
+  assert.equal(unansweredOf(rules, []).length, 2);
+  assert.deepEqual(unansweredOf(null, []), []);
+});
+
+test("a chance is said alike wherever it comes from", () => {
+  assert.equal(percentText(1 / 3), percentText(Math.round(200 / 3) / 200)); // a frame has half percents
+  assert.deepEqual([0, 0.004, 0.55, 0.996, 1].map(percentText), ["0 %", "below 1 %", "55 %", "above 99 %", "100 %"]);
+});
+
+test("a place is found without accents, and by coordinates in either notation", () => {
+  assert.equal(plain("  Besançon "), "besancon");
+  assert.deepEqual(["Ærøskøbing", "Łódź", "Gießen"].map(plain), ["aeroskobing", "lodz", "giessen"]);
+  const here = ["52.1, 5.2", "52.1,5.2", "52.1 5.2", "52,1 5,2", "52,1; 5,2", "52,1;5,2", "52,1, 5,2", "+52.1 ,5.2"];
+  for (const text of here) assert.deepEqual(latLonOf(text), [52.1, 5.2], text);
+  assert.deepEqual(latLonOf("52,5"), [52, 5]);
+  assert.deepEqual(latLonOf("-30, -150.25"), [-30, -150.25]);
+  for (const text of ["", "52", "52,1,5,2", "a, b", "95, 5", "Paris 15"]) assert.equal(latLonOf(text), null, text);
 });
 
 const STEREO: Grid = {

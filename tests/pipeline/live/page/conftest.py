@@ -96,7 +96,10 @@ def published(chain: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "minutes": 5 * LEADS,
             "members": 3,
             "thresholds_mm_h": (0.5, 2.0),
-            "places": {"Middle": {"latitude": 55.6, "longitude": 10.9}},
+            "places": {
+                "Middle": {"latitude": 55.6, "longitude": 10.9},
+                "Besançon": {"latitude": 47.24, "longitude": 6.02},
+            },
             "alerts": [
                 {
                     "name": "any rain",
@@ -104,7 +107,14 @@ def published(chain: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "within": "15min",
                     "chance": 0.05,
                     "area": [[10.8, 55.5], [11.0, 55.5], [11.0, 55.7], [10.8, 55.7]],
-                }
+                },
+                {
+                    "name": "rain at Besançon",
+                    "rain_mm_h": 0.5,
+                    "within": "15min",
+                    "chance": 0.05,
+                    "at": "Besançon",
+                },
             ],
             "usual_latency": "1min",
             "stale_after": "20min",

@@ -144,6 +144,7 @@ def test_play_goes_through_the_times_and_pauses(visitor):
     [
         ("chance_at_pixel_2", "Chance of ≥ 2 mm/h, forecast for 06:05"),
         ("chance_within_10km_0.5", "Chance of ≥ 0.5 mm/h within 10 km, forecast for 06:05"),
+        ("chance_at_any_time_2", "Chance of ≥ 2 mm/h at any time, until 06:20"),
         ("amount", "Amount of 20 min, until 06:20"),
         ("first_rain_0.5", "First rain of ≥ 0.5 mm/h, until 06:20"),
     ],
@@ -158,8 +159,8 @@ def test_each_kind_of_layer_is_drawn_with_its_legend(visitor, site, layer, badge
     colours = site.json(f"runs/{site.latest}/manifest.json")["codes"][described["code"]]["colours"]
     assert colours_of_map(page) <= {rgb(colour) for colour in colours}
     legend = page.inner_text("#legend h2")
-    unit = {"chance": "[%]", "amount": "[mm]", "first_rain": "[from]"}[described["code"]]
-    assert unit in legend
+    units = {"chance": "[%]", "amount": "[mm]", "first_rain": "[from]"}
+    assert (units | {"chance_at_any_time": "[%]"})[described["code"]] in legend
 
 
 def test_a_click_shows_the_forecast_at_the_place(visitor, site):
@@ -175,6 +176,19 @@ def test_a_click_shows_the_forecast_at_the_place(visitor, site):
     expect(page.locator("#point")).to_be_hidden()
 
 
+def test_a_click_says_the_chance_that_the_list_of_places_says(visitor, site):
+    name, (lat, lon) = "Middle", (55.6, 10.9)
+    path = site.folder / "runs" / site.latest / "points.json"
+    chance = json.loads(path.read_text())[name]["chance_at_any_time"]
+    assert chance > 0
+    page = visitor.open()
+    box = page.locator("#search input")
+    box.fill(f"{lat} {lon}")
+    box.press("Enter")
+    percent = f"{round(round(200 * chance) / 2 + 1e-9)} %"
+    expect(page.locator("#point-sentence")).to_contain_text(f"(chance {percent})")
+
+
 def test_search_finds_places_and_coordinates(visitor):
     page = visitor.open()
     box = page.locator("#search input")
@@ -184,6 +198,12 @@ def test_search_finds_places_and_coordinates(visitor):
     box.fill("55.5, 10.8")
     box.press("Enter")
     expect(page.locator("#point h2")).to_have_text("55.50° N, 10.80° E")
+    box.fill("55,5; 10,8")
+    box.press("Enter")
+    expect(page.locator("#point h2")).to_have_text("55.50° N, 10.80° E")
+    box.fill("besancon")
+    box.press("Enter")
+    expect(page.locator("#point h2")).to_have_text("Besançon")
     box.fill("-30, 150")
     box.press("Enter")
     expect(page.locator("#point-sentence")).to_have_text("This place is outside the radar's grid.")
@@ -198,10 +218,24 @@ def test_an_alert_is_shown_until_it_ends(visitor, site):
     (alert,) = site.json("alerts.json")["alerts"]
     expect(page.locator("#alerts")).to_contain_text(alert["subject"]["headline"])
     expect(page.locator("#alerts")).to_contain_text("%")
+    unknown = "“rain at Besançon” is not known: the place lies outside the radar's grid"
+    expect(page.locator("#alerts .doubtful")).to_have_text(unknown)
     alert["status"] = "ended"
     (site.folder / "alerts.json").write_text(json.dumps({"alerts": [alert]}))
     page.clock.run_for(15_000)
-    expect(page.locator("#alerts-box")).to_be_hidden()
+    expect(page.locator("#alerts li")).to_have_text([unknown])
+    run = site.folder / "runs" / f"{site.latest}"
+    (run / "rules.json").write_text(json.dumps({"outcomes": {}}))
+    expect(visitor.open().locator("#alerts-box")).to_be_hidden()
+
+
+def test_a_place_outside_the_grid_is_told(visitor, site):
+    page = visitor.open()
+    expect(page.locator("#places")).to_contain_text("Besançon: not known: outside the radar's grid")
+    problems = site.json("status.json")["problems"]
+    assert any("place 'Besançon' lies outside the radar's grid" in text for text in problems)
+    page.click("#problems-box summary")
+    expect(page.locator("#problems")).to_contain_text("place 'Besançon' lies outside")
 
 
 def test_the_address_shows_the_same_again(visitor):
