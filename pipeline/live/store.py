@@ -1,6 +1,6 @@
 """Where runs are published, on this machine or on object storage; no reader sees half a run.
 
-Public: `Store`, `open_store`, `run_id`, `reference_of`.
+Public: `Store`, `open_store`, `run_id`, `reference_of`, `content_type`.
 
 The layout is ``runs/ID/…`` with ``manifest.json`` as the last file, and beside it ``latest.json``,
 ``runs.json``, ``status.json``, ``metrics.prom``, ``alerts.json``, ``alerts/`` and the page. A run
@@ -14,8 +14,9 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
@@ -30,6 +31,15 @@ RUNS, MANIFEST = "runs", "manifest.json"
 BASE_MAP = "map.json"  # what lies under the rain
 _INCOMING = ".incoming"  # runs that are being written
 FOR_EVER, NEVER = "public, max-age=31536000, immutable", "no-cache"  # Cache-Control
+MESSAGES = "alerts"  # folder of the messages of alerts
+_KINDS = {
+    ".covjson": "application/prs.coverage+json",
+    ".geojson": "application/geo+json",
+    ".nc": "application/x-netcdf",
+    ".prom": "text/plain; version=0.0.4",
+    ".tif": "image/tiff; application=geotiff",
+}
+UPLOADS = 10  # files of a run that are uploaded at once
 _ID = re.compile(r"(\d{8}T\d{4}(?:\d{2})?Z)-[0-9a-f]{8}")
 
 
@@ -43,6 +53,14 @@ def reference_of(run: str) -> pd.Timestamp | None:
     """The reference time of a run, from its name; None if it is no name of a run."""
     matched = _ID.fullmatch(run)
     return pd.Timestamp(matched[1]).tz_localize(None) if matched else None
+
+
+def content_type(name: str) -> str:
+    """The media type of a published file, by its name like ``alerts/a.xml``."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix == ".xml" and name.startswith(f"{MESSAGES}/"):
+        return "application/cap+xml"  # CAP 1.2
+    return _KINDS.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 class Store(Protocol):
@@ -183,10 +201,18 @@ class _ObjectStore:
             folder = Path(name)
             yield folder
             files = [path for path in folder.rglob("*") if path.is_file()]
-            with self._reached():
-                for path in sorted(files, key=lambda path: path.name == MANIFEST):
-                    target = f"{self._root}/{RUNS}/{run}/{path.relative_to(folder).as_posix()}"
-                    self._files.put_file(str(path), target, **self._headers(path.name, FOR_EVER))
+            names = [path.relative_to(folder).as_posix() for path in files]
+
+            def upload(name: str) -> None:
+                target = f"{self._root}/{RUNS}/{run}/{name}"
+                headers = self._headers(name, FOR_EVER)
+                self._files.put_file(str(folder / name), target, **headers)
+
+            with self._reached(), ThreadPoolExecutor(UPLOADS) as threads:
+                # the first failure is raised here, and what has not begun is left out
+                list(threads.map(upload, [name for name in names if name != MANIFEST]))
+                if MANIFEST in names:
+                    upload(MANIFEST)
 
     def write(self, name: str, content: str | bytes) -> None:
         with self._reached():
@@ -241,8 +267,7 @@ class _ObjectStore:
     def _headers(self, name: str, cache: str) -> dict[str, str]:
         if not self._is_s3:
             return {}
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        return {"CacheControl": cache, "ContentType": kind}
+        return {"CacheControl": cache, "ContentType": content_type(name)}
 
     @contextmanager
     def _reached(self) -> Iterator[None]:

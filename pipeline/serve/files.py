@@ -8,11 +8,9 @@ Only what lies below the address is given: no hidden file, no part ``..``, no li
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from pathlib import PurePosixPath
 from typing import TypeVar
 
 from fastapi import APIRouter, Request
@@ -21,19 +19,12 @@ from fastapi.responses import Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 
 from squall.datasets.addresses import is_remote
-from squall.pipeline.live.store import FOR_EVER, NEVER, RUNS, Store
+from squall.pipeline.live.store import FOR_EVER, NEVER, RUNS, Store, content_type
 from squall.pipeline.serve.answers import ClientError, json_answer
 from squall.pipeline.serve.published import Unavailable
 
 PART = 4 * 2**20  # bytes that are read from object storage at once
 THREADS, WAIT_S = 8, 20.0
-_KINDS = {
-    ".covjson": "application/prs.coverage+json",
-    ".geojson": "application/geo+json",
-    ".nc": "application/x-netcdf",
-    ".prom": "text/plain; version=0.0.4",
-    ".tif": "image/tiff; application=geotiff",
-}
 Result = TypeVar("Result")
 
 
@@ -132,9 +123,8 @@ class _Objects:
 
 
 def _kind_of(name: str) -> str:
-    suffix = PurePosixPath(name).suffix.lower()
-    kind = _KINDS.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
-    is_text = kind.startswith("text/") and "charset" not in kind and suffix != ".prom"
+    kind = content_type(name)
+    is_text = kind.startswith("text/") and ";" not in kind
     return f"{kind}; charset=utf-8" if is_text else kind
 
 

@@ -1,6 +1,6 @@
 """Publishes alerts: ``alerts.json`` and the CAP messages. It runs in the parent.
 
-Public: `AlertDesk`, `ALERTS`, `MESSAGES`.
+Public: `AlertDesk`, `ALERTS`.
 
 The answers to the rules lie in each run. They are taken up when the run is published, or by the
 next process. CAP files are written before ``alerts.json``, which says that they count. All of them
@@ -29,11 +29,11 @@ from squall.pipeline.live.alerts.records import (
 from squall.pipeline.live.alerts.webhook import Deliveries, Posting
 from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.states import Run
-from squall.pipeline.live.store import RUNS, Store, reference_of
+from squall.pipeline.live.store import MESSAGES, RUNS, Store, reference_of
 
 log = logging.getLogger("squall.live")
 
-ALERTS, MESSAGES = "alerts.json", "alerts"
+ALERTS = "alerts.json"
 
 
 class AlertDesk:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -100,6 +101,7 @@ def test_objects_say_how_long_they_may_be_cached(s3_server):  # noqa: F811
         fill(folder)
     store.write("latest.json", "{}")
     store.write("metrics.prom", "x 1\n")
+    store.write("alerts/a.xml", "<alert/>")
 
     def headers(key):
         head = s3_server.client.head_object(Bucket="live", Key=f"site/{key}")
@@ -109,6 +111,7 @@ def test_objects_say_how_long_they_may_be_cached(s3_server):  # noqa: F811
     assert headers(f"runs/{FIRST}/frames/a.png") == (for_ever, "image/png")
     assert headers(f"runs/{FIRST}/manifest.json") == (for_ever, "application/json")
     assert headers("latest.json") == ("no-cache", "application/json")
+    assert headers("alerts/a.xml") == ("no-cache", "application/cap+xml")
 
 
 def test_the_manifest_is_the_last_object_of_a_run(s3_server, monkeypatch):  # noqa: F811
@@ -126,6 +129,40 @@ def test_the_manifest_is_the_last_object_of_a_run(s3_server, monkeypatch):  # no
         (folder / "z.json").write_text(json.dumps([]))
     assert order[-1] == "manifest.json"
     assert len(order) == 3
+
+
+def test_files_of_a_run_are_uploaded_at_the_same_time(s3_server, monkeypatch):  # noqa: F811
+    s3_server.bucket("live")
+    store = open_store("s3://live/site")
+    put, together = store._files.put_file, threading.Barrier(3)
+
+    def waiting(source, target, **options):
+        if not target.endswith("manifest.json"):
+            together.wait(timeout=10)  # until three files are on their way
+        put(source, target, **options)
+
+    monkeypatch.setattr(store._files, "put_file", waiting)
+    with store.new_run(FIRST) as folder:
+        fill(folder)
+        for name in ("b.json", "c.json"):
+            (folder / name).write_text("[]")
+    assert store.size(f"runs/{FIRST}/manifest.json") == 2
+
+
+def test_a_file_that_cannot_be_uploaded_leaves_no_manifest(s3_server, monkeypatch):  # noqa: F811
+    s3_server.bucket("live")
+    store = open_store("s3://live/site")
+    put = store._files.put_file
+
+    def failing(source, target, **options):
+        if target.endswith("a.png"):
+            raise OSError("the line is cut")
+        put(source, target, **options)
+
+    monkeypatch.setattr(store._files, "put_file", failing)
+    with pytest.raises(DataError, match="the line is cut"), store.new_run(FIRST) as folder:
+        fill(folder)
+    assert store.size(f"runs/{FIRST}/manifest.json") is None
 
 
 def test_a_bucket_that_is_not_there_is_a_clear_error(s3_server):  # noqa: F811

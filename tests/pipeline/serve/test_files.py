@@ -23,7 +23,9 @@ def place(request, tmp_path):
 def test_files_are_given_as_they_are(place, serving):
     address, run = place
     client, store = serving(address), open_store(address)
+    store.write("alerts/a.xml", "<alert/>")
     for name, kind, cache in (
+        ("alerts/a.xml", "application/cap+xml", "no-cache"),
         ("latest.json", "application/json", "no-cache"),
         ("metrics.prom", "text/plain; version=0.0.4", "no-cache"),
         (f"runs/{run}/manifest.json", "application/json", "public, max-age=31536000, immutable"),
