@@ -8,7 +8,7 @@ time       ``2024-06-01T12``, ``2024-06-01T12:00``, ``2024-06-01 12:00:30``, ``2
 date       ``2024-06-01``, ``20240601``, also the month ``2024-06`` and the year ``2024``: the
            first moment of the day, month or year where a period begins, and the last moment
            where an inclusive period ends
-age        a duration before now, where an option says so: ``2D``, ``36h``
+age        a duration before now, where an option says so: ``2D``, ``36h``; ``now`` is none
 duration   numbers with units: ``5min``, ``1h 30min``, ``2.5h``, ``30s``, ``2D``, ``1W``;
            also ``00:05:00`` and ISO 8601 (``PT5M``). A number without a unit is refused.
 =========  ====================================================================================
@@ -119,7 +119,7 @@ def is_date(value: Any) -> bool:
 
 
 def parse_time_or_age(text: str, *, end: bool = False) -> pd.Timestamp:
-    """Read a time, or an age: ``36h`` is a day and a half before now.
+    """Read a time, or an age: ``36h`` is a day and a half before now, ``now`` is the present.
 
     Parameters
     ----------
@@ -130,6 +130,8 @@ def parse_time_or_age(text: str, *, end: bool = False) -> pd.Timestamp:
     ValueError
         If the text is neither a time nor an age, or if the age is negative.
     """
+    if isinstance(text, str) and text.strip().lower() == "now":
+        return now()
     try:
         parse_duration(text)
     except ValueError:

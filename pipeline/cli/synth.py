@@ -8,8 +8,9 @@ from squall.pipeline.cli.options import add_common_options, add_options, configu
 from squall.pipeline.synth.config import SynthConfig
 
 EXAMPLES = """\
-example:
+examples:
   squall synth --out synthetic --hours 6
+  squall synth --out synthetic --start 3h --hours 12 --live     (a radar for `squall live`)
 """
 
 

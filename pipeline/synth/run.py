@@ -1,5 +1,6 @@
 """The stage `synth`: write synthetic radar as CF netCDF files, one file for each scan."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import xarray as xr
 from squall import __version__
 from squall.datasets.grid import GRID_MAPPING, Grid
 from squall.datasets.synthetic.radar import SyntheticScan, synthetic_grid, synthetic_scans
+from squall.datasets.times import now
 from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.progress import tracked
 from squall.pipeline.provenance import atomic_path
@@ -18,18 +20,21 @@ from squall.pipeline.synth.config import SynthConfig
 def synth(config: SynthConfig) -> list[Path]:
     """Write the scans as ``OUT/YYYY/MM/DD/synthetic_YYYYMMDDTHHMM.nc``; returns the paths.
 
-    Missing scans have no file. The same configuration gives the same files.
+    Missing scans have no file. The same configuration gives the same files. A live radar waits for
+    the time of each scan.
     """
     check_output_folder(config.out, "--out")
-    grid = synthetic_grid(config.radar.size)
+    radar = config.synthetic
+    grid = synthetic_grid(radar.size)
     paths = []
-    scans = synthetic_scans(config.radar)
-    for scan in tracked(scans, "synth", len(config.radar.times), "scan"):
+    for scan in tracked(synthetic_scans(radar), "synth", len(radar.times), "scan"):
+        if config.live:
+            time.sleep(max(0.0, (scan.time - now()).total_seconds()))
         if scan.missing:
             continue
         path = config.out / f"{scan.time:%Y/%m/%d}" / f"synthetic_{scan.time:%Y%m%dT%H%M}.nc"
         with atomic_path(path) as partial_path:
-            dataset = _dataset(scan, grid, config.radar.seed)
+            dataset = _dataset(scan, grid, radar.seed)
             dataset.to_netcdf(partial_path, encoding=_ENCODING)
         paths.append(path)
     return paths

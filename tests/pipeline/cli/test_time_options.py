@@ -16,6 +16,7 @@ from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.live.config import LiveOptions
 from squall.pipeline.serve.config import ServeConfig
+from squall.pipeline.synth.config import SynthConfig
 from squall.pipeline.verify.config import VerifyConfig
 
 NOON = pd.Timestamp("2024-06-01T12:00")
@@ -42,6 +43,7 @@ OPTIONS = {  # command with option: what the option takes
     "live tiny.yaml --replay a --start": "start",
     "live tiny.yaml --replay a --end": "end",
     "serve site --past": "age",
+    "synth --out s --start": "start or age",
 }
 CONFIGS = {
     "forecast": ForecastConfig,
@@ -49,6 +51,7 @@ CONFIGS = {
     "calibrate": CalibrateConfig,
     "live": LiveOptions,
     "serve": ServeConfig,
+    "synth": SynthConfig,
 }
 TIMES = {
     "2024-06-01T12:00": NOON,
