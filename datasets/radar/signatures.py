@@ -3,6 +3,8 @@
 Owns the signatures of file formats. Each function takes the first bytes, unpacked.
 """
 
+import os
+
 GZIP, BZIP2, XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -29,13 +31,19 @@ def hdf5_convention(path: str) -> str:
     """
     import h5py  # slow to import, and most files of other formats need it not
 
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_file_locking(False, False)  # files may lie on read-only or network disks
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            links = file.id.links
+        # takes half of the time of `h5py.File`, and every file pays for it
+        file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, fapl=access)
+        try:
+            links = file.links
             if links.exists(b"what") and (links.exists(b"where") or links.exists(b"dataset1")):
                 return "odim"
             if links.exists(b"geographic") and links.exists(b"overview"):
                 return "knmi"
+        finally:
+            file.close()
     except (OSError, RuntimeError, KeyError):
         pass  # the reader says what is wrong
     return "netcdf"

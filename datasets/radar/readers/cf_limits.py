@@ -3,6 +3,8 @@
 A small broken file may claim any size; the netCDF library would allocate memory for it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,28 +19,32 @@ from squall.datasets.radar.readers.classic_netcdf import expected_size
 from squall.datasets.radar.readers.hdf5 import MAX_ATTRIBUTE_BYTES, check_self_contained, open_hdf5
 
 
-def check_file(path: str) -> None:
+@contextmanager
+def checked_file(path: str) -> Iterator[h5py.File | None]:
     """Reject a file that the netCDF library would read wrongly or from elsewhere.
 
     From a classic file that is cut off it reads zeros; a netCDF-4 file may point to other files.
+    Yields a netCDF-4 file as the HDF5 file that it is; None for a classic file.
     """
     try:
         expected = expected_size(path)
     except (EOFError, KeyError, IndexError) as error:
         raise DataError("is cut off or broken in its netCDF header") from error
-    size = Path(path).stat().st_size
-    if expected is not None and size < expected:
-        raise DataError(f"is cut off: it has {size} of at least {expected} bytes")
-    is_hdf5 = h5py.is_hdf5(path)
-    if expected is None and not is_hdf5:
+    if expected is not None:
+        size = Path(path).stat().st_size
+        if size < expected:
+            raise DataError(f"is cut off: it has {size} of at least {expected} bytes")
+        yield None
+        return
+    if not h5py.is_hdf5(path):
         raise DataError(
             "cannot be read as netCDF: is no netCDF file, or damaged at its start; set 'format' "
             "in the network configuration if it has another format that is read (odim, knmi, "
             "mrms), else convert it to CF netCDF first, for example with GDAL or wradlib"
         )
-    if is_hdf5:
-        with open_hdf5(path, "netCDF") as file:
-            check_self_contained(file)
+    with open_hdf5(path, "netCDF") as file:
+        check_self_contained(file)
+        yield file
 
 
 def check_attributes(variable: str, attributes: list[tuple[str, Any]]) -> None:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Product
 from squall.datasets.radar.readers.cf_layout import Layout, layout_of
-from squall.datasets.radar.readers.cf_limits import check_file
+from squall.datasets.radar.readers.cf_limits import checked_file
 from squall.datasets.radar.readers.cf_times import times_of
 from squall.datasets.radar.readers.chunks import read_scan
 
@@ -36,9 +36,7 @@ def open_netcdf(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
     DataError
         If the file is cut off, or lacks the variable, its grid or its times.
     """
-    with _LIBRARY:
-        check_file(path)
-    with _LIBRARY, netCDF4.Dataset(path) as file:
+    with _LIBRARY, checked_file(path) as hdf5, netCDF4.Dataset(path) as file:
         file.set_auto_maskandscale(False)
         layout = layout_of(file, config)
         times, intervals = times_of(file, layout, path, config)
@@ -47,12 +45,12 @@ def open_netcdf(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
             tuple(times),
             tuple(intervals),
             layout.packing,
-            partial(_read_stored, file[config.variable], path, layout),
+            partial(_read_stored, file[config.variable], hdf5, layout),
         )
 
 
 def _read_stored(
-    variable: netCDF4.Variable, path: str, layout: Layout, index: int
+    variable: netCDF4.Variable, hdf5: h5py.File | None, layout: Layout, index: int
 ) -> npt.NDArray[Any]:
     """One scan as stored, (y, x), by its position among all scans of the file."""
     dims = variable.dimensions
@@ -60,9 +58,8 @@ def _read_stored(
         size for dim, size in zip(dims, variable.shape, strict=True) if dim not in layout.map_dims
     ]
     leading = tuple(int(i) for i in np.unravel_index(index, scan_sizes)) if scan_sizes else ()
-    if dims[-2:] == layout.map_dims and variable.group().disk_format == "HDF5":
-        with h5py.File(path) as file:
-            field = read_scan(file[variable.name], leading)
+    if dims[-2:] == layout.map_dims and hdf5 is not None:
+        field = read_scan(hdf5[variable.name], leading)
     else:
         indices = iter(leading)
         selected = tuple(slice(None) if dim in layout.map_dims else next(indices) for dim in dims)
