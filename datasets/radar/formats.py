@@ -21,6 +21,7 @@ from squall.datasets.radar.signatures import (
     is_classic_netcdf,
     is_grib,
     is_hdf5,
+    is_tiff,
 )
 
 PLUGINS = "squall.readers"
@@ -74,6 +75,7 @@ FORMATS: dict[str, Format] = {
         "KNMI HDF5", f"{_READERS}.knmi_hdf5:open_knmi", _hdf5_of("knmi"), needs_variable=True
     ),
     "mrms": Format("MRMS GRIB2", f"{_READERS}.mrms_grib:open_mrms", lambda head, _: is_grib(head)),
+    "geotiff": Format("GeoTIFF", f"{_READERS}.geotiff:open_geotiff", lambda head, _: is_tiff(head)),
 }
 
 

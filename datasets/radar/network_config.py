@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, Literal, Self
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from squall.datasets.addresses import Address
 from squall.datasets.names import FileName
@@ -22,6 +22,7 @@ from squall.datasets.radar.network_keys import (
     Numbers,
     OneOrMore,
     RainUnits,
+    Scale,
     needs_variable,
 )
 from squall.datasets.radar.quality import QualityConfig
@@ -75,12 +76,13 @@ class RadarNetworkConfig(BaseModel):
     format: FormatName | None = Field(
         default=None,
         description="file format, if the content of the files does not tell: netcdf, odim (OPERA "
-        "ODIM HDF5), knmi (KNMI HDF5), mrms (NOAA MRMS GRIB2, needs squall[grib])",
+        "ODIM HDF5), knmi (KNMI HDF5), mrms (NOAA MRMS GRIB2, needs squall[grib]), geotiff (needs "
+        "squall[geotiff])",
     )
     variable: str = Field(
         default="",
         description="rain or reflectivity in the file: variable of netCDF, quantity (RATE, ACRR, "
-        "DBZH) of ODIM, image (image1) of KNMI; other formats have one field and need none",
+        "DBZH) of ODIM, image (image1) of KNMI, band of GeoTIFF; files with one field need none",
     )
     units: RainUnits | None = Field(
         default=None, description="units of the variable, if the file's are wrong or missing"
@@ -92,6 +94,13 @@ class RadarNetworkConfig(BaseModel):
         default=(),
         description="unpacked values that mean observed and dry, also where the file declares them "
         "as missing, like .nan",
+    )
+    scale: Scale | None = Field(
+        default=None,
+        description="value = stored number * scale + offset, if the file does not say so",
+    )
+    offset: FiniteFloat | None = Field(
+        default=None, description="value of the stored number 0, if the file does not say"
     )
     z_r: ZRRelation = Field(default=ZRRelation(), description="Z = a R**b for reflectivity")
     accumulation: Duration | None = Field(

@@ -7,7 +7,7 @@ keys are in `squall.datasets.radar.network_config`.
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, FiniteFloat
 
 from squall.datasets.radar.units import parse_unit
 
@@ -78,8 +78,15 @@ def _check_coordinate_units(text: str) -> str:
     return unit
 
 
+def _check_scale(scale: float) -> float:
+    if scale == 0:
+        raise ValueError("must not be 0: all values would be the same")
+    return scale
+
+
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
+Scale = Annotated[FiniteFloat, AfterValidator(_check_scale)]
 RainUnits = Annotated[str, AfterValidator(_check_units)]
 FormatName = Annotated[str, AfterValidator(_check_format)]
 NamePattern = Annotated[str, AfterValidator(_check_name_pattern)]

@@ -66,4 +66,9 @@ def open_product(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
             except Exception as error:  # perhaps only this scan is damaged
                 raise unreadable(error) from error
 
-        yield replace(product, read_stored=read_stored)
+        packing = product.packing
+        if config.scale is not None:
+            packing = replace(packing, scale=config.scale)
+        if config.offset is not None:
+            packing = replace(packing, offset=config.offset)
+        yield replace(product, packing=packing, read_stored=read_stored)

@@ -24,6 +24,11 @@ def is_grib(head: bytes) -> bool:
     return head.startswith(b"GRIB")
 
 
+def is_tiff(head: bytes) -> bool:
+    """Whether a file is TIFF or BigTIFF, of either byte order."""
+    return head[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+
+
 def hdf5_convention(path: str) -> str:
     """Which convention an HDF5 file follows: ``odim``, ``knmi`` or ``netcdf``.
 

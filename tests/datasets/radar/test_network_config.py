@@ -201,6 +201,7 @@ def test_a_configuration_with_eras_can_be_pickled() -> None:
 READING: dict[str, Any] = {
     "step": "10min", "format": "odim", "variable": "rr", "units": "mm h-1",
     "missing_values": [-1], "dry_values": [-2], "z_r": {"a": 300, "b": 1.4}, "accumulation": "5min",
+    "scale": 0.01, "offset": -32,
     "time_variable": "t", "start_variable": "s", "time_in_name": "%Y%m%d",
     "phase": "1min", "snap_tolerance": "10s", "x": "lon", "y": "lat", "coordinate_units": "km",
     "crs": "EPSG:3067", "quality": {"highest_mm_h": 100}, "regrid": "nearest",

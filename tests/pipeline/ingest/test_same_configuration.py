@@ -22,6 +22,8 @@ CHANGED: dict[str, dict[str, Any]] = {
     "units": {"units": "mm"},
     "missing_values": {"missing_values": [-9999.0]},
     "dry_values": {"dry_values": [-32.0]},
+    "scale": {"scale": 0.1},
+    "offset": {"offset": 1.0},
     "z_r": {"z_r": {"a": 300.0, "b": 1.4}},
     "accumulation": {"accumulation": "5min"},
     "time_variable": {"time_variable": "t"},
