@@ -131,7 +131,7 @@ def _check_corners(
                 f"projection '{projection}' and pixels of {width:g} × {height:g} put it; if the "
                 "projection is wrong, set 'crs' in the network configuration, for example "
                 "'crs: EPSG:3035'; if the pixel size is in kilometres, set 'coordinate_units: km'; "
-                "if the corners are wrong, correct them in the files"
+                "if the corners are wrong, give the grid under 'grid'"
             )
 
 

@@ -8,6 +8,7 @@ a chunk decompressed.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import h5py
@@ -27,7 +28,9 @@ _OTHER_FORMAT = (
     "'format: netcdf' or 'format: mrms'"
 )
 # each may occur once, so that a small file cannot unpack to a huge one
-FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, h5z.FILTER_SZIP}
+FILTERS = {
+    h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, h5z.FILTER_SZIP, h5z.FILTER_LZF,
+}  # fmt: skip
 
 
 @contextmanager
@@ -144,9 +147,21 @@ def image(group: h5py.Group, name: str) -> h5py.Dataset:
     if not set(filters) <= FILTERS:
         raise DataError(
             f"image {place} is packed with HDF5 filters {filters}, expected "
-            "deflate, shuffle, fletcher32 and szip; repack the file, for example with h5repack"
+            "deflate, shuffle, fletcher32, szip and lzf; repack the file, for example with h5repack"
         )
+    _check_lzf(dataset, f"image {place}")
     return dataset
+
+
+def _check_lzf(dataset: h5py.Dataset, title: str) -> None:
+    """Refuse lzf whose buffer is not the size of a chunk: the filter allocates what a file says."""
+    properties = dataset.id.get_create_plist()
+    for code, _, values, _ in map(properties.get_filter, range(properties.get_nfilters())):
+        chunk_bytes = prod(dataset.chunks) * dataset.dtype.itemsize
+        if code == h5z.FILTER_LZF and values[2:3] != (chunk_bytes,):
+            raise DataError(
+                f"{title} says that its lzf chunks have {values[2:3]} bytes, expected {chunk_bytes}"
+            )
 
 
 def text(owner: h5py.Group, name: str) -> str | None:

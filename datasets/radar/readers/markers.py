@@ -8,6 +8,9 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from squall.datasets.errors import DataError
 
 ROUNDING = 1e-3  # of a whole number, of which an attribute in single precision differs
 
@@ -28,6 +31,21 @@ def list_missing(dtype: np.dtype[Any], scale: float, offset: float) -> str:
         + (f" for pixels stored as {np.iinfo(dtype).max}" if dtype.kind in "iu" else "")
         + "; if no pixel is missing, list a value that no pixel has"
     )
+
+
+def check_has_nan(pixels: npt.NDArray[Any], fault: str) -> None:
+    """Refuse a scan (y, x) of floating-point numbers in which no pixel is NaN, not observed.
+
+    Raises
+    ------
+    DataError
+        It says ``fault``, and which key of the configuration helps.
+    """
+    if not np.isnan(pixels).any():
+        raise DataError(
+            f"{fault}, so pixels outside radar coverage cannot be told from dry or wet ones; "
+            + list_missing(pixels.dtype, 1.0, 0.0)
+        )
 
 
 def held_by(dtype: np.dtype[Any], marker: float | None) -> tuple[float, ...]:

@@ -8,11 +8,15 @@ the HDF5 file format, versions 2.0 to 2.4. How the reader interprets the files:
 - The valid time of an accumulation is its end, enddate and endtime of /datasetN/what. For rates and
   reflectivity it is the nominal time, date and time of /what, because their start and end only say
   when the radars scanned. If a file has several scans of the quantity, it is the end of each scan.
+- Some producers write times as HHMM, with separators as ISO 8601 does, or with a second 60. If a
+  file has no usable time, the time in its name counts.
 - ``undetect`` is dry, ``nodata`` is not observed. If both have the same number, these pixels are
   not observed. ``nodata`` is required: without it the sea beyond the radars would be dry. A marker
-  that the type of the pixels cannot hold is none. A missing gain is 1 and a missing offset 0, as
-  ODIM says.
-- Corners are the outer corners of the corner pixels; row 0 is the northernmost.
+  that the type of the pixels cannot hold is none. NaN is not observed, and replaces ``nodata`` in
+  scans that have NaN. A missing gain is 1 and a missing offset 0, as ODIM says.
+- Corners are the outer corners of the corner pixels; row 0 is the northernmost. A pixel size that
+  does not fit the corners in metres, but does in kilometres, is in kilometres (MeteoSwiss).
+- ``config.grid`` precedes projection, pixel size and corners of the file, which may be wrong.
 """
 
 import re
@@ -20,16 +24,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS
-from squall.datasets.radar.file_times import accumulation_times
+from squall.datasets.radar.file_times import accumulation_times, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape
 from squall.datasets.radar.readers.chunks import read_scan
@@ -43,7 +48,13 @@ from squall.datasets.radar.readers.hdf5 import (
     subgroup,
     text,
 )
-from squall.datasets.radar.readers.markers import any_held, fault, held_by, list_missing
+from squall.datasets.radar.readers.markers import (
+    any_held,
+    check_has_nan,
+    fault,
+    held_by,
+    list_missing,
+)
 from squall.datasets.radar.units import parse_unit
 
 UNITS = {
@@ -51,21 +62,35 @@ UNITS = {
     "DBZH": "dBZ", "DBZV": "dBZ", "TH": "dBZ", "TV": "dBZ",
 }  # fmt: skip
 
+_PLACE = re.compile(r"dataset\d{1,6}(/data\d{1,6})?", re.ASCII)
+
 T = TypeVar("T")
+
+
+class _NoTimeError(DataError):
+    """A file has no time that can be read; the time in its name may replace it."""
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A group /datasetN/dataM with the wanted quantity, and the groups that describe it."""
+    """A group /datasetN/dataM, and the groups that describe it."""
 
     data: h5py.Group
+    quantity: str
     what: tuple[h5py.Group, ...]  # innermost first
     where: tuple[h5py.Group, ...]
+
+    @property
+    def place(self) -> str:
+        """``datasetN/dataM``."""
+        return str(self.data.name).strip("/")
 
 
 @contextmanager
 def open_odim(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
-    """Open an ODIM file and yield the scans of the quantity ``config.variable``.
+    """Open an ODIM file and yield the scans that ``config.variable`` names.
+
+    It is a quantity, or ``datasetN`` or ``datasetN/dataM`` where several have the same quantity.
 
     Raises
     ------
@@ -74,10 +99,10 @@ def open_odim(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         same time.
     """
     with open_hdf5(path) as root:
-        yield _product(root, config)
+        yield _product(root, path, config)
 
 
-def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
+def _product(root: h5py.File, path: str, config: RadarNetworkConfig) -> Product:
     what = subgroup(root, "what")
     if what is None:
         raise DataError("has no group /what; is it an ODIM file?")
@@ -87,29 +112,47 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
             f"holds an ODIM object '{kind}', expected COMP or IMAGE, a map; "
             "put scans and volumes of single radars on a map first, for example with wradlib"
         )
-    entries = _entries(root, config.variable)
-    units = UNITS.get(config.variable) or config.units
+    all_entries = _all_entries(root)
+    entries = _chosen(all_entries, config.variable)
+    quantity = entries[0].quantity
+    units = UNITS.get(quantity) or config.units
     if units is None:
         raise DataError(
-            f"quantity '{config.variable}' is not one of {', '.join(UNITS)}; set 'units' in the "
+            f"quantity '{quantity}' is not one of {', '.join(UNITS)}; set 'units' in the "
             "network configuration if it is rain or reflectivity"
         )
     is_accumulation = parse_unit(config.units or units)[0] == "accumulation"
-    times, intervals = _times(what, entries, is_accumulation, config)
+    is_series = sum(entry.quantity == quantity for entry in all_entries) > 1
+    try:
+        times, intervals = _times(what, entries, is_accumulation, is_series, config)
+    except _NoTimeError:
+        named = time_from_name(path, config)
+        if named is None or len(entries) > 1:
+            raise
+        times, intervals = (named,), (config.accumulation if is_accumulation else None,)
     images = [image(entry.data, "data") for entry in entries]
     pairs = list(zip(entries, images, strict=True))
     grids = [_grid(entry, pixels.shape, config) for entry, pixels in pairs]
     packings = [_packing(entry, pixels.dtype, units, config) for entry, pixels in pairs]
-    grids_differ = any(grid is not grids[0] and grids[0].difference(grid) for grid in grids)
+    grid, flip_rows, flip_columns = grids[0]
+    grids_differ = any(other is not grid and grid.difference(other) for other, *_ in grids)
     if grids_differ or any(packing != packings[0] for packing in packings):
         raise DataError(
             f"its scans of '{config.variable}' differ in grid or packing; split the files"
         )
-    return Product(grids[0], times, intervals, packings[0], lambda scan: read_scan(images[scan]))
+    nan_is_nodata = packings[0].missing == () and not config.missing_values
+
+    def read_stored(scan: int) -> npt.NDArray[Any]:
+        pixels = read_scan(images[scan])
+        if nan_is_nodata:
+            check_has_nan(pixels, f"{entries[scan].data.name} has no nodata and no NaN")
+        return pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+
+    return Product(grid, times, intervals, packings[0], read_stored)
 
 
-def _entries(root: h5py.File, quantity: str) -> list[_Entry]:
-    entries, other_quantities = [], set()
+def _all_entries(root: h5py.File) -> list[_Entry]:
+    entries = []
     for dataset in numbered_groups(root, "dataset").values():
         for data in numbered_groups(dataset, "data").values():
             levels = (data, dataset, root)
@@ -117,18 +160,30 @@ def _entries(root: h5py.File, quantity: str) -> list[_Entry]:
                 tuple(g for g in (subgroup(level, name) for level in levels) if g is not None)
                 for name in ("what", "where")
             )
-            data_quantity = _innermost(what, "quantity", text)
-            if data_quantity == quantity:
-                entries.append(_Entry(data, what, where))
-            else:
-                other_quantities.add(str(data_quantity))
-    if not entries:
-        names = ", ".join(sorted(other_quantities)) or "none at all"
-        raise DataError(
-            f"has no quantity '{quantity}', only: {names}; set 'variable' in the network "
-            f"configuration, for example 'variable: {min(other_quantities, default='RATE')}'"
-        )
+            entries.append(_Entry(data, str(_innermost(what, "quantity", text)), what, where))
     return entries
+
+
+def _chosen(entries: list[_Entry], variable: str) -> list[_Entry]:
+    """The entries that ``variable`` of the configuration names: all of a quantity, or one."""
+    if _PLACE.fullmatch(variable):
+        chosen = [e for e in entries if f"{e.place}/".startswith(f"{variable}/")]
+        if len(chosen) == 1:
+            return chosen
+        places = ", ".join(f"{e.place} ({e.quantity})" for e in chosen or entries)
+        raise DataError(
+            f"has {len(chosen) or 'no'} fields at '{variable}', only one can be read: choose one "
+            f"of {places or 'none at all'} as 'variable' in the network configuration"
+        )
+    chosen = [entry for entry in entries if entry.quantity == variable]
+    if not chosen:
+        others = sorted({entry.quantity for entry in entries})
+        raise DataError(
+            f"has no quantity '{variable}', only: {', '.join(others) or 'none at all'}; set "
+            "'variable' in the network configuration, for example "
+            f"'variable: {min(others, default='RATE')}'"
+        )
+    return chosen
 
 
 def _innermost(
@@ -140,32 +195,40 @@ def _innermost(
 
 
 def _times(
-    what: h5py.Group, entries: list[_Entry], is_accumulation: bool, config: RadarNetworkConfig
+    what: h5py.Group,
+    entries: list[_Entry],
+    is_accumulation: bool,
+    is_series: bool,
+    config: RadarNetworkConfig,
 ) -> tuple[tuple[pd.Timestamp, ...], tuple[pd.Timedelta | None, ...]]:
     nominal = _moment((what,), "")
     times: list[pd.Timestamp] = []
     intervals: list[pd.Timedelta | None] = []
     for entry in entries:
         start, end = _moment(entry.what, "start"), _moment(entry.what, "end")
-        has_own_time = is_accumulation or len(entries) > 1
+        has_own_time = is_accumulation or is_series
         time, interval = (end if has_own_time and end is not None else nominal), None
         if time is None:
-            raise DataError(
-                f"{entry.data.name} has no time: neither enddate nor /what date; "
-                "add one to the files"
+            raise _NoTimeError(
+                f"{entry.data.name} has no time: neither enddate nor /what date; add one to the "
+                "files, or set 'time_in_name' in the network configuration"
             )
         if is_accumulation:
             time, interval = accumulation_times(None if end is None else start, time, config)
         if time in times:
-            first = entries[times.index(time)].data.name
+            first = entries[times.index(time)].place
             raise DataError(
-                f"holds '{config.variable}' twice for {time}: {first} and {entry.data.name}, "
-                "and no key of the configuration chooses between them; set another quantity as "
-                "'variable', or delete one of them in the files"
+                f"holds '{config.variable}' twice for {time}: {first} and {entry.place}; choose "
+                f"one of them in the network configuration: 'variable: {first}' or "
+                f"'variable: {entry.place}'"
             )
         times.append(time)
         intervals.append(interval)
     return tuple(times), tuple(intervals)
+
+
+_DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})", re.ASCII)
+_CLOCK = re.compile(r"(\d{2}):?(\d{2})(?::?(\d{2})(?:\.\d*)?)?Z?", re.ASCII)
 
 
 def _moment(groups: tuple[h5py.Group, ...], prefix: str) -> pd.Timestamp | None:
@@ -173,18 +236,27 @@ def _moment(groups: tuple[h5py.Group, ...], prefix: str) -> pd.Timestamp | None:
     date, time = (_innermost(groups, f"{prefix}{name}", text) for name in ("date", "time"))
     if date is None or time is None:
         return None
+    day, clock = _DATE.fullmatch(date), _CLOCK.fullmatch(time)
     try:
-        if not re.fullmatch(r"\d{8} \d{6}", f"{date} {time}", re.ASCII):
+        if day is None or clock is None:
             raise ValueError
-        return pd.Timestamp(datetime.strptime(date + time, "%Y%m%d%H%M%S"))
+        year, month, day_of_month = (int(digits) for digits in day.groups())
+        hour, minute, second = (int(digits or 0) for digits in clock.groups())
+        if second > 60:
+            raise ValueError
+        start = datetime(year, month, day_of_month, hour, minute)
+        return pd.Timestamp(start) + pd.Timedelta(seconds=second)  # 60 is the next minute
     except ValueError:
-        raise DataError(
+        raise _NoTimeError(
             f"{prefix}date '{date}' and {prefix}time '{time}' are no time, expected YYYYMMDD and "
-            "HHMMSS"
+            "HHMMSS; correct the files, or set 'time_in_name' in the network configuration"
         ) from None
 
 
-def _grid(entry: _Entry, shape: tuple[int, int], config: RadarNetworkConfig) -> Grid:
+def _grid(
+    entry: _Entry, shape: tuple[int, int], config: RadarNetworkConfig
+) -> tuple[Grid, bool, bool]:
+    """The grid, whether the rows must be reversed to lie on it, and whether the columns must."""
     sizes = [_innermost(entry.where, name, finite) for name in ("ysize", "xsize")]
     if None not in sizes and tuple(sizes) != shape:
         raise DataError(
@@ -192,6 +264,8 @@ def _grid(entry: _Entry, shape: tuple[int, int], config: RadarNetworkConfig) -> 
             f"{sizes[0]:g} × {sizes[1]:g}"
         )
     check_scan_shape(*shape)
+    if config.grid is not None:
+        return config.grid.harmonised(shape)
     projection = config.crs or _innermost(entry.where, "projdef", text)
     if not projection:
         raise DataError(f"has no projdef in /where; {SET_CRS}")
@@ -206,9 +280,28 @@ def _grid(entry: _Entry, shape: tuple[int, int], config: RadarNetworkConfig) -> 
         latitude = _innermost(entry.where, f"{name}_lat", finite)
         if longitude is not None and latitude is not None:
             corners.append((name, longitude, latitude))
-    return corner_grid(
-        projection, shape, (scales[0], scales[1]), tuple(corners), units=config.coordinate_units
-    )
+    pixel = scales[0], scales[1]
+    units = config.coordinate_units
+    try:
+        return corner_grid(projection, shape, pixel, tuple(corners), units=units), False, False
+    except DataError:
+        if units is not None or not _fits_in_km(projection, shape, pixel, tuple(corners)):
+            raise
+    return corner_grid(projection, shape, pixel, tuple(corners), units="km"), False, False
+
+
+def _fits_in_km(
+    projection: str,
+    shape: tuple[int, int],
+    pixel: tuple[float, float],
+    corners: tuple[tuple[str, float, float], ...],
+) -> bool:
+    """Whether the corners fit a pixel size in kilometres."""
+    try:
+        corner_grid(projection, shape, pixel, corners, units="km")
+    except DataError:
+        return False
+    return True
 
 
 def _packing(entry: _Entry, dtype: np.dtype, units: str, config: RadarNetworkConfig) -> Packing:
@@ -220,7 +313,9 @@ def _packing(entry: _Entry, dtype: np.dtype, units: str, config: RadarNetworkCon
     scale, offset = 1.0 if gain is None else gain, offset or 0.0
     nodata, undetect = (_innermost(entry.what, name, number) for name in ("nodata", "undetect"))
     missing, dry = held_by(dtype, nodata), held_by(dtype, undetect)
-    if not missing and not any_held(dtype, config.missing_values, scale, offset):
+    is_listed = any_held(dtype, config.missing_values, scale, offset)
+    # NaN may replace a nodata that the file lacks; whether a scan has it, reading the scan tells
+    if not missing and not is_listed and (dtype.kind != "f" or nodata is not None):
         raise DataError(
             f"{entry.data.name} has {fault('nodata', nodata, dtype)}, so pixels outside radar "
             "coverage cannot be told from dry or wet ones; " + list_missing(dtype, scale, offset)

@@ -70,13 +70,3 @@ def test_odim_messages_name_what_the_file_has(write_odim: Any, tmp_path: Path) -
     assert "'variable: DBZH'" in reason
     (example,) = settings_in(reason)
     assert len(read_file(path, config(format="odim", **example)).scans) == 1
-
-
-def test_odim_pixel_sizes_in_kilometres(write_odim: Any, tmp_path: Path) -> None:
-    """As in the files of MeteoSwiss: the message names the key that helps."""
-    where = {"xscale": 2.0, "yscale": 2.0}
-    path = write_odim(tmp_path / "a.h5", np.ones((12, 16), np.uint16), where=where)
-    settings = {"format": "odim", "variable": "RATE"}
-    reason = rejection_of(path, config(**settings))
-    assert {"coordinate_units": "km"} in list(settings_in(reason))
-    assert len(read_file(path, config(coordinate_units="km", **settings)).scans) == 1
