@@ -68,7 +68,10 @@ def _time_from_name(name: str, era: RadarNetworkConfig) -> pd.Timestamp | None:
     if not matched:
         return None
     try:
-        valid = pd.Timestamp(datetime.strptime(matched[0], era.time_in_name))
+        if "%s" in era.time_in_name:
+            valid = pd.Timestamp(int(matched[1]), unit="s")
+        else:
+            valid = pd.Timestamp(datetime.strptime(matched[0], era.time_in_name))
     except ValueError:
         return None
     if era.time_marks == "start" and era.accumulation is not None:
@@ -83,7 +86,7 @@ def _time_from_name(name: str, era: RadarNetworkConfig) -> pd.Timestamp | None:
 def _pattern(time_in_name: str) -> re.Pattern[str]:
     pattern = re.escape(time_in_name)
     for code, digits in NAME_DIGITS.items():
-        pattern = pattern.replace(f"%{code}", rf"\d{{{digits}}}")
+        pattern = pattern.replace(f"%{code}", rf"(\d{{{digits}}})")
     return re.compile(pattern)
 
 

@@ -16,8 +16,10 @@ from typing import cast
 
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.radar.product import Reader
+from squall.datasets.radar.refused import refusal
 from squall.datasets.radar.signatures import (
     hdf5_convention,
+    is_cfradial,
     is_classic_netcdf,
     is_grib,
     is_hdf5,
@@ -65,7 +67,9 @@ FORMATS: dict[str, Format] = {
     "netcdf": Format(
         "netCDF",
         f"{_READERS}.cf_netcdf:open_netcdf",
-        lambda head, path: is_classic_netcdf(head) or _hdf5_of("netcdf")(head, path),
+        lambda head, path: (
+            (is_classic_netcdf(head) and not is_cfradial(head)) or _hdf5_of("netcdf")(head, path)
+        ),
         needs_variable=True,
     ),
     "odim": Format(
@@ -73,6 +77,12 @@ FORMATS: dict[str, Format] = {
     ),
     "knmi": Format(
         "KNMI HDF5", f"{_READERS}.knmi_hdf5:open_knmi", _hdf5_of("knmi"), needs_variable=True
+    ),
+    "hdf5": Format(
+        "plain HDF5",
+        f"{_READERS}.plain_hdf5:open_plain_hdf5",
+        _hdf5_of("none"),
+        needs_variable=True,
     ),
     "mrms": Format("MRMS GRIB2", f"{_READERS}.mrms_grib:open_mrms", lambda head, _: is_grib(head)),
     "geotiff": Format("GeoTIFF", f"{_READERS}.geotiff:open_geotiff", lambda head, _: is_tiff(head)),
@@ -156,6 +166,9 @@ def format_of(path: str, configured: str | None) -> Format:
     """
     name = configured or recognised_format(path)
     if name is None:
+        refused = refusal(_head(path), path)
+        if refused is not None:
+            raise DataError(refused)
         raise DataError(
             f"cannot be read: its format is not recognised by its first bytes {_head(path)[:8]!r}; "
             f"formats that are read: {', '.join(format_names())}. If it has one of them, it is "
@@ -170,7 +183,10 @@ def other_format(path: str, configured: str | None) -> str:
     if configured is None:
         return ""
     looks_like = recognised_format(path)
-    if looks_like in (None, configured):
+    if looks_like is None:
+        refused = refusal(_head(path), path)
+        return f"; the file {refused}" if refused else ""
+    if looks_like == configured:
         return ""
     return (
         f"; it looks like {named_format(looks_like).title}: set 'format: {looks_like}' in the "

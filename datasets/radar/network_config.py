@@ -76,13 +76,14 @@ class RadarNetworkConfig(BaseModel):
     format: FormatName | None = Field(
         default=None,
         description="file format, if the content of the files does not tell: netcdf, odim (OPERA "
-        "ODIM HDF5), knmi (KNMI HDF5), mrms (NOAA MRMS GRIB2, needs squall[grib]), geotiff (needs "
-        "squall[geotiff])",
+        "ODIM HDF5), knmi (KNMI HDF5), hdf5 (HDF5 of no convention), mrms (NOAA MRMS GRIB2, needs "
+        "squall[grib]), geotiff (needs squall[geotiff])",
     )
     variable: str = Field(
         default="",
         description="rain or reflectivity in the file: variable of netCDF, quantity (RATE, ACRR, "
-        "DBZH) of ODIM, image (image1) of KNMI, band of GeoTIFF; files with one field need none",
+        "DBZH) or place (dataset2/data1) of ODIM, image (image1) of KNMI, path of an HDF5 dataset, "
+        "band of GeoTIFF; files with one field need none",
     )
     units: RainUnits | None = Field(
         default=None, description="units of the variable, if the file's are wrong or missing"
@@ -115,8 +116,8 @@ class RadarNetworkConfig(BaseModel):
     )
     time_in_name: NamePattern | None = Field(
         default=None,
-        description="time in the file's name, like %Y%m%d_%H%M%S: used if a file has no time "
-        "variable, and to know the time of a file that cannot be read",
+        description="time in the file's name, like %Y%m%d_%H%M%S, or %s for seconds since 1970: "
+        "used if a file has no time, and to know the time of a file that cannot be read",
     )
     file_span: Duration = Field(
         default=pd.Timedelta(0),

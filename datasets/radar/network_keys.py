@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, FiniteFloat
 
 from squall.datasets.radar.units import parse_unit
 
-# directive of time_in_name -> number of its digits
-NAME_DIGITS = {"Y": 4, "j": 3, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2}
+# directive of time_in_name -> number of its digits; s counts the seconds since 1970
+NAME_DIGITS = {"Y": 4, "j": 3, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2, "s": 10}
 
 
 def _as_tuple(value: Any) -> Any:
@@ -34,6 +34,10 @@ def _check_name_pattern(pattern: str) -> str:
         known = " ".join(f"%{d}" for d in NAME_DIGITS)
         raise ValueError(f"{', '.join(unknown)} is not known here; use {known}")
     distinct = set(directives)
+    if distinct == {"s"} and len(directives) == 1:
+        return pattern
+    if "s" in distinct:
+        raise ValueError("%s is a whole time, so no other directive may stand beside it")
     if pattern and not ("Y" in distinct and ("j" in distinct or {"m", "d"} <= distinct)):
         raise ValueError("needs a whole date: %Y with %m and %d, or %Y with %j")
     if len(distinct) < len(directives):

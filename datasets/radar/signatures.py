@@ -1,12 +1,18 @@
 """What the first bytes of a file say about its format.
 
-Owns the signatures of file formats. Each function takes the first bytes, unpacked.
+Owns the signatures of file formats. Each function takes the first bytes, unpacked; HDF5 files are
+opened, because conventions look alike at their start.
 """
 
 import os
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 GZIP, BZIP2, XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"
 HDF5 = b"\x89HDF\r\n\x1a\n"
+MAX_LOOKED_AT = 40  # members of an HDF5 file that are looked at for its convention
 
 
 def is_hdf5(head: bytes) -> bool:
@@ -30,10 +36,16 @@ def is_tiff(head: bytes) -> bool:
 
 
 def hdf5_convention(path: str) -> str:
-    """Which convention an HDF5 file follows: ``odim``, ``knmi`` or ``netcdf``.
+    """Which convention an HDF5 file follows: odim, knmi, cfradial (polar), netcdf or none.
 
-    A file that cannot be opened, and one without the groups of the first two, counts as netCDF.
+    A file that cannot be opened counts as netCDF, whose reader says what is wrong.
     """
+    file = Path(path).stat()
+    return _convention(path, file.st_ino, file.st_mtime_ns, file.st_size)
+
+
+@lru_cache(maxsize=1)  # one format after the other asks for it
+def _convention(path: str, inode: int, modified: int, size: int) -> str:
     import h5py  # slow to import, and most files of other formats need it not
 
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
@@ -47,8 +59,68 @@ def hdf5_convention(path: str) -> str:
                 return "odim"
             if links.exists(b"geographic") and links.exists(b"overview"):
                 return "knmi"
+            return _netcdf_kind(h5py.Group(h5py.h5g.open(file, b"/")))
         finally:
             file.close()
     except (OSError, RuntimeError, KeyError):
-        pass  # the reader says what is wrong
+        pass
     return "netcdf"
+
+
+def is_cfradial(conventions: bytes) -> bool:
+    """Whether a text names the CfRadial convention, spelled CF/Radial, Cf-Radial and so on."""
+    return re.search(rb"(?i)\bcf[/-]?radial", conventions) is not None
+
+
+def _netcdf_kind(file: Any) -> str:
+    """``netcdf`` for an open HDF5 file with marks of netCDF-4, ``cfradial`` for polar data."""
+    conventions = _short_text(file, b"Conventions")
+    if is_cfradial(conventions):
+        return "cfradial"
+    if conventions.upper().startswith(b"CF-") or _has(file, b"_NCProperties"):
+        return "netcdf"
+    # libraries before netCDF 4.4.1 left no mark but dimension scales
+    return "netcdf" if _has_scales(file, [MAX_LOOKED_AT]) else "none"
+
+
+def _has_scales(group: Any, left: list[int]) -> bool:
+    """Whether one of the first datasets of a group and its groups belongs to dimension scales."""
+    import h5py
+
+    for name in group:
+        left[0] -= 1
+        if left[0] < 0:
+            return False
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            continue
+        child = group[name]
+        if isinstance(child, h5py.Group):
+            if _has_scales(child, left):
+                return True
+        elif _has(child, b"DIMENSION_LIST") or _short_text(child, b"CLASS") == b"DIMENSION_SCALE":
+            return True
+    return False
+
+
+def _has(owner: Any, name: bytes) -> bool:
+    import h5py
+
+    return bool(h5py.h5a.exists(owner.id, name))
+
+
+def _short_text(owner: Any, name: bytes) -> bytes:
+    """An attribute with a single text; empty if there is none, or it is no text."""
+    import h5py
+    import numpy as np
+
+    if not _has(owner, name):
+        return b""
+    attribute = h5py.h5a.open(owner.id, name)
+    if attribute.shape not in ((), (1,)) or attribute.dtype.itemsize > 1024:
+        return b""
+    if attribute.dtype.kind == "S":
+        fixed = np.zeros(attribute.shape, attribute.dtype)  # half of the time of `attrs`
+        attribute.read(fixed)
+        return bytes(fixed.item())
+    value = owner.attrs[name.decode()]
+    return value.encode() if isinstance(value, str) else b""

@@ -8,6 +8,8 @@ KNMI Data Platform. How the reader interprets the files:
 - ``calibration_out_of_image`` (255, 65535) is not observed. ``calibration_missing_data`` (65534) is
   not observed either, unless it is 0: then it is dry, because 0 is stored in pixels without echo of
   reflectivity composites and in dry pixels of accumulations.
+- Of images of one field with different valid times the first is the analysis, the others are
+  forecasts and refused.
 - The valid time is ``image_datetime_valid`` of the image, or ``product_datetime_end`` without it.
   An accumulation runs from ``product_datetime_start`` to ``product_datetime_end``.
 - Pixel sizes and the Earth's radii in ``projection_proj4_params`` are kilometres; PROJ would read
@@ -134,10 +136,31 @@ def _time(
     time = end if valid is None else valid
     if time is None:
         raise DataError("has no time: no product_datetime_end in /overview; correct the files")
+    if valid is not None:
+        _check_analysis(root, chosen, valid)
     if not is_accumulation:
         return time, None
     # an image with another valid time is a forecast, which the product's start does not describe
     return accumulation_times(start if time == end else None, time, config)
+
+
+def _check_analysis(root: h5py.File, chosen: h5py.Group, valid: pd.Timestamp) -> None:
+    """Refuse an image of a forecast, which has an earlier image of the same field.
+
+    Raises
+    ------
+    DataError
+        If an image of the same ``image_geo_parameter`` is valid before.
+    """
+    field = text(chosen, "image_geo_parameter")
+    for name, group in numbered_groups(root, "image").items():
+        other = _moment(group, "image_datetime_valid")
+        if text(group, "image_geo_parameter") == field and other is not None and other < valid:
+            raise DataError(
+                f"{chosen.name} is a forecast: it is valid at {valid}, and {name} of the same file "
+                f"at {other}; only the first image is observed: set 'variable: {name}' in the "
+                "network configuration"
+            )
 
 
 def _moment(group: h5py.Group, name: str) -> pd.Timestamp | None:

@@ -32,6 +32,8 @@ from tests.datasets.radar.radar_files import (
     [
         ("66_20240601_120000.prcp-c10.nc", "%Y%m%d_%H%M%S", "2024-06-01T12:00"),
         ("2024153.1200.nc", "%Y%j.%H%M", "2024-06-01T12:00"),
+        ("VMI_1717243200000.h5", "VMI_%s", "2024-06-01T12:00"),
+        ("VMI_171724320.h5", "VMI_%s", None),
         ("radar(20240601)1200.nc", "(%Y%m%d)%H%M", "2024-06-01T12:00"),
         ("20240601_120020.nc", "%Y%m%d_%H%M%S", "2024-06-01T12:00"),  # 20 s late: snapped
         ("20240601_120200.nc", "%Y%m%d_%H%M%S", None),  # 2 min late: no scan of this archive

@@ -67,6 +67,7 @@ def test_defaults() -> None:
         ({"time_in_name": "%Y%m"}, "needs a whole date"),
         ({"time_in_name": "%m%d%H%M"}, "needs a whole date"),
         ({"time_in_name": "%j%H%M"}, "needs a whole date"),
+        ({"time_in_name": "%s_%M"}, "%s is a whole time"),
         ({"missing_values": ["none"]}, "missing_values"),
         ({"z_r": {"a": 200, "c": 1.6}}, "z_r"),
         ({"variable": None}, "variable"),

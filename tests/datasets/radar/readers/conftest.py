@@ -25,7 +25,7 @@ CORNERS = {"LL": (0, 0), "UL": (0, 1), "UR": (1, 1), "LR": (1, 0)}
 
 def config(format: str, **changes: Any) -> RadarNetworkConfig:
     """A configuration for one of the formats."""
-    variable = {"odim": "RATE", "knmi": "image1"}.get(format, "")
+    variable = {"odim": "RATE", "knmi": "image1", "hdf5": "rain/rate"}.get(format, "")
     return RadarNetworkConfig(
         **{"name": "radar", "step": "5min", "format": format, "variable": variable, **changes}
     )

@@ -61,7 +61,7 @@ def test_a_file_of_no_known_format_names_those_that_are_read(
     path.write_bytes(content)
     reason = rejection_of(str(path))
     assert f"its format is not recognised by its first bytes {content[:8]!r}" in reason
-    assert "netcdf, odim, knmi, mrms" in reason
+    assert "netcdf, odim, knmi, hdf5" in reason
 
 
 def test_odim_messages_name_what_the_file_has(write_odim: Any, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_format_of_another_package(
     assert_rate(scan_of(str(mine)), RATE)
     assert_rate(scan_of(str(mine), config(format="mine")), RATE)
     assert "'format: mine'" in rejection_of(str(mine), config(format="netcdf"))
-    with pytest.raises(ValidationError, match="'theirs' is not one of netcdf, odim, knmi, mrms"):
+    with pytest.raises(ValidationError, match="'theirs' is not one of netcdf, odim, knmi, hdf5"):
         config(format="theirs")
 
 

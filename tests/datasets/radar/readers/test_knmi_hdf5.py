@@ -125,6 +125,23 @@ def test_an_image_without_calibration_uses_that_of_the_first_image(
         assert product.packing.scale == 0.01
 
 
+def test_forecasts_in_a_file_are_refused(write_knmi, configured, pixels, tmp_path) -> None:
+    """As in RAD_NL25_RAC_FM: the first image is the analysis."""
+    valid = {"image_datetime_valid": "01-JUN-2024;11:55:00.000"}
+    path = write_knmi(tmp_path / "a.h5", pixels, image=valid)
+    with h5py.File(path, "a") as file:
+        file.copy("image1", "image2")
+        file["image2"].attrs["image_datetime_valid"] = np.bytes_("01-JUN-2024;12:00:00.000")
+    settings = {"accumulation": "5min"}
+    with open_knmi(path, configured("knmi", **settings)) as product:
+        assert product.times == (pd.Timestamp("2024-06-01T11:55"),)
+    with (
+        pytest.raises(DataError, match=r"image2 is a forecast: .* 12:00.*'variable: image1'"),
+        open_knmi(path, configured("knmi", variable="image2", **settings)),
+    ):
+        pass
+
+
 def test_lengths_of_a_projection_in_kilometres_become_metres() -> None:
     in_km = "+proj=stere +lat_0=90 +lat_ts=60.0 +a=6378.14 +b=6356.75 +x_0=0 y_0=2.5 +units=km"
     assert proj_in_metres(in_km).split() == [
