@@ -23,6 +23,7 @@ from squall.datasets.radar.signatures import (
     is_classic_netcdf,
     is_grib,
     is_hdf5,
+    is_nimrod,
     is_tiff,
 )
 
@@ -86,6 +87,7 @@ FORMATS: dict[str, Format] = {
     ),
     "mrms": Format("MRMS GRIB2", f"{_READERS}.mrms_grib:open_mrms", lambda head, _: is_grib(head)),
     "geotiff": Format("GeoTIFF", f"{_READERS}.geotiff:open_geotiff", lambda head, _: is_tiff(head)),
+    "nimrod": Format("NIMROD", f"{_READERS}.nimrod:open_nimrod", lambda head, _: is_nimrod(head)),
 }
 
 

@@ -35,6 +35,12 @@ def is_tiff(head: bytes) -> bool:
     return head[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
+def is_nimrod(head: bytes) -> bool:
+    """Whether a file is NIMROD: its header is a Fortran record of 512 bytes."""
+    length = (512).to_bytes(4, "big")
+    return head[:4] == length and head[516:520] == length
+
+
 def hdf5_convention(path: str) -> str:
     """Which convention an HDF5 file follows: odim, knmi, cfradial (polar), netcdf or none.
 
