@@ -10,7 +10,7 @@ from squall.pipeline.synth.config import SynthConfig
 EXAMPLES = """\
 examples:
   squall synth --out synthetic --hours 6
-  squall synth --out synthetic --start 3h --hours 12 --live     (a radar for `squall live`)
+  squall synth --out synthetic --start 3h --hours 12 --live
 """
 
 

@@ -1,6 +1,7 @@
 """What a run gives to other programs: CoverageJSON, the STAC item, Zarr, GeoTIFF, maps."""
 
 import json
+import re
 import sys
 
 import fsspec
@@ -13,6 +14,8 @@ import rasterio
 import xarray as xr
 from covjson_pydantic.coverage import CoverageCollection
 from pydantic import ValidationError
+from pystac.extensions.file import FileExtension
+from pystac.extensions.projection import ProjectionExtension
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.grid import proj_parameters
@@ -93,6 +96,24 @@ def test_the_item_is_a_stac_item_that_names_every_file(run):
             assert assets[name]["file:checksum"] == "1220" + entry["sha256"]
     assert assets["forecast.nc"]["type"] == pystac.MediaType.NETCDF
     assert assets["areas.geojson"]["type"] == pystac.MediaType.GEOJSON
+
+
+def test_the_item_keeps_the_rules_of_its_extensions(run):
+    """By hand, because the schemas of file 2.1, projection 2.0 and forecast 0.1 are on the web."""
+    path, _, _ = run
+    item = pystac.Item.from_file(path / "item.json")
+    for asset in item.assets.values():
+        if asset.href != "./manifest.json":  # it is written after the item
+            file = FileExtension.ext(asset)
+            assert isinstance(file.size, int)
+            assert re.fullmatch("1220[0-9a-f]{64}", file.checksum)
+    projection = ProjectionExtension.ext(item)
+    assert pyproj.CRS.from_wkt(projection.wkt2).is_projected
+    assert all(isinstance(side, int) and side > 0 for side in projection.shape)
+    assert [type(value) for value in projection.transform] == [float] * 6
+    assert re.fullmatch(r"PT\d+(\.\d+)?M", item.properties["forecast:horizon"])
+    prefixes = {name.partition(":")[0] for name in item.properties if ":" in name}
+    assert prefixes == {"forecast", "proj"}
 
 
 def test_the_item_says_where_the_grid_lies(run, chain):

@@ -37,9 +37,10 @@ export function levelOf(value: number, levels: number[]): number {
   return index;
 }
 
-/** "#rrggbb" as an opaque pixel in the byte order of this machine. */
-function pixelOf(hex: string): number {
-  const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-  const bytes = new Uint8Array([r!, g!, b!, 255]);
+/** "#rrggbb" or "#rrggbbaa" as a pixel in the byte order of this machine. */
+export function pixelOf(hex: string): number {
+  const [, digits = "", alpha = "ff"] = /^\s*#([0-9a-f]{6})([0-9a-f]{2})?\s*$/i.exec(hex) ?? [];
+  const bytes = Uint8Array.from((digits + alpha).match(/../g)!, (pair) => parseInt(pair, 16));
+  if (bytes.length !== 4) throw new Error(`${hex} is no colour like #rrggbb`);
   return new Uint32Array(bytes.buffer)[0]!;
 }

@@ -7,7 +7,7 @@ import type { Alert, BaseMap, Frame, Grid, Latest, Layer, Manifest, Place, Rules
 
 const FORMAT = 2; // of the manifest
 const ANSWER_MS = 30_000; // after which an answer does not come any more
-const MOST_BYTES = 200e6; // of frames that are kept in memory
+const MOST_BYTES = 400e6; // of frames that are kept in memory: all of a run on the largest grids
 
 /** The codes of a frame, row by row from north to south. */
 export type Codes = Uint8Array;

@@ -1,9 +1,11 @@
 // The layer of the map that draws a frame: coloured codes, hatched where nothing is known.
+// Each pixel of the screen shows the code that lies under it, so a large grid takes no longer.
 
 import Layer from "ol/layer/Layer.js";
 import type { FrameState } from "ol/Map.js";
 import { apply } from "ol/transform.js";
 
+import { pixelOf } from "./codes.ts";
 import type { Codes } from "./load.ts";
 
 const HATCH = 8; // distance of the lines [px]
@@ -17,9 +19,11 @@ export interface Picture {
 export class RasterLayer extends Layer {
   private readonly box = document.createElement("div"); // OpenLayers draws on a bare canvas
   private readonly canvas = document.createElement("canvas");
-  private readonly rain = document.createElement("canvas");
-  private readonly unknown = document.createElement("canvas");
-  private readonly hatched = document.createElement("canvas");
+  private readonly context = this.canvas.getContext("2d")!;
+  private picture: Picture | null = null;
+  private image: ImageData | null = null;
+  /** what is on the canvas */
+  private drawn: unknown[] = [];
 
   constructor(
     private readonly extent: [number, number, number, number],
@@ -30,41 +34,18 @@ export class RasterLayer extends Layer {
     this.canvas.className = "raster";
     this.box.className = "raster-box";
     this.box.append(this.canvas);
-    for (const canvas of [this.rain, this.unknown]) {
-      canvas.width = columns;
-      canvas.height = rows;
-    }
-    this.show(null);
   }
 
   /** Draw a picture; null: nothing is known anywhere. */
   show(picture: Picture | null): void {
-    const rain = new ImageData(this.columns, this.rows);
-    const unknown = new ImageData(this.columns, this.rows);
-    const pixels = new Uint32Array(rain.data.buffer);
-    const mask = new Uint32Array(unknown.data.buffer);
-    const opaque = 0xffffffff;
-    if (picture === null) mask.fill(opaque);
-    else {
-      const { codes, colours } = picture;
-      for (let i = 0; i < pixels.length; i++) {
-        const code = codes[i]!;
-        if (code === picture.unknown) mask[i] = opaque;
-        else pixels[i] = colours[code]!;
-      }
-    }
-    this.rain.getContext("2d")!.putImageData(rain, 0, 0);
-    this.unknown.getContext("2d")!.putImageData(unknown, 0, 0);
+    this.picture = picture;
     this.changed();
   }
 
   override render(frame: FrameState | null): HTMLElement {
     if (frame === null) return this.box;
-    const [width, height] = frame.size.map((side) => Math.round(side * frame.pixelRatio));
-    for (const canvas of [this.canvas, this.hatched]) {
-      canvas.width = width!;
-      canvas.height = height!;
-    }
+    const ratio = frame.pixelRatio;
+    const [width, height] = frame.size.map((side) => Math.round(side * ratio)) as [number, number];
     // the canvas has as many pixels as the screen, which may be more than those of the page
     const [pageWidth, pageHeight] = frame.size;
     Object.assign(this.canvas.style, {
@@ -75,40 +56,64 @@ export class RasterLayer extends Layer {
     });
     const [left, bottom, right, top] = this.extent;
     const corner = (x: number, y: number) =>
-      apply(frame.coordinateToPixelTransform, [x, y]).map((v: number) => v * frame.pixelRatio);
-    const [x0, y0] = corner(left, top) as [number, number];
-    const [x1, y1] = corner(right, bottom) as [number, number];
-    const put = (target: HTMLCanvasElement, source: HTMLCanvasElement) => {
-      const context = target.getContext("2d")!;
-      context.imageSmoothingEnabled = false; // a mixed colour would be a wrong value
-      context.drawImage(source, x0, y0, x1 - x0, y1 - y0);
-      return context;
-    };
-    this.drawHatching(put(this.hatched, this.unknown), frame.pixelRatio);
-    this.canvas.getContext("2d")!.drawImage(this.hatched, 0, 0);
-    put(this.canvas, this.rain);
+      apply(frame.coordinateToPixelTransform, [x, y]).map((v: number) => v * ratio);
+    const corners = [...corner(left, top), ...corner(right, bottom)] as [number, number, number, number];
+    const style = getComputedStyle(document.documentElement);
+    const hatch = ["--no-radar", "--no-radar-hatch"].map((name) => style.getPropertyValue(name));
+    const wanted = [this.picture, width, height, ...corners, ...hatch];
+    if (wanted.some((value, i) => value !== this.drawn[i])) {
+      this.draw(width, height, corners, hatching(hatch, ratio));
+      this.drawn = wanted;
+    }
     return this.box;
   }
 
-  /** Turn the mask of what is not known into grey with lines. */
-  private drawHatching(context: CanvasRenderingContext2D, pixelRatio: number): void {
-    const style = getComputedStyle(document.documentElement);
-    const tile = document.createElement("canvas");
-    const side = (tile.width = tile.height = Math.round(HATCH * pixelRatio));
-    const lines = tile.getContext("2d")!;
-    lines.fillStyle = style.getPropertyValue("--no-radar");
-    lines.fillRect(0, 0, side, side);
-    lines.strokeStyle = style.getPropertyValue("--no-radar-hatch");
-    lines.lineWidth = pixelRatio;
-    lines.beginPath();
-    for (const shift of [-side, 0, side]) {
-      lines.moveTo(shift, side);
-      lines.lineTo(shift + side, 0);
+  /**
+   * Fill the canvas.
+   *
+   * @param corners x and y of the upper left and of the lower right corner of the grid [px]
+   * @param hatch colours of a line across the lines of the hatching
+   */
+  private draw(
+    width: number,
+    height: number,
+    [x0, y0, x1, y1]: [number, number, number, number],
+    hatch: Uint32Array,
+  ): void {
+    if (this.image === null || this.image.width !== width || this.image.height !== height) {
+      [this.canvas.width, this.canvas.height] = [width, height];
+      this.image = new ImageData(width, height);
     }
-    lines.stroke();
-    context.globalCompositeOperation = "source-in";
-    context.fillStyle = context.createPattern(tile, "repeat")!;
-    context.fillRect(0, 0, context.canvas.width, context.canvas.height);
-    context.globalCompositeOperation = "source-over";
+    const pixels = new Uint32Array(this.image.data.buffer);
+    const columns = indices(width, x0, x1, this.columns);
+    const rows = indices(height, y0, y1, this.rows);
+    const { codes, colours, unknown } = this.picture ?? NOTHING;
+    pixels.fill(0);
+    for (let j = 0; j < height; j++) {
+      if (rows[j]! < 0) continue;
+      const first = rows[j]! * this.columns;
+      for (let i = 0; i < width; i++) {
+        if (columns[i]! < 0) continue;
+        const code = codes ? codes[first + columns[i]!]! : unknown;
+        pixels[j * width + i] = code === unknown ? hatch[(i + j) % hatch.length]! : colours[code]!;
+      }
+    }
+    this.context.putImageData(this.image, 0, 0);
   }
+}
+
+const NOTHING = { codes: null, colours: new Uint32Array(256), unknown: 255 };
+
+/** The row or column of the grid that each pixel of the screen shows; -1 outside. */
+function indices(length: number, from: number, to: number, count: number): Int32Array {
+  return Int32Array.from({ length }, (_, i) => {
+    const index = Math.floor(((i + 0.5 - from) / (to - from)) * count);
+    return index >= 0 && index < count ? index : -1;
+  });
+}
+
+function hatching([ground, line]: string[], ratio: number): Uint32Array {
+  const length = Math.round(HATCH * ratio);
+  const colours = [pixelOf(ground!), pixelOf(line!)];
+  return Uint32Array.from({ length }, (_, i) => colours[i < ratio ? 1 : 0]!);
 }
