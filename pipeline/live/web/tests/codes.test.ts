@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { coloursOf, levelOf, valuesOf } from "../src/codes.ts";
+import { coloursOf, levelOf, pixelOf, valuesOf } from "../src/codes.ts";
 import type { Code } from "../src/types.ts";
 
 const RATE: Code = {
@@ -29,6 +29,13 @@ test("chances are half percents", () => {
   assert.equal(values[200], 1);
   assert.equal(values[1], 0.005);
   assert.ok(Number.isNaN(values[255]));
+});
+
+test("a colour of the style may be translucent", () => {
+  const bytes = (hex: string) => [...new Uint8Array(Uint32Array.of(pixelOf(hex)).buffer)];
+  assert.deepEqual(bytes(" #c9c9c6b0"), [0xc9, 0xc9, 0xc6, 0xb0]);
+  assert.deepEqual(bytes("#010203"), [1, 2, 3, 255]);
+  assert.throws(() => pixelOf("red"), /no colour/);
 });
 
 test("no rain is not the same as an unknown time", () => {
