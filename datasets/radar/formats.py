@@ -24,6 +24,7 @@ from squall.datasets.radar.signatures import (
     is_grib,
     is_hdf5,
     is_nimrod,
+    is_npz,
     is_tiff,
 )
 
@@ -87,6 +88,12 @@ FORMATS: dict[str, Format] = {
     ),
     "mrms": Format("MRMS GRIB2", f"{_READERS}.mrms_grib:open_mrms", lambda head, _: is_grib(head)),
     "geotiff": Format("GeoTIFF", f"{_READERS}.geotiff:open_geotiff", lambda head, _: is_tiff(head)),
+    "npz": Format(
+        "NumPy",
+        f"{_READERS}.npz:open_npz",
+        lambda head, _: is_npz(head),
+        needs_variable=True,
+    ),
     "nimrod": Format("NIMROD", f"{_READERS}.nimrod:open_nimrod", lambda head, _: is_nimrod(head)),
 }
 

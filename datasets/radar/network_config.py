@@ -77,13 +77,14 @@ class RadarNetworkConfig(BaseModel):
         default=None,
         description="file format, if the content of the files does not tell: netcdf, odim (OPERA "
         "ODIM HDF5), knmi (KNMI HDF5), hdf5 (HDF5 of no convention), mrms (NOAA MRMS GRIB2, needs "
-        "squall[grib]), geotiff (needs squall[geotiff]), nimrod (UK Met Office)",
+        "squall[grib]), geotiff (needs squall[geotiff]), nimrod (UK Met Office), npz (NumPy; "
+        "MeteoNet)",
     )
     variable: str = Field(
         default="",
         description="rain or reflectivity in the file: variable of netCDF, quantity (RATE, ACRR, "
         "DBZH) or place (dataset2/data1) of ODIM, image (image1) of KNMI, path of an HDF5 dataset, "
-        "band of GeoTIFF, title of NIMROD; files with one field need none",
+        "array of npz, band of GeoTIFF, title of NIMROD; files with one field need none",
     )
     units: RainUnits | None = Field(
         default=None, description="units of the variable, if the file's are wrong or missing"

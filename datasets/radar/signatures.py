@@ -35,6 +35,12 @@ def is_tiff(head: bytes) -> bool:
     return head[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
+def is_npz(head: bytes) -> bool:
+    """Whether a file is an archive of NumPy: a zip file whose first member is an array."""
+    length = int.from_bytes(head[26:28], "little")
+    return head.startswith(b"PK\x03\x04") and head[30 : 30 + length].endswith(b".npy")
+
+
 def is_nimrod(head: bytes) -> bool:
     """Whether a file is NIMROD: its header is a Fortran record of 512 bytes."""
     length = (512).to_bytes(4, "big")
