@@ -57,10 +57,11 @@ export class App {
     this.status = status.status === "fulfilled" ? status.value : null;
     if (runs.status === "fulfilled") this.runs = runs.value;
     if (alerts.status === "fulfilled") this.alerts = alerts.value;
-    await this.readRules();
+    const rules = this.readRules(); // the map does not wait for them
     this.showHealth();
     const wanted = this.view.run || this.latest?.id;
     if (wanted && wanted !== this.run?.manifest.id) await this.openRun(wanted);
+    await rules;
     this.tick();
   }
 
