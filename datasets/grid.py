@@ -17,6 +17,7 @@ import pyproj
 from squall.datasets.errors import DataError
 
 GRID_MAPPING = "spatial_ref"
+MAX_AWAY_PX = 0.1  # from a regular grid; real files in single precision reach 0.0002
 # CF attributes of the Earth's shape
 _EARTH = {
     "semi_major_axis", "semi_minor_axis", "inverse_flattening", "earth_radius",
@@ -49,6 +50,13 @@ class Grid:
             if spacing.max() - spacing.min() > 0.01 * spacing.mean():
                 raise ValueError(
                     f"{name} is not regular: spacing from {spacing.min():g} to {spacing.max():g}"
+                )
+            regular = np.linspace(values[0], values[-1], values.size)
+            away_px = np.abs(values - regular).max() / spacing.mean()
+            if away_px > MAX_AWAY_PX:  # small differences of spacing add up
+                raise ValueError(
+                    f"{name} is not regular: pixels lie up to {away_px:.2g} pixels from where "
+                    "regular ones would"
                 )
 
     @property

@@ -19,11 +19,13 @@ from squall.datasets.grid import (
     lonlat_crs,
     proj_parameters,
 )
+from squall.datasets.radar.regular_axis import without_rounding
 from squall.datasets.radar.units import UNIT_WORDS
 
 SET_CRS = "set 'crs' in the network configuration, for example 'crs: EPSG:3035' or a PROJ string"
 LENGTHS_M = {"m": 1.0, "km": 1000.0}  # unit of length -> metres
 DEGREES, RADIANS = "degrees", "radians"
+MAX_SAID = 200  # letters of an attribute in a message
 _ROTATED_NAMES = ("grid_longitude", "grid_latitude", "rlon", "rlat")
 
 
@@ -47,14 +49,16 @@ def harmonised_grid(x: xr.DataArray, y: xr.DataArray, crs: pyproj.CRS) -> tuple[
     for axis in (x, y):
         if {axis.attrs.get("standard_name"), axis.name} & set(_ROTATED_NAMES):
             _check_rotated(axis, crs)
-    columns, rows = _in_grid_units(x, crs), _in_grid_units(y, crs)
+    columns, rows = (np.asarray(axis.values, dtype=np.float64) for axis in (x, y))
     if crs.is_geographic:
         columns = _continuous(columns)
-        if np.abs(rows).max(initial=0) > 90.0 + 1e-6:
-            raise DataError(
-                f"coordinate '{y.name}' has latitudes up to {np.abs(rows).max():g} degrees; "
-                f"if they are lengths, {SET_CRS}"
-            )
+    columns = without_rounding(columns, x.dtype) * _factor(x, crs)
+    rows = without_rounding(rows, y.dtype) * _factor(y, crs)
+    if crs.is_geographic and np.abs(rows).max(initial=0) > 90.0 + 1e-6:
+        raise DataError(
+            f"coordinate '{y.name}' has latitudes up to {np.abs(rows).max():g} degrees; "
+            f"if they are lengths, {SET_CRS}"
+        )
     flip_columns = columns.size > 1 and columns[0] > columns[-1]
     flip_rows = rows.size > 1 and rows[0] < rows[-1]
     try:
@@ -85,7 +89,8 @@ def coordinate_unit(text: str) -> str | None:
 def units_per(text: str, crs: pyproj.CRS) -> float:
     """Factor from a unit of coordinates to that of a grid: metres, or degrees if geographic.
 
-    Radians are scanning angles of a geostationary satellite: times its height they are metres.
+    On a map, radians are scanning angles of a geostationary satellite: times its height they are
+    metres.
 
     Raises
     ------
@@ -94,8 +99,8 @@ def units_per(text: str, crs: pyproj.CRS) -> float:
     """
     unit = coordinate_unit(text)
     if crs.is_geographic:
-        if unit == DEGREES:
-            return 1.0
+        if unit in (DEGREES, RADIANS):
+            return 1.0 if unit == DEGREES else float(np.degrees(1.0))
         raise DataError(
             f"units '{text}', expected degrees on a grid of longitude and latitude; if the numbers "
             "are lengths, set 'crs' to their projection; if they are degrees, set "
@@ -118,13 +123,17 @@ def units_per(text: str, crs: pyproj.CRS) -> float:
     )
 
 
-def _in_grid_units(axis: xr.DataArray, crs: pyproj.CRS) -> npt.NDArray[np.float64]:
-    """Coordinates in metres; in degrees on a geographic grid."""
+def _factor(axis: xr.DataArray, crs: pyproj.CRS) -> float:
+    """Factor from the coordinate's unit to that of the grid."""
     try:
-        factor = units_per(str(axis.attrs.get("units", "")), crs)
+        return units_per(str(axis.attrs.get("units", "")), crs)
     except DataError as error:
         raise DataError(f"coordinate '{axis.name}' has {error}") from error
-    return np.asarray(axis.values, dtype=np.float64) * factor
+
+
+def _in_grid_units(axis: xr.DataArray, crs: pyproj.CRS) -> npt.NDArray[np.float64]:
+    """Coordinates in metres; in degrees on a geographic grid."""
+    return np.asarray(axis.values, dtype=np.float64) * _factor(axis, crs)
 
 
 def _continuous(longitudes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -147,35 +156,65 @@ def _check_rotated(axis: xr.DataArray, crs: pyproj.CRS) -> None:
 
 
 def crs_of(
-    dataset: xr.Dataset, variable: xr.DataArray, x: xr.DataArray, y: xr.DataArray
+    dataset: xr.Dataset,
+    variable: xr.DataArray,
+    x: xr.DataArray,
+    y: xr.DataArray,
+    mapping: str | None = None,
 ) -> pyproj.CRS:
     """Read the CRS that the ``grid_mapping`` of a CF variable names, with metres on its axes.
 
     Coordinates ``x`` and ``y`` in degrees without a grid mapping mean WGS 84.
+
+    Parameters
+    ----------
+    mapping : the grid mapping variable of the file where the variable names none.
 
     Raises
     ------
     DataError
         If there is no grid mapping, or PROJ cannot use it.
     """
-    mapping = variable.attrs.get("grid_mapping") or variable.encoding.get("grid_mapping")
-    if mapping:
-        # the CF form "crs: x y" names the coordinates too
-        name = str(mapping).split(":")[0].strip()
-        if name not in dataset.variables:
-            raise DataError(f"grid mapping variable '{name}' is missing; {SET_CRS}")
-        try:
-            attributes = _offsets_in_metres(dict(dataset[name].attrs), x)
-            described = {
-                key: in_metres(crs) for key, crs in all_crs_from_attributes(attributes).items()
-            }
-        except ValueError as error:
-            raise DataError(f"grid mapping '{name}': {error}; {SET_CRS}") from error
-        _check_agreement(name, described, x, y)
-        return next(iter(described.values()))
-    if {str(axis.attrs.get("units", ""))[:6] for axis in (x, y)} == {"degree"}:
+    named = variable.attrs.get("grid_mapping") or variable.encoding.get("grid_mapping")
+    # the CF form "crs: x y" names the coordinates too
+    name = str(named).split(":")[0].strip() if named else mapping
+    is_in_degrees = {str(axis.attrs.get("units", ""))[:6] for axis in (x, y)} == {"degree"}
+    if name is not None:
+        described = described_crs(dataset, name, x)
+        crs = next(iter(described.values()))
+        if named or crs.is_geographic or not is_in_degrees:
+            check_agreement(name, described, x, y)
+            return crs
+    if is_in_degrees:
         return pyproj.CRS.from_epsg(4326)
-    raise DataError(f"variable '{variable.name}' has no grid_mapping; {SET_CRS}")
+    raise DataError(f"variable '{variable.name}' has no grid_mapping; {SET_CRS}{_said(dataset)}")
+
+
+def described_crs(dataset: xr.Dataset, name: str, x: xr.DataArray) -> dict[str, pyproj.CRS]:
+    """All descriptions of a grid mapping variable, with metres on their axes; the best one first.
+
+    Raises
+    ------
+    DataError
+        If there is no such variable, or PROJ cannot use it.
+    """
+    if name not in dataset.variables:
+        raise DataError(f"grid mapping variable '{name}' is missing; {SET_CRS}")
+    try:
+        attributes = _offsets_in_metres(dict(dataset[name].attrs), x)
+        return {key: in_metres(crs) for key, crs in all_crs_from_attributes(attributes).items()}
+    except ValueError as error:
+        raise DataError(f"grid mapping '{name}': {error}; {SET_CRS}") from error
+
+
+def _said(dataset: xr.Dataset) -> str:
+    """Projections in attributes of the file, for the user to judge."""
+    said = [
+        f"'{name}' says '{str(value)[:MAX_SAID]}'"
+        for name, value in dataset.attrs.items()
+        if "+proj=" in str(value)[:MAX_SAID]
+    ]
+    return f"; of the file's attributes {', '.join(said[:3])}" if said else ""
 
 
 def _offsets_in_metres(attributes: dict[str, Any], x: xr.DataArray) -> dict[str, Any]:
@@ -195,7 +234,7 @@ def _offsets_in_metres(attributes: dict[str, Any], x: xr.DataArray) -> dict[str,
     return attributes
 
 
-def _check_agreement(
+def check_agreement(
     name: str, described: dict[str, pyproj.CRS], x: xr.DataArray, y: xr.DataArray
 ) -> None:
     """Refuse a grid mapping whose WKT and parameters put the grid at different places."""

@@ -75,6 +75,8 @@ class GridKey(BaseModel):
         DataError
             If the scans have another shape.
         """
+        from squall.datasets.radar.coordinates import in_metres  # imports xarray, which is slow
+
         if shape != (self.ny, self.nx):
             raise DataError(
                 f"has {shape[0]} rows and {shape[1]} columns, but 'grid' of the network "
@@ -93,6 +95,6 @@ class GridKey(BaseModel):
         grid = Grid(
             x=np.ascontiguousarray(x[::-1] if flip_columns else x),
             y=np.ascontiguousarray(y[::-1] if flip_rows else y),
-            crs_wkt=pyproj.CRS.from_user_input(self.crs).to_wkt(),
+            crs_wkt=in_metres(pyproj.CRS.from_user_input(self.crs)).to_wkt(),
         )
         return grid, flip_rows, flip_columns

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 GZIP, BZIP2, XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"
+_OF_KNMI = (b"geographic", b"overview")
 HDF5 = b"\x89HDF\r\n\x1a\n"
 MAX_LOOKED_AT = 40  # members of an HDF5 file that are looked at for its convention
 
@@ -69,14 +70,22 @@ def _convention(path: str, inode: int, modified: int, size: int) -> str:
             links = file.links
             if links.exists(b"what") and (links.exists(b"where") or links.exists(b"dataset1")):
                 return "odim"
-            if links.exists(b"geographic") and links.exists(b"overview"):
-                return "knmi"
+            if all(_is_group(file, name) for name in _OF_KNMI):
+                return "knmi"  # in KNMI's netCDF these are variables
             return _netcdf_kind(h5py.Group(h5py.h5g.open(file, b"/")))
         finally:
             file.close()
     except (OSError, RuntimeError, KeyError):
         pass
     return "netcdf"
+
+
+def _is_group(file: Any, name: bytes) -> bool:
+    import h5py
+
+    if not file.links.exists(name):
+        return False
+    return bool(h5py.h5o.get_info(file, name).type == h5py.h5o.TYPE_GROUP)
 
 
 def is_cfradial(conventions: bytes) -> bool:

@@ -59,11 +59,11 @@ def check_attributes(variable: str, attributes: list[tuple[str, Any]]) -> None:
             )
 
 
-def check_values(variable: netCDF4.Variable) -> None:
+def check_values(variable: netCDF4.Variable, max_values: int | None = None) -> None:
     """Reject a coordinate or time variable that would need much memory to read."""
-    if variable.size > 2 * MAX_SCANS:
+    if variable.size > (max_values or 2 * MAX_SCANS):
         raise DataError(f"variable '{variable.name}' has {variable.size} values, too many")
-    check_chunks(variable, MAX_SCANS)
+    check_chunks(variable, max_values or MAX_SCANS)
 
 
 def check_chunks(variable: netCDF4.Variable, max_values: int) -> None:

@@ -7,7 +7,7 @@ differ between networks; `cf_times` reads the times, which differ between files.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -19,9 +19,11 @@ import numpy.typing as npt
 
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Product
+from squall.datasets.radar.readers.cf_forecasts import observed_scans
 from squall.datasets.radar.readers.cf_layout import Layout, layout_of
 from squall.datasets.radar.readers.cf_limits import checked_file
-from squall.datasets.radar.readers.cf_times import times_of
+from squall.datasets.radar.readers.cf_scope import path_of
+from squall.datasets.radar.readers.cf_times import read_times, times_of
 from squall.datasets.radar.readers.chunks import read_scan
 
 _LIBRARY = threading.RLock()  # netCDF4 and the HDF5 library below it are not thread-safe
@@ -40,12 +42,16 @@ def open_netcdf(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         file.set_auto_maskandscale(False)
         layout = layout_of(file, config)
         times, intervals = times_of(file, layout, path, config)
+        scans: Sequence[int] = range(len(times))
+        if layout.forecast is not None:
+            scans = observed_scans(file, layout.forecast, times, partial(read_times, file))
+        variable = file[config.variable]
         yield Product(
             layout.grid,
-            tuple(times),
-            tuple(intervals),
+            tuple(times[i] for i in scans),
+            tuple(intervals[i] for i in scans),
             layout.packing,
-            partial(_read_stored, file[config.variable], hdf5, layout),
+            lambda scan: _read_stored(variable, hdf5, layout, scans[scan]),
         )
 
 
@@ -59,7 +65,7 @@ def _read_stored(
     ]
     leading = tuple(int(i) for i in np.unravel_index(index, scan_sizes)) if scan_sizes else ()
     if dims[-2:] == layout.map_dims and hdf5 is not None:
-        field = read_scan(hdf5[variable.name], leading)
+        field = read_scan(hdf5[path_of(variable)], leading)
     else:
         indices = iter(leading)
         selected = tuple(slice(None) if dim in layout.map_dims else next(indices) for dim in dims)

@@ -24,6 +24,7 @@ from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import MAX_SCANS
 from squall.datasets.radar.readers.cf_layout import Layout
 from squall.datasets.radar.readers.cf_limits import check_values
+from squall.datasets.radar.units import parse_unit
 from squall.datasets.times import check_utc
 
 _PACKED = {"_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned"}
@@ -58,16 +59,16 @@ def times_of(
         raise DataError(f"says that it has {count} scans, at most {MAX_SCANS} are read")
     if size != count:
         raise DataError(f"has {count} scans but {size} times")
-    end_times = _datetimes(file, layout.time)
+    end_times = read_times(file, layout.time)
     _check_resolution(file[layout.time], config)
     starts = None
     if layout.bounds is not None:
-        bounds = _datetimes(file, layout.bounds, bounded=layout.time).reshape(-1, 2)
+        bounds = read_times(file, layout.bounds, bounded=layout.time).reshape(-1, 2)
         starts, end_times = bounds.min(axis=1), bounds.max(axis=1)
         if end_times.size != count:
             raise DataError(f"has {count} scans but {end_times.size} time bounds")
     elif layout.start is not None:
-        starts = _datetimes(file, layout.start)
+        starts = read_times(file, layout.start)
         if starts.size != count:
             raise DataError(
                 f"has {count} times in '{layout.time}' but {starts.size} in '{layout.start}'; set "
@@ -77,12 +78,34 @@ def times_of(
     if starts is not None:
         intervals = valid - pd.DatetimeIndex(starts)
         return list(valid), [config.accumulation if pd.isna(i) else i for i in intervals]
+    said = _said_interval(file, config) if count == 1 else None
+    if said is not None:
+        return [said[1]], [said[1] - said[0]]
     if config.time_marks == "start" and config.accumulation is not None:
         valid = valid + config.accumulation
     return list(valid), [config.accumulation] * count
 
 
-def _datetimes(file: netCDF4.Dataset, name: str, bounded: str | None = None) -> npt.NDArray[Any]:
+def _said_interval(
+    file: netCDF4.Dataset, config: RadarNetworkConfig
+) -> tuple[pd.Timestamp, pd.Timestamp] | None:
+    """Start and end of an accumulation in a file of ADAGUC, as KNMI publishes; None if it has none.
+
+    These files mark accumulations by their start. ``accumulation`` of the configuration precedes.
+    """
+    if config.accumulation is not None or "product" not in file.variables:
+        return None
+    units = config.units or str(getattr(file[config.variable], "units", ""))
+    times = [getattr(file["product"], f"validity_{end}", None) for end in ("start", "stop")]
+    if not all(isinstance(time, str) for time in times) or parse_unit(units)[0] != "accumulation":
+        return None
+    start, stop = pd.to_datetime(
+        [str(time) for time in times], format="%Y%m%dT%H%M%S", errors="coerce"
+    )
+    return (start, stop) if start < stop else None
+
+
+def read_times(file: netCDF4.Dataset, name: str, bounded: str | None = None) -> npt.NDArray[Any]:
     """Times of a variable as datetime64[ns]; bounds take their unit from the ``bounded`` time."""
     variable = file[name]
     attributes = {key: variable.getncattr(key) for key in variable.ncattrs()}

@@ -95,7 +95,7 @@ HOSTILE: dict[str, tuple[dict[str, int | None], dict[str, Any], str]] = {
     "a coordinate of a thousand million": (
         {"y": 10**9, "x": 3},
         own_dimension("x") | {"y": (("y",), (1000,)), "rain": (("y", "x"), (1000, 3))},
-        "'y' has 1000000000 values, too many",
+        "1000000000 × 3 pixels, more than",
     ),
     "a thousand million times": (
         {"time": 10**9, **MAP},
@@ -247,8 +247,12 @@ def test_attributes_that_name_missing_variables(
         assert report.rejected == []
 
 
-@pytest.mark.parametrize("variable", ["../rain", "/rain", "group/rain", ".", "ra\u0000in"])
-def test_a_variable_name_is_not_a_path(tmp_path: Path, write_radar: Write, variable: str) -> None:
+@pytest.mark.parametrize(
+    "variable", ["../rain", "other/rain", "group/..", "group", "group/", ".", "ra\u0000in"]
+)
+def test_a_variable_name_is_no_path_out_of_the_file(
+    tmp_path: Path, write_radar: Write, variable: str
+) -> None:
     path = write_radar(tmp_path / "a.nc", RATE)
     with netCDF4.Dataset(path, "a") as file:
         file.createGroup("group").createVariable("rain", "f4", ("y", "x"))
@@ -263,6 +267,7 @@ def test_a_coordinate_along_another_dimension(
     path = write_radar(tmp_path / "a.nc", RATE)
     with netCDF4.Dataset(path, "a") as file:
         file.renameVariable(axis, "plain")
+        file["plain"].delncattr("standard_name")
         file.createDimension("other", 7)
         file.createVariable(axis, "f8", ("other",))[:] = np.arange(7) * 1000.0
         file[axis].units = "m"
