@@ -273,7 +273,7 @@ def test_a_coordinate_along_another_dimension(
         file[axis].units = "m"
     reason = rejection_of(path)
     assert f"has no coordinate '{axis}' among its dimensions" in reason
-    assert "no key of the configuration replaces it; add both to the files" in reason
+    assert "else set 'grid' in the network configuration" in reason
     assert "set 'x' and 'y'" not in reason  # there are no others
 
 
