@@ -16,13 +16,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.special import log_ndtr, ndtri
+from torch.special import ndtri
 
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.convgru.scaling import RainScaling
 
 TAIL_SLOPE = 2.7  # found on Italian rain (issue 16)
 LEAST_CHANCE = 1e-7  # keeps logits finite
+MOST_LOGIT = -math.log(LEAST_CHANCE)
 HEAVIEST_MM_H = RainScaling().ceiling_mm_h
 LEVELS = tuple(math.log(threshold) for threshold in THRESHOLDS_MM_H)
 # highest rates between two thresholds, in single precision
@@ -71,15 +72,16 @@ class RainDistribution(NamedTuple):
 
     chances_KHW: Tensor
     """of at least `THRESHOLDS_MM_H`, which do not rise with K; NaN = not known"""
-    limits_KN: Tensor
-    """normal score from which on a threshold is reached, for all pixels in a row"""
+    limit_N: Tensor
+    """normal score from which on the first threshold is reached, for all pixels in a row"""
     logits_KN: Tensor
+    """of the chances, with infinities"""
 
     @classmethod
     def of(cls, chances_KHW: Tensor) -> "RainDistribution":
         """The distribution that chances describe."""
-        limits, logits = -ndtri(chances_KHW), torch.logit(chances_KHW, LEAST_CHANCE)
-        return cls(chances_KHW, limits.flatten(1), logits.flatten(1))
+        limit_HW, logits_KHW = -ndtri(chances_KHW[0]), torch.logit(chances_KHW)
+        return cls(chances_KHW, limit_HW.flatten(), logits_KHW.flatten(1))
 
     def rain_at_scores(self, scores_MHW: Tensor) -> Tensor:
         """The rain rate of each pixel's distribution at normal scores.
@@ -93,12 +95,12 @@ class RainDistribution(NamedTuple):
         """
         rain = torch.zeros_like(scores_MHW)
         scores = scores_MHW.flatten(1)
-        member, pixel = (scores >= self.limits_KN[0]).nonzero(as_tuple=True)
-        score_N = scores[member, pixel]
-        reached_N = (score_N >= self.limits_KN[:, pixel]).sum(dim=0)
-        logit_N = log_ndtr(-score_N) - log_ndtr(score_N)
+        wet_N = (scores >= self.limit_N).flatten().nonzero()[:, 0]
+        logit_N = _logit_of_exceeding(scores.flatten().index_select(0, wet_N))
+        logits_KN = self.logits_KN.index_select(1, wet_N % scores.shape[1])
+        reached_N = (logit_N <= logits_KN[1:]).sum(dim=0, dtype=torch.int8).long() + 1
         places = torch.stack([reached_N - 1, reached_N.clamp(max=len(LEVELS) - 1)])
-        lower_N, upper_N = self.logits_KN[:, pixel].gather(0, places)
+        lower_N, upper_N = logits_KN.gather(0, places).clamp(-MOST_LOGIT, MOST_LOGIT)
         level_N, next_N = scores.new_tensor(LEVELS)[places]
         share = ((lower_N - logit_N) / (lower_N - upper_N).clamp(min=1e-6)).clamp(0, 1)
         beyond = (lower_N - logit_N).clamp(min=0) / TAIL_SLOPE
@@ -107,5 +109,16 @@ class RainDistribution(NamedTuple):
         rate_N = logarithm.exp()  # rounding must neither lose nor reach a threshold
         least, most = (scores.new_tensor(limit) for limit in (THRESHOLDS_MM_H, _MOST_MM_H))
         rate_N = rate_N.maximum(least[reached_N - 1]).minimum(most[reached_N - 1])
-        rain.view(len(scores), -1)[member, pixel] = rate_N
+        rain.view(-1)[wet_N] = rate_N
         return rain.masked_fill_(self.chances_KHW[0].isnan(), torch.nan)
+
+
+def _logit_of_exceeding(scores_N: Tensor) -> Tensor:
+    """The logit of the chance that a standard normal variable exceeds a score.
+
+    ::
+
+        log(1 - Phi(z)) - log(Phi(z)),    Phi(z) = erfc(-z / sqrt(2)) / 2
+    """
+    scaled = scores_N * math.sqrt(0.5)
+    return torch.erfc(scaled).log_() - torch.erfc(-scaled).log_()

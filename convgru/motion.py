@@ -1,7 +1,8 @@
 """The motion of rain: optical flow, trajectories, and transport along them.
 
-Public: `coarse_motion`, `trajectories`, `transport`, `moved_known`, `departure_points`,
-`at_points`, `from_nearest`, `trajectory_starts`, `place_in_frame`, `extrapolate`.
+Public: `coarse_motion`, `trajectories`, `one_step_longer`, `transport`, `moved_known`,
+`departure_points`, `at_points`, `from_nearest`, `trajectory_starts`, `place_in_frame`,
+`extrapolate`.
 
 Fields move with the rain by semi-Lagrangian transport: a pixel gets the value from the start of
 the trajectory that ends in it.
@@ -165,15 +166,19 @@ def trajectories(motion_B2hw: Tensor, steps: int) -> Tensor:
     displacement = torch.zeros_like(motion_B2hw)
     displacements = []
     for _ in range(steps):
-        # midpoint rule, backwards in time: the step's motion is that of its middle
-        first = at_points(motion_B2hw, _points(displacement / COARSE), border=True)
-        middle = displacement + 0.5 * first
-        motion = at_points(motion_B2hw, _points(middle / COARSE), border=True)
-        displacement = displacement + motion
+        displacement = one_step_longer(displacement, motion_B2hw)
         displacements.append(displacement)
     if not displacements:
         return motion_B2hw.new_zeros((0, *motion_B2hw.shape))
     return torch.stack(displacements)
+
+
+def one_step_longer(displacement_B2hw: Tensor, motion_B2hw: Tensor) -> Tensor:
+    """The displacements of `trajectories` with one step more; they begin with 0."""
+    # midpoint rule, backwards in time: the step's motion is that of its middle
+    first = at_points(motion_B2hw, _points(displacement_B2hw / COARSE), border=True)
+    middle = displacement_B2hw + 0.5 * first
+    return displacement_B2hw + at_points(motion_B2hw, _points(middle / COARSE), border=True)
 
 
 def transport(field_BCHW: Tensor, known_B1HW: Tensor, points_BHW2: Tensor) -> tuple[Tensor, Tensor]:

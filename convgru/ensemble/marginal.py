@@ -8,14 +8,11 @@ Dims: M members, T context steps, K thresholds, H rows, W columns.
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from squall.convgru.distribution import RainDistribution
-from squall.convgru.ensemble.noise import NoiseProcess, noise_process
 from squall.convgru.ensemble.normal_scores import NormalScores
-from squall.convgru.ensemble.random_numbers import RandomSource
 from squall.convgru.ensemble.start import (
     EnsembleRun,
     Start,
@@ -23,10 +20,7 @@ from squall.convgru.ensemble.start import (
     numbers_of,
     start_of_ensemble,
 )
-from squall.convgru.motion import place_in_frame, trajectories, trajectory_starts, upsampled
-
-NOMINAL = RandomSource(0, np.datetime64(0, "s"))  # of the texture where no scan tells one
-NOMINAL_SLOPE = 2.7  # of its power spectrum
+from squall.convgru.motion import one_step_longer, place_in_frame, trajectory_starts, upsampled
 
 
 @torch.no_grad()
@@ -69,12 +63,12 @@ def marginal_members(
     """
     numbers = numbers_of(members)
     start = start or start_of_ensemble(scans_THW, run)
-    noise = band_noise(start, run)
-    scores = NormalScores(noise)
+    noise, scores = start.noise, NormalScores(start.noise)
     groups = member_groups(numbers)
     states = [noise.begin(len(group.numbers)) for group in groups]
     height, width = start.size
-    frame_sides = start.frame.rain_BT1HW.shape[-2:]
+    frame_height, frame_width = start.frame.rain_BT1HW.shape[-2:]
+    displacement = torch.zeros_like(start.motion_B2hw)
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         for step, chances_KHW in enumerate(chances, start=1):
             factors = [
@@ -83,41 +77,16 @@ def marginal_members(
             ]
             scores.advance(factors)
             distribution = RainDistribution.of(chances_KHW)
-            place = _nearest_start(start, step)
+            displacement = one_step_longer(displacement, start.motion_B2hw)
+            columns, rows = trajectory_starts(upsampled(displacement))[0].round()
+            place, _ = place_in_frame(columns, rows, frame_height, frame_width)
+            place = place[:height, :width].flatten()
             result = scans_THW.new_empty((len(numbers), height, width), dtype=torch.float32)
             for number, group in enumerate(groups):
                 spectrum = noise.draw_group(run.random_source(), group.numbers, step, threads)
                 states[number] = noise.advance(states[number], spectrum)
                 field = scores.of_noise(states[number])
-                field = field[:, : frame_sides[0], : frame_sides[1]].flatten(1)
-                moved = field[:, place[:height, :width]]
+                field = field[:, :frame_height, :frame_width].flatten(1)
+                moved = field.index_select(1, place).unflatten(1, (height, width))
                 result[group.rows] = distribution.rain_at_scores(moved)
             yield result
-
-
-def _nearest_start(start: Start, step: int) -> Tensor:
-    """(H, W): number of the frame's pixel that is nearest to the start of each trajectory."""
-    displacement = trajectories(start.motion_B2hw, step)[-1]
-    columns, rows = trajectory_starts(upsampled(displacement))[0].round()
-    place, _ = place_in_frame(columns, rows, *start.frame.rain_BT1HW.shape[-2:])
-    return place
-
-
-def band_noise(start: Start, run: EnsembleRun) -> NoiseProcess:
-    """The noise of the last scan's bands; of a nominal texture where the scan has no variation."""
-    frame = start.frame
-    last, known = frame.rain_BT1HW[:, -1:], frame.known_BT1HW[:, -1:]
-    rain = last[known > 0]
-    if not rain.numel() or rain.min() == rain.max():
-        rows, columns = last.shape[-2:]
-        squared = torch.fft.fftfreq(rows)[:, None].square() + torch.fft.rfftfreq(columns).square()
-        squared[0, 0] = torch.inf
-        white = NOMINAL.normal(0, "texture", (rows, columns))
-        texture = torch.fft.irfft2(
-            torch.fft.rfft2(white) * squared ** (-NOMINAL_SLOPE / 4), s=(rows, columns)
-        )
-        frame = frame._replace(
-            rain_BT1HW=(texture / texture.std()).to(last.device).expand_as(last),
-            known_BT1HW=torch.ones_like(last),
-        )
-    return noise_process(frame, start.processes, run.settings, run.spacing_km)

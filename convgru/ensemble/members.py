@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import threshold
+from torch.nn.functional import pad, threshold_
 
 from squall.convgru.ensemble.new_rain import NewRain
-from squall.convgru.ensemble.noise import NoiseProcess, NoiseState, noise_process
+from squall.convgru.ensemble.noise import NoiseProcess, NoiseState
 from squall.convgru.ensemble.perturbations import Perturbations
 from squall.convgru.ensemble.start import (
     EnsembleRun,
@@ -109,7 +109,7 @@ def stochastic_members(
     if lead_times < 1:
         raise ValueError(f"asked for {lead_times} lead times; give 1 or more")
     start = start or start_of_ensemble(scans_THW, run)
-    noise = noise_process(start.frame, start.processes, run.settings, run.spacing_km)
+    noise = start.noise
     amounts = _LastAmounts.of(start.frame)
     perturbations = Perturbations.draw(
         start.motion_B2hw[0], numbers, run.random_source(), run.settings, run.spacing_km
@@ -125,18 +125,18 @@ def stochastic_members(
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         for step, (smoothed, displacement) in enumerate(start.leads(lead_times), start=1):
             minutes = step * run.step_min
-            is_known, instead = _starts_of_trajectories(known, displacement)
+            of_scans = _Unperturbed.of(known, displacement)
             result = smoothed.new_empty((len(numbers), height, width))
             for number, group in enumerate(groups):
                 spectrum = noise.draw_group(run.random_source(), group.numbers, step, threads)
                 states[number] = noise.advance(states[number], spectrum)
                 noisy = _with_noise(smoothed[0], noise, states[number], run, minutes)
-                rain = torch.stack(list(threads.map(amounts.in_order_of, noisy)))
-                rain = threshold(rain * perturbations.amount(group.rows, minutes), DRY_MM_H, 0.0)
+                rain = torch.zeros_like(noisy)
+                list(threads.map(amounts.put_in_order_of, noisy, rain))
+                threshold_(rain.mul_(perturbations.amount(group.rows, minutes)), DRY_MM_H, 0.0)
                 new_rain.add_to(rain, group.rows, minutes)
-                rain = rain.masked_fill(known[0] == 0, torch.nan)
                 places = perturbations.places(group.rows, displacement, minutes)
-                moved = _moved(rain, places, is_known, instead)
+                moved = _moved(rain.add_(amounts.nan_HW), places, of_scans)
                 result[group.rows] = moved[:, :height, :width]
             yield result
 
@@ -149,35 +149,39 @@ def _with_noise(
     factors = [
         run.settings.noise_factor(minutes, 2**band.level * run.spacing_km) for band in noise.bands
     ]
-    return smoothed_1HW + noise.field(state, factors)[:, :height, :width]
+    return noise.field(state, factors)[:, :height, :width] + smoothed_1HW
 
 
 class _LastAmounts(NamedTuple):
     """The last scan's rain, to be dealt out in the order of a field."""
 
-    known_places_N: Tensor
-    """numbers of the frame's pixels that are known"""
+    nan_HW: Tensor
+    """0 where the frame is known, NaN elsewhere"""
+    below_all_HW: Tensor
+    """0 where the frame is known, minus infinity elsewhere"""
     wet_N: Tensor
     """mm/h of its wet pixels in rising order"""
 
     @classmethod
     def of(cls, frame: Frame) -> "_LastAmounts":
-        places = (frame.known_BT1HW[0, -1, 0] > 0).flatten().nonzero()[:, 0]
-        rates = SCALING.denormalise(frame.rain_BT1HW[0, -1, 0].float()).flatten()[places]
-        return cls(places, rates[rates > 0].sort().values)
+        known = frame.known_BT1HW[0, -1, 0] > 0
+        rates = SCALING.denormalise(frame.rain_BT1HW[0, -1, 0].float())[known]
+        zeros = torch.zeros_like(known, dtype=torch.float32)
+        return cls(
+            zeros.masked_fill(~known, torch.nan),
+            zeros.masked_fill(~known, -torch.inf),
+            rates[rates > 0].sort().values,
+        )
 
-    def in_order_of(self, field_HW: Tensor) -> Tensor:
-        """Rain of the last scan in the order of a field, (H, W) mm/h; 0 where not known.
+    def put_in_order_of(self, field_HW: Tensor, rain_HW: Tensor) -> None:
+        """Put the last scan's rain, in the order of a field, into a field that is dry (mm/h).
 
         Only the wet pixels are sorted; it gives what `probability_matched` gives.
         """
         wet = len(self.wet_N)
-        result = torch.zeros_like(field_HW)
-        if not wet:
-            return result
-        places = self.known_places_N
-        result.view(-1)[places[_highest(field_HW.flatten()[places], wet)]] = self.wet_N
-        return result
+        if wet:
+            places = _highest((field_HW + self.below_all_HW).flatten(), wet)
+            rain_HW.view(-1)[places] = self.wet_N
 
 
 def _highest(field_N: Tensor, count: int) -> Tensor:
@@ -191,47 +195,61 @@ def _highest(field_N: Tensor, count: int) -> Tensor:
     return torch.from_numpy(candidates[order][-count:])
 
 
-def _starts_of_trajectories(known_B1HW: Tensor, displacement_B2hw: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the forecast without perturbations is known, and where its rain comes from.
+class _Unperturbed(NamedTuple):
+    """Where the rain of the forecast without perturbations comes from, at a lead time."""
 
-    Returns
-    -------
-    (H, W) bool; and (N,) the place in the frame of the known pixel that has most weight at the
-    start of each pixel's trajectory.
-    """
-    is_known, _ = moved_known(known_B1HW, departure_points(displacement_B2hw))
-    height, width = known_B1HW.shape[-2:]
-    columns, rows = trajectory_starts(upsampled(displacement_B2hw))[0]
-    known = known_B1HW.flatten()
-    most, instead = torch.zeros_like(rows), torch.zeros_like(rows, dtype=torch.int64)
-    for row in (rows.floor(), rows.floor() + 1):
-        for column in (columns.floor(), columns.floor() + 1):
-            place, is_inside = place_in_frame(column, row, height, width)
-            overlap = (1 - (rows - row).abs()) * (1 - (columns - column).abs())
-            weight = overlap * is_inside * known[place]
-            instead = torch.where(weight > most, place, instead)
-            most = most.maximum(weight)
-    return is_known[0, 0], instead.flatten()
+    known_N: Tensor
+    """1 where the last scan is known, 0 elsewhere; the frame's pixels in a row"""
+    is_known_HW: Tensor
+    """whether the forecast is known"""
+    starts_2N: Tensor
+    """column and row of the start of the trajectory that ends in each pixel"""
+
+    @classmethod
+    def of(cls, known_B1HW: Tensor, displacement_B2hw: Tensor) -> "_Unperturbed":
+        is_known, _ = moved_known(known_B1HW, departure_points(displacement_B2hw))
+        starts = trajectory_starts(upsampled(displacement_B2hw))[0]
+        return cls(known_B1HW.flatten(), is_known[0, 0], starts.flatten(1))
+
+    def sources(self, pixels: Tensor) -> Tensor:
+        """(pixels,): the known pixel that has most weight at the start of each trajectory.
+
+        Parameters
+        ----------
+        pixels : numbers of pixels that the trajectories end in.
+        """
+        height, width = self.is_known_HW.shape
+        columns, rows = self.starts_2N[:, pixels]
+        most, result = torch.zeros_like(rows), torch.zeros_like(pixels)
+        for row in (rows.floor(), rows.floor() + 1):
+            for column in (columns.floor(), columns.floor() + 1):
+                place, is_inside = place_in_frame(column, row, height, width)
+                overlap = (1 - (rows - row).abs()) * (1 - (columns - column).abs())
+                weight = overlap * is_inside * self.known_N[place]
+                result = torch.where(weight > most, place, result)
+                most = most.maximum(weight)
+        return result
 
 
-def _moved(
-    rain_MHW: Tensor, displacement_M2HW: Tensor, is_known_HW: Tensor, instead_N: Tensor
-) -> Tensor:
+def _moved(rain_MHW: Tensor, displacement_M2HW: Tensor, of_scans: _Unperturbed) -> Tensor:
     """(M, H, W): rain at the nearest pixel to the start of each trajectory; NaN = not known.
 
     Parameters
     ----------
     rain_MHW : NaN = not known.
-    is_known_HW, instead_N : from `_starts_of_trajectories`. If the nearest pixel is not known, the
-        rain comes from the place ``instead_N``.
+    of_scans : tells which pixels are known. If the nearest pixel is not known, the rain comes from
+        the pixel that the trajectory without perturbation comes from.
     """
     height, width = rain_MHW.shape[-2:]
-    columns, rows = trajectory_starts(displacement_M2HW).round().unbind(1)
-    place, is_inside = place_in_frame(columns, rows, height, width)
-    rain = rain_MHW.flatten(1)
-    moved = rain.gather(1, place.flatten(1))
-    is_known = is_known_HW.flatten()
-    is_astray = (moved.isnan() | ~is_inside.flatten(1)) & is_known
-    member, pixel = is_astray.nonzero(as_tuple=True)
-    moved[member, pixel] = rain[member, instead_N[pixel]]
+    columns, rows = trajectory_starts(displacement_M2HW).round_().unbind(1)
+    # pixels in a margin around the frame are not known
+    row, column = rows.clamp_(-1, height).int(), columns.clamp_(-1, width).int()
+    place = row.add_(1).mul_(width + 2).add_(column).add_(1).flatten(1)
+    with_margin = pad(rain_MHW, (1, 1, 1, 1), value=torch.nan).flatten(1)
+    moved = torch.stack([f.index_select(0, at) for f, at in zip(with_margin, place, strict=True)])
+    is_known = of_scans.is_known_HW.flatten()
+    astray = (moved.isnan() & is_known).flatten().nonzero()[:, 0]
+    pixels = astray % len(is_known)
+    member = astray // len(is_known)
+    moved.view(-1)[astray] = rain_MHW.flatten(1)[member, of_scans.sources(pixels)]
     return moved.masked_fill_(~is_known, torch.nan).view_as(rain_MHW)

@@ -65,8 +65,10 @@ def mixed_members(
         kinds.append((of_chances, marginal_members(scans_THW, chances, of_chances, run, start)))
     for fields in zip(*(leads for _, leads in kinds), strict=True):
         rain = fields[0].new_empty((members, *fields[0].shape[1:]))
-        unknown = torch.zeros_like(rain[0], dtype=torch.bool)
         for (numbers, _), field in zip(kinds, fields, strict=True):
-            rain[numbers] = field
-            unknown |= field[0].isnan()
-        yield rain.masked_fill_(unknown, torch.nan)
+            for number, member in zip(numbers, field, strict=True):
+                rain[number] = member
+        unknown = torch.stack([field[0].isnan() for field in fields])
+        if not torch.equal(unknown[0], unknown[-1]):
+            rain.masked_fill_(unknown.any(dim=0), torch.nan)
+        yield rain

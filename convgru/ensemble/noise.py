@@ -57,12 +57,7 @@ class BandNoise(NamedTuple):
     def white(self, spectrum_MHF: Tensor) -> Tensor:
         """(M, R, C): noise with the band's spectrum and variance 1, without memory."""
         rows, columns = self.deviation_RC.shape
-        lowest = torch.cat(
-            [spectrum_MHF[:, : (rows + 1) // 2], spectrum_MHF[:, -(rows // 2) :]]
-            if rows > 1
-            else [spectrum_MHF[:, :1]],
-            dim=1,
-        )[..., : columns // 2 + 1]
+        lowest = lowest_frequencies(spectrum_MHF, rows, 1)[..., : columns // 2 + 1]
         return torch.fft.irfft2(lowest * self.filter_RF, s=(rows, columns), norm="forward")
 
 
@@ -180,6 +175,15 @@ def noise_process(
     return NoiseProcess(
         bands, (multiple * -(-height // multiple), multiple * -(-width // multiple))
     )
+
+
+def lowest_frequencies(spectrum: Tensor, side: int, dim: int) -> Tensor:
+    """The lowest frequencies of both signs, as many as a side of a coarser grid has cells."""
+    own = spectrum.shape[dim]
+    if own == side:
+        return spectrum
+    first = spectrum.narrow(dim, 0, (side + 1) // 2)
+    return torch.cat([first, spectrum.narrow(dim, own - side // 2, side // 2)], dim=dim)
 
 
 def finer(field_MRC: Tensor) -> Tensor:

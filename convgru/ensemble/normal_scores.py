@@ -28,7 +28,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from squall.convgru.ensemble.noise import COARSE_LEVEL, BandNoise, NoiseProcess, NoiseState, finer
+from squall.convgru.ensemble.noise import (
+    COARSE_LEVEL,
+    BandNoise,
+    NoiseProcess,
+    NoiseState,
+    finer,
+    lowest_frequencies,
+)
 from squall.convgru.motion import upsampled
 
 NEGLIGIBLE = 1e-3  # correlation of two bands' noise that is left out
@@ -80,10 +87,10 @@ class NormalScores:
             common = self._common[j, k]
             common += self._response[j] * self._response[k]
             coarse = self._weights[j] * self._weights[k] * common * (1 if j == k else 2)
-            part = upsampled(coarse[None, None])[0, 0] * correlation
-            variance = part if variance is None else variance + part
+            part = upsampled(coarse[None, None])[0, 0].mul_(correlation)
+            variance = part if variance is None else variance.add_(part)
         assert variance is not None
-        self._scale = variance.clamp(min=1e-30).rsqrt()
+        self._scale = variance.clamp_(min=1e-30).rsqrt_()
 
     def of_noise(self, state: NoiseState) -> Tensor:
         """(M, H, W): standard normal scores of members from the noise of this step."""
@@ -98,9 +105,9 @@ class NormalScores:
                 total = part if total is None else total + part
             else:
                 part = _on_grid(weight, noise.shape[-2:]) * noise
-                total = part if total is None else part + finer(total)
+                total = part if total is None else part.add_(finer(total))
         assert total is not None
-        return total * self._scale
+        return total.mul_(self._scale)
 
 
 def pair_correlations(process: NoiseProcess) -> dict[tuple[int, int], Tensor]:
@@ -126,22 +133,23 @@ def pair_correlations(process: NoiseProcess) -> dict[tuple[int, int], Tensor]:
     result = {}
     for j, k in combinations_with_replacement(range(len(bands)), 2):
         (n_rows, n_columns), filter_k = bands[k].deviation_RC.shape, bands[k].filter_RF
-        filter_j = _lowest(bands[j].filter_RF, n_rows, 0)[:, : filter_k.shape[1]]
+        filter_j = lowest_frequencies(bands[j].filter_RF, n_rows, 0)[:, : filter_k.shape[1]]
         product = filter_j * filter_k.conj()
         product[:, 1:] *= 2  # of both signs of the columns' frequency
-        of_row = _lowest(rows[j], n_rows, 1) * rows[k].conj()
+        if bands[k].level == 0:  # no interpolation, so it is the same at all pixels
+            result[j, k] = (2 * product.real.sum()).half().expand(height, width)
+            continue
+        of_row = lowest_frequencies(rows[j], n_rows, 1) * rows[k].conj()
         of_column = columns[j][:, : n_columns // 2 + 1] * columns[k][:, : n_columns // 2 + 1].conj()
-        correlation = 2 * (of_row @ product @ of_column.mT).real  # E|X|**2 is 2
+        correlation = 2 * _real_product(of_row @ product, of_column.mT)  # E|X|**2 is 2
         if j == k or correlation.abs().max() > NEGLIGIBLE:
             result[j, k] = correlation.half()
     return result
 
 
-def _lowest(spectrum: Tensor, side: int, dim: int) -> Tensor:
-    """The lowest frequencies of both signs, as many as a side of another grid has cells."""
-    own = spectrum.shape[dim]
-    first = spectrum.narrow(dim, 0, (side + 1) // 2)
-    return torch.cat([first, spectrum.narrow(dim, own - side // 2, side // 2)], dim=dim)
+def _real_product(a: Tensor, b: Tensor) -> Tensor:
+    """The real part of a product of complex matrices, at half its cost."""
+    return torch.cat([a.real, -a.imag], dim=1) @ torch.cat([b.real, b.imag])
 
 
 def _interpolation_spectrum(band: BandNoise, pixels: int, dim: int) -> Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from squall.convgru.ensemble.noise import NoiseProcess, noise_process
 from squall.convgru.ensemble.random_numbers import RandomSource
 from squall.convgru.ensemble.settings import EnsembleSettings
 from squall.convgru.heads.cascade import BandProcesses, band_processes
@@ -23,6 +24,8 @@ from squall.convgru.motion import FLOW_SCANS, trajectories
 from squall.convgru.scaling import DRY_MM_H, RainScaling
 
 GROUP = 4  # members that are computed at once; it changes no number
+NOMINAL = RandomSource(0, np.datetime64(0, "s"))  # of the texture where no scan tells one
+NOMINAL_SLOPE = 2.7  # of its power spectrum
 SCALING = RainScaling()
 
 
@@ -48,6 +51,8 @@ class Start(NamedTuple):
 
     frame: Frame
     processes: BandProcesses
+    noise: NoiseProcess
+    """of the last scan's bands; of a nominal texture where the scan has no variation"""
     size: tuple[int, int]
     """rows and columns of the scans; the frame may be larger"""
 
@@ -81,7 +86,27 @@ def start_of_ensemble(scans_THW: Tensor, run: EnsembleRun) -> Start:
         )
     frame = lagrangian_frame(*SCALING.normalise(scans[None, :, None]))
     processes = _with_longest_lifetimes(band_processes(frame), run)
-    return Start(frame, processes, (scans.shape[-2], scans.shape[-1]))
+    noise = noise_process(_with_texture(frame), processes, run.settings, run.spacing_km)
+    return Start(frame, processes, noise, (scans.shape[-2], scans.shape[-1]))
+
+
+def _with_texture(frame: Frame) -> Frame:
+    """A frame whose last scan has some texture: its own, or a nominal one if it has none."""
+    last, known = frame.rain_BT1HW[:, -1:], frame.known_BT1HW[:, -1:]
+    rain = last[known > 0]
+    if rain.numel() and rain.min() < rain.max():
+        return frame
+    rows, columns = last.shape[-2:]
+    squared = torch.fft.fftfreq(rows)[:, None].square() + torch.fft.rfftfreq(columns).square()
+    squared[0, 0] = torch.inf
+    white = NOMINAL.normal(0, "texture", (rows, columns))
+    texture = torch.fft.irfft2(
+        torch.fft.rfft2(white) * squared ** (-NOMINAL_SLOPE / 4), s=(rows, columns)
+    )
+    return frame._replace(
+        rain_BT1HW=(texture / texture.std()).to(last.device).expand_as(last),
+        known_BT1HW=torch.ones_like(last),
+    )
 
 
 def _with_longest_lifetimes(processes: BandProcesses, run: EnsembleRun) -> BandProcesses:

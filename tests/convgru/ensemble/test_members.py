@@ -119,9 +119,12 @@ def test_a_trajectory_from_an_unknown_pixel_gets_the_rain_of_the_one_without_per
     rain = torch.arange(1.0, 13.0).view(1, 1, 12).expand(1, 3, 12).clone()
     rain[..., :4] = torch.nan
     is_known = ~rain[0].isnan()
-    here = torch.arange(36)
+    columns, rows = torch.arange(12.0).repeat(3), torch.arange(3.0).repeat_interleave(12)
+    of_scans = members_module._Unperturbed(
+        is_known.float().flatten(), is_known, torch.stack([columns, rows])
+    )
     far = torch.zeros(1, 2, 3, 12)
     far[:, 0] = 6.0
-    moved = members_module._moved(rain, far, is_known, here)
+    moved = members_module._moved(rain, far, of_scans)
     assert moved[0, 0, 4:].tolist() == [5, 6, 7, 8, 9, 10, 5, 6]
     assert moved[0, :, :4].isnan().all()

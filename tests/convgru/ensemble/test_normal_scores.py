@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from squall.convgru.ensemble.marginal import band_noise
 from squall.convgru.ensemble.normal_scores import NormalScores, pair_correlations
 from squall.convgru.ensemble.start import start_of_ensemble
 from tests.convgru.ensemble.evolving_rain import evolving_rain, run
@@ -18,7 +17,7 @@ MEMBERS = 1500
 def scores_of(scans: torch.Tensor, steps: int, members: int = MEMBERS, **options) -> torch.Tensor:
     """(steps, M, H, W) of the noise's grid."""
     ensemble = run(**options)
-    noise = band_noise(start_of_ensemble(scans, ensemble), ensemble)
+    noise = start_of_ensemble(scans, ensemble).noise
     scores, state, results = NormalScores(noise), noise.begin(members), []
     with ThreadPoolExecutor(1) as threads:
         for step in range(1, steps + 1):
@@ -61,7 +60,7 @@ def test_scores_are_standard_normal_at_each_pixel(scans):
 
 def test_the_correlations_of_pairs_are_those_of_the_noise():
     ensemble = run()
-    noise = band_noise(start_of_ensemble(showers(), ensemble), ensemble)
+    noise = start_of_ensemble(showers(), ensemble).noise
     pairs = pair_correlations(noise)
     assert len(pairs) > len(noise.bands)
     with ThreadPoolExecutor(1) as threads:
