@@ -117,10 +117,11 @@ class EnsembleSettings(BaseModel, frozen=True):
         "their scale",
     )
     score_fall_scale_km: PositiveFloat = Field(
-        default=8.0, description="scale [km] beyond which the weights of bands fall"
+        default=4.0, description="scale [km] beyond which the weights of bands fall"
     )
-    finest_score: NonNegativeFloat = Field(
-        default=0.5, description="factor of the finest band's weight in normal scores"
+    fine_scores: tuple[NonNegativeFloat, ...] = Field(
+        default=(0.25, 0.6, 0.85),
+        description="factors of the finest bands' weights in normal scores, finest first",
     )
 
     marginal_share: float = Field(
@@ -160,10 +161,11 @@ class EnsembleSettings(BaseModel, frozen=True):
 
         ::
 
-            2**(slope * band / 2) * min(1, score_fall_scale_km / scale)**score_fall
+            2**(slope * band / 2) * min(1, score_fall_scale_km / scale)**score_fall * fine(band)
 
         The slope is linear in the lead time from 10 to 60 min, and constant outside. Without the
-        second factor the amounts of whole areas differ more than the error of their mean.
+        second factor the amounts of whole areas differ more than the error of their mean. Without
+        the third one, that of `fine_scores`, members are rougher than rain.
 
         Parameters
         ----------
@@ -174,7 +176,8 @@ class EnsembleSettings(BaseModel, frozen=True):
         first, last = self.score_slope
         slope = first + share * (last - first)
         falls = min(1.0, self.score_fall_scale_km / (2**band * spacing_km)) ** self.score_fall
-        return float(2 ** (slope * band / 2)) * falls * (self.finest_score if band == 0 else 1.0)
+        fine = self.fine_scores[band] if band < len(self.fine_scores) else 1.0
+        return float(2 ** (slope * band / 2)) * falls * fine
 
     def floor_share(self, scale_km: float) -> float:
         """The share of a band's standard deviation in the domain that is added to the local one.

@@ -118,21 +118,29 @@ def test_bands_of_a_fine_scale_have_less_of_the_floor():
 
 
 def test_weights_of_bands_grow_with_the_lead_time():
-    settings = run(score_fall=0.0).settings
+    settings = run(score_fall=0.0, fine_scores=()).settings
     early, late = ([settings.score_weight(band, t, 1.0) for band in range(4)] for t in (10, 60))
-    np.testing.assert_allclose(early, [0.5, *(2 ** (-0.2 * k) for k in (1, 2, 3))])
-    np.testing.assert_allclose(late, [0.5, *(2 ** (0.25 * k) for k in (1, 2, 3))])
+    np.testing.assert_allclose(early, [2 ** (-0.2 * band) for band in range(4)])
+    np.testing.assert_allclose(late, [2 ** (0.25 * band) for band in range(4)])
     assert settings.score_weight(4, 5, 1.0) == settings.score_weight(4, 10, 1.0)
     assert settings.score_weight(4, 120, 1.0) == settings.score_weight(4, 60, 1.0)
 
 
 def test_weights_of_bands_beyond_a_scale_fall_with_it():
-    options = {"score_slope": (0.0, 0.0), "finest_score": 1.0, "score_fall_scale_km": 4.0}
+    options = {"score_slope": (0.0, 0.0), "fine_scores": (), "score_fall_scale_km": 4.0}
     settings = run(score_fall=0.5, **options).settings
     for spacing_km, first in ((1.0, 2), (0.5, 3)):
         weights = [settings.score_weight(band, 30, spacing_km) for band in range(7)]
         falls = [min(1.0, 2 ** (-0.5 * (band - first))) for band in range(7)]
         np.testing.assert_allclose(weights, falls)
+
+
+def test_the_finest_bands_have_less_weight():
+    plain = run(fine_scores=()).settings
+    settings = run(fine_scores=(0.3, 0.9)).settings
+    for band, factor in enumerate((0.3, 0.9, 1.0, 1.0)):
+        expected = factor * plain.score_weight(band, 30, 1.0)
+        assert settings.score_weight(band, 30, 1.0) == pytest.approx(expected)
 
 
 def test_means_over_areas_differ_less_if_coarse_bands_have_less_weight():
