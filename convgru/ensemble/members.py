@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, threshold_
+from torch.nn.functional import pad, threshold
 
 from squall.convgru.ensemble.new_rain import NewRain
 from squall.convgru.ensemble.noise import NoiseProcess, NoiseState
@@ -133,7 +133,8 @@ def stochastic_members(
                 noisy = _with_noise(smoothed[0], noise, states[number], run, minutes)
                 rain = torch.zeros_like(noisy)
                 list(threads.map(amounts.put_in_order_of, noisy, rain))
-                threshold_(rain.mul_(perturbations.amount(group.rows, minutes)), DRY_MM_H, 0.0)
+                rain.mul_(perturbations.amount(group.rows, minutes))
+                threshold(rain, DRY_MM_H, 0.0, inplace=True)
                 new_rain.add_to(rain, group.rows, minutes)
                 places = perturbations.places(group.rows, displacement, minutes)
                 moved = _moved(rain.add_(amounts.nan_HW), places, of_scans)
