@@ -84,10 +84,18 @@ def _time_from_name(name: str, era: RadarNetworkConfig) -> pd.Timestamp | None:
 
 @lru_cache(maxsize=64)
 def _pattern(time_in_name: str) -> re.Pattern[str]:
+    """The pattern of a time in a name.
+
+    A year of two digits (69 to 99 are 1969 to 1999, 00 to 68 are 2000 to 2068) could begin anywhere
+    in a longer number. So no digit may stand before a pattern that begins with ``%y``, nor after it
+    if it ends with a directive, too.
+    """
     pattern = re.escape(time_in_name)
     for code, digits in NAME_DIGITS.items():
         pattern = pattern.replace(f"%{code}", rf"(\d{{{digits}}})")
-    return re.compile(pattern)
+    if time_in_name.startswith("%y"):
+        pattern = rf"(?<!\d){pattern}" + (r"(?!\d)" if time_in_name[-2:-1] == "%" else "")
+    return re.compile(pattern, re.ASCII)
 
 
 def snap_to_step(time: pd.Timestamp, config: RadarNetworkConfig) -> pd.Timestamp:

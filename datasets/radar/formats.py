@@ -19,12 +19,14 @@ from squall.datasets.radar.product import Reader
 from squall.datasets.radar.refused import refusal
 from squall.datasets.radar.signatures import (
     hdf5_convention,
+    is_ascii_grid,
     is_cfradial,
     is_classic_netcdf,
     is_grib,
     is_hdf5,
     is_nimrod,
     is_npz,
+    is_radolan,
     is_tiff,
 )
 
@@ -95,6 +97,14 @@ FORMATS: dict[str, Format] = {
         needs_variable=True,
     ),
     "nimrod": Format("NIMROD", f"{_READERS}.nimrod:open_nimrod", lambda head, _: is_nimrod(head)),
+    "radolan": Format(
+        "RADOLAN binary", f"{_READERS}.radolan:open_radolan", lambda head, _: is_radolan(head)
+    ),
+    "ascii_grid": Format(
+        "ESRI ASCII grid",
+        f"{_READERS}.ascii_grid:open_ascii_grid",
+        lambda head, _: is_ascii_grid(head),
+    ),
 }
 
 

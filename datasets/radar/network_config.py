@@ -78,7 +78,7 @@ class RadarNetworkConfig(BaseModel):
         description="file format, if the content of the files does not tell: netcdf, odim (OPERA "
         "ODIM HDF5), knmi (KNMI HDF5), hdf5 (HDF5 of no convention), mrms (NOAA MRMS GRIB2, needs "
         "squall[grib]), geotiff (needs squall[geotiff]), nimrod (UK Met Office), npz (NumPy; "
-        "MeteoNet)",
+        "MeteoNet), radolan (DWD's binary composites), ascii_grid (ESRI ASCII grids)",
     )
     variable: str = Field(
         default="",

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, FiniteFloat
 from squall.datasets.radar.units import parse_unit
 
 # directive of time_in_name -> number of its digits; s counts the seconds since 1970
-NAME_DIGITS = {"Y": 4, "j": 3, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2, "s": 10}
+NAME_DIGITS = {"Y": 4, "y": 2, "j": 3, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2, "s": 10}
 
 
 def _as_tuple(value: Any) -> Any:
@@ -38,8 +38,9 @@ def _check_name_pattern(pattern: str) -> str:
         return pattern
     if "s" in distinct:
         raise ValueError("%s is a whole time, so no other directive may stand beside it")
-    if pattern and not ("Y" in distinct and ("j" in distinct or {"m", "d"} <= distinct)):
-        raise ValueError("needs a whole date: %Y with %m and %d, or %Y with %j")
+    has_day = "j" in distinct or {"m", "d"} <= distinct
+    if pattern and not (len(distinct & {"Y", "y"}) == 1 and has_day):
+        raise ValueError("needs a whole date: %Y with %m and %d, or %Y with %j; or %y for %Y")
     if len(distinct) < len(directives):
         raise ValueError("each directive may occur once only")
     return pattern

@@ -1,12 +1,13 @@
 """Radar files that no reader reads, told by their content: what they are, and what to do.
 
-Owns the sentences for files of single radars, whose polar coordinates need to be put on a map, and
-for other formats that a user may expect to be read.
+Owns the sentences for files of single radars, whose polar coordinates need to be put on a map, for
+containers of files, and for other formats that a user may expect to be read.
 """
 
 import re
+from pathlib import Path
 
-from squall.datasets.radar.signatures import hdf5_convention, is_cfradial, is_hdf5
+from squall.datasets.radar.signatures import container_kind, hdf5_convention, is_cfradial, is_hdf5
 
 _ON_A_MAP = (
     "which has polar coordinates; put the scans of all radars on one map first, for example with "
@@ -45,6 +46,12 @@ def refusal(head: bytes, path: str) -> str | None:
     """
     if is_cfradial(head) or (is_hdf5(head) and hdf5_convention(path) == "cfradial"):
         return f"is a volume of a single radar (CfRadial), {_ON_A_MAP.format(tool='wradlib')}"
+    container = container_kind(head)
+    if container is not None:
+        return (
+            f"is a {container} file, which holds other files: name these in 'source' of the network "
+            f"configuration or with --files, like '{container}://**::{Path(path).name}'"
+        )
     if head.startswith(b"BUFR"):
         return _BUFR
     for pattern, (kind, tool) in _POLAR.items():

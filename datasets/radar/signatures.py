@@ -48,6 +48,23 @@ def is_nimrod(head: bytes) -> bool:
     return head[:4] == length and head[516:520] == length
 
 
+def container_kind(head: bytes) -> str | None:
+    """Whether a file is a ``tar`` or ``zip`` container of other files; None if it is neither."""
+    if head[257:262] == b"ustar":
+        return "tar"
+    return "zip" if head.startswith(b"PK\x03\x04") else None
+
+
+def is_radolan(head: bytes) -> bool:
+    """Whether a file is a binary product of DWD: product, time, radar, month, year, length."""
+    return re.match(rb"[A-Z%][A-Z0-9]\d{15}BY *\d+[A-Z]{2}", head) is not None
+
+
+def is_ascii_grid(head: bytes) -> bool:
+    """Whether a file is an ESRI ASCII grid."""
+    return re.match(rb"\s{0,16}ncols\s{1,32}\d+\s+nrows\s{1,32}\d", head, re.IGNORECASE) is not None
+
+
 def hdf5_convention(path: str) -> str:
     """Which convention an HDF5 file follows: odim, knmi, cfradial (polar), netcdf or none.
 
