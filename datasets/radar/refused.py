@@ -49,8 +49,8 @@ def refusal(head: bytes, path: str) -> str | None:
     container = container_kind(head)
     if container is not None:
         return (
-            f"is a {container} file, which holds other files: name these in 'source' of the network "
-            f"configuration or with --files, like '{container}://**::{Path(path).name}'"
+            f"is a {container} file, which holds other files: name these in 'source' of the "
+            f"network configuration or with --files, like '{container}://**::{Path(path).name}'"
         )
     if head.startswith(b"BUFR"):
         return _BUFR
