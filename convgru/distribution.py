@@ -23,7 +23,6 @@ from squall.convgru.scaling import RainScaling
 
 TAIL_SLOPE = 2.7  # found on Italian rain (issue 16)
 LEAST_CHANCE = 1e-7  # keeps logits finite
-MOST_LOGIT = -math.log(LEAST_CHANCE)
 HEAVIEST_MM_H = RainScaling().ceiling_mm_h
 LEVELS = tuple(math.log(threshold) for threshold in THRESHOLDS_MM_H)
 # highest rates between two thresholds, in single precision
@@ -100,7 +99,8 @@ class RainDistribution(NamedTuple):
         logits_KN = self.logits_KN.index_select(1, wet_N % scores.shape[1])
         reached_N = (logit_N <= logits_KN[1:]).sum(dim=0, dtype=torch.int8).long() + 1
         places = torch.stack([reached_N - 1, reached_N.clamp(max=len(LEVELS) - 1)])
-        lower_N, upper_N = logits_KN.gather(0, places).clamp(-MOST_LOGIT, MOST_LOGIT)
+        impossible, certain = torch.logit(scores.new_tensor([0.0, 1.0]), LEAST_CHANCE)
+        lower_N, upper_N = logits_KN.gather(0, places).clamp(impossible, certain)
         level_N, next_N = scores.new_tensor(LEVELS)[places]
         share = ((lower_N - logit_N) / (lower_N - upper_N).clamp(min=1e-6)).clamp(0, 1)
         beyond = (lower_N - logit_N).clamp(min=0) / TAIL_SLOPE
