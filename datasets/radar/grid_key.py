@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-import pyproj
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from squall.datasets.errors import DataError
-from squall.datasets.grid import Grid
 from squall.datasets.radar.network_keys import CrsText
+
+if TYPE_CHECKING:
+    from squall.datasets.grid import Grid
 
 _BY_STEPS = ("x0", "y0", "dx", "dy")
 _BY_EDGES = ("west", "south", "east", "north")
@@ -75,7 +76,10 @@ class GridKey(BaseModel):
         DataError
             If the scans have another shape.
         """
-        from squall.datasets.radar.coordinates import in_metres  # imports xarray, which is slow
+        import pyproj  # slow to import, as xarray, and most commands need neither
+
+        from squall.datasets.grid import Grid
+        from squall.datasets.radar.coordinates import in_metres
 
         if shape != (self.ny, self.nx):
             raise DataError(

@@ -15,8 +15,10 @@ from squall.datasets.addresses import Address
 from squall.datasets.names import FileName
 from squall.datasets.radar.grid_key import GridKey
 from squall.datasets.radar.network_keys import (
+    Attributes,
     CoordinateUnits,
     CrsText,
+    Eras,
     FormatName,
     NamePattern,
     Numbers,
@@ -47,7 +49,7 @@ class RadarNetworkConfig(BaseModel):
 
     name: FileName = Field(description="short name of the network, used in file names")
     title: str = Field(default="", description="name in full, as on maps")
-    attributes: dict[str, str] = Field(
+    attributes: Attributes = Field(
         default={}, description="institution, license and other attributes to carry along"
     )
     step: Duration = Field(description="time between scans, like 5min")
@@ -156,7 +158,7 @@ class RadarNetworkConfig(BaseModel):
         default=None,
         description="in an era: put its scans on the archive's grid by the nearest pixel",
     )
-    eras: tuple[dict[str, Any], ...] = Field(
+    eras: Eras = Field(
         default=(),
         description="periods in which the files differ: each has 'since' and the keys that differ "
         "from then until the next era",

@@ -5,6 +5,7 @@ keys are in `squall.datasets.radar.network_config`.
 """
 
 import re
+from datetime import date
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, FiniteFloat
@@ -20,6 +21,20 @@ def _as_tuple(value: Any) -> Any:
     if value is None:
         return ()
     return value if isinstance(value, list | tuple) else (value,)
+
+
+def _as_texts(value: Any) -> Any:
+    """Attributes whose values YAML reads as numbers or dates; several values become one text."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: ", ".join(map(str, text))
+        if isinstance(text, list | tuple)
+        else str(text)
+        if isinstance(text, int | float | date)
+        else text
+        for key, text in value.items()
+    }
 
 
 def _check_units(units: str) -> str:
@@ -89,6 +104,8 @@ def _check_scale(scale: float) -> float:
     return scale
 
 
+Attributes = Annotated[dict[str, str], BeforeValidator(_as_texts)]
+Eras = Annotated[tuple[dict[str, Any], ...], BeforeValidator(_as_tuple)]
 OneOrMore = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
 Scale = Annotated[FiniteFloat, AfterValidator(_check_scale)]

@@ -26,7 +26,7 @@ def test_the_configurations_in_the_repository_are_valid(path: Path) -> None:
     assert loaded.name == path.stem
     assert loaded.source
     # files of months have their times inside
-    assert loaded.time_in_name or loaded.name in ("openmrg", "openrainer")
+    assert loaded.time_in_name or loaded.name in ("openmrg", "openrainer", "meteonet")
 
 
 def test_defaults() -> None:
@@ -77,6 +77,32 @@ def test_defaults() -> None:
 def test_an_invalid_value_is_rejected_with_a_reason(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         config(**changes)
+
+
+@pytest.mark.parametrize(
+    ("single", "listed"),
+    [
+        ({"source": "a/*.nc"}, {"source": ["a/*.nc"]}),
+        ({"missing_values": -1}, {"missing_values": [-1]}),
+        ({"dry_values": 0.5}, {"dry_values": [0.5]}),
+        (
+            {"eras": {"since": "2024-06-04", "units": "mm"}, "time_in_name": "%Y%m%d"},
+            {"eras": [{"since": "2024-06-04", "units": "mm"}], "time_in_name": "%Y%m%d"},
+        ),
+        ({"attributes": {"version": 1.5}}, {"attributes": {"version": "1.5"}}),
+        ({"attributes": {"issued": date(2024, 6, 4)}}, {"attributes": {"issued": "2024-06-04"}}),
+        ({"attributes": {"contact": ["a", "b"]}}, {"attributes": {"contact": "a, b"}}),
+    ],
+)
+def test_a_single_value_stands_for_a_list(single: dict[str, Any], listed: dict[str, Any]) -> None:
+    assert config(**single) == config(**listed)
+    assert config(**single).reading_key == config(**listed).reading_key
+
+
+@pytest.mark.parametrize("attributes", [{"a": None}, {"a": {"b": "c"}}, "CC-BY-4.0"])
+def test_attributes_that_are_no_texts_are_refused(attributes: Any) -> None:
+    with pytest.raises(ValidationError, match="attributes"):
+        config(attributes=attributes)
 
 
 def test_a_configuration_is_immutable() -> None:
