@@ -60,6 +60,21 @@ def test_a_rotated_pole_is_not_written_as_longitude_and_latitude() -> None:
     assert exported["lon"].values[2, 1] == pytest.approx(18.0)
 
 
+def test_the_corners_of_a_rotated_grid_by_the_formula_of_the_rotation() -> None:
+    x, y = rotated_axes()
+    grid, *_ = harmonised_grid(x, y, crs_of_file(ROTATED, x, y))
+    to_lonlat = pyproj.Transformer.from_crs(grid.crs, 4326, always_xy=True)
+    pole = np.radians(ROTATED["grid_north_pole_latitude"])
+    for column, row in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        rlon, rlat = np.radians([grid.x[column], grid.y[row]])
+        sine = np.cos(pole) * np.cos(rlat) * np.cos(rlon) + np.sin(pole) * np.sin(rlat)
+        east = np.cos(rlat) * np.sin(rlon)
+        north = np.sin(pole) * np.cos(rlat) * np.cos(rlon) - np.cos(pole) * np.sin(rlat)
+        lon = np.degrees(np.arctan2(east, north)) + ROTATED["grid_north_pole_longitude"] + 180
+        expected = lon, np.degrees(np.arcsin(sine))
+        np.testing.assert_allclose(to_lonlat.transform(grid.x[column], grid.y[row]), expected)
+
+
 def test_rotated_coordinates_without_a_rotated_pole_are_refused() -> None:
     x, y = rotated_axes()
     with pytest.raises(DataError, match="one of a rotated pole, but the CRS 'WGS 84' has none"):
