@@ -88,7 +88,7 @@ FORMATS: dict[str, Format] = {
         _hdf5_of("none"),
         needs_variable=True,
     ),
-    "mrms": Format("MRMS GRIB2", f"{_READERS}.mrms_grib:open_mrms", lambda head, _: is_grib(head)),
+    "grib": Format("GRIB2", f"{_READERS}.grib:open_grib", lambda head, _: is_grib(head)),
     "geotiff": Format("GeoTIFF", f"{_READERS}.geotiff:open_geotiff", lambda head, _: is_tiff(head)),
     "npz": Format(
         "NumPy",

@@ -78,7 +78,7 @@ class RadarNetworkConfig(BaseModel):
     format: FormatName | None = Field(
         default=None,
         description="file format, if the content of the files does not tell: netcdf, odim (OPERA "
-        "ODIM HDF5), knmi (KNMI HDF5), hdf5 (HDF5 of no convention), mrms (NOAA MRMS GRIB2, needs "
+        "ODIM HDF5), knmi (KNMI HDF5), hdf5 (HDF5 of no convention), grib (GRIB2, needs "
         "squall[grib]), geotiff (needs squall[geotiff]), nimrod (UK Met Office), npz (NumPy; "
         "MeteoNet), radolan (DWD's binary composites), ascii_grid (ESRI ASCII grids)",
     )
@@ -86,7 +86,8 @@ class RadarNetworkConfig(BaseModel):
         default="",
         description="rain or reflectivity in the file: variable of netCDF, quantity (RATE, ACRR, "
         "DBZH) or place (dataset2/data1) of ODIM, image (image1) of KNMI, path of an HDF5 dataset, "
-        "array of npz, band of GeoTIFF, title of NIMROD; files with one field need none",
+        "array of npz, band of GeoTIFF, title of NIMROD, shortName or conditions of GRIB; files "
+        "with one field need none",
     )
     units: RainUnits | None = Field(
         default=None, description="units of the variable, if the file's are wrong or missing"

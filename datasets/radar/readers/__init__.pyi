@@ -1,9 +1,10 @@
 from .ascii_grid import open_ascii_grid as open_ascii_grid
 from .cf_netcdf import open_netcdf as open_netcdf
 from .geotiff import open_geotiff as open_geotiff
+from .grib import open_grib as open_grib
 from .knmi_hdf5 import open_knmi as open_knmi
-from .mrms_grib import open_mrms as open_mrms
 from .nimrod import open_nimrod as open_nimrod
 from .npz import open_npz as open_npz
 from .odim import open_odim as open_odim
+from .plain_hdf5 import open_plain_hdf5 as open_plain_hdf5
 from .radolan import open_radolan as open_radolan

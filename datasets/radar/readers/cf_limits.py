@@ -40,7 +40,7 @@ def checked_file(path: str) -> Iterator[h5py.File | None]:
         raise DataError(
             "cannot be read as netCDF: is no netCDF file, or damaged at its start; set 'format' "
             "in the network configuration if it has another format that is read (odim, knmi, "
-            "mrms), else convert it to CF netCDF first, for example with GDAL or wradlib"
+            "grib), else convert it to CF netCDF first, for example with GDAL or wradlib"
         )
     with open_hdf5(path, "netCDF") as file:
         check_self_contained(file)

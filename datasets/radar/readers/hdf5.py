@@ -25,7 +25,7 @@ MAX_ATTRIBUTE_BYTES = 2**16
 MAX_TEXT = 2**13  # of an attribute; some libraries need much time for a long text
 _OTHER_FORMAT = (
     "if it has another format that is read, set 'format' in the network configuration, for example "
-    "'format: netcdf' or 'format: mrms'"
+    "'format: netcdf' or 'format: grib'"
 )
 # each may occur once, so that a small file cannot unpack to a huge one
 FILTERS = {

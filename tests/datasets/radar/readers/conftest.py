@@ -179,13 +179,13 @@ def _write_knmi(
 
 
 @pytest.fixture(scope="session")
-def mrms_message() -> Callable[..., bytes]:
+def grib_message() -> Callable[..., bytes]:
     """Function of (values, keys…) that gives a GRIB2 message; skips without ecCodes."""
     pytest.importorskip("eccodes", exc_type=ImportError)
-    return _mrms_message
+    return _grib_message
 
 
-def _mrms_message(
+def _grib_message(
     values: Any,
     *,
     parameter: tuple[int, int, int] = (209, 6, 1),

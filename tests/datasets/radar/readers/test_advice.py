@@ -40,11 +40,11 @@ def test_the_examples_of_a_message_help(
         assert len(read_file(path, config(**example)).scans) == 1, (reason, example)
 
 
-@pytest.mark.parametrize("format", ["netcdf", "odim", "knmi", "mrms"])
+@pytest.mark.parametrize("format", ["netcdf", "odim", "knmi", "grib"])
 def test_a_file_of_another_format_is_told_apart(
     tmp_path: Path, write_odim: Any, write_radar: Write, format: str
 ) -> None:
-    if format == "mrms":
+    if format == "grib":
         pytest.importorskip("eccodes", exc_type=ImportError)
     odim = write_odim(tmp_path / "a.h5", np.ones((12, 16), np.uint16))
     netcdf = write_radar(tmp_path / "a.nc", RATE)

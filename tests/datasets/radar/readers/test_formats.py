@@ -92,15 +92,15 @@ def test_a_full_disk_is_no_fault_of_the_file(
 
 
 def test_each_format_is_recognised(
-    tmp_path: Path, write_radar: Write, write_odim: Any, write_knmi: Any, mrms_message: Any
+    tmp_path: Path, write_radar: Write, write_odim: Any, write_knmi: Any, grib_message: Any
 ) -> None:
     paths = {
         "netcdf": write_radar(tmp_path / "a.nc", RATE),
         "odim": write_odim(tmp_path / "b.h5", np.ones((12, 16), np.uint16)),
         "knmi": write_knmi(tmp_path / "c.h5", np.ones((12, 16), np.uint16)),
-        "mrms": str(tmp_path / "d.grib2"),
+        "grib": str(tmp_path / "d.grib2"),
     }
-    Path(paths["mrms"]).write_bytes(mrms_message(np.ones((4, 5))))
+    Path(paths["grib"]).write_bytes(grib_message(np.ones((4, 5))))
     assert {name: recognised_format(path) for name, path in paths.items()} == {n: n for n in paths}
 
 

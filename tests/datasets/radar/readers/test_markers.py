@@ -161,13 +161,13 @@ def test_knmi_missing_data_outside_the_type(write_knmi, configured, tmp_path) ->
 @pytest.mark.parametrize("packing", ["grid_simple", "grid_png"])
 @pytest.mark.parametrize("marker", [-3.0, -1.0])
 def test_mrms_markers_are_not_observed_though_packed_unsigned(
-    mrms_message, configured, tmp_path, packing: str, marker: float
+    grib_message, configured, tmp_path, packing: str, marker: float
 ) -> None:
     """Packed numbers count from the least value on, so that a negative marker is 0."""
     values = np.full((12, 16), 2.0)
     values[0] = marker
     path = tmp_path / "a.grib2"
-    path.write_bytes(mrms_message(values, packing=packing))
-    rates = rates_of(str(path), configured("mrms", step="2min"))
+    path.write_bytes(grib_message(values, packing=packing))
+    rates = rates_of(str(path), configured("grib", step="2min"))
     assert np.isnan(rates[0]).all()
     assert np.allclose(rates[1:], 2.0, rtol=0.02)
