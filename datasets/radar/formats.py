@@ -31,6 +31,7 @@ from squall.datasets.radar.signatures import (
 )
 
 PLUGINS = "squall.readers"
+PYSTEPS = "pysteps"  # its importers need a name, the key `importer`
 HEAD_BYTES = 4096
 
 
@@ -105,6 +106,7 @@ FORMATS: dict[str, Format] = {
         f"{_READERS}.ascii_grid:open_ascii_grid",
         lambda head, _: is_ascii_grid(head),
     ),
+    PYSTEPS: Format(PYSTEPS, f"{_READERS}.pysteps_importers:open_pysteps"),
 }
 
 

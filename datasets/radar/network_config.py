@@ -80,7 +80,16 @@ class RadarNetworkConfig(BaseModel):
         description="file format, if the content of the files does not tell: netcdf, odim (OPERA "
         "ODIM HDF5), knmi (KNMI HDF5), hdf5 (HDF5 of no convention), grib (GRIB2, needs "
         "squall[grib]), geotiff (needs squall[geotiff]), nimrod (UK Met Office), npz (NumPy; "
-        "MeteoNet), radolan (DWD's binary composites), ascii_grid (ESRI ASCII grids)",
+        "MeteoNet), radolan (DWD's binary composites), ascii_grid (ESRI ASCII grids), pysteps "
+        "(all that pysteps can import, needs squall[baselines])",
+    )
+    importer: str | None = Field(
+        default=None,
+        description="importer of pysteps, for 'format: pysteps': fmi_pgm, mch_gif …, also one of "
+        "a plugin",
+    )
+    importer_options: dict[str, Any] = Field(
+        default={}, description="keyword arguments of the importer, like {product: AQC}"
     )
     variable: str = Field(
         default="",
@@ -169,6 +178,8 @@ class RadarNetworkConfig(BaseModel):
     def _check_keys_together(self) -> Self:
         if self.format is not None and not self.variable and needs_variable(self.format):
             raise ValueError("'variable' is missing")
+        if (self.format == "pysteps") != (self.importer is not None):
+            raise ValueError("'format: pysteps' needs 'importer', and the other way round")
         both = {str(v) for v in self.missing_values} & {str(v) for v in self.dry_values}
         if both:  # as texts, since NaN differs from itself
             raise ValueError(f"{min(both)} is under 'missing_values' and under 'dry_values'")

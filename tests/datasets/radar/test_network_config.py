@@ -229,7 +229,7 @@ def test_a_configuration_with_eras_can_be_pickled() -> None:
 READING: dict[str, Any] = {
     "step": "10min", "format": "odim", "variable": "rr", "units": "mm h-1",
     "missing_values": [-1], "dry_values": [-2], "z_r": {"a": 300, "b": 1.4}, "accumulation": "5min",
-    "scale": 0.01, "offset": -32,
+    "scale": 0.01, "offset": -32, "importer_options": {"product": "AQC"},
     "time_variable": "t", "start_variable": "s", "time_in_name": "%Y%m%d",
     "phase": "1min", "snap_tolerance": "10s", "x": "lon", "y": "lat", "coordinate_units": "km",
     "crs": "EPSG:3067", "quality": {"highest_mm_h": 100}, "regrid": "nearest",
@@ -253,7 +253,7 @@ def test_the_reading_key_does_not_change_with_other_keys(key: str) -> None:
 
 
 def test_each_key_is_listed_as_affecting_reading_or_not() -> None:
-    elsewhere = {"time_marks", "eras"}  # they need other keys; tested below
+    elsewhere = {"time_marks", "eras", "importer"}  # they need other keys; tested below
     assert set(RadarNetworkConfig.model_fields) == READING.keys() | NOT_READING.keys() | elsewhere
 
 
@@ -267,6 +267,11 @@ def test_the_reading_key_changes_with_eras_and_time_marks() -> None:
         in_eras({"since": "2024-06-04", "units": "mm min-1"}).reading_key,
     }
     assert len(keys) == 4
+
+
+def test_the_reading_key_changes_with_the_importer() -> None:
+    one, other = (config(format="pysteps", importer=name) for name in ("fmi_pgm", "mch_gif"))
+    assert one.reading_key != other.reading_key
 
 
 def test_the_reading_key_is_the_same_in_every_process() -> None:

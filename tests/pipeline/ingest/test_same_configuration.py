@@ -23,6 +23,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "missing_values": {"missing_values": [-9999.0]},
     "dry_values": {"dry_values": [-32.0]},
     "scale": {"scale": 0.1},
+    "importer_options": {"importer_options": {"product": "AQC"}},
     "offset": {"offset": 1.0},
     "z_r": {"z_r": {"a": 300.0, "b": 1.4}},
     "accumulation": {"accumulation": "5min"},
@@ -60,6 +61,7 @@ ELSEWHERE = {
     "quality.clutter_mask",
     "quality.reject_identical",
     "format",
+    "importer",
 }  # other tests
 FREE: dict[str, Any] = {
     "title": "Radar", "attributes": {"license": "CC0-1.0"}, "source": "elsewhere/*.nc",

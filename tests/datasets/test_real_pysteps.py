@@ -1,0 +1,54 @@
+"""A real picture of FMI, imported by pysteps, against the same scan in netCDF."""
+
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from squall.datasets.coding import RAIN_CODE
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.radar_file import FileReport, read_file
+from squall.datasets.radar.readers.pysteps_importers import _quiet
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared"
+FORMATS = SHARED / "formats"
+
+pytestmark = pytest.mark.skipif(not FORMATS.is_dir(), reason=f"no real files at {FORMATS}")
+
+
+def config_of(network: str, **changes: Any) -> RadarNetworkConfig:
+    text = (ROOT / "configs" / "archives" / f"{network}.yaml").read_text(encoding="utf-8")
+    return RadarNetworkConfig(**yaml.safe_load(text) | changes)
+
+
+def read(path: Path, config: RadarNetworkConfig) -> FileReport:
+    report = read_file(str(path), config)
+    assert report.rejected == []
+    return report
+
+
+def test_a_pgm_of_fmi_equals_the_same_scan_in_the_archive() -> None:
+    with _quiet():
+        pytest.importorskip("pysteps.io", exc_type=ImportError)
+    path = FORMATS / "fmi" / "201609281445_fmi.radar.composite.lowest_FIN_SUOMI1.pgm.gz"
+    report = read(path, config_of("fmi_pgm"))
+    (scan,) = report.scans
+    assert scan.time == pd.Timestamp("2016-09-28 14:45")
+    same = SHARED / "data" / "fmi" / "2016" / "09" / "28" / "fmi_201609281445.nc"
+    if not same.exists():
+        pytest.skip("no archive fmi")
+    with netCDF4.Dataset(same) as file:
+        file.set_auto_maskandscale(False)
+        stored, x, y = np.squeeze(file["dbz"][:]), file["x"][:], file["y"][:]
+    stored = stored if y[0] > y[-1] else stored[::-1]
+    rate = (10 ** (stored * 0.5 / 10) / 223) ** (1 / 1.53)
+    rate = np.where(stored == -32768, np.nan, rate)
+    np.testing.assert_array_equal(scan.codes, RAIN_CODE.encode(rate.astype(np.float32)))
+    assert report.grid is not None
+    np.testing.assert_allclose(report.grid.x, np.sort(x), atol=20)
+    np.testing.assert_allclose(report.grid.y, np.sort(y)[::-1], atol=20)
