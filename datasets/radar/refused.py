@@ -34,6 +34,13 @@ _BUFR = (
     "is BUFR, which is not read; fetch the producer's ODIM HDF5 instead, or convert it, for "
     "example with wradlib or ecCodes"
 )
+# first bytes of pictures -> their format
+_PICTURES = {b"GIF8": "GIF", b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"P5": "PGM", b"P6": "PPM"}
+_PICTURE = (
+    "is a picture ({kind}), which says neither where its pixels lie nor what their numbers mean; "
+    "fetch the product with values, or name the importer of pysteps that knows such pictures, with "
+    "'format: pysteps' and for example 'importer: mch_gif' or 'importer: fmi_pgm'"
+)
 
 
 def refusal(head: bytes, path: str) -> str | None:
@@ -54,6 +61,9 @@ def refusal(head: bytes, path: str) -> str | None:
         )
     if head.startswith(b"BUFR"):
         return _BUFR
+    for start, kind in _PICTURES.items():
+        if head.startswith(start):
+            return _PICTURE.format(kind=kind)
     for pattern, (kind, tool) in _POLAR.items():
         if re.match(pattern, head, re.DOTALL):
             return f"{kind}, {_ON_A_MAP.format(tool=tool)}"

@@ -187,6 +187,17 @@ def test_a_pgm_without_comments_does_not_hang(tmp_path) -> None:
     assert "has no comments with the grid" in rejection_of(str(path), network("fmi_pgm"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("GIF", "gif"), ("PNG", "png"), ("JPEG", "jpg"), ("PGM", "pgm")]
+)
+def test_a_picture_without_an_importer_is_refused_by_name(tmp_path, kind, suffix) -> None:
+    path = str(tmp_path / f"a.{suffix}")
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(path)
+    reason = rejection_of(path, config(variable=""))
+    assert f"is a picture ({kind}), " in reason
+    assert "'format: pysteps'" in reason
+
+
 def test_a_huge_picture_is_refused_before_it_is_read(tmp_path) -> None:
     path = tmp_path / NAME
     path.write_bytes(PGM.replace(b"3 2\n", b"30000 20000\n") + bytes(6))
