@@ -99,7 +99,12 @@ def test_a_changed_key_is_refused_and_named(key, radar, archive):
     write_scans(radar, 1, first=FIRST + 2 * STEP, seed=3)
     with pytest.raises(ConfigError, match="was filled with another configuration") as raised:
         run(archive, radar / "*.nc", config=config_with(**CHANGED[key]))
-    named = {"eras": "'units' was not set, is \"mm\"", "z_r": "'z_r.a' was 200.0, is 300.0"}
+    named = {
+        "eras": "'units' was not set, is \"mm\"",
+        "z_r": "'z_r.a' was 200.0, is 300.0",
+        "grid": "'grid.west' was not set, is 0.0",
+        "importer_options": "'importer_options.product' was not set, is \"AQC\"",
+    }
     assert named.get(key, f"'{key}' was ") in str(raised.value)
     assert "--reread" in str(raised.value)
     assert Archive.open(archive).snapshot == before
