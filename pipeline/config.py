@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -19,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ValidationError
 from squall.datasets.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
+UNFILLED = "???"  # a value that the user has to fill in
 
 
 def _rising(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -97,7 +99,33 @@ def load_config(path: Path, model: type[Model], overrides: Sequence[str] = ()) -
         raise ConfigError(f"{path}: expected 'key: value' lines, found a {type(values).__name__}")
     for override in overrides:
         apply_override(values, override)
+    _check_filled(path, values, text)
     return validated(model, values, str(path))
+
+
+def _check_filled(path: Path, values: dict[str, Any], text: str) -> None:
+    """Refuse keys whose value is still ``???``; the message repeats the comments beside them."""
+    messages = []
+    for key in _unfilled(values):
+        name, quote = re.escape(key.rpartition(".")[2]), "['\"]?"
+        line = rf"^\s*{name}:\s*{quote}{re.escape(UNFILLED)}{quote}\s*#\s*(.*)$"
+        comment = re.search(line, text, re.MULTILINE)
+        advice = comment[1].strip() if comment else "write its value there"
+        messages.append(f"{path}: '{key}' is still {UNFILLED}: {advice}")
+    if messages:
+        raise ConfigError("\n".join(messages))
+
+
+def _unfilled(values: Any, outer: str = "") -> Iterator[str]:
+    """Dotted keys with the value ``???``."""
+    if values == UNFILLED:
+        yield outer
+    elif isinstance(values, dict):
+        for key, value in values.items():
+            yield from _unfilled(value, f"{outer}.{key}" if outer else str(key))
+    elif isinstance(values, list):
+        for number, value in enumerate(values):
+            yield from _unfilled(value, f"{outer}.{number}")
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:

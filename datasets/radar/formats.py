@@ -12,9 +12,10 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.errors import ConfigError, DataError, first_line
+from squall.datasets.radar.fields import Field
 from squall.datasets.radar.product import Reader
 from squall.datasets.radar.refused import refusal
 from squall.datasets.radar.signatures import (
@@ -46,20 +47,46 @@ class Format:
     recognises : whether a file has this format, by its first `HEAD_BYTES` bytes and its path; None
         for a format that a configuration has to name.
     needs_variable : whether ``variable`` of the configuration must say what to read.
+    list_fields : function of a path that lists what ``variable`` may name, or ``module:function``;
+        None for a format with one field.
     """
 
     title: str
     reader: Reader | str
     recognises: Callable[[bytes, str], bool] | None = None
     needs_variable: bool = False
+    list_fields: Callable[[str], list[Field]] | str | None = None
 
     @property
     def open(self) -> Reader:
         """The reader; see `squall.datasets.radar.product`."""
-        if not isinstance(self.reader, str):
-            return self.reader
-        module, _, function = self.reader.partition(":")
-        return cast(Reader, getattr(import_module(module), function))
+        return cast(Reader, _imported(self.reader))
+
+    def fields(self, path: str) -> list[Field]:
+        """The fields of a local, unpacked file; empty for a format with one field.
+
+        Raises
+        ------
+        DataError, OSError
+            If the file is broken.
+        """
+        if self.list_fields is None:
+            return []
+        try:
+            return cast(list[Field], _imported(self.list_fields)(path))
+        except (DataError, OSError):
+            raise
+        except Exception as error:  # libraries raise any exception for a broken file
+            message = f"cannot be read as {self.title}: {first_line(error)}"
+            raise DataError(message) from error
+
+
+def _imported(function: Any) -> Any:
+    """A function itself, or the one that ``module:function`` names."""
+    if not isinstance(function, str):
+        return function
+    module, _, name = function.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _hdf5_of(convention: str) -> Callable[[bytes, str], bool]:
@@ -76,12 +103,21 @@ FORMATS: dict[str, Format] = {
             (is_classic_netcdf(head) and not is_cfradial(head)) or _hdf5_of("netcdf")(head, path)
         ),
         needs_variable=True,
+        list_fields=f"{_READERS}.field_lists:netcdf_fields",
     ),
     "odim": Format(
-        "ODIM HDF5", f"{_READERS}.odim:open_odim", _hdf5_of("odim"), needs_variable=True
+        "ODIM HDF5",
+        f"{_READERS}.odim:open_odim",
+        _hdf5_of("odim"),
+        needs_variable=True,
+        list_fields=f"{_READERS}.field_lists:odim_fields",
     ),
     "knmi": Format(
-        "KNMI HDF5", f"{_READERS}.knmi_hdf5:open_knmi", _hdf5_of("knmi"), needs_variable=True
+        "KNMI HDF5",
+        f"{_READERS}.knmi_hdf5:open_knmi",
+        _hdf5_of("knmi"),
+        needs_variable=True,
+        list_fields=f"{_READERS}.field_lists:knmi_fields",
     ),
     "hdf5": Format(
         "plain HDF5",

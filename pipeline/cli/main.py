@@ -30,6 +30,7 @@ log = logging.getLogger("squall")
 
 COMMANDS = {
     "synth": "write a synthetic radar archive, one CF netCDF file per scan",
+    "init": "look at radar files and write the configuration of their network",
     "ingest": "bring an archive up to date with radar files",
     "status": "show what an archive holds: period, gaps, coverage, rejected scans",
     "archive": "maintain an archive: history, tags, expiry of old snapshots, check",
@@ -47,6 +48,7 @@ COMMANDS = {
 DESCRIPTION = """\
 Precipitation nowcasting: from radar netCDF files to forecast maps.
 
+  radar files       -> init     -> configuration
   radar files       -> ingest   -> archive
   archives          -> train    -> checkpoint
   checkpoint        -> calibrate -> weights with a calibration

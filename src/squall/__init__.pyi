@@ -9,6 +9,8 @@ from .pipeline.forecast.config import ForecastConfig as ForecastConfig
 from .pipeline.forecast.run import forecast as forecast
 from .pipeline.ingest.config import IngestConfig as IngestConfig
 from .pipeline.ingest.run import ingest as ingest
+from .pipeline.init.config import InitConfig as InitConfig
+from .pipeline.init.run import init as init
 from .pipeline.maps.config import MapsConfig as MapsConfig
 from .pipeline.maps.run import maps as maps
 from .pipeline.point.config import PointConfig as PointConfig

@@ -77,6 +77,22 @@ def test_every_mistake_is_named_at_once(tmp_path):
     assert len(str(error.value).splitlines()) == 2
 
 
+def test_a_value_to_fill_in_is_named_with_its_comment(tmp_path):
+    text = "name: a\n  # hint\ndata: {batch_size: 3}\nseed: ???  # any number\nmodel:\n  x: ???\n"
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as error:
+        load_config(path, ExperimentConfig)
+    assert str(error.value).splitlines() == [
+        f"{path}: 'seed' is still ???: any number",
+        f"{path}: 'model.x' is still ???: write its value there",
+    ]
+    path = written(tmp_path, "name: a\nseed: '???'  # any number")
+    with pytest.raises(ConfigError, match=r"'seed' is still \?\?\?: any number"):
+        load_config(path, ExperimentConfig)
+    with pytest.raises(ConfigError, match="'seed' is still"):
+        load_config(written(tmp_path, "name: a"), ExperimentConfig, ['seed="???"'])
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read: No such file"):
         load_config(tmp_path / "nowhere.yaml", ExperimentConfig)

@@ -20,6 +20,8 @@ FILE, FOLDER = "file", "folder"
 # command: words before the output, and what the output is
 OUTPUTS = {
     "synth": (["synth", "--hours", "1", "--out"], FOLDER),
+    "init": (["init", "TEXT", "--out"], FILE),
+    "init --plot": (["init", "TEXT", "--plot"], FILE),
     "ingest --report": (["ingest", "CONFIG", "--archive", "NEW", "--report"], FILE),
     "status --plot": (["status", "EMPTY", "--plot"], FILE),
     "export": (["export", "EMPTY"], FOLDER),
@@ -40,6 +42,8 @@ OUTPUTS = {
     "point --plot": (["point", "TEXT", "--at", "52,5", "--plot"], FILE),
 }
 SUFFIXES = {
+    "init": ".yaml",
+    "init --plot": ".png",
     "ingest --report": ".json",
     "status --plot": ".png",
     "export of weights": ".safetensors",

@@ -11,7 +11,8 @@ To add a file format ``FORMAT``:
    `Product`, and raises `DataError` for a file that it cannot use. The path is that of the unpacked
    file.
 2. Add a line to the table of ``radar/formats.py``: the format's name, its reader, and what tells it
-   from the content of a file (``radar/signatures.py``).
+   from the content of a file (``radar/signatures.py``). If files hold several fields, add a
+   function that lists them for `squall init` (``readers/field_lists.py``).
 3. Add a word on it to the description of ``RadarNetworkConfig.format`` in
    ``radar/network_config.py``, and a line to the table of formats in ``docs/ingestion.md``.
 4. Copy ``tests/datasets/radar/readers/test_knmi_hdf5.py`` and change what it writes: one test for

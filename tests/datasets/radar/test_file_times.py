@@ -40,6 +40,14 @@ from tests.datasets.radar.radar_files import (
         ("20241301_120000.nc", "%Y%m%d_%H%M%S", None),  # no such month
         ("latest.nc", "%Y%m%d_%H%M%S", None),
         ("20240601_120000.nc", None, None),
+        ("raa01-rw_10000-2406011200-dwd---bin", "raa01-rw_10000-%y%m%d%H%M", "2024-06-01T12:00"),
+        ("raa01-rw_10000-2406011200-dwd---bin", "%y%m%d%H%M", "2024-06-01T12:00"),
+        ("AQC241531200F_00005.gif", "AQC%y%j%H%M", "2024-06-01T12:00"),
+        ("CPC2415312004_00060.h5", "CPC%y%j%H%M", "2024-06-01T12:00"),  # another digit follows
+        ("rx_9906011200.bin", "_%y%m%d%H%M", "1999-06-01T12:00"),
+        ("rx_202406011200.bin", "%y%m%d%H%M", None),  # would be June 2020 with month 24
+        ("rx_201208101200.bin", "%y%m%d%H%M", None),  # not 2020-12-08 10:12
+        ("rx_2406011200123.bin", "%y%m%d%H%M", None),
     ],
 )
 def test_times_in_names(name: str, pattern: str | None, expected: str | None) -> None:

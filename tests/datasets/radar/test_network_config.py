@@ -65,6 +65,7 @@ def test_defaults() -> None:
         ({"time_in_name": "radar_%Y%"}, "% is not known here"),
         ({"time_in_name": "%Y/%Y%m%d"}, "may occur once"),
         ({"time_in_name": "%Y%H%M"}, "needs a whole date"),
+        ({"time_in_name": "%Y%y%m%d"}, "needs a whole date"),
         ({"time_in_name": "%Y%m"}, "needs a whole date"),
         ({"time_in_name": "%m%d%H%M"}, "needs a whole date"),
         ({"time_in_name": "%j%H%M"}, "needs a whole date"),

@@ -12,7 +12,7 @@ from squall.pipeline.cli.main import main
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = (
-    *("synth", "ingest", "status", "archive", "export", "train", "calibrate", "forecast"),
+    *("synth", "init", "ingest", "status", "archive", "export", "train", "calibrate", "forecast"),
     *("verify", "maps", "point"),
 )
 
@@ -44,6 +44,8 @@ def test_help_explains_every_argument(command, capsys):
         ["point", ".", "--at", "52"],
         ["forecast", "--archive", "x"],
         ["status", "x", "--yaml"],
+        ["init"],
+        ["init", "a.nc", "--out", "x.nc"],
         ["ingest", "nowhere.yaml", "--archive", "x"],
         ["train", "nowhere.yaml"],
         ["train", "nowhere.yaml", "--archive", "x", "a"],

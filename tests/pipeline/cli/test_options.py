@@ -20,6 +20,7 @@ from squall.pipeline.config import NoOption, Option
 from squall.pipeline.export.config import ExportConfig, WeightsConfig
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.ingest.config import IngestConfig
+from squall.pipeline.init.config import InitConfig
 from squall.pipeline.maps.config import MapsConfig
 from squall.pipeline.serve.config import ServeConfig
 from squall.pipeline.synth.config import SynthConfig
@@ -36,6 +37,12 @@ STAGES = [
         ["synth", "--out", "x", "--hours", "1", "--seed", "2", "--size", "32",
          "--episode-hours", "2", "--start", "2024-06-02", "--live"],
         {"radar.step_minutes", "radar.start", "radar.missing_fraction"},
+    ),
+    (
+        InitConfig,
+        ["init", "a.nc", "s3://b/c.nc", "--out", "n.yaml", "--force", "--plot", "p.png",
+         "--anonymous"],
+        set(),
     ),
     (
         IngestConfig,
@@ -197,7 +204,9 @@ HEAVY = {"torch", "pytorch_lightning", "cartopy", "icechunk", "zarr", "matplotli
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["synth", "ingest", "export", "train", "forecast", "verify"])
+@pytest.mark.parametrize(
+    "name", ["synth", "init", "ingest", "export", "train", "forecast", "verify"]
+)
 def test_the_help_of_a_command_waits_for_no_heavy_library(name):
     assert not HEAVY & loaded_modules(name, "--help")
 

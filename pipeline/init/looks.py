@@ -1,0 +1,154 @@
+"""A look into files: which field is rain, and which keys a file needs to be read.
+
+Owns the choice between the fields of a file. `trial` opens files, `describe` writes down what was
+found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.radar.fields import Field, rain_fields
+from squall.datasets.radar.unpacked import unpacked
+from squall.datasets.sources.access import SourceFile
+from squall.datasets.sources.fetch import local_copy
+from squall.pipeline.init.files import Given
+from squall.pipeline.init.names import NamePatternFound, pattern_of
+from squall.pipeline.init.trial import (
+    Content,
+    Facts,
+    content_of,
+    facts_of,
+    remedies_for,
+    tried,
+)
+
+_MOST_FIELDS_TRIED = 4
+_MOST_FIELDS_NAMED = 12
+_MOST_PX = 2**22  # of scans that are read only to look for rare numbers
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the first looked-at file says, and the others as far as they can be read with it.
+
+    Parameters
+    ----------
+    field : the chosen one; None if the format has one field.
+    candidates : all fields that look like rain, the chosen one too.
+    further : keys that were needed to open the file, some of them with placeholders.
+    facts : of each looked-at file that could be read, by its name.
+    problems : what is wrong with the others.
+    path : of the first file on this machine, unpacked.
+    """
+
+    content: Content
+    field: Field | None
+    candidates: tuple[Field, ...]
+    further: dict[str, Any]
+    facts: dict[str, Facts]
+    problems: tuple[str, ...]
+    path: Path
+
+    @property
+    def first(self) -> Facts:
+        """Of the first file."""
+        return next(iter(self.facts.values()))
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """Keys with which the files open, with placeholders."""
+        variable = {} if self.field is None else {"variable": self.field.name}
+        return {**variable, **self.further}
+
+
+def look_at(given: Given, stack: ExitStack) -> Look:
+    """Look into a few of the files; ``stack`` keeps their local copies.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If the first one cannot be used; the message names it.
+    """
+    first, *others = given.looked_at
+    path = _local(first, given, stack)
+    try:
+        content = content_of(str(path))
+        field, further, facts = _opened(path, content, _pattern_without_time(first.name))
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"{first.identity}: {error}") from error
+    look = Look(
+        content,
+        field,
+        tuple(rain_fields(content.fields)),
+        further,
+        {first.name: facts},
+        (),
+        path,
+    )
+    more, problems = {}, []
+    for other in others:
+        try:
+            more[other.name] = facts_of(
+                str(_local(other, given, stack)), look.keys, most_px=_MOST_PX
+            )
+        except DataError as error:
+            problems.append(f"{other.identity}: {error}")
+    return Look(content, field, look.candidates, further, look.facts | more, tuple(problems), path)
+
+
+def _local(file: SourceFile, given: Given, stack: ExitStack) -> Path:
+    path = stack.enter_context(local_copy(file, given.options))
+    try:
+        return Path(stack.enter_context(unpacked(str(path))))
+    except DataError as error:
+        raise DataError(f"{file.identity}: {error}") from error
+
+
+def _pattern_without_time(name: str) -> NamePatternFound | None:
+    return pattern_of([name], [None])
+
+
+def _opened(
+    path: Path, content: Content, named: NamePatternFound | None
+) -> tuple[Field | None, dict[str, Any], Facts]:
+    """The first field that looks like rain and can be opened, with the keys that it needs."""
+    candidates: Sequence[Field | None] = rain_fields(content.fields)[:_MOST_FIELDS_TRIED]
+    if not content.needs_variable:
+        candidates = [None]
+    elif not candidates:
+        raise DataError(_no_rain(content))
+    from_name = [] if named is None else [{"time_in_name": named.pattern}]
+    first_error: ConfigError | DataError | None = None
+    for field in candidates:
+        keys = {} if field is None else {"variable": field.name}
+        try:
+            further, facts = tried(str(path), keys, [*from_name, *remedies_for(content, field)])
+            return field, further, facts
+        except (ConfigError, DataError) as error:
+            first_error = first_error or error
+    assert first_error is not None
+    raise first_error
+
+
+def _no_rain(content: Content) -> str:
+    fields = content.fields
+    names = ", ".join(_named(field) for field in fields[:_MOST_FIELDS_NAMED]) or "none at all"
+    more = (
+        f" and {len(fields) - _MOST_FIELDS_NAMED} more" if len(fields) > _MOST_FIELDS_NAMED else ""
+    )
+    return (
+        f"is {content.title}, and no field of it looks like rain or reflectivity on a map; its "
+        f"fields are: {names}{more}. If one of them is rain, write 'variable: NAME' and 'units:' "
+        "into a configuration yourself"
+    )
+
+
+def _named(field: Field) -> str:
+    sizes = " × ".join(str(size) for size in field.shape)
+    return f"{field.name} ({', '.join(text for text in (field.units, sizes) if text)})"

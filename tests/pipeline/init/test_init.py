@@ -1,0 +1,242 @@
+"""`squall init`: the configuration that it writes reads the same scans as one written by hand."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from squall.datasets.coding import RAIN_CODE
+from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.radar.radar_file import FileReport, read_file
+from squall.datasets.sources.find import find_files
+from squall.pipeline.cli.main import main
+from squall.pipeline.config import load_config
+from squall.pipeline.init.config import InitConfig
+from squall.pipeline.init.run import InitResult, init
+
+ROOT = Path(__file__).parents[3]
+Write = Callable[..., str]
+NAMES = {
+    "bom_brisbane": "66_%Y%m%d_%H%M%S.prcp-c10.nc",
+    "bom_melbourne": "2_%Y%m%d_%H%M%S.prcp-cscn.nc",
+    "knmi": "knmi_%Y%m%d%H%M.nc",
+    "fmi": "fmi_%Y%m%d%H%M.nc",
+}
+STEPS = {"bom_brisbane": "10min", "bom_melbourne": "6min"}
+MISSING_PX, WET_PX = (slice(0, 5), slice(None)), (slice(10, 30), slice(10, 40))
+
+
+def numbers_of(fill: Any, index: int) -> np.ndarray:
+    """(48, 64) packed numbers with missing, dry and wet pixels."""
+    numbers = np.zeros((48, 64), dtype=np.dtype(type(fill)))
+    numbers[WET_PX] = 40 + index
+    numbers[MISSING_PX] = fill
+    return numbers
+
+
+def configuration(result: InitResult, folder: Path) -> RadarNetworkConfig:
+    path = folder / "written.yaml"
+    path.write_text(result.text, encoding="utf-8")
+    return load_config(path, RadarNetworkConfig)
+
+
+def assert_same_scans(path: str, ours: RadarNetworkConfig, theirs: RadarNetworkConfig) -> None:
+    ours_read, theirs_read = read_file(path, ours), read_file(path, theirs)
+    assert ours_read.rejected == theirs_read.rejected == []
+    assert [s.time for s in ours_read.scans] == [s.time for s in theirs_read.scans]
+    for scan, expected in zip(ours_read.scans, theirs_read.scans, strict=True):
+        np.testing.assert_array_equal(scan.codes, expected.codes)
+    assert ours_read.grid is not None
+    assert theirs_read.grid is not None
+    assert ours_read.grid.difference(theirs_read.grid) is None
+
+
+def scans_in(path: str | Path, config: RadarNetworkConfig) -> FileReport:
+    report = read_file(str(path), config)
+    assert report.rejected == []
+    return report
+
+
+@pytest.mark.parametrize("network", NAMES)
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_scans_are_those_of_the_configuration_written_by_hand(
+    tmp_path: Path, write_radar: Write, networks: Any, network: str, count: int
+) -> None:
+    step = pd.Timedelta(STEPS.get(network, "5min"))
+    options = networks[network]
+    paths = []
+    for index in range(3):
+        time = pd.Timestamp("2024-06-01T12:00") + index * step
+        path = tmp_path / f"{time:%Y}" / f"{time:%m}" / f"{time:{NAMES[network]}}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        numbers = numbers_of(options["fill"], index)
+        paths.append(write_radar(path, numbers, times=[str(time)], **options))
+    result = init(InitConfig(files=tuple(paths[:count])))
+    assert result.is_complete, result
+    written = configuration(result, tmp_path)
+    by_hand = load_config(ROOT / f"configs/archives/{network}.yaml", RadarNetworkConfig)
+    assert written.step == by_hand.step
+    for path in paths:
+        assert_same_scans(path, written, by_hand)
+    assert {file.address for file in find_files(written.source)} == set(paths)
+
+
+def test_packed_files_with_years_of_two_digits(tmp_path: Path, write_radar: Write) -> None:
+    for minute in ("00", "05", "10"):
+        time = f"2024-06-01T12:{minute}"
+        plain = write_radar(tmp_path / "plain.nc", np.ones((16, 16), np.float32), times=[time])
+        packed = tmp_path / f"raa01-ry_10000-24060112{minute}-dwd---bin.gz"
+        packed.write_bytes(gzip.compress(Path(plain).read_bytes()))
+    (tmp_path / "plain.nc").unlink()
+    written = configuration(init(InitConfig(files=(str(packed),))), tmp_path)
+    assert written.time_in_name == "raa01-ry_10000-%y%m%d%H%M"
+    assert written.step == pd.Timedelta("5min")
+    assert scans_in(packed, written).scans[0].time == pd.Timestamp("2024-06-01T12:10")
+
+
+def test_the_time_of_the_start_is_noticed(tmp_path: Path, write_radar: Write) -> None:
+    path = tmp_path / "sum_202406011205.nc"
+    write_radar(path, np.ones((16, 16), np.float32), units="mm", times=["2024-06-01T12:00"])
+    result = init(InitConfig(files=(str(path),)))
+    assert "time_marks: start" in result.text
+    assert "accumulation: 5min  # a guess" in result.text
+    text = result.text.replace("step: ???", "step: 5min")
+    (tmp_path / "a.yaml").write_text(text)
+    scan = scans_in(path, load_config(tmp_path / "a.yaml", RadarNetworkConfig)).scans[0]
+    assert scan.time == pd.Timestamp("2024-06-01T12:05")
+    assert scan.codes is not None
+    assert RAIN_CODE.decode(scan.codes)[0, 0] == pytest.approx(12, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "sentence"),
+    [
+        ({"units": None}, "units", "the file has none: write mm h-1, mm, dBZ or another"),
+        ({"units": "furlong"}, "units", "the file's units 'furlong' are no rain unit"),
+        ({"grid_mapping": None}, "crs", "EPSG code, PROJ string or WKT"),
+        ({"units": "mm"}, "accumulation", "over which time the rain is summed, perhaps 5min"),
+    ],
+)
+def test_what_is_missing_is_said_and_refused_when_it_is_loaded(
+    tmp_path: Path, write_radar: Write, options: dict[str, Any], key: str, sentence: str
+) -> None:
+    times = ["2024-06-01T12:00", "2024-06-01T12:05"]
+    path = write_radar(tmp_path / "a.nc", np.ones((2, 16, 16), np.float32), times=times, **options)
+    result = init(InitConfig(files=(path,)))
+    assert result.missing == (key,)
+    assert not result.is_complete
+    assert f"not known   {key}" in result.summary
+    with pytest.raises(ConfigError, match=rf"written.yaml: '{key}' is still \?\?\?: {sentence}"):
+        configuration(result, tmp_path)
+
+
+def test_one_file_alone_does_not_tell_the_step(tmp_path: Path, write_radar: Write) -> None:
+    path = write_radar(tmp_path / "radar_202406011200.nc", np.ones((16, 16), np.float32))
+    result = init(InitConfig(files=(path,)))
+    assert result.missing == ("step",)
+    assert "2024-06-01 12:00:00 UTC" in result.summary
+    with pytest.raises(ConfigError, match="'step' is still"):
+        configuration(result, tmp_path)
+
+
+def test_the_interval_of_an_accumulation_is_a_guess_for_the_step(
+    tmp_path: Path, write_radar: Write
+) -> None:
+    path = write_radar(
+        tmp_path / "a.nc", np.ones((16, 16), np.float32), units="mm", interval="10min",
+        times=["2024-06-01T12:02"],
+    )  # fmt: skip
+    written = configuration(init(InitConfig(files=(path,))), tmp_path)
+    assert (written.step, written.phase) == (pd.Timedelta("10min"), pd.Timedelta("2min"))
+
+
+def test_numbers_below_zero_are_missing_where_the_file_declares_none(
+    tmp_path: Path, write_radar: Write
+) -> None:
+    numbers = np.ones((2, 16, 16), np.float32)
+    numbers[:, :4] = -9999
+    times = ["2024-06-01T12:00", "2024-06-01T12:05"]
+    path = write_radar(tmp_path / "a.nc", numbers, times=times)
+    result = init(InitConfig(files=(path,)))
+    written = configuration(result, tmp_path)
+    assert written.missing_values == (-9999.0,)
+    assert "25.0% not observed" in result.summary
+    assert scans_in(path, written).scans[0].codes[:4].min() == 255
+
+
+def test_a_file_without_missing_pixels_is_warned_of(tmp_path: Path, write_radar: Write) -> None:
+    path = write_radar(tmp_path / "a.nc", np.zeros((16, 16), np.float32))
+    assert "they would read as dry" in init(InitConfig(files=(path,))).text
+
+
+def test_files_with_many_scans(tmp_path: Path, write_radar: Write) -> None:
+    for day in ("2024-06-01", "2024-06-02"):
+        times = [f"{day}T{hour:02d}:00" for hour in range(24)]
+        write_radar(tmp_path / f"day_{day}.nc", np.ones((24, 16, 16), np.float32), times=times)
+    result = init(InitConfig(files=(str(tmp_path / "day_*.nc"),)))
+    written = configuration(result, tmp_path)
+    assert written.step == pd.Timedelta("1h")
+    assert written.time_in_name is None  # a name that tells the day alone would reject late scans
+    assert written.source == (str(tmp_path / "day_*.nc"),)
+    assert len(scans_in(tmp_path / "day_2024-06-02.nc", written).scans) == 24
+
+
+def test_without_rain_the_fields_are_named(tmp_path: Path, write_radar: Write) -> None:
+    path = write_radar(tmp_path / "a.nc", np.ones((16, 16), np.float32), variable="beam_height")
+    with pytest.raises(DataError, match=r"no field of it looks like rain.*beam_height \(mm h-1"):
+        init(InitConfig(files=(path,)))
+    (tmp_path / "text.nc").write_text("hello")
+    with pytest.raises(DataError, match=r"text\.nc: cannot be read: its format is not recognised"):
+        init(InitConfig(files=(str(tmp_path / "text.nc"),)))
+
+
+def test_files_of_a_folder_and_of_a_zip_file(tmp_path: Path, write_radar: Write) -> None:
+    import zipfile
+
+    folder = tmp_path / "radar"
+    folder.mkdir()
+    for minute in ("00", "05"):
+        write_radar(
+            folder / f"radar_2024060112{minute}.nc", np.ones((16, 16), np.float32),
+            times=[f"2024-06-01T12:{minute}"],
+        )  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "day.zip", "w") as packed:
+        for path in folder.iterdir():
+            packed.write(path, path.name)
+    for given in (str(folder), str(tmp_path / "day.zip")):
+        written = configuration(init(InitConfig(files=(given,))), tmp_path)
+        assert written.step == pd.Timedelta("5min")
+        assert len(find_files(written.source)) == 2
+
+
+def test_the_command(
+    tmp_path: Path, write_radar: Write, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for minute in ("00", "05"):
+        write_radar(
+            Path(f"radar_2024060112{minute}.nc"), np.full((48, 64), 1 + int(minute), np.float32),
+            times=[f"2024-06-01T12:{minute}"],
+        )  # fmt: skip
+    assert main(["init", "radar_202406011200.nc"]) == 0
+    printed = capsys.readouterr()
+    assert yaml.safe_load(printed.out)["source"] == "radar_*.nc"
+    assert "south-west" in printed.err
+    out = ["--out", "my/network.yaml", "--plot", "scan.png"]
+    assert main(["init", "radar_202406011200.nc", *out]) == 0
+    assert "south-west" in capsys.readouterr().out
+    assert Path("scan.png").read_bytes().startswith(b"\x89PNG")
+    assert load_config(Path("my/network.yaml"), RadarNetworkConfig).name == "network"
+    assert main(["init", "radar_202406011200.nc", *out]) == 2
+    assert "my/network.yaml: exists; add --force to replace it" in capsys.readouterr().err
+    assert main(["init", "radar_202406011200.nc", *out, "--force"]) == 0
+    assert main(["ingest", "my/network.yaml", "--archive", "a.icechunk"]) == 0
+    assert main(["init", "nowhere.nc"]) == 1
