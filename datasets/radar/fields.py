@@ -52,8 +52,14 @@ LEAST_SIDE = 8  # a smaller field is no map
 
 
 def rain_fields(fields: Sequence[Field]) -> list[Field]:
-    """The fields that look like rain or reflectivity, the most likely one first."""
+    """The fields that look like rain or reflectivity, the most likely one first.
+
+    If none does, and a single map has neither a unit nor a name of something else, it is that one.
+    """
     scored = [(score, field) for field in fields if (score := _score(field)) > 0]
+    unknown = [field for field in fields if _is_map(field) and not field.units]
+    if not scored and len(unknown) == 1:
+        return unknown
     return [field for _, field in sorted(scored, key=lambda pair: -pair[0])]
 
 
@@ -69,7 +75,7 @@ def _score(field: Field) -> float:
     to be known to make rain rates of it.
     """
     words = _words(field)
-    if len(field.shape) < 2 or min(field.shape[-2:]) < LEAST_SIDE or _OTHER.search(words):
+    if not _is_map(field):
         return 0.0
     has_clue = _RAIN.search(words) is not None
     title = 8.0 if _STANDARD & {field.title.lower(), field.name.lower()} else 0.0
@@ -81,6 +87,12 @@ def _score(field: Field) -> float:
     if field.units.strip().lower() in _CLUES_NEEDED and not has_clue:
         return 0.0
     return _BY_QUANTITY[quantity] + clue
+
+
+def _is_map(field: Field) -> bool:
+    """Whether a field has rows and columns, and no name of something else than rain."""
+    has_sides = len(field.shape) >= 2 and min(field.shape[-2:]) >= LEAST_SIDE
+    return has_sides and not _OTHER.search(_words(field))
 
 
 def _words(field: Field) -> str:

@@ -124,6 +124,7 @@ FORMATS: dict[str, Format] = {
         f"{_READERS}.plain_hdf5:open_plain_hdf5",
         _hdf5_of("none"),
         needs_variable=True,
+        list_fields=f"{_READERS}.field_lists:hdf5_fields",
     ),
     "grib": Format("GRIB2", f"{_READERS}.grib:open_grib", lambda head, _: is_grib(head)),
     "geotiff": Format("GeoTIFF", f"{_READERS}.geotiff:open_geotiff", lambda head, _: is_tiff(head)),

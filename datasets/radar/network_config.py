@@ -129,8 +129,9 @@ class RadarNetworkConfig(BaseModel):
     )
     time_in_name: NamePattern | None = Field(
         default=None,
-        description="time in the file's name, like %Y%m%d_%H%M%S, rx_%y%m%d%H%M, or %s for seconds "
-        "since 1970: used if a file has no time, and to know the time of a file that cannot be read",
+        description="time in the file's name, like %Y%m%d_%H%M%S, rx_%y%m%d%H%M, or %s for "
+        "seconds since 1970: used if a file has no time, and to know the time of a file that "
+        "cannot be read",
     )
     file_span: Duration = Field(
         default=pd.Timedelta(0),

@@ -44,7 +44,19 @@ class NameTime:
 
 def times_in(name: str) -> list[NameTime]:
     """All ways to read a time in a name, the most precise one first."""
-    return [found for order in _ORDERS for found in _read(name, order)]
+    return [*(found for order in _ORDERS for found in _read(name, order)), *_since_1970(name)]
+
+
+def _since_1970(name: str) -> Iterator[NameTime]:
+    """Seconds since 1970 in ten digits, which may be followed by three of milliseconds."""
+    for matched in re.finditer(r"(?<!\d)(\d{10})(\d{3})?(?!\d)", name, re.ASCII):
+        time = pd.Timestamp(int(matched[1]), unit="s")
+        if _is_plausible(time):
+            yield NameTime("%s", time, matched.start(1), matched.end(1))
+
+
+def _is_plausible(time: pd.Timestamp) -> bool:
+    return time.year >= FIRST_YEAR and time <= now() + pd.Timedelta("2D")
 
 
 def _read(name: str, order: str) -> Iterator[NameTime]:
@@ -129,7 +141,7 @@ def _by_distance(name: str, time: pd.Timestamp | None) -> list[NameTime]:
 
 def _reach(reading: NameTime) -> pd.Timedelta:
     """How far the time in a file may be from the one in its name."""
-    return NEAR if "%H" in reading.format else pd.Timedelta("1D") + NEAR
+    return NEAR if "%H" in reading.format or reading.format == "%s" else pd.Timedelta("1D") + NEAR
 
 
 def glob_of(names: Sequence[str], spans: Sequence[tuple[int, int]]) -> str:

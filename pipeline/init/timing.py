@@ -5,6 +5,7 @@ Owns the keys ``time_in_name``, ``time_marks`` and ``accumulation`` as far as ti
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pandas as pd
@@ -77,7 +78,11 @@ def timing_of(given: Given, look: Look) -> Timing:
         beside = _times_of(names_beside(given), named)
     offset = _offset(names, known, named) if is_in_file else None
     has_many = any(len(facts.times) > 1 for facts in look.facts.values())
-    pattern = None if named is None or (has_many and "%H" not in named.pattern) else named.pattern
+    pattern = (
+        None
+        if named is None or (has_many and not re.search("%[Hs]", named.pattern))
+        else named.pattern
+    )
     needs_interval = look.first.intervals[0] is None and _is_accumulation(look)
     in_files = [t for f in look.facts.values() for t in f.times if not pd.isna(t)]
     start = needs_interval and offset is not None and offset < pd.Timedelta(0)

@@ -30,7 +30,7 @@ ANY_STEP: dict[str, Any] = {"name": "init", "step": "60s", "snap_tolerance": "29
 _SOME_PROJECTION = "EPSG:3857"
 # one of them is held by the pixels of any type, so that a reader accepts the list
 _SOME_VALUES = [-9999.0, 255.0, 65535.0, -1.0, 0.0]
-_MOST_KEYS = 3
+_MOST_KEYS = 2  # of which all sets are tried
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,32 @@ def tried(
         except (ConfigError, DataError) as error:
             first_error = first_error or error
     assert first_error is not None
+    return _step_by_step(path, keys, remedies, first_error)
+
+
+def _step_by_step(
+    path: str,
+    keys: Mapping[str, Any],
+    remedies: Sequence[Mapping[str, Any]],
+    first_error: ConfigError | DataError,
+) -> tuple[dict[str, Any], Facts]:
+    """Add keys one by one, each of which changes what the reader says, until the file opens."""
+    further: dict[str, Any] = {}
+    said = {str(first_error)}
+    for _ in remedies:
+        progress: dict[str, Any] | None = None
+        for remedy in remedies:
+            if set(remedy) & set(further):
+                continue
+            try:
+                return {**further, **remedy}, facts_of(path, {**keys, **further, **remedy})
+            except (ConfigError, DataError) as error:
+                if progress is None and str(error) not in said:
+                    progress, news = {**further, **remedy}, str(error)
+        if progress is None:
+            break
+        further = progress
+        said.add(news)
     raise first_error
 
 

@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import netCDF4
 
 from squall.datasets.radar.fields import Field
-from squall.datasets.radar.readers.cf_limits import check_file
-from squall.datasets.radar.readers.hdf5 import member, numbered_groups, open_hdf5, subgroup, text
+from squall.datasets.radar.readers.cf_limits import checked_file
+from squall.datasets.radar.readers.hdf5 import (
+    image,
+    member,
+    numbered_groups,
+    open_hdf5,
+    subgroup,
+    text,
+)
 from squall.datasets.radar.readers.odim import UNITS
+from squall.datasets.radar.readers.plain_hdf5 import dataset_paths
 
 MOST_FIELDS = 500
 _TITLES = ("standard_name", "long_name", "title", "description")
@@ -27,8 +36,7 @@ def netcdf_fields(path: str) -> list[Field]:
     DataError
         If the file is cut off, or no netCDF file.
     """
-    check_file(path)
-    with netCDF4.Dataset(path) as file:
+    with checked_file(path), netCDF4.Dataset(path) as file:
         return [
             Field(f"{place}{name}", _text(variable, "units"), _title(variable), variable.shape)
             for place, group in _groups(file)
@@ -39,8 +47,7 @@ def netcdf_fields(path: str) -> list[Field]:
 
 def time_variables(path: str) -> list[str]:
     """Names of a netCDF file's variables whose unit is that of a time, ``… since …``."""
-    check_file(path)
-    with netCDF4.Dataset(path) as file:
+    with checked_file(path), netCDF4.Dataset(path) as file:
         return [name for name, var in file.variables.items() if " since " in _text(var, "units")]
 
 
@@ -61,14 +68,14 @@ def _text(variable: netCDF4.Variable, name: str) -> str:
 
 
 def odim_fields(path: str) -> list[Field]:
-    """Quantities of all datasets, each once.
+    """Quantities of all datasets, each once; then the places of those that occur several times.
 
     Raises
     ------
     DataError
         If the file is no HDF5 file, or leads to other files.
     """
-    fields: dict[str, Field] = {}
+    by_quantity: dict[str, list[Field]] = {}
     with open_hdf5(path) as root:
         for dataset in numbered_groups(root, "dataset").values():
             for data in numbered_groups(dataset, "data").values():
@@ -77,9 +84,28 @@ def odim_fields(path: str) -> list[Field]:
                 pixels = member(data, "data")
                 shape = tuple(getattr(pixels, "shape", None) or ())
                 if quantity is not None:
-                    unit = UNITS.get(quantity, "")
-                    fields.setdefault(quantity, Field(quantity, unit, quantity, shape))
-    return list(fields.values())
+                    place = str(data.name).strip("/")
+                    field = Field(place, UNITS.get(quantity, ""), quantity, shape)
+                    by_quantity.setdefault(quantity, []).append(field)
+    quantities = [replace(at_place[0], name=name) for name, at_place in by_quantity.items()]
+    several = [at_place for at_place in by_quantity.values() if len(at_place) > 1]
+    return [*quantities, *(field for at_place in several for field in at_place)]
+
+
+def hdf5_fields(path: str) -> list[Field]:
+    """Datasets with rows and columns of an HDF5 file of no convention.
+
+    Raises
+    ------
+    DataError
+        If the file is no HDF5 file, or leads to other files.
+    """
+    with open_hdf5(path) as root:
+        found = {name: image(root, name) for name in dataset_paths(root)}
+        return [
+            Field(name, text(pixels, "units") or "", text(pixels, "long_name") or "", pixels.shape)
+            for name, pixels in found.items()
+        ]
 
 
 def knmi_fields(path: str) -> list[Field]:

@@ -99,14 +99,15 @@ def _chosen(root: h5py.File, variable: str) -> h5py.Dataset:
     for part in groups:
         group = None if group is None else subgroup(group, part)
     if group is None or not isinstance(member(group, name), h5py.Dataset):
+        paths = ", ".join(dataset_paths(root)) or "none at all"
         raise DataError(
-            f"has no dataset '{variable}', only: {', '.join(_fields(root)) or 'none at all'}; set "
-            "'variable' in the network configuration"
+            f"has no dataset '{variable}', only: {paths}; set 'variable' in the network "
+            "configuration"
         )
     return image(group, name)
 
 
-def _fields(root: h5py.File) -> list[str]:
+def dataset_paths(root: h5py.File) -> list[str]:
     """Paths of the first datasets with rows and columns, without following links."""
     fields: list[str] = []
     groups: list[tuple[h5py.Group, int]] = [(root, 0)]

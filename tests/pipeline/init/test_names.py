@@ -27,6 +27,7 @@ NAMES = {
         "LOT_N1P_%Y_%m_%d_%H_%M_%S", "2021-01-31T11:06:30", "LOT_N1P_*",
     ),
     "vmi_20250201.nc": ("vmi_%Y%m%d", "2025-02-01", "vmi_*.nc"),
+    "VMI_1744824600000.h5": ("VMI_%s", "2025-04-16T17:30", "VMI_*.h5"),
     "20190101T0630Z-u1096_ng_2km.nc": ("%Y%m%dT%H%M", "2019-01-01T06:30", "*Z-u1096_ng_2km.nc"),
 }  # fmt: skip
 
@@ -45,7 +46,6 @@ def test_the_time_in_a_name(name: str) -> None:
     "name",
     [
         "belgium.comp.hdf",
-        "VMI_1744824600000.h5",  # milliseconds since 1970
         "radar_99991231.nc",
         "u1096_ng_bmr04_precip_2km",
         "radar_20241301.nc",

@@ -90,12 +90,18 @@ def test_the_field_with_rain(field: Field, others: list[Field]) -> None:
         Field("lat", "degrees_north", "latitude", MAP),
         Field("crr_pal", "", "RGB palette for crr", (256, 3)),
         Field("rain", "mm h-1", "", (100,)),
-        Field("radar_data", "", "", MAP),
+        Field("radar_data", "K", "", MAP),
         Field("rain_type", "", "", MAP),
     ],
 )
 def test_fields_that_are_no_rain(field: Field) -> None:
     assert rain_fields([field]) == []
+
+
+def test_a_single_map_without_a_name_or_unit_may_be_rain() -> None:
+    alone = Field("radar_data", "", "", MAP)
+    assert rain_fields([alone, Field("lat", "", "", MAP)]) == [alone]
+    assert rain_fields([alone, Field("other", "", "", MAP)]) == []
 
 
 def test_names_tell_reflectivity() -> None:
