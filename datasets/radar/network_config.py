@@ -32,13 +32,13 @@ from squall.datasets.radar.units import ZRRelation
 from squall.datasets.times import Duration, Time, parse_time
 
 _SAME_IN_ALL_ERAS = {
-    "name", "title", "attributes", "source", "source_options", "archive", "begins", "lookback",
-    "eras",
+    "name", "title", "attributes", "source", "exclude", "source_options", "archive", "begins",
+    "lookback", "eras",
 }  # fmt: skip
 # keys that do not change which scans a file gives
 NOT_FOR_READING = {
-    "name", "title", "attributes", "source", "source_options", "archive", "begins", "lookback",
-    "file_span",
+    "name", "title", "attributes", "source", "exclude", "source_options", "archive", "begins",
+    "lookback", "file_span",
 }  # fmt: skip
 
 
@@ -57,6 +57,11 @@ class RadarNetworkConfig(BaseModel):
         default=(),
         description="where the files are, if --files is not given: globs and fsspec addresses, "
         "with {time:%Y/%m/%d} where the time is part of the address",
+    )
+    exclude: OneOrMore = Field(
+        default=(),
+        description="globs of files that are left out, also with --files: compared with the name, "
+        "or with the whole address if they have a /, where * spans folders",
     )
     source_options: dict[str, Any] = Field(
         default={},
@@ -133,6 +138,11 @@ class RadarNetworkConfig(BaseModel):
         "seconds since 1970: used if a file has no time, and to know the time of a file that "
         "cannot be read",
     )
+    time_from: Literal["file", "name"] = Field(
+        default="file",
+        description="name: the time in the file's name counts, whatever the file says; for files "
+        "of one scan with a wrong or no time inside",
+    )
     file_span: Duration = Field(
         default=pd.Timedelta(0),
         description="period that a file covers from the time in its name on, like 1D for daily "
@@ -204,6 +214,8 @@ class RadarNetworkConfig(BaseModel):
             raise ValueError(f"accumulation {self.accumulation} must be positive")
         if self.time_marks == "start" and self.accumulation is None:
             raise ValueError("time_marks 'start' needs 'accumulation', like 10min")
+        if self.time_from == "name" and self.time_in_name is None:
+            raise ValueError("time_from 'name' needs 'time_in_name', like radar_%Y%m%d%H%M")
 
     def _check_steps_of_eras(self) -> None:
         for since, era in self.eras_since:

@@ -135,6 +135,8 @@ def read_file(
         return replace(report, rejected=[rejected])
     try:
         with open_product(path, era) as product:
+            if era.time_from == "name":
+                product = _timed_by_name(product, name_time)
             end = len(product.times)
             if count is not None:
                 end = min(end, first + count)
@@ -146,6 +148,21 @@ def read_file(
             return _read_scans(report, file, range(first, end))
     except DataError as error:
         return replace(report, rejected=[RejectedScan(name_time, UNREADABLE, str(error))])
+
+
+def _timed_by_name(product: Product, name_time: pd.Timestamp | None) -> Product:
+    """The product with the time of its file's name in place of its own."""
+    if name_time is None:
+        raise DataError(
+            "has no time in its name that lies on the step, which 'time_from: name' of the network "
+            "configuration needs; correct 'time_in_name' or 'exclude' the file"
+        )
+    if len(product.times) != 1:
+        raise DataError(
+            f"holds {len(product.times)} scans, which one time in its name cannot tell apart; "
+            "leave 'time_from: name' out of the network configuration"
+        )
+    return replace(product, times=(name_time,))
 
 
 @dataclass(frozen=True)

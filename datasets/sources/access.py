@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import fsspec
+import pandas as pd
 
 from squall.datasets.addresses import (
     HTTP,
@@ -39,6 +40,26 @@ class FileVanished(SourceUnavailable):
 
 
 @dataclass(frozen=True, slots=True)
+class ZarrScans:
+    """Scans of a Zarr store that lie in the same chunks; see `squall.datasets.sources.zarr_stores`.
+
+    Parameters
+    ----------
+    store, variable : address of the store, and the variable with the scans.
+    first, last : positions of the first scan, and of the one after the last.
+    times : as the store tells them, of the first and the last scan; None if it does not.
+    listed : unpacked values that the configuration declares as missing or dry.
+    """
+
+    store: str = field(repr=False)
+    variable: str
+    first: int
+    last: int
+    times: tuple[pd.Timestamp, pd.Timestamp] | None
+    listed: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """A radar file on any storage.
 
@@ -50,12 +71,14 @@ class SourceFile:
     size : bytes, None if the server does not give it.
     identity : `canonical_address`: what archives and messages name the file. Only it, not the
         address, is the same however the user wrote the pattern, and it holds no signature.
+    scans : where the "file" is a part of a Zarr store.
     """
 
     address: str = field(repr=False)
     version: str
     size: int | None
     identity: str = ""
+    scans: ZarrScans | None = None
 
     def __post_init__(self) -> None:
         if not self.identity:

@@ -25,6 +25,7 @@ from squall.datasets.sources.access import (
     unavailable,
 )
 from squall.datasets.sources.containers import BROKEN, OpenContainers
+from squall.datasets.sources.zarr_stores import copy_scans
 
 _LONGEST_NAME_BYTES = 200  # file systems take 255
 
@@ -53,7 +54,8 @@ def local_copy(
     DataError
         If the zip or tar file around it is broken, or there is no room for a copy.
     """
-    path = local_path(file.address) if split_chain(file.address) is None else None
+    is_file = file.scans is None and split_chain(file.address) is None
+    path = local_path(file.address) if is_file else None
     if path is not None:
         try:
             Path(path).stat()
@@ -72,6 +74,10 @@ def local_copy(
                 "let TMPDIR name a folder with room"
             ) from error
         copy = Path(folder) / _harmless(file.name)
+        if file.scans is not None:
+            copy_scans(file.scans, copy, options or {})
+            yield copy
+            return
         _copy(file, copy, options or {}, containers)
         _check_length(file, copy)
         yield copy

@@ -32,9 +32,11 @@ from squall.datasets.sources.patterns import (
     fixed_folder,
     has_glob,
     has_time,
+    is_excluded,
     pattern_tail,
 )
 from squall.datasets.sources.stores import Entry, LocalStore, RemoteStore, Store, store_for
+from squall.datasets.sources.zarr_stores import ZarrKeys, find_scans, find_stores, is_zarr
 from squall.datasets.unpacking import UnpacksTooMuch
 
 Span = tuple[pd.Timestamp | None, pd.Timestamp | None]
@@ -55,6 +57,8 @@ def find_files(
     *,
     since: pd.Timestamp | None = None,
     until: pd.Timestamp | None = None,
+    exclude: Sequence[str] = (),
+    zarr: ZarrKeys | None = None,
 ) -> list[SourceFile]:
     """List the files that match the patterns, each file once, sorted by `precedence`.
 
@@ -65,6 +69,8 @@ def find_files(
         chains. A local path that exists means that file, whatever characters it contains.
     options : for the file systems, by protocol (``s3: {anon: true}``) or for all of them.
     since, until : naive UTC, both inclusive, for the time parts; see `expand_times`.
+    exclude : globs of files that are left out; see `is_excluded`.
+    zarr : what to list of Zarr stores (``….zarr``).
 
     Returns
     -------
@@ -83,9 +89,25 @@ def find_files(
     real_folder.cache_clear()  # links may lead elsewhere than at the last call
     files: dict[str, SourceFile] = {}
     for pattern in patterns:
+        if is_zarr(pattern):
+            found = _find_in_stores(pattern, options or {}, (since, until), zarr)
+            files |= {file.identity: file for file in found}
+            continue
         for file in _find(pattern, options or {}, (since, until)):
             files.setdefault(file.identity, file)
+    excluded = {identity for identity in files if exclude and is_excluded(identity, exclude)}
+    files = {identity: file for identity, file in files.items() if identity not in excluded}
     return sorted(files.values(), key=lambda file: precedence(file.identity))
+
+
+def _find_in_stores(
+    pattern: str, options: Options, span: Span, keys: ZarrKeys | None
+) -> list[SourceFile]:
+    if keys is None or not keys.variable:
+        raise ConfigError(f"{pattern}: set 'variable' in the network configuration, which to read")
+    refuse_credentials(pattern)
+    stores = find_stores(local_path(pattern) or pattern, options, *span)
+    return [file for store in stores for file in find_scans(store, keys, options)]
 
 
 def _find(pattern: str, options: Options, span: Span) -> list[SourceFile]:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from squall.datasets.addresses import HTTP
+from squall.datasets.addresses import HTTP, base_name
 from squall.datasets.errors import ConfigError
 
 MOST_ADDRESSES = 200_000
@@ -123,6 +123,15 @@ def pattern_tail(rest: str) -> Tail:
     if levels[-1] == "**":
         levels.append("*")
     return tuple(levels)
+
+
+def is_excluded(address: str, globs: Iterable[str]) -> bool:
+    """Whether a glob fits a file: its name, or the whole address if the glob has a ``/``.
+
+    In an address ``*`` also spans folders.
+    """
+    name = base_name(address)
+    return any(fnmatch.fnmatchcase(address if "/" in glob else name, glob) for glob in globs)
 
 
 class FolderNames:

@@ -30,6 +30,11 @@ class IngestConfig(BaseModel):
         "current folder; ** spans folders; write it after CONFIG.yaml (default: 'source' of the "
         "configuration)",
     )
+    exclude: Annotated[tuple[str, ...], Option(metavar="GLOB")] = Field(
+        default=(),
+        description="globs of files that are left out, beside 'exclude' of the configuration: "
+        "compared with the name, or with the whole address if they have a /",
+    )
     since: Annotated[TimeOrAge | None, Option(metavar="TIME")] = Field(
         default=None,
         description="first valid time, like 2024-06-01T12:00, or an age, like 2D or 36h",

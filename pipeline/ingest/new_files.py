@@ -22,10 +22,12 @@ from squall.datasets.addresses import (
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import OK, REDUNDANT
 from squall.datasets.errors import DataError
-from squall.datasets.radar.file_times import time_from_name
+from squall.datasets.radar.file_times import snap_to_step, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.runs import Bools
+from squall.datasets.sources.access import SourceFile
 from squall.datasets.sources.find import find_files
+from squall.datasets.sources.zarr_stores import ZarrKeys
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.ingest.file_marks import (
     mark_of_unused_file,
@@ -71,11 +73,13 @@ def list_files(
         network.source_options,
         since=since or _first_time(config, archive),
         until=config.until,
+        exclude=(*network.exclude, *config.exclude),
+        zarr=ZarrKeys(network.variable, (*network.missing_values, *network.dry_values)),
     )
     if not files and not any("{" in pattern for pattern in config.patterns):
         raise DataError(f"no file matches {', '.join(config.patterns)}")
-    requests = [ReadRequest(file, time_from_name(file.name, network)) for file in files]
-    requests = [r for r in requests if _may_hold_wanted_scans(r.time_in_name, config)]
+    requests = [ReadRequest(file, _time_of(file, network)) for file in files]
+    requests = [r for r in requests if _may_hold_wanted_scans(r, config)]
     known = _known(requests, config, archive)
     new = [requests[i] for i in np.flatnonzero(~known).tolist()]
     last = pd.Timestamp.max
@@ -147,11 +151,26 @@ def newest_time(archive: Archive) -> pd.Timestamp | None:
     return archive.times[good[-1]] if good.size else None
 
 
-def _may_hold_wanted_scans(time_in_name: pd.Timestamp | None, config: IngestConfig) -> bool:
+def _time_of(file: SourceFile, network: RadarNetworkConfig) -> pd.Timestamp | None:
+    """Time in a file's name; of scans in a Zarr store that of the first one."""
+    if file.scans is None:
+        return time_from_name(file.name, network)
+    try:
+        return None if file.scans.times is None else snap_to_step(file.scans.times[0], network)
+    except DataError:  # reading says what is wrong
+        return None
+
+
+def _may_hold_wanted_scans(request: ReadRequest, config: IngestConfig) -> bool:
     """Whether a file can have scans of the period; they start at the time in its name."""
-    if time_in_name is None:
+    time_in_name, scans = request.time_in_name, request.file.scans
+    if scans is not None and scans.times is not None:
+        # valid times may be later than those of the store by an accumulation
+        time_in_name, last_time = scans.times[0], scans.times[1] + _most_before_scan(config.source)
+    elif time_in_name is None:
         return True
-    last_time = time_in_name + config.source.file_span
+    else:
+        last_time = time_in_name + config.source.file_span
     return (config.since is None or last_time >= config.since) and (
         config.until is None or time_in_name <= config.until
     )

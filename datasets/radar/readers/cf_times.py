@@ -54,6 +54,19 @@ def times_of(
                 "'time_in_name: radar_%Y%m%d%H%M'"
             )
         return [name_time], [config.accumulation]
+    name_time = time_from_name(path, config) if config.time_from == "name" else None
+    if name_time is not None and count == 1:
+        try:
+            return [name_time], _file_times(file, layout, config, count)[1]
+        except DataError:  # the configuration may tell the interval
+            return [name_time], [config.accumulation]
+    return _file_times(file, layout, config, count)
+
+
+def _file_times(
+    file: netCDF4.Dataset, layout: Layout, config: RadarNetworkConfig, count: int
+) -> tuple[list[pd.Timestamp], list[pd.Timedelta | None]]:
+    assert layout.time is not None
     size = file[layout.time].size
     if count > MAX_SCANS:
         raise DataError(f"says that it has {count} scans, at most {MAX_SCANS} are read")

@@ -239,7 +239,7 @@ READING: dict[str, Any] = {
 NOT_READING: dict[str, Any] = {
     "name": "other", "title": "Another", "attributes": {"license": "CC0-1.0"}, "source": "*.nc",
     "source_options": {"anon": True}, "archive": "a", "begins": "2020-01-01", "lookback": "1D",
-    "file_span": "1D",
+    "file_span": "1D", "exclude": "*.tmp",
 }  # fmt: skip
 
 
@@ -254,13 +254,17 @@ def test_the_reading_key_does_not_change_with_other_keys(key: str) -> None:
 
 
 def test_each_key_is_listed_as_affecting_reading_or_not() -> None:
-    elsewhere = {"time_marks", "eras", "importer"}  # they need other keys; tested below
+    # they need other keys; tested below
+    elsewhere = {"time_marks", "time_from", "eras", "importer"}
     assert set(RadarNetworkConfig.model_fields) == READING.keys() | NOT_READING.keys() | elsewhere
 
 
 def test_the_reading_key_changes_with_eras_and_time_marks() -> None:
     sums = config(accumulation="5min")
     assert config(accumulation="5min", time_marks="start").reading_key != sums.reading_key
+    named = config(time_in_name="%Y%m%d%H%M")
+    by_name = config(time_in_name="%Y%m%d%H%M", time_from="name")
+    assert by_name.reading_key != named.reading_key
     keys = {
         in_eras().reading_key,
         in_eras({"since": "2024-06-04", "units": "mm h-1"}).reading_key,

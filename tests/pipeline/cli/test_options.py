@@ -47,7 +47,8 @@ STAGES = [
     (
         IngestConfig,
         ["ingest", "c.yaml", "--archive", "a", "--files", "*.nc", "--since", "2D", "--until",
-         "2024-06-01", "--dry-run", "--scheduler", "threads", "--workers", "2", "--wait", "1",
+         "2024-06-01", "--exclude", "*.tmp", "--dry-run", "--scheduler", "threads",
+         "--workers", "2", "--wait", "1",
          "--reread"],
         {"source"},
     ),

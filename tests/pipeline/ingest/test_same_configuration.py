@@ -30,6 +30,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "time_variable": {"time_variable": "t"},
     "start_variable": {"start_variable": "t0"},
     "time_in_name": {"time_in_name": "%Y%m%dT%H%M"},
+    "time_from": {"time_from": "name"},
     "time_marks": {"time_marks": "start", "accumulation": "5min"},
     "phase": {"phase": "1min"},
     "snap_tolerance": {"snap_tolerance": "10s"},
@@ -65,6 +66,7 @@ ELSEWHERE = {
 }  # other tests
 FREE: dict[str, Any] = {
     "title": "Radar", "attributes": {"license": "CC0-1.0"}, "source": "elsewhere/*.nc",
+    "exclude": "*.tmp",
     "source_options": {"anon": True}, "archive": "elsewhere", "begins": "2020-01-01",
     "lookback": "5D", "file_span": "1D",
 }  # fmt: skip
