@@ -90,7 +90,7 @@ def test_the_report_names_what_was_rejected(project_folder):
     (rejected,) = report["rejected"]
     assert rejected["file"] == str(project_folder / "radar" / "rain_20240601T0010.nc")
     assert rejected["time"] == "2024-06-01T00:10:00"
-    assert "cannot be read as netCDF" in rejected["reason"]
+    assert "its format is not recognised" in rejected["reason"]
     # the second run does not read the file again, but its scan is still missing
     assert squall("--report", "report.json") == 1
     second = reported()

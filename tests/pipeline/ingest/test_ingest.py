@@ -97,7 +97,7 @@ def damage(kind, path):
 BROKEN = {
     "empty": ("unreadable", "the file is empty"),
     "truncated": ("unreadable", "cannot be read as netCDF"),
-    "not netCDF": ("unreadable", "cannot be read as netCDF"),
+    "not netCDF": ("unreadable", "its format is not recognised"),
     "other grid": ("other grid", "another grid than the archive: 64×63 pixels instead of 64×64"),
     "shifted grid": ("other grid", "x coordinates differ by up to 500"),
     "no such variable": ("unreadable", "has no variable 'rainfall_rate'; it has rain"),
