@@ -20,6 +20,7 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import OK
 from squall.datasets.errors import ConfigError
 from squall.datasets.public_text import public_address
+from squall.datasets.radar.formats import named_format
 from squall.datasets.radar.network_config import NOT_FOR_READING, RadarNetworkConfig
 from squall.datasets.radar.radar_file import file_digest
 
@@ -103,10 +104,21 @@ def _changes(archive: Archive, network: RadarNetworkConfig) -> Iterator[str]:
         for key in sorted(old_values.keys() | new_values.keys()):
             old, new = old_values.get(key), new_values.get(key)
             is_same = json.dumps(old) == json.dumps(new)
-            if key == "format" and None in (old, new):  # the files tell theirs
+            if key == "format" and _is_format_of_the_content(old, new):
                 continue
             if not (is_same or _is_looser(key, stored.at(first), network.at(first))):
                 yield f"'{key}' was {_shown(old)}, is {_shown(new)}"
+
+
+def _is_format_of_the_content(old: str | None, new: str | None) -> bool:
+    """Whether one configuration names no format, and the other one that the content tells anyway.
+
+    A file of another content is rejected by both.
+    """
+    named = {old, new} - {None}
+    return (
+        len(named) == 1 and None in (old, new) and named_format(named.pop()).recognises is not None
+    )
 
 
 def _any_between(

@@ -83,15 +83,19 @@ def test_each_key_of_a_network_is_either_free_or_refused() -> None:
     assert FREE.keys() | {"name"} == NOT_FOR_READING
 
 
-def test_a_format_that_is_no_longer_said_or_said_now_is_no_change(radar, archive):
-    """The content of the files tells the format; two formats may be read differently."""
+def test_a_format_that_the_content_tells_may_be_left_out(radar, archive):
+    """A file of another content is rejected with it and without it."""
     write_scans(radar, 2)
     run(archive, radar / "*.nc", config=config_with(format="netcdf"))
     write_scans(radar, 1, first=FIRST + 2 * STEP, seed=3)
-    assert run(archive, radar / "*.nc", config=config_with(format=None)).ingested == 1
-    write_scans(radar, 1, first=FIRST + 3 * STEP, seed=4)
     with pytest.raises(ConfigError, match='\'format\' was "netcdf", is "odim"'):
         run(archive, radar / "*.nc", config=config_with(format="odim"))
+    assert run(archive, radar / "*.nc", config=config_with(format=None)).ingested == 1
+    write_scans(radar, 1, first=FIRST + 3 * STEP, seed=4)
+    importer = {"format": "pysteps", "importer": "fmi_pgm"}
+    with pytest.raises(ConfigError, match="'format' was not set, is \"pysteps\""):
+        run(archive, radar / "*.nc", config=config_with(**importer))
+    assert run(archive, radar / "*.nc", config=config_with(format="netcdf")).ingested == 1
 
 
 @pytest.mark.parametrize("key", CHANGED)
