@@ -115,10 +115,10 @@ def _is_format_of_the_content(old: str | None, new: str | None) -> bool:
 
     A file of another content is rejected by both.
     """
-    named = {old, new} - {None}
-    return (
-        len(named) == 1 and None in (old, new) and named_format(named.pop()).recognises is not None
-    )
+    if old is not None and new is not None:
+        return False
+    name = new if old is None else old
+    return name is not None and named_format(name).recognises is not None
 
 
 def _any_between(

@@ -53,7 +53,7 @@ def test_a_file_of_another_format_is_told_apart(
     assert {"format": looks_like} in list(settings_in(reason))
 
 
-@pytest.mark.parametrize("content", [b"PK\x03\x04" + bytes(500), b"<html>", bytes(5000)])
+@pytest.mark.parametrize("content", [b"Radar 12" + bytes(500), b"<html>", bytes(5000)])
 def test_a_file_of_no_known_format_names_those_that_are_read(
     tmp_path: Path, content: bytes
 ) -> None:
