@@ -133,6 +133,7 @@ FORMATS: dict[str, Format] = {
         f"{_READERS}.npz:open_npz",
         lambda head, _: is_npz(head),
         needs_variable=True,
+        list_fields=f"{_READERS}.field_lists:npz_fields",
     ),
     "nimrod": Format("NIMROD", f"{_READERS}.nimrod:open_nimrod", lambda head, _: is_nimrod(head)),
     "radolan": Format(

@@ -18,7 +18,7 @@ from squall.pipeline.init.axis import axis_of, phase_of, short_text
 from squall.pipeline.init.files import Given, source_of
 from squall.pipeline.init.lines import Kind, Line
 from squall.pipeline.init.looks import Look
-from squall.pipeline.init.markers import Markers, markers_in
+from squall.pipeline.init.markers import markers_in
 from squall.pipeline.init.timing import Timing
 from squall.pipeline.init.trial import ANY_STEP, is_placeholder
 
@@ -72,8 +72,13 @@ def _naming(given: Given, look: Look, timing: Timing, name: str) -> list[Line]:
             timing.named.glob.partition("*")[0] if timing.named else file_name.partition(".")[0]
         )
         words = [w for w in re.split(r"[^A-Za-z]+", before) if len(w) > 1]
+        # a name that begins with the time: the words behind it, without the ending
         if not words and timing.named:
-            words = [w for w in re.split(r"[^A-Za-z]+", timing.named.glob) if len(w) > 2]
+            words = [
+                w
+                for w in re.split(r"[^A-Za-z]+", timing.named.glob.rpartition(".")[0])
+                if len(w) > 2
+            ]
         text = safe_name("_".join(words).lower()[:40]) if words else "radar"
         line = Line("name", text, "from the names of the files; any short word", "guess")
     return [line, Line("format", None, f"{look.content.title}, the content tells it", "fact")]
@@ -206,7 +211,8 @@ def _times_text(look: Look) -> str:
 
 def _markers(look: Look) -> list[Line]:
     lines = []
-    markers = Markers() if "units" in look.further else markers_in(list(look.facts.values()))
+    has_unit = "units" not in look.further
+    markers = markers_in(list(look.facts.values()), has_unit=has_unit)
     if "missing_values" in look.further and not markers.missing:
         advice = (
             "numbers, in the file's unit, of pixels that no radar observes, like [-9999]: the file "
@@ -216,7 +222,7 @@ def _markers(look: Look) -> list[Line]:
     if "dry_values" in look.further:
         advice = "numbers, in the file's unit, of pixels without rain, like [0]: see the file"
         lines.append(Line("dry_values", None, advice, "missing"))
-    if lines or "units" in look.further:
+    if lines:
         return lines
     if markers.missing:
         about = f"{markers.missing_px:,} pixels have them; they cannot be rain"
@@ -239,7 +245,8 @@ def _grid(look: Look) -> list[Line]:
     if "grid" in look.further:
         advice = (
             f"{{crs, west, south, east, north, nx: {columns}, ny: {rows}}}: the file does not say "
-            "where its pixels lie; take it from the producer's documentation (docs/ingestion.md)"
+            "where its pixels lie, or contradicts itself; take it from the producer's "
+            "documentation (docs/ingestion.md)"
         )
         return [Line("grid", None, advice, "missing")]
     for key in ("coordinate_units", "crs"):

@@ -16,6 +16,7 @@ from squall.datasets.radar.units import parse_unit
 from squall.pipeline.init.trial import Facts
 
 _ROUND = {-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, -32768.0, 9999.0, 999.0, 32767.0, 65535.0}
+_BELOW_ALL = -900.0
 _LOWEST_DBZ = -60.0  # noise of radars begins above
 _SMALLEST = 1e-6
 _LEFT_OVER = 0.5  # mm or mm/h: what corrections leave below zero is smaller
@@ -34,14 +35,17 @@ class Markers:
     has_declared: bool = False
 
 
-def markers_in(scans: Sequence[Facts]) -> Markers:
+def markers_in(scans: Sequence[Facts], *, has_unit: bool = True) -> Markers:
     """Guess which numbers of scans are markers.
 
     A number that the file declares is none of them. Of rain, the negative numbers cannot be rain: a
     few that are hardly below zero, in a file that declares its missing pixels, are dry; others are
     missing. Of reflectivity, only numbers below all noise are markers, and no echo is not.
+    Without a known unit, numbers below -900 are missing.
     """
     first = scans[0]
+    if not has_unit:
+        return _below_all_units(scans)
     try:
         quantity, _ = parse_unit(first.packing.units)
     except DataError:
@@ -61,6 +65,11 @@ def markers_in(scans: Sequence[Facts]) -> Markers:
     dry = small if is_left_over else small[:0]
     missing = negative[negative < -_LEFT_OVER] if is_left_over else negative
     return _as_markers(np.concatenate([missing, high]), dry, _declares(first))
+
+
+def _below_all_units(scans: Sequence[Facts]) -> Markers:
+    values = np.concatenate([_undeclared(facts) for facts in scans])
+    return _as_markers(values[values <= _BELOW_ALL], values[:0], any(map(_declares, scans)))
 
 
 def _declares(facts: Facts) -> bool:

@@ -14,7 +14,7 @@ from squall.pipeline.init.describe import Description, describe
 from squall.pipeline.init.files import Given, given_files
 from squall.pipeline.init.lines import document
 from squall.pipeline.init.looks import Look, look_at
-from squall.pipeline.init.summary import read_scan, summary_of
+from squall.pipeline.init.summary import Scan, read_scan, summary_of
 from squall.pipeline.init.timing import timing_of
 from squall.pipeline.outputs import check_output_file
 from squall.pipeline.provenance import atomic_path
@@ -96,13 +96,24 @@ def _header(given: Given, description: Description, config: InitConfig) -> list[
     return [*lines, f"Then: squall ingest {use} --archive archives/NAME.icechunk"]
 
 
+def _read(look: Look, description: Description) -> Scan:
+    """A scan; without a known unit its numbers are taken for a rate, else for reflectivity."""
+    keys, missing = description.readable, description.missing
+    try:
+        return read_scan(look.path, keys, missing)
+    except DataError:
+        if "units" not in missing:
+            raise
+        return read_scan(look.path, {**keys, "units": "dBZ"}, missing)
+
+
 def _first_scan(
     config: InitConfig, given: Given, look: Look, description: Description
 ) -> tuple[str, list[str]]:
     """Summary of a scan and, if asked for, its map; what is wrong if it cannot be read."""
     name = next(iter(look.facts))
     try:
-        scan = read_scan(look.path, description.readable, description.missing)
+        scan = _read(look, description)
         summary = f"{name}, read with this configuration:\n{summary_of(scan)}"
         if config.plot is not None:
             from squall.pipeline.init.picture import draw_scan

@@ -27,7 +27,7 @@ from squall.datasets.radar.unpacked import unpacked
 
 # any whole second of a minute is on the step
 ANY_STEP: dict[str, Any] = {"name": "init", "step": "60s", "snap_tolerance": "29.9s"}
-_SOME_PROJECTION = "EPSG:3857"
+_SOME_PROJECTION, _LONLAT = "EPSG:3857", "EPSG:4326"
 # one of them is held by the pixels of any type, so that a reader accepts the list
 _SOME_VALUES = [-9999.0, 255.0, 65535.0, -1.0, 0.0]
 _MOST_KEYS = 2  # of which all sets are tried
@@ -102,12 +102,23 @@ def facts_of(path: str, keys: Mapping[str, Any], *, most_px: int | None = None) 
         first = next((i for i, time in enumerate(product.times) if not pd.isna(time)), 0)
         height, width = product.grid.shape
         is_read = most_px is None or height * width <= most_px
+        if product.grid.crs.is_geographic:
+            _check_degrees(product.grid)
         return Facts(
             product.grid,
             product.times,
             product.intervals,
             product.packing,
             np.array(product.read_stored(first)) if is_read else np.empty((0, 0), np.uint8),
+        )
+
+
+def _check_degrees(grid: Grid) -> None:
+    """Refuse metres that are taken for degrees."""
+    if np.abs(grid.x).max() > 360 or np.abs(grid.y).max() > 90:
+        raise DataError(
+            f"its coordinates, up to {grid.x.max():g} and {grid.y.max():g}, are no longitudes and "
+            "latitudes"
         )
 
 
@@ -145,19 +156,23 @@ def _step_by_step(
     remedies: Sequence[Mapping[str, Any]],
     first_error: ConfigError | DataError,
 ) -> tuple[dict[str, Any], Facts]:
-    """Add keys one by one, each of which changes what the reader says, until the file opens."""
+    """Add one or two keys that change what the reader says, again and again, until the file opens.
+
+    A guessed CRS would change it, too, so it is none of these keys.
+    """
+    steps = [step for step in _sets_of(remedies) if step and step.get("crs") != _LONLAT]
     further: dict[str, Any] = {}
     said = {str(first_error)}
     for _ in remedies:
         progress: dict[str, Any] | None = None
-        for remedy in remedies:
-            if set(remedy) & set(further):
+        for step in steps:
+            if set(step) & set(further) or (progress is not None and len(step) > 1):
                 continue
             try:
-                return {**further, **remedy}, facts_of(path, {**keys, **further, **remedy})
+                return {**further, **step}, facts_of(path, {**keys, **further, **step})
             except (ConfigError, DataError) as error:
                 if progress is None and str(error) not in said:
-                    progress, news = {**further, **remedy}, str(error)
+                    progress, news = {**further, **step}, str(error)
         if progress is None:
             break
         further = progress
@@ -179,7 +194,7 @@ def remedies_for(content: Content, field: Field | None) -> list[dict[str, Any]]:
     remedies += [{"time_variable": name} for name in content.time_variables]
     remedies += [{"missing_values": _SOME_VALUES}, {"dry_values": [0.5, *_SOME_VALUES[:1]]}]
     remedies += [{"coordinate_units": unit} for unit in ("degrees", "m", "km")]
-    remedies += [{"crs": "EPSG:4326"}, {"crs": _SOME_PROJECTION}]
+    remedies += [{"crs": _LONLAT}, {"crs": _SOME_PROJECTION}]
     if field is not None and len(field.shape) >= 2:
         rows, columns = field.shape[-2:]
         edges = {"west": 0.0, "south": 0.0, "east": 1000.0 * columns, "north": 1000.0 * rows}

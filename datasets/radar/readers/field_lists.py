@@ -1,4 +1,4 @@
-"""The fields of netCDF, ODIM and KNMI files, for those who do not know what is in a file.
+"""The fields of netCDF, HDF5 and NumPy files, for those who do not know what is in a file.
 
 Owns their names, units and titles. Reads attributes and shapes only, no pixel.
 """
@@ -6,6 +6,7 @@ Owns their names, units and titles. Reads attributes and shapes only, no pixel.
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from squall.datasets.radar.readers.hdf5 import (
     subgroup,
     text,
 )
+from squall.datasets.radar.readers.npz import array_header
 from squall.datasets.radar.readers.odim import UNITS
 from squall.datasets.radar.readers.plain_hdf5 import dataset_paths
 
@@ -106,6 +108,25 @@ def hdf5_fields(path: str) -> list[Field]:
             Field(name, text(pixels, "units") or "", text(pixels, "long_name") or "", pixels.shape)
             for name, pixels in found.items()
         ]
+
+
+def npz_fields(path: str) -> list[Field]:
+    """Arrays of numbers in a NumPy archive, which tells no units.
+
+    Raises
+    ------
+    DataError
+        If an array has no header of NumPy.
+    """
+    fields = []
+    with zipfile.ZipFile(path) as file:
+        for member_name in file.namelist()[:MOST_FIELDS]:
+            name = member_name.removesuffix(".npy")
+            with file.open(member_name) as stream:
+                dtype, shape = array_header(stream, name)
+            if dtype.kind in "iuf":
+                fields.append(Field(name, "", "", shape))
+    return fields
 
 
 def knmi_fields(path: str) -> list[Field]:

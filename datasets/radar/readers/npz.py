@@ -63,7 +63,7 @@ class _Scans:
         self.stream: IO[bytes] | None = None
         self.position = 0
         with file.open(self.member) as stream:
-            self.dtype, shape = _header(stream, name)
+            self.dtype, shape = array_header(stream, name)
             self.start = stream.tell()
         if self.dtype.kind not in "iuf":
             raise DataError(f"array '{name}' holds {self.dtype}, expected numbers")
@@ -120,7 +120,7 @@ def _member(file: zipfile.ZipFile, name: str, key: str) -> str:
     return f"{name}.npy"
 
 
-def _header(stream: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def array_header(stream: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Type and shape of an array; the stream is then at its first number."""
     try:
         read = {
@@ -182,7 +182,7 @@ def _times(
     if file.getinfo(member).file_size > MAX_DATES_BYTES:
         raise DataError(f"array '{name}' has more than {MAX_DATES_BYTES} bytes of times")
     with file.open(member) as stream:
-        dtype, shape = _header(stream, name)
+        dtype, shape = array_header(stream, name)
         data = stream.read(MAX_DATES_BYTES)
     if math.prod(shape) != count:
         raise DataError(f"has {count} scans but {math.prod(shape)} times in '{name}'")

@@ -172,6 +172,28 @@ def test_numbers_below_zero_are_missing_where_the_file_declares_none(
     assert scans_in(path, written).scans[0].codes[:4].min() == 255
 
 
+def test_metres_are_not_taken_for_degrees(tmp_path: Path, write_radar: Write) -> None:
+    axes = {"x": 1000.0 * np.arange(16), "y": -1000.0 * np.arange(16)}
+    path = write_radar(
+        tmp_path / "a.nc", np.ones((16, 16), np.float32), grid_mapping=None,
+        coordinate_units=None, **axes,
+    )  # fmt: skip
+    result = init(InitConfig(files=(path,)))
+    assert {"crs", "grid"} & set(result.missing)
+    assert "EPSG:4326" not in result.text
+
+
+def test_without_a_unit_numbers_far_below_zero_are_missing(
+    tmp_path: Path, write_radar: Write
+) -> None:
+    numbers = np.full((16, 16), -20, np.float32)
+    numbers[:4] = -9999
+    result = init(InitConfig(files=(write_radar(tmp_path / "a.nc", numbers, units=None),)))
+    assert "missing_values: [-9999.0]" in result.text
+    assert set(result.missing) == {"units", "step"}
+    assert not result.problems
+
+
 def test_a_file_without_missing_pixels_is_warned_of(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(tmp_path / "a.nc", np.zeros((16, 16), np.float32))
     assert "they would read as dry" in init(InitConfig(files=(path,))).text
