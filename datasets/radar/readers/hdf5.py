@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-from h5py import h5l, h5o, h5z
+from h5py import h5d, h5g, h5l, h5o, h5z
 
 from squall.datasets.errors import DataError, first_line
 from squall.datasets.radar.product import check_scan_shape
@@ -58,31 +58,35 @@ def check_self_contained(file: h5py.File) -> None:
         If the file has a soft or external link, a group of two names or in too many groups, or
         data that lie in other files or are packed twice with the same filter.
     """
-    open_groups, addresses = [(file["/"], 0)], set[int]()
+    # h5py's objects of a higher level take longer, and every file pays for it
+    open_groups, addresses = [(h5g.open(file.id, b"/"), "/", 0)], set[int]()
     while open_groups:
-        group, depth = open_groups.pop()
-        address = h5o.get_info(group.id).addr
+        group, place, depth = open_groups.pop()
+        address = h5o.get_info(group).addr
         if address in addresses:
-            raise DataError(f"group {group.name} has two names, which netCDF files have not")
+            raise DataError(f"group {place} has two names, which netCDF files have not")
         addresses.add(address)
         if len(group) > MAX_MEMBERS or depth > MAX_DEPTH:
             raise DataError(
-                f"{group.name} has {len(group)} members and lies in {depth} groups, at most "
+                f"{place} has {len(group)} members and lies in {depth} groups, at most "
                 f"{MAX_MEMBERS} and {MAX_DEPTH} are read"
             )
         for name in group:
-            child = member(group, name)
-            if isinstance(child, h5py.Group):
-                open_groups.append((child, depth + 1))
-            elif isinstance(child, h5py.Dataset):
-                _check_storage(child, f"variable {child.name}")
+            inner = f"{place.rstrip('/')}/{name.decode(errors='replace')}"
+            if group.links.get_info(name).type != h5l.TYPE_HARD:
+                raise DataError(f"{inner} is a link to elsewhere, which is not followed")
+            child = h5o.open(group, name)
+            if isinstance(child, h5g.GroupID):
+                open_groups.append((child, inner, depth + 1))
+            elif isinstance(child, h5d.DatasetID):
+                _check_storage(child, f"variable {inner}")
 
 
-def _check_storage(dataset: h5py.Dataset, title: str) -> list[int]:
+def _check_storage(dataset: h5d.DatasetID, title: str) -> list[int]:
     """The filters of a dataset that lies in its own file and has each filter once."""
-    if dataset.is_virtual or dataset.external:
+    properties = dataset.get_create_plist()
+    if properties.get_layout() == h5d.VIRTUAL or properties.get_external_count() > 0:
         raise DataError(f"{title} lies in other files, which are not followed")
-    properties = dataset.id.get_create_plist()
     filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
     if len(set(filters)) < len(filters):
         raise DataError(
@@ -143,7 +147,7 @@ def image(group: h5py.Group, name: str) -> h5py.Dataset:
         raise DataError(f"image {place} holds {dataset.dtype}, expected numbers")
     if dataset.chunks is not None:
         check_scan_shape(*dataset.chunks)
-    filters = _check_storage(dataset, f"image {place}")
+    filters = _check_storage(dataset.id, f"image {place}")
     if not set(filters) <= FILTERS:
         raise DataError(
             f"image {place} is packed with HDF5 filters {filters}, expected "
