@@ -246,7 +246,7 @@ def _grid(look: Look) -> list[Line]:
         advice = (
             f"{{crs, west, south, east, north, nx: {columns}, ny: {rows}}}: the file does not say "
             "where its pixels lie, or contradicts itself; take it from the producer's "
-            "documentation (docs/ingestion.md)"
+            "documentation (docs/formats.md)"
         )
         return [Line("grid", None, advice, "missing")]
     for key in ("coordinate_units", "crs"):

@@ -14,7 +14,7 @@ To add a file format ``FORMAT``:
    from the content of a file (``radar/signatures.py``). If files hold several fields, add a
    function that lists them for `squall init` (``readers/field_lists.py``).
 3. Add a word on it to the description of ``RadarNetworkConfig.format`` in
-   ``radar/network_config.py``, and a line to the table of formats in ``docs/ingestion.md``.
+   ``radar/network_config.py``, and a line to the table of ``docs/formats.md``.
 4. Copy ``tests/datasets/radar/readers/test_knmi_hdf5.py`` and change what it writes: one test for
    times, grid and packing each, one for each rejected file, one for a file cut off anywhere.
 """
