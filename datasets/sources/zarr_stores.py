@@ -19,6 +19,7 @@ from typing import Any, cast
 import fsspec
 import h5py
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
@@ -110,12 +111,16 @@ def _rows(store: ZarrVariable, keys: ZarrKeys) -> Iterator[SourceFile]:
     series = {name: np.asarray(store.arrays[name][...]) for name in store.along_time}
     for number, first in enumerate(range(0, length, step)):
         last = min(first + step, length)
+        parts = {name: values[first:last] for name, values in series.items()}
+        is_lost = store.without_time(first, parts)
+        if is_lost is not None and is_lost.all():
+            continue  # an append is under way; a later run finds the scans
         digest = blake2b(store.description, digest_size=16)
-        for name, values in series.items():
-            digest.update(f"{name} {values[first:last].tolist()}".encode())
+        for name, values in parts.items():
+            digest.update(f"{name} {values.tolist()}".encode())
         for chunk in sorted(chunks.get(number, ())):
             digest.update(chunk.encode())
-        times = None if store.time is None else _span(series[store.time][first:last], store)
+        times = None if store.time is None else _span(parts[store.time][~is_lost], store)
         yield SourceFile(
             f"{store.address}#{number:07d}",
             digest.hexdigest(),
@@ -168,12 +173,16 @@ def _named_errors(address: str, options: Options) -> Iterator[None]:
 
 def _write(file: h5py.File, store: ZarrVariable, rows: slice) -> None:
     sizes: dict[str, int] = {}
+    times = {name: np.asarray(store.arrays[name][rows]) for name in store.time_names}
+    is_lost = store.without_time(rows.start, times)
     written: list[tuple[str, tuple[str, ...]]] = [(store.name, store.dims)]
     for name, dims, array in store.companions():
         values = np.asarray(array[store.part(dims, rows)] if array.ndim else array[()])
         if values.dtype.kind not in "iuf":
             values = np.zeros(values.shape, np.int8)  # like the text of a grid mapping variable
         file.create_dataset(name, data=values)
+        if name in times and is_lost is not None and is_lost.any():
+            _remove_times(file[name], is_lost)
         written.append((name, dims))
         sizes |= dict(zip(dims, values.shape, strict=True))
     place = store.part(store.dims, rows)
@@ -196,7 +205,18 @@ def _write(file: h5py.File, store: ZarrVariable, rows: slice) -> None:
             if dims != (name,):
                 file[name].dims[axis].attach_scale(file[dim])
         for key, value in store.attributes(name).items():
-            _write_attribute(file[name], key, value)
+            if key not in file[name].attrs:
+                _write_attribute(file[name], key, value)
+
+
+def _remove_times(dataset: h5py.Dataset, is_lost: npt.NDArray[np.bool_]) -> None:
+    """Mark the times (scans,) or (scans, 2) of some scans as missing: such scans are rejected."""
+    is_whole = dataset.dtype.kind in "iu"
+    marker = dataset.dtype.type(np.iinfo(dataset.dtype).max if is_whole else np.nan)
+    values = dataset[...]
+    values[is_lost] = marker
+    dataset[...] = values
+    dataset.attrs["_FillValue"] = marker
 
 
 def _write_attribute(dataset: h5py.Dataset, key: str, value: Any) -> None:

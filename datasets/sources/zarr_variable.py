@@ -7,13 +7,14 @@ Owns what the metadata of a store mean, for Zarr 2 and 3. Scans are listed and c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from math import isclose, isnan, prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 import zarr
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
@@ -123,6 +124,39 @@ class ZarrVariable:
             if axis is None
             else [n for n in self._companions if self.dims[axis] in self._dims(n)]
         )
+
+    @cached_property
+    def time_names(self) -> list[str]:
+        """The coordinate of the scans' times, and its bounds if it has some."""
+        bounds = "" if self.time is None else self.arrays[self.time].attrs.get("bounds", "")
+        return [name for name in self.along_time if name in (self.time, bounds)]
+
+    def without_time(
+        self, first: int, series: Mapping[str, npt.NDArray[Any]]
+    ) -> npt.NDArray[np.bool_] | None:
+        """Which scans have no time yet, since Zarr fills in a number until an append is complete.
+
+        The first scan of a store may have this number: times often count from it.
+
+        Parameters
+        ----------
+        first : position of the first scan.
+        series : numbers of `time_names`, (scans,) or (scans, 2).
+
+        Returns
+        -------
+        (scans,), None without a coordinate of times.
+        """
+        if self.time is None:
+            return None
+        is_lost = np.zeros(len(series[self.time]), dtype=bool)
+        for name in self.time_names:
+            fill = self.arrays[name].metadata.fill_value
+            filled = np.asarray(series[name] == (0 if fill is None else fill))
+            is_lost |= filled.reshape(len(is_lost), -1).all(axis=1)
+        if first == 0:
+            is_lost[:1] = False
+        return is_lost
 
     @cached_property
     def description(self) -> bytes:

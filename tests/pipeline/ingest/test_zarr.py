@@ -190,3 +190,27 @@ def test_a_store_on_object_storage(s3_server, tmp_path, numbers):  # noqa: F811
     )
     upload(local, s3_server, bucket)
     assert run(tmp_path / "a", address, config=CONFIG).ingested == 2
+
+
+@pytest.mark.parametrize(("version", "origin"), [(2, "2024-05-31 23:55"), (3, "2024-06-01")])
+def test_a_scan_whose_time_is_not_written_yet_takes_no_other_place(
+    tmp_path, numbers, version, origin
+):
+    """Until an append is complete, Zarr fills in 0: the moment from which the times count."""
+    store = tmp_path / "radar.zarr"
+    data = dataset(numbers)
+    data["time"].encoding = {"units": f"seconds since {origin}", "dtype": "i8"}
+    data.to_zarr(store, zarr_format=version, consolidated=False)
+    later = dataset(rain(3, seed=1), FIRST + COUNT * STEP)
+    later.to_zarr(store, append_dim="time", consolidated=False)
+    time = zarr.open_array(store / "time", mode="r+")
+    written = time[...]
+    time[COUNT + 1 :] = 0  # one scan in the chunks of a whole one, and one alone
+    report = run(tmp_path / "a", store, config=CONFIG)
+    assert (report.ingested, report.new_files) == (COUNT + 1, COUNT // 2 + 1)
+    assert Archive.open(tmp_path / "a").start == FIRST
+    np.testing.assert_array_equal(scan_at(tmp_path / "a", 0)[6:], codes_of(numbers)[0, 6:])
+    time[...] = written
+    report = run(tmp_path / "a", store, config=CONFIG)
+    assert (report.ingested, report.complete) == (2, True)
+    np.testing.assert_array_equal(scan_at(tmp_path / "a", COUNT + 2), codes_of(rain(3, seed=1))[2])
