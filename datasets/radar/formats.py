@@ -19,6 +19,7 @@ from squall.datasets.radar.fields import Field
 from squall.datasets.radar.product import Reader
 from squall.datasets.radar.refused import refusal
 from squall.datasets.radar.signatures import (
+    container_kind,
     hdf5_convention,
     is_ascii_grid,
     is_cfradial,
@@ -221,15 +222,17 @@ def format_of(path: str, configured: str | None) -> Format:
     Raises
     ------
     DataError
-        If no format is configured, and the content tells none.
+        If no format is configured, and the content tells none; or if it is a tar file, of which
+        the HDF5 library would read one of the files.
     """
+    head = _head(path)
     name = configured or recognised_format(path)
-    if name is None:
-        refused = refusal(_head(path), path)
+    if name is None or container_kind(head) == "tar":
+        refused = refusal(head, path)
         if refused is not None:
             raise DataError(refused)
         raise DataError(
-            f"cannot be read: its format is not recognised by its first bytes {_head(path)[:8]!r}; "
+            f"cannot be read: its format is not recognised by its first bytes {head[:8]!r}; "
             f"formats that are read: {', '.join(format_names())}. If it has one of them, it is "
             "damaged at its start: fetch it again; convert other formats to CF netCDF first, for "
             "example with GDAL or wradlib"

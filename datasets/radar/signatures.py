@@ -17,8 +17,13 @@ MAX_LOOKED_AT = 40  # members of an HDF5 file that are looked at for its convent
 
 
 def is_hdf5(head: bytes) -> bool:
-    """Whether a file is HDF5: its signature may follow a user block of 512, 1024 … bytes."""
-    return any(head[start:].startswith(HDF5) for start in (0, 512, 1024, 2048))
+    """Whether a file is HDF5: its signature may follow a user block of 512, 1024 … bytes.
+
+    The first file in a tar file begins at such a place, too.
+    """
+    return container_kind(head) is None and any(
+        head[start:].startswith(HDF5) for start in (0, 512, 1024, 2048)
+    )
 
 
 def is_classic_netcdf(head: bytes) -> bool:

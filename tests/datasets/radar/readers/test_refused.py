@@ -1,9 +1,12 @@
 """Files of single radars and of formats that are not read: each is refused by its name."""
 
 import bz2
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -50,6 +53,20 @@ def test_cfradial(tmp_path: Path, format: str, convention: str) -> None:
         reason = rejection_of(str(path), settings)
         assert "CfRadial" in reason
         assert "wradlib" in reason
+
+
+@pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("format", [None, "odim"])
+def test_a_tar_file_is_not_read_as_one_of_its_files(
+    tmp_path: Path, write_odim: Any, pixels: np.ndarray, format: str | None, tar_format: int
+) -> None:
+    """The HDF5 library looks for the start of a file at 512, 1024 … bytes, too."""
+    path = write_odim(tmp_path / "a.h5", pixels)
+    with tarfile.open(tmp_path / "a.tar", "w", format=tar_format) as tar:
+        tar.add(path, "a.h5")
+        tar.add(path, "b.h5")
+    reason = rejection_of(str(tmp_path / "a.tar"), config(format=format, variable="RATE"))
+    assert "is a tar file, which holds other files" in reason
 
 
 def test_an_odim_volume(tmp_path: Path) -> None:
