@@ -19,6 +19,7 @@ the HDF5 file format, versions 2.0 to 2.4. How the reader interprets the files:
 - ``config.grid`` precedes projection, pixel size and corners of the file, which may be wrong.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -315,7 +316,8 @@ def _packing(entry: _Entry, dtype: np.dtype, units: str, config: RadarNetworkCon
     missing, dry = held_by(dtype, nodata), held_by(dtype, undetect)
     is_listed = any_held(dtype, config.missing_values, scale, offset)
     # NaN may replace a nodata that the file lacks; whether a scan has it, reading the scan tells
-    if not missing and not is_listed and (dtype.kind != "f" or nodata is not None):
+    can_be_nan = dtype.kind == "f" and nodata is None and math.nan not in dry
+    if not (missing or is_listed or can_be_nan):
         raise DataError(
             f"{entry.data.name} has {fault('nodata', nodata, dtype)}, so pixels outside radar "
             "coverage cannot be told from dry or wet ones; " + list_missing(dtype, scale, offset)

@@ -124,6 +124,15 @@ def test_nan_is_not_observed_without_being_told(write_odim, configured, unpacked
         assert (product.read_stored(0)[:, 0] == 0).all()
 
 
+def test_nan_that_is_dry_does_not_replace_nodata(write_odim, configured, tmp_path) -> None:
+    rates = np.full((12, 16), np.nan, np.float32)
+    path = write_odim(tmp_path / "a.h5", rates, gain=1.0, nodata=None, undetect=np.nan)
+    with pytest.raises(DataError, match="has no nodata, so pixels outside"), open_odim(
+        path, configured("odim")
+    ):  # fmt: skip
+        pass
+
+
 def test_infinity_may_mark_pixels_without_echo(write_odim, configured, unpacked, tmp_path) -> None:
     rates = np.full((12, 16), 1.5)
     rates[:, 0], rates[0, 1:] = np.nan, np.inf
