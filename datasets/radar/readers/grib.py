@@ -14,6 +14,7 @@ interprets the files:
 - ``variable`` is a short name of ecCodes, a parameter like 209-6-1 (discipline, category, number),
   or conditions like ``grib_ls -w`` takes: ``shortName=tp,level=0``. It chooses among messages; the
   chosen ones are scans of one field.
+- ``config.grid`` precedes the message's grid. ``scale`` and ``offset`` apply to unpacked values.
 - Product template 0 is a moment, template 8 an interval whose time is its end. Forecasts are
   refused.
 """
@@ -31,9 +32,10 @@ import pandas as pd
 
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.grid import Grid
+from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product
-from squall.datasets.radar.readers.grib_grid import grid_of
+from squall.datasets.radar.readers.grib_grid import check_scanning, grid_of
 from squall.datasets.radar.readers.grib_values import (
     Header,
     Messages,
@@ -42,6 +44,7 @@ from squall.datasets.radar.readers.grib_values import (
     stored_values,
     unpacked_values,
 )
+from squall.datasets.radar.readers.stepped_grid import configured_grid
 from squall.datasets.radar.units import parse_unit
 
 MRMS = 209  # discipline
@@ -114,12 +117,14 @@ def _product(messages: Messages, config: RadarNetworkConfig) -> Product:
             raise DataError("its messages differ in grid; split the file")
         if scan.packing.units != first.packing.units:
             raise DataError("its messages differ in unit; split the file")
-    packing = first.packing if len(scans) == 1 else first.markers
+    # a scale of the configuration is one of unpacked values
+    as_packed = len(scans) == 1 and config.scale is None and config.offset is None
+    packing = first.packing if as_packed else first.markers
 
     def read_stored(position: int) -> npt.NDArray[Any]:
         scan = scans[position]
         header = messages.header(scan.index)
-        if len(scans) == 1:
+        if as_packed:
             values = stored_values(header, packing)
         else:
             values = unpacked_values(header, scan.packing, packing)
@@ -189,12 +194,14 @@ def _fits(header: Header, variable: str) -> bool:
 
 def _scan(header: Header, index: int, config: RadarNetworkConfig) -> _Scan:
     shape = checked_shape(header)
-    grid, *flips = grid_of(header, shape, config.crs)
+    check_scanning(header)
+    grid, *flips = configured_grid(config, shape) or grid_of(header, shape, config.crs)
     units, mrms_interval = _units(header, config)
     kind = parse_unit(config.units or units)[0]
     time, interval = _time(header, kind)
     if kind == "accumulation" and interval is None:
-        interval = mrms_interval or config.accumulation
+        time, interval = accumulation_times(None, time, config)
+        interval = mrms_interval or interval
     missing: tuple[float, ...] = ()
     dry: tuple[float, ...] = ()
     if header["discipline"] == MRMS:

@@ -35,8 +35,6 @@ def grid_of(header: Header, shape: tuple[int, int], crs: str | None) -> tuple[Gr
     DataError
         If the grid is of another type, or its keys make no sense.
     """
-    if header["jPointsAreConsecutive"] or header["alternativeRowScanning"]:
-        raise DataError(f"has scanning mode {header['scanningMode']}, expected rows one by one")
     south_first, east_first = bool(header["jScansPositively"]), bool(header["iScansNegatively"])
     first = tuple(header[f"{axis}OfFirstGridPointInDegrees"] for axis in ("longitude", "latitude"))
     if header["gridType"] == LATLON:
@@ -57,6 +55,18 @@ def grid_of(header: Header, shape: tuple[int, int], crs: str | None) -> tuple[Gr
             f"{', '.join(PROJECTED)}; convert it to CF netCDF first"
         )
     return grid, south_first, east_first
+
+
+def check_scanning(header: Header) -> None:
+    """Refuse a message whose pixels do not follow each other row by row, in one direction.
+
+    Raises
+    ------
+    DataError
+        If it stores columns, or rows in turns from west and from east.
+    """
+    if header["jPointsAreConsecutive"] or header["alternativeRowScanning"]:
+        raise DataError(f"has scanning mode {header['scanningMode']}, expected rows one by one")
 
 
 @lru_cache(maxsize=64)

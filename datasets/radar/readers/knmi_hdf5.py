@@ -15,6 +15,7 @@ KNMI Data Platform. How the reader interprets the files:
 - Pixel sizes and the Earth's radii in ``projection_proj4_params`` are kilometres; PROJ would read
   the radii as metres. Row 0 is the northernmost. Offsets count pixels from the projection's origin
   to the outer upper left corner.
+- ``config.grid`` precedes projection, pixel size and corners of the file, which may be wrong.
 """
 
 import math
@@ -54,6 +55,7 @@ from squall.datasets.radar.readers.markers import (
     list_missing,
     wrapped_to,
 )
+from squall.datasets.radar.readers.stepped_grid import configured_grid
 from squall.datasets.radar.units import parse_unit
 
 # always English, whereas %b of strptime depends on the locale
@@ -91,14 +93,19 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
     is_accumulation = parse_unit(config.units or units)[0] == "accumulation"
     time, interval = _time(root, chosen, is_accumulation, config)
     pixels = image(chosen, "image_data")
+    grid, flip_rows, flip_columns = configured_grid(config, pixels.shape) or (
+        _grid(root, pixels.shape, config),
+        False,
+        False,
+    )
 
     def read_stored(scan: int) -> npt.NDArray[Any]:
         if scan != 0:
             raise IndexError(scan)
-        return read_scan(pixels)
+        return read_scan(pixels)[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
 
     return Product(
-        grid=_grid(root, pixels.shape, config),
+        grid=grid,
         times=(time,),
         intervals=(interval,),
         packing=_packing(root, chosen, pixels.dtype, units, config),

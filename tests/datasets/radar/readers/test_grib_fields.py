@@ -238,3 +238,21 @@ def test_impossible_projected_grids_are_refused(grib_message, configured, rates,
             open_grib(put(content), configured("grib")),
         ):
             pass
+
+
+def test_keys_of_the_configuration_are_used(grib_message, configured, unpacked, rates, put) -> None:
+    """A scale is one of unpacked values, whatever packs the message."""
+    edges = {"crs": "EPSG:4326", "west": 0, "south": 50, "east": 4, "north": 53}
+    grid = {**edges, "nx": 40, "ny": 30, "first_row": "south"}
+    path = put(grib_message(rates))
+    with open_grib(path, configured("grib", scale=2.0, grid=grid)) as product:
+        assert product.packing.scale == 1
+        np.testing.assert_allclose(unpacked(product)[::-1][1:], rates[1:], atol=1e-9)
+        assert np.isnan(unpacked(product)[-1]).all()
+        np.testing.assert_allclose(product.grid.y[[0, -1]], [52.95, 50.05])
+    path = put(grib_message(rates, parameter=TOTAL))
+    settings = {"units": "mm", "accumulation": "1h", "time_marks": "start", "missing_values": -3}
+    with open_grib(path, configured("grib", **settings)) as product:
+        hour = pd.Timedelta("1h")
+        assert product.times == (NOON + pd.Timedelta("2min") + hour,)
+        assert product.intervals == (hour,)

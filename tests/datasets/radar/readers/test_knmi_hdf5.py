@@ -52,6 +52,16 @@ def test_the_corners_of_real_files_agree(write_knmi, configured, pixels, tmp_pat
         assert product.grid.shape == (765, 700)
 
 
+def test_the_key_grid_replaces_a_wrong_grid(write_knmi, configured, pixels, tmp_path) -> None:
+    wrong = [0.0, 40.0, 0.0, 45.0, 10.0, 45.0, 9.0, 40.0]
+    path = write_knmi(tmp_path / "a.h5", pixels, geographic={"geo_product_corners": wrong})
+    edges = {"crs": "EPSG:3035", "west": 0, "south": 0, "east": 7e5, "north": 765e3}
+    grid = {**edges, "nx": 700, "ny": 765, "first_row": "south"}
+    with open_knmi(path, configured("knmi", grid=grid)) as product:
+        assert product.grid.crs.to_epsg() == 3035
+        np.testing.assert_array_equal(product.read_stored(0), pixels[::-1])
+
+
 def test_reflectivity(write_knmi, configured, unpacked, pixels, tmp_path) -> None:
     pixels = pixels.astype(np.uint8)
     pixels[0, 0] = 255
