@@ -8,7 +8,8 @@ How the reader interprets the files:
   datetimes, which NumPy pickles. A pickle may run any program when it is loaded. So it is never
   loaded: the reader goes through its instructions and takes the ten bytes of each datetime. A file
   without such an array has the time of its name.
-- Integers need ``missing_values``, since the files name none; NaN is not observed.
+- NaN is not observed. Integers, and scans without NaN, need ``missing_values``, since the files
+  name none.
 
 One scan is read at a time, so that memory does not grow with the file.
 """
@@ -25,11 +26,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.errors import DataError
 from squall.datasets.radar.file_times import accumulation_times, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import MAX_SCANS, Packing, Product, check_scan_shape
-from squall.datasets.radar.readers.markers import any_held, list_missing
+from squall.datasets.radar.readers.markers import any_held, check_has_nan, list_missing
 from squall.datasets.radar.units import parse_unit
 
 DATES = "dates"
@@ -46,10 +47,9 @@ def open_npz(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
 
     Raises
     ------
-    ConfigError
-        If the configuration does not say the grid, or the units.
     DataError
-        If the file is broken, or has no such array or no times.
+        If the file is broken, or has no such array or no times, or the configuration does not say
+        the grid, the units or the missing values.
     """
     with zipfile.ZipFile(path) as file, _Scans(file, config.variable) as scans:
         yield _product(file, scans, path, config)
@@ -143,8 +143,8 @@ def _product(
     file: zipfile.ZipFile, scans: _Scans, path: str, config: RadarNetworkConfig
 ) -> Product:
     if config.grid is None or config.units is None:
-        raise ConfigError(
-            "NumPy archives do not tell where their pixels lie and what their numbers mean; set "
+        raise DataError(
+            "is a NumPy archive, which does not tell where its pixels lie and what they mean; set "
             "'grid' and 'units' in the network configuration, and 'scale' if numbers are packed; "
             "configs/archives/meteonet.yaml is an example"
         )
@@ -160,7 +160,10 @@ def _product(
     times, intervals = _times(file, scans.count, is_accumulation, path, config)
 
     def read_stored(scan: int) -> npt.NDArray[Any]:
-        return scans.read(scan)[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        numbers = scans.read(scan)
+        if numbers.dtype.kind == "f" and not config.missing_values:
+            check_has_nan(numbers, "has a scan without NaN")
+        return numbers[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
 
     return Product(grid, times, intervals, Packing(config.units, scale, offset), read_stored)
 

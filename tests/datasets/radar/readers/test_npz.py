@@ -135,9 +135,14 @@ def test_one_scan_with_the_time_in_its_name(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "changes", "message"),
     [
-        ({}, {"grid": None}, "do not tell where their pixels lie"),
-        ({}, {"units": None}, "do not tell where their pixels lie"),
+        ({}, {"grid": None}, "does not tell where its pixels lie"),
+        ({}, {"units": None}, "does not tell where its pixels lie"),
         ({}, {"missing_values": ()}, r"names no missing value.*missing_values"),
+        (
+            {"data": NUMBERS.astype("f4")},
+            {"missing_values": ()},
+            "a scan without NaN.*missing_values",
+        ),
         ({}, {"variable": "rain"}, "no array 'rain', only: data, dates.*'variable: data'"),
         ({"data": NUMBERS[:, :, :2]}, {}, "ny: 2, nx: 3"),
         ({"data": NUMBERS.ravel()}, {}, "has 1 dimensions"),
