@@ -104,20 +104,24 @@ def _changes(archive: Archive, network: RadarNetworkConfig) -> Iterator[str]:
         for key in sorted(old_values.keys() | new_values.keys()):
             old, new = old_values.get(key), new_values.get(key)
             is_same = json.dumps(old) == json.dumps(new)
-            if key == "format" and _is_format_of_the_content(old, new):
+            has_grid = stored.at(first).grid is not None
+            if key == "format" and _is_format_of_the_content(old, new, has_grid):
                 continue
             if not (is_same or _is_looser(key, stored.at(first), network.at(first))):
                 yield f"'{key}' was {_shown(old)}, is {_shown(new)}"
 
 
-def _is_format_of_the_content(old: str | None, new: str | None) -> bool:
+def _is_format_of_the_content(old: str | None, new: str | None, has_grid: bool) -> bool:
     """Whether one configuration names no format, and the other one that the content tells anyway.
 
-    A file of another content is rejected by both.
+    A file of another content is rejected by both. But where the key ``grid`` places the pixels, a
+    netCDF file can also be read as plain HDF5 and the other way round, with other attributes.
     """
     if old is not None and new is not None:
         return False
     name = new if old is None else old
+    if has_grid and name in ("netcdf", "hdf5"):
+        return False
     return name is not None and named_format(name).recognises is not None
 
 

@@ -98,6 +98,19 @@ def test_a_format_that_the_content_tells_may_be_left_out(radar, archive):
     assert run(archive, radar / "*.nc", config=config_with(format="netcdf")).ingested == 1
 
 
+def test_a_format_counts_where_a_file_could_be_read_as_another(radar, archive):
+    write_scans(radar, 1)
+    run(archive, radar / "*.nc")
+    opened = Archive.open(archive)
+    stored = json.loads(opened.attributes["configuration"])
+    steps = {"x0": 0.0, "y0": 0.0, "dx": 1.0, "dy": 1.0}
+    grid = config_with(grid={"crs": "EPSG:3035", "nx": 16, "ny": 16, **steps})
+    keys = {"format": "hdf5", "grid": grid.model_dump(mode="json")["grid"]}
+    opened.attributes["configuration"] = json.dumps(stored | keys)
+    with pytest.raises(ConfigError, match="'format' was \"hdf5\", is not set"):
+        refuse_other_configuration(opened, grid)
+
+
 @pytest.mark.parametrize("key", CHANGED)
 def test_a_changed_key_is_refused_and_named(key, radar, archive):
     write_scans(radar, 2)
