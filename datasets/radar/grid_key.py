@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from squall.datasets.errors import DataError
 from squall.datasets.radar.network_keys import CrsText
@@ -29,17 +29,21 @@ class GridKey(BaseModel):
     crs: CrsText = Field(description="EPSG code, PROJ string or WKT")
     nx: int = Field(ge=2, description="columns")
     ny: int = Field(ge=2, description="rows")
-    x0: float | None = Field(default=None, description="outer corner of the first stored pixel")
-    y0: float | None = Field(default=None, description="outer corner of the first stored pixel")
-    dx: float | None = Field(default=None, description="step to the next column")
-    dy: float | None = Field(
+    x0: FiniteFloat | None = Field(
+        default=None, description="outer corner of the first stored pixel"
+    )
+    y0: FiniteFloat | None = Field(
+        default=None, description="outer corner of the first stored pixel"
+    )
+    dx: FiniteFloat | None = Field(default=None, description="step to the next column")
+    dy: FiniteFloat | None = Field(
         default=None,
         description="step to the next row; negative where the first row is in the north",
     )
-    west: float | None = Field(default=None, description="outer edge")
-    south: float | None = Field(default=None, description="outer edge")
-    east: float | None = Field(default=None, description="outer edge")
-    north: float | None = Field(default=None, description="outer edge")
+    west: FiniteFloat | None = Field(default=None, description="outer edge")
+    south: FiniteFloat | None = Field(default=None, description="outer edge")
+    east: FiniteFloat | None = Field(default=None, description="outer edge")
+    north: FiniteFloat | None = Field(default=None, description="outer edge")
     first_row: Literal["north", "south"] = Field(
         default="north", description="where the first stored row is, for a grid by its edges"
     )

@@ -48,6 +48,7 @@ def test_a_grid_by_its_edges(first_row: str) -> None:
         (STEPS | {"y0": 1.0, "dy": 0.0}, "must not be 0"),
         (STEPS | {"y0": 1.0, "dy": 1.0, "first_row": "south"}, "the sign of dy"),
         (EDGES | {"crs": "nowhere"}, "PROJ does not know"),
+        (STEPS | {"y0": float("inf"), "dy": -1.0}, "finite number"),
     ],
 )
 def test_impossible_grids_are_refused(keys: dict[str, Any], message: str) -> None:
