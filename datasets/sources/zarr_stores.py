@@ -120,7 +120,7 @@ def _rows(store: ZarrVariable, keys: ZarrKeys) -> Iterator[SourceFile]:
             digest.update(f"{name} {values.tolist()}".encode())
         for chunk in sorted(chunks.get(number, ())):
             digest.update(chunk.encode())
-        times = None if store.time is None else _span(parts[store.time][~is_lost], store)
+        times = None if is_lost is None else _span(parts[str(store.time)][~is_lost], store)
         yield SourceFile(
             f"{store.address}#{number:07d}",
             digest.hexdigest(),
