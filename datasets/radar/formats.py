@@ -229,6 +229,8 @@ def format_of(path: str, configured: str | None) -> Format:
     name = configured or recognised_format(path)
     if name is None or container_kind(head) == "tar":
         refused = refusal(head, path)
+        if not head:
+            raise DataError("the file is empty (0 bytes): fetch it again")
         if refused is not None:
             raise DataError(refused)
         raise DataError(

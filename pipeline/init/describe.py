@@ -244,9 +244,8 @@ def _grid(look: Look) -> list[Line]:
     rows, columns = grid.shape
     if "grid" in look.further:
         advice = (
-            f"{{crs, west, south, east, north, nx: {columns}, ny: {rows}}}: the file does not say "
-            "where its pixels lie, or contradicts itself; take it from the producer's "
-            "documentation (docs/formats.md)"
+            f"{{crs, west, south, east, north, nx: {columns}, ny: {rows}}}, from the producer's "
+            f"documentation (docs/formats.md). Without it the file is not read: {look.grid_fault}"
         )
         return [Line("grid", None, advice, "missing")]
     for key in ("coordinate_units", "crs"):

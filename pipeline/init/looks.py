@@ -6,14 +6,15 @@ found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.radar.fields import Field, rain_fields
+from squall.datasets.radar.formats import named_format, recognised_format
 from squall.datasets.radar.unpacked import unpacked
 from squall.datasets.sources.access import SourceFile
 from squall.datasets.sources.fetch import local_copy
@@ -44,6 +45,7 @@ class Look:
     further : keys that were needed to open the file, some of them with placeholders.
     facts : of each looked-at file that could be read, by its name.
     problems : what is wrong with the others.
+    grid_fault : what a reader says without the key ``grid``, if that key is needed.
     path : of the first file on this machine, unpacked.
     """
 
@@ -54,6 +56,7 @@ class Look:
     facts: dict[str, Facts]
     problems: tuple[str, ...]
     path: Path
+    grid_fault: str = ""
 
     @property
     def first(self) -> Facts:
@@ -94,12 +97,39 @@ def look_at(given: Given, stack: ExitStack) -> Look:
     more, problems = {}, []
     for other in others:
         try:
-            more[other.name] = facts_of(
-                str(_local(other, given, stack)), look.keys, most_px=_MOST_PX
-            )
+            local = str(_local(other, given, stack))
+            _check_format(local, content, first.name)
+            more[other.name] = facts_of(local, look.keys, most_px=_MOST_PX)
         except DataError as error:
             problems.append(f"{other.identity}: {error}")
-    return Look(content, field, look.candidates, further, look.facts | more, tuple(problems), path)
+    return replace(
+        look,
+        facts=look.facts | more,
+        problems=tuple(problems),
+        grid_fault=_fault_without("grid", str(path), look.keys),
+    )
+
+
+def _check_format(path: str, content: Content, first: str) -> None:
+    """Refuse a file of another format than the first one has, which is of another network."""
+    name = recognised_format(path)
+    if name is not None and name != content.format:
+        raise DataError(
+            f"is {named_format(name).title}, and {first} is {content.title}: one configuration "
+            "describes the files of one network; give these alone, or list the others under "
+            "'exclude'"
+        )
+
+
+def _fault_without(key: str, path: str, keys: Mapping[str, Any]) -> str:
+    """What a reader says of a file without one of the keys that were needed to open it."""
+    if key not in keys:
+        return ""
+    try:
+        facts_of(path, {name: value for name, value in keys.items() if name != key})
+    except (ConfigError, DataError) as error:
+        return str(error)
+    return ""
 
 
 def _local(file: SourceFile, given: Given, stack: ExitStack) -> Path:

@@ -115,7 +115,12 @@ def _first_scan(
     try:
         scan = _read(look, description)
         summary = f"{name}, read with this configuration:\n{summary_of(scan)}"
-        if config.plot is not None:
+        if config.plot is not None and scan.unplaced:
+            summary += (
+                f"\n  map         not drawn: where the pixels lie is not known; fill in "
+                f"{', '.join(scan.unplaced)} first"
+            )
+        elif config.plot is not None:
             from squall.pipeline.init.picture import draw_scan
 
             title = str(description.readable.get("name", "radar"))

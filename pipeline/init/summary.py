@@ -36,6 +36,11 @@ class Scan:
     assumed: tuple[str, ...]
     masked_px: Mapping[str, int]
 
+    @property
+    def unplaced(self) -> tuple[str, ...]:
+        """Assumed keys of the grid: with them, nobody knows where on the Earth the pixels lie."""
+        return tuple(key for key in self.assumed if key in ("grid", "crs"))
+
 
 def read_scan(path: Path, keys: Mapping[str, Any], assumed: Sequence[str]) -> Scan:
     """Read the first scan of a file.
@@ -79,7 +84,7 @@ def summary_of(scan: Scan) -> str:
     if scan.masked_px:
         counts = ", ".join(f"{count} {rule}" for rule, count in scan.masked_px.items())
         lines.append(("hidden", f"{counts} (pixels, by quality rule)"))
-    if not {"grid", "crs"} & set(scan.assumed):
+    if not scan.unplaced:
         lines += _places(scan.grid)
     if scan.assumed:
         lines.append(("not known", f"{', '.join(scan.assumed)}: fill in ??? first"))

@@ -182,9 +182,13 @@ def _chosen(entries: list[_Entry], variable: str) -> list[_Entry]:
         raise DataError(
             f"has no quantity '{variable}', only: {', '.join(others) or 'none at all'}; set "
             "'variable' in the network configuration, for example "
-            f"'variable: {min(others, default='RATE')}'"
+            f"'variable: {min(others, key=_is_no_rain, default='RATE')}'"
         )
     return chosen
+
+
+def _is_no_rain(quantity: str) -> bool:
+    return quantity not in ("RATE", "ACRR", "DBZH", "TH")
 
 
 def _innermost(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -138,6 +140,37 @@ def test_what_is_missing_is_said_and_refused_when_it_is_loaded(
         configuration(result, tmp_path)
 
 
+def write_plain_hdf5(path: Path) -> str:
+    with h5py.File(path, "w") as root:
+        root["rain_rate"] = np.ones((16, 16), np.float32)
+    return str(path)
+
+
+def test_no_map_is_drawn_where_nobody_knows_where_the_pixels_lie(
+    tmp_path: Path, write_radar: Write
+) -> None:
+    rain = np.ones((16, 16), np.float32)
+    path = write_radar(tmp_path / "a.nc", rain, grid_mapping=None)
+    result = init(InitConfig(files=(path,), plot=tmp_path / "scan.png"))
+    assert "map         not drawn: where the pixels lie is not known; fill in crs" in result.summary
+    assert not (tmp_path / "scan.png").exists()
+
+
+def test_a_missing_grid_has_the_sentence_of_the_reader(tmp_path: Path) -> None:
+    path = write_plain_hdf5(tmp_path / "radar_202406011200.h5")
+    text = init(InitConfig(files=(path,))).text
+    assert "grid: ???  # {crs, west, south, east, north, nx: 16, ny: 16}, from the producer" in text
+    assert "not read: is an HDF5 file that does not tell its grid" in text
+
+
+def test_files_of_two_formats_are_told_apart(tmp_path: Path, write_radar: Write) -> None:
+    write_radar(tmp_path / "radar_202406011200.nc", np.ones((16, 16), np.float32))
+    write_plain_hdf5(tmp_path / "radar_202406011205.h5")
+    result = init(InitConfig(files=(str(tmp_path / "*"),)))
+    assert len(result.problems) == 1
+    assert re.search("is (netCDF|plain HDF5), and .* is .*: one configuration", result.problems[0])
+
+
 def test_one_file_alone_does_not_tell_the_step(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(tmp_path / "radar_202406011200.nc", np.ones((16, 16), np.float32))
     result = init(InitConfig(files=(path,)))
@@ -218,6 +251,9 @@ def test_without_rain_the_fields_are_named(tmp_path: Path, write_radar: Write) -
     (tmp_path / "text.nc").write_text("hello")
     with pytest.raises(DataError, match=r"text\.nc: cannot be read: its format is not recognised"):
         init(InitConfig(files=(str(tmp_path / "text.nc"),)))
+    (tmp_path / "empty.nc").touch()
+    with pytest.raises(DataError, match=r"empty\.nc: the file is empty \(0 bytes\): fetch it"):
+        init(InitConfig(files=(str(tmp_path / "empty.nc"),)))
 
 
 def test_files_of_a_folder_and_of_a_zip_file(tmp_path: Path, write_radar: Write) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,3 +71,12 @@ def test_odim_messages_name_what_the_file_has(write_odim: Any, tmp_path: Path) -
     assert "'variable: DBZH'" in reason
     (example,) = settings_in(reason)
     assert len(read_file(path, config(format="odim", **example)).scans) == 1
+
+
+def test_quality_is_not_proposed_as_rain(write_odim: Any, tmp_path: Path) -> None:
+    path = write_odim(tmp_path / "a.h5", np.ones((12, 16), np.uint16))
+    with h5py.File(path, "a") as root:
+        root.copy("dataset1/data1", "dataset1/data2")
+        what = root["dataset1/data2"].require_group("what")
+        what.attrs["quantity"] = np.bytes_(b"QIND")
+    assert "'variable: RATE'" in rejection_of(path, config(format="odim", variable="ACRR"))
