@@ -11,7 +11,13 @@ import numpy as np
 from squall.datasets.errors import DataError
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Limits, Packing
-from squall.datasets.radar.readers.markers import any_held, held_by, list_missing, wrapped_to
+from squall.datasets.radar.readers.markers import (
+    any_held,
+    held_by,
+    list_missing,
+    scale_in_use,
+    wrapped_to,
+)
 
 # flag_values are numbers with a meaning in words, such as "no coverage"
 _MISSING = ("_FillValue", "missing_value", "flag_values")
@@ -38,13 +44,13 @@ def packing_of(
         If the variable does not hold numbers, or its attributes cannot be used. Attributes for
         missing values that cannot be used are ignored if the configuration has ``missing_values``.
     """
-    return _Attributes(variable, config.missing_values).packing()
+    return _Attributes(variable, config).packing()
 
 
 class _Attributes:
     """The attributes of a variable, read as numbers."""
 
-    def __init__(self, variable: netCDF4.Variable, missing_values: tuple[float, ...]) -> None:
+    def __init__(self, variable: netCDF4.Variable, config: RadarNetworkConfig) -> None:
         self._variable = variable.name
         self._values: dict[str, Any] = {key: variable.getncattr(key) for key in variable.ncattrs()}
         self._dtype = np.dtype(variable.dtype).newbyteorder("=")
@@ -52,7 +58,7 @@ class _Attributes:
             raise DataError(f"variable '{variable.name}' holds {self._dtype}, no numbers")
         self._stored_as = _other_sign(self._dtype, str(self._values.get("_Unsigned", "")))
         self._read_as = self._stored_as or self._dtype
-        self._missing_values = missing_values
+        self._config = config
 
     def packing(self) -> tuple[Packing, np.dtype[Any] | None]:
         scale, offset = (
@@ -106,7 +112,8 @@ class _Attributes:
         missing: list[float] = []
         doubtful: list[float] = []
         useless: list[str] = []
-        is_listed = any_held(self._read_as, self._missing_values, scale, offset)
+        in_use = scale_in_use(self._config, scale, offset)
+        is_listed = any_held(self._read_as, self._config.missing_values, *in_use)
         for name in _MISSING:
             try:
                 for number in self._numbers(name):
@@ -121,7 +128,7 @@ class _Attributes:
         if useless and not missing and not is_listed:
             raise DataError(
                 f"variable '{self._variable}' has {', '.join(useless)}, which {self._read_as.name} "
-                f"cannot hold; {list_missing(self._read_as, scale, offset)}"
+                f"cannot hold; {list_missing(self._read_as, *in_use)}"
             )
         all_missing = tuple(dict.fromkeys([*missing, *self._default_fill()]))
         return all_missing, () if is_listed else tuple(sorted({*doubtful} - {*all_missing}))

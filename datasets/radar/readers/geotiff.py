@@ -35,7 +35,7 @@ from squall.datasets.radar.file_times import accumulation_times, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import MAX_SCAN_PIXELS, Packing, Product, check_scan_shape
 from squall.datasets.radar.readers.geotiff_tags import BandTags
-from squall.datasets.radar.readers.markers import any_held, held_by, list_missing
+from squall.datasets.radar.readers.markers import any_held, held_by, list_missing, scale_in_use
 from squall.datasets.radar.readers.stepped_grid import configured_grid, stepped_grid
 from squall.datasets.radar.units import parse_unit
 
@@ -183,10 +183,7 @@ def _scale_and_offset(
             f"{of_tags[0]:g} and offset {of_tags[1]:g}; set 'scale' and 'offset' in the network "
             "configuration"
         )
-    return (
-        of_tags[0] if config.scale is None else config.scale,
-        of_tags[1] if config.offset is None else config.offset,
-    )
+    return scale_in_use(config, *of_tags)
 
 
 def _has_empty_blocks(file: Any, band: int) -> bool:

@@ -53,6 +53,7 @@ from squall.datasets.radar.readers.markers import (
     fault,
     held_by,
     list_missing,
+    scale_in_use,
     wrapped_to,
 )
 from squall.datasets.radar.readers.stepped_grid import configured_grid
@@ -261,12 +262,13 @@ def _packing(
     outside = number(calibration, "calibration_out_of_image")
     lost = number(calibration, "calibration_missing_data")
     missing = {*held_by(dtype, outside), *(held_by(dtype, lost) if lost else ())}
-    is_listed = any_held(dtype, config.missing_values, scale, offset)
+    in_use = scale_in_use(config, scale, offset)
+    is_listed = any_held(dtype, config.missing_values, *in_use)
     if not is_listed and (not missing or (outside is not None and not held_by(dtype, outside))):
         raise DataError(
             f"{calibration.name} has {fault('calibration_out_of_image', outside, dtype)}, so "
             "pixels outside radar coverage cannot be told from dry or wet ones; "
-            + list_missing(dtype, scale, offset)
+            + list_missing(dtype, *in_use)
         )
     is_held = lost is None or held_by(dtype, lost)
     return Packing(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squall.datasets.errors import DataError
+from squall.datasets.radar.network_config import RadarNetworkConfig
 
 ROUNDING = 1e-3  # of a whole number, of which an attribute in single precision differs
 
@@ -81,6 +82,14 @@ def wrapped_to(dtype: np.dtype[Any], marker: float) -> tuple[float, ...]:
     number = int(marker) % 2**bits
     is_negative = dtype.kind == "i" and number >= 2 ** (bits - 1)
     return (float(number - 2**bits if is_negative else number),)
+
+
+def scale_in_use(config: RadarNetworkConfig, scale: float, offset: float) -> tuple[float, float]:
+    """Scale and offset that unpack the numbers: the configuration's precede those of a file."""
+    return (
+        scale if config.scale is None else config.scale,
+        offset if config.offset is None else config.offset,
+    )
 
 
 def any_held(dtype: np.dtype[Any], values: tuple[float, ...], scale: float, offset: float) -> bool:

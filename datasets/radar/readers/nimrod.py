@@ -36,7 +36,13 @@ from squall.datasets.radar.coordinates import SET_CRS
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape
-from squall.datasets.radar.readers.markers import any_held, fault, held_by, list_missing
+from squall.datasets.radar.readers.markers import (
+    any_held,
+    fault,
+    held_by,
+    list_missing,
+    scale_in_use,
+)
 from squall.datasets.radar.readers.stepped_grid import configured_grid, stepped_grid
 from squall.datasets.radar.units import parse_unit
 
@@ -210,8 +216,7 @@ def _packing(field: _Field, config: RadarNetworkConfig) -> Packing:
             f"{shift:g}; set 'scale' and 'offset' in the network configuration, for example "
             f"'scale: {1 / factor:g}'"
         )
-    dtype, scale = field.dtype, 1 / factor if config.scale is None else config.scale
-    offset = config.offset or 0.0
+    dtype, (scale, offset) = field.dtype, scale_in_use(config, 1 / factor, 0.0)
     marker = float(field.reals[6] if dtype.kind == "f" else field.integers[24])
     missing = held_by(dtype, marker)
     if not missing and not any_held(dtype, config.missing_values, scale, offset):

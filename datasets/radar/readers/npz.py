@@ -30,7 +30,12 @@ from squall.datasets.errors import DataError
 from squall.datasets.radar.file_times import accumulation_times, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import MAX_SCANS, Packing, Product, check_scan_shape
-from squall.datasets.radar.readers.markers import any_held, check_has_nan, list_missing
+from squall.datasets.radar.readers.markers import (
+    any_held,
+    check_has_nan,
+    list_missing,
+    scale_in_use,
+)
 from squall.datasets.radar.units import parse_unit
 
 DATES = "dates"
@@ -149,8 +154,7 @@ def _product(
             "configs/archives/meteonet.yaml is an example"
         )
     grid, flip_rows, flip_columns = config.grid.harmonised(scans.shape)
-    scale = 1.0 if config.scale is None else config.scale
-    offset = config.offset or 0.0
+    scale, offset = scale_in_use(config, 1.0, 0.0)
     if scans.dtype.kind in "iu" and not any_held(scans.dtype, config.missing_values, scale, offset):
         raise DataError(
             "names no missing value, so pixels outside radar coverage cannot be told from dry or "

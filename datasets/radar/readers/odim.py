@@ -55,6 +55,7 @@ from squall.datasets.radar.readers.markers import (
     fault,
     held_by,
     list_missing,
+    scale_in_use,
 )
 from squall.datasets.radar.units import parse_unit
 
@@ -315,7 +316,8 @@ def _packing(entry: _Entry, dtype: np.dtype, units: str, config: RadarNetworkCon
         raise DataError(
             f"{entry.data.name} has gain 0: all its values are the same; correct the files"
         )
-    scale, offset = 1.0 if gain is None else gain, offset or 0.0
+    packing = 1.0 if gain is None else gain, offset or 0.0
+    scale, offset = scale_in_use(config, *packing)
     nodata, undetect = (_innermost(entry.what, name, number) for name in ("nodata", "undetect"))
     missing, dry = held_by(dtype, nodata), held_by(dtype, undetect)
     is_listed = any_held(dtype, config.missing_values, scale, offset)
@@ -335,8 +337,8 @@ def _packing(entry: _Entry, dtype: np.dtype, units: str, config: RadarNetworkCon
         )
     return Packing(
         units=units,
-        scale=scale,
-        offset=offset,
+        scale=packing[0],
+        offset=packing[1],
         missing=missing,
         dry=tuple(value for value in dry if value not in missing),
     )

@@ -36,7 +36,13 @@ from squall.datasets.radar.readers.hdf5 import (
     subgroup,
     text,
 )
-from squall.datasets.radar.readers.markers import any_held, check_has_nan, held_by, list_missing
+from squall.datasets.radar.readers.markers import (
+    any_held,
+    check_has_nan,
+    held_by,
+    list_missing,
+    scale_in_use,
+)
 from squall.datasets.radar.units import parse_unit
 
 _EXAMPLE = "{crs: EPSG:3035, x0: 0, y0: 0, dx: 1000, dy: -1000, nx: 1200, ny: 1400}"
@@ -129,12 +135,8 @@ def dataset_paths(root: h5py.File) -> list[str]:
 
 def _packing(pixels: h5py.Dataset, units: str, config: RadarNetworkConfig) -> Packing:
     dtype: np.dtype[Any] = pixels.dtype
-    scale, offset = finite(pixels, "scale_factor"), finite(pixels, "add_offset")
-    if config.scale is not None:
-        scale = config.scale
-    if config.offset is not None:
-        offset = config.offset
-    scale, offset = 1.0 if scale is None else scale, offset or 0.0
+    own_scale, own_offset = finite(pixels, "scale_factor"), finite(pixels, "add_offset")
+    scale, offset = scale_in_use(config, 1.0 if own_scale is None else own_scale, own_offset or 0.0)
     if scale == 0:
         raise DataError(f"{pixels.name} has scale_factor 0: all its values are the same")
     missing: dict[float, None] = {}

@@ -133,6 +133,22 @@ def test_nan_that_is_dry_does_not_replace_nodata(write_odim, configured, tmp_pat
         pass
 
 
+def test_listed_values_are_unpacked_with_the_scale_of_the_configuration(
+    write_odim, configured, tmp_path
+) -> None:
+    """Otherwise 65535 would be listed, unpack to another number, and count as rain."""
+    numbers = np.full((12, 16), 65535, np.uint16)
+    path = write_odim(tmp_path / "a.h5", numbers, gain=None, offset=None, nodata=None)
+    settings = {"scale": 0.5, "offset": -32.0}
+    for wrong in ((), (65535.0,)):
+        with pytest.raises(DataError, match=r"missing_values: \[32735.5\]"), open_odim(
+            path, configured("odim", missing_values=wrong, **settings)
+        ):  # fmt: skip
+            pass
+    with open_odim(path, configured("odim", missing_values=32735.5, **settings)) as product:
+        assert product.read_stored(0)[0, 0] == 65535
+
+
 def test_infinity_may_mark_pixels_without_echo(write_odim, configured, unpacked, tmp_path) -> None:
     rates = np.full((12, 16), 1.5)
     rates[:, 0], rates[0, 1:] = np.nan, np.inf
