@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import gcd
 
 import pandas as pd
 
@@ -21,12 +22,15 @@ class Axis:
     ----------
     phase : how long after multiples of the step since midnight the scans are.
     tolerance : how far single scans are from their step, if that is more than the default.
-    share : how many of the differences between neighbours are the step, 0 to 1.
+    difference : the most frequent one of neighbours. It is the step, unless no day is a multiple
+        of it.
+    share : how many of the differences between neighbours are ``difference``, 0 to 1.
     """
 
     step: pd.Timedelta
     phase: pd.Timedelta
     tolerance: pd.Timedelta | None
+    difference: pd.Timedelta
     share: float
 
 
@@ -34,7 +38,8 @@ def axis_of(times: Sequence[pd.Timestamp]) -> Axis | None:
     """The axis on which times lie; None if there are fewer than two different times.
 
     The step is the most frequent difference of neighbours, in whole minutes if the times are some
-    seconds off their step.
+    seconds off their step. If no day is a multiple of it, there are gaps between the times, and the
+    step is the longest one that divides both, if that is a minute or more.
     """
     ordered = sorted(set(times))
     differences = [later - earlier for earlier, later in pairwise(ordered)]
@@ -43,9 +48,16 @@ def axis_of(times: Sequence[pd.Timestamp]) -> Axis | None:
         return None
     counts = Counter(rounded)
     most = max(counts.values())
-    step = min(d for d, count in counts.items() if count == most)
+    difference = min(d for d, count in counts.items() if count == most)
+    common = pd.Timedelta(seconds=gcd(_seconds(difference), _seconds(_LARGEST_STEP)))
+    step = common if common >= pd.Timedelta("60s") else difference
     phase = phase_of(ordered, step)
-    return Axis(step, phase, tolerance_of(ordered, step, phase), counts[step] / len(rounded))
+    tolerance = tolerance_of(ordered, step, phase)
+    return Axis(step, phase, tolerance, difference, most / len(rounded))
+
+
+def _seconds(duration: pd.Timedelta) -> int:
+    return int(duration.total_seconds())
 
 
 def _whole(difference: pd.Timedelta) -> pd.Timedelta:

@@ -96,7 +96,11 @@ def _axis(timing: Timing, look: Look) -> list[Line]:
         return [Line("step", None, advice, "missing")]
     count = len(set(timing.valid_times))
     comment = f"most frequent difference of {count} times{timing.whence} ({axis.share:.0%})"
-    lines = [Line("step", short_text(axis.step), comment, "found" if count > 3 else "guess")]
+    is_seen = axis.step == axis.difference
+    if not is_seen:
+        comment = f"divides a day and {short_text(axis.difference)}, the {comment}"
+    kind: Kind = "found" if is_seen and count > 3 else "guess"
+    lines = [Line("step", short_text(axis.step), comment, kind)]
     lines += _phase(axis.phase, lines[0].kind)
     if axis.tolerance is not None:
         late = "some times are seconds off the step; twice the largest difference"

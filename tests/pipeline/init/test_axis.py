@@ -45,3 +45,12 @@ def test_the_tolerance_stays_below_half_a_step() -> None:
 @pytest.mark.parametrize("text", ["5min", "1h", "90s", "1D", "15min"])
 def test_durations_are_written_as_they_are_read(text: str) -> None:
     assert short_text(pd.Timedelta(text)) == text
+
+
+def test_a_difference_that_no_day_is_a_multiple_of_is_a_gap() -> None:
+    days = ("2021-02-02", "2021-02-06")
+    times = [pd.Timestamp(f"{day}T{time}") for day in days for time in ("20:05", "22:00")]
+    axis = axis_of(times)
+    assert axis is not None
+    assert (axis.step, axis.phase) == (pd.Timedelta("5min"), pd.Timedelta(0))
+    assert axis.difference == pd.Timedelta("115min")
