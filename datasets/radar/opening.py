@@ -37,12 +37,13 @@ def open_product(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         If the file's format is not known, or the file is broken, or its reader cannot use it.
         Reading a scan raises it too, for a scan that is broken.
     OSError
-        If the file cannot be opened, or there is no room for its unpacked content.
+        If the file cannot be opened, there is no room for its unpacked content, or the library
+        that its format needs is not installed and the configuration does not name the format.
     """
     with unpacked(path) as plain, ExitStack() as opened:
         found = format_of(plain, config.format)
         if found.needs_variable and not config.variable:
-            raise ConfigError(
+            raise DataError(
                 f"'variable' is missing: {found.title} files hold several fields; set 'variable' "
                 "in the network configuration to the one with rain or reflectivity"
             )
@@ -52,7 +53,10 @@ def open_product(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
 
         try:
             product = opened.enter_context(found.open(plain, config))
-        except ConfigError:
+        except ConfigError as error:
+            if config.format is None and isinstance(error.__cause__, (ImportError, RuntimeError)):
+                # a stray file must not end the run, and is to be read when the library is there
+                raise OSError(str(error)) from error
             raise
         except Exception as error:  # libraries raise any exception for a broken file
             known = error if isinstance(error, DataError) else unreadable(error)

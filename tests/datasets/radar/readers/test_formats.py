@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
@@ -14,8 +15,10 @@ import pytest
 import xarray as xr
 from pydantic import ValidationError
 
+from squall.datasets.errors import ConfigError
 from squall.datasets.radar import formats, unpacked
 from squall.datasets.radar.formats import Format, recognised_format
+from squall.datasets.radar.radar_file import read_file
 from squall.datasets.radar.readers.cf_netcdf import open_netcdf
 from tests.datasets.radar.radar_files import (
     CLASSIC,
@@ -105,13 +108,24 @@ def test_each_format_is_recognised(
 
 
 def test_a_missing_variable_is_asked_for(tmp_path: Path, write_radar: Write) -> None:
-    from squall.datasets.errors import ConfigError
-
     path = write_radar(tmp_path / NAME, RATE)
-    with pytest.raises(ConfigError, match="'variable' is missing: netCDF files hold several"):
-        scan_of(path, config(variable=""))
+    reason = rejection_of(path, config(variable=""))
+    assert reason.startswith("'variable' is missing: netCDF files hold several fields")
     with pytest.raises(ValidationError, match="'variable' is missing"):
         config(variable="", format="odim")
+
+
+def test_a_stray_file_without_its_library_does_not_end_a_run(
+    tmp_path: Path, grib_message: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is unavailable, not rejected, so that it is read when the library is there."""
+    path = tmp_path / "stray.grib2"
+    path.write_bytes(grib_message(np.ones((4, 5))))
+    monkeypatch.setitem(sys.modules, "eccodes", None)
+    with pytest.raises(OSError, match="pip install 'squall\\[grib\\]'"):
+        read_file(str(path), config())
+    with pytest.raises(ConfigError, match="pip install 'squall\\[grib\\]'"):
+        read_file(str(path), config(format="grib"))
 
 
 @pytest.fixture
