@@ -6,6 +6,7 @@ Each stage is a function ``stage(config) -> result``, and a command of the same 
 function        configuration                    what it does
 ==============  ===============================  ================================================
 synth           SynthConfig                      writes a synthetic radar archive to try things
+init            InitConfig                       writes the configuration of a radar network
 ingest          IngestConfig                     brings an archive up to date with radar files
 status          address                          period, gaps, coverage, rejected scans
 export          ExportConfig                     writes an archive as a plain Zarr store (MLCast)
