@@ -291,6 +291,9 @@ def test_without_rasterio(tmp_path, monkeypatch) -> None:
     path = write(tmp_path / NAME, RATE, nodata=-1, units="mm h-1")
     monkeypatch.setitem(sys.modules, "rasterio", None)
     with pytest.raises(ConfigError, match=r"pip install 'squall\[geotiff\]'"):
+        scan_of(path, network(format="geotiff"))
+    # a file whose content alone tells its format may be a stray one, which ends no run
+    with pytest.raises(OSError, match=r"pip install 'squall\[geotiff\]'"):
         scan_of(path, network())
 
 
