@@ -92,3 +92,8 @@ def check_scan_shape(height: int, width: int) -> None:
             f"says that it has {height} × {width} pixels, more than any radar composite "
             f"(at most {MAX_AXIS_PIXELS} a side and {MAX_SCAN_PIXELS} in total)"
         )
+
+
+def north_up(stored: npt.NDArray[Any], flip_rows: bool, flip_columns: bool) -> npt.NDArray[Any]:
+    """Reverse the rows and columns of a scan (y, x), where they must be to lie on its grid."""
+    return stored[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]

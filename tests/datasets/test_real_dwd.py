@@ -10,27 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.opening import open_product
 from squall.datasets.radar.radar_file import read_file
 from squall.datasets.sources import find_files, local_copy
+from tests.datasets.real_files import SHARED, config_of
 
-ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared"
 DWD = SHARED / "formats" / "dwd"
 RY = SHARED / "data" / "dwd_ry"
 RV = DWD / "DE1200_RV2210180700.tar.bz2"
 ASCII = f"tar://*.asc::{DWD}/RW-20221018.tar.gz"
 
 pytestmark = pytest.mark.skipif(not DWD.is_dir(), reason=f"no real files at {DWD}")
-
-
-def config_of(name: str) -> RadarNetworkConfig:
-    text = (ROOT / "configs" / "archives" / f"{name}.yaml").read_text(encoding="utf-8")
-    return RadarNetworkConfig(**yaml.safe_load(text))
 
 
 def raw_mm_h(content: bytes) -> np.ndarray:

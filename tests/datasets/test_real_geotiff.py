@@ -1,34 +1,23 @@
 """Real GeoTIFFs of FMI and DPC: the reader against tifffile, netCDF4 and arithmetic."""
 
 from pathlib import Path
-from typing import Any
 
 import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.radar_file import FileReport, read_file
+from squall.datasets.radar.radar_file import FileReport
+from tests.datasets.real_files import FORMATS, SHARED, config_of, needs_real_files, read
 
-ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared"
-FORMATS = SHARED / "formats"
-
-pytestmark = pytest.mark.skipif(not FORMATS.is_dir(), reason=f"no real files at {FORMATS}")
+pytestmark = needs_real_files
 pytest.importorskip("rasterio")
 
 
-def config_of(network: str, **changes: Any) -> RadarNetworkConfig:
-    text = (ROOT / "configs" / "archives" / f"{network}.yaml").read_text(encoding="utf-8")
-    return RadarNetworkConfig(**yaml.safe_load(text) | changes)
-
-
-def read(path: Path, config: RadarNetworkConfig, time: str) -> FileReport:
-    report = read_file(str(path), config)
-    assert report.rejected == []
+def read_at(path: Path, config: RadarNetworkConfig, time: str) -> FileReport:
+    report = read(path, config)
     assert [scan.time for scan in report.scans] == [pd.Timestamp(time)]
     return report
 
@@ -60,7 +49,7 @@ def assert_corners(report: FileReport, path: Path) -> None:
 @pytest.mark.slow
 def test_fmi() -> None:
     path = FORMATS / "fmi" / "201609281445_FINUTM.tif"
-    report = read(path, config_of("fmi_geotiff"), "2016-09-28 14:45")
+    report = read_at(path, config_of("fmi_geotiff"), "2016-09-28 14:45")
     tifffile = pytest.importorskip("tifffile")
     stored = tifffile.imread(path)
     dbz = (stored.astype(np.float64) - 64) / 2  # as pysteps.io.import_fmi_geotiff
@@ -79,7 +68,7 @@ def test_dpc_rain_rate() -> None:
     import rasterio
 
     path = FORMATS / "dpc" / "2023-01-01-00-00_ROMA_SRI.tif"
-    report = read(path, config_of("dpc_geotiff"), "2023-01-01 00:00")
+    report = read_at(path, config_of("dpc_geotiff"), "2023-01-01 00:00")
     with rasterio.open(path) as file:
         rate = file.read(1).astype(np.float64)
     rate[rate == -1] = np.nan
@@ -98,7 +87,7 @@ def test_dpc_maximum_of_the_column_in_campania() -> None:
     path = FORMATS / "dpc" / "202503261520_VMI_campania.tiff"
     keys = {"units": "dBZ", "missing_values": [-9999, 0], "dry_values": [-9998]}
     config = config_of("dpc_geotiff", **keys, time_in_name="%Y%m%d%H%M")
-    report = read(path, config, "2025-03-26 15:20")
+    report = read_at(path, config, "2025-03-26 15:20")
     assert_corners(report, path)
     day = SHARED / "data" / "italy_campania" / "2025" / "vmi_20250326.nc"
     if not day.exists():

@@ -1,32 +1,20 @@
 """Real NIMROD files of the UK Met Office: the reader against arithmetic on the raw bytes."""
 
 import gzip
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
-import yaml
 
 from squall.datasets.coding import RAIN_CODE
-from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.radar_file import read_file
+from tests.datasets.real_files import FORMATS, config_of, needs_real_files, read
 
-ROOT = Path(__file__).parents[2]
-FORMATS = ROOT.parent / "shared" / "formats"
-
-pytestmark = pytest.mark.skipif(not FORMATS.is_dir(), reason=f"no real files at {FORMATS}")
-
-
-def config() -> RadarNetworkConfig:
-    text = (ROOT / "configs" / "archives" / "ukmo_nimrod.yaml").read_text(encoding="utf-8")
-    return RadarNetworkConfig(**yaml.safe_load(text))
+pytestmark = needs_real_files
 
 
 def test_a_composite_equals_its_raw_numbers() -> None:
     path = FORMATS / "nimrod" / "input_preciprate.nimrod.gz"
-    report = read_file(str(path), config())
-    assert report.rejected == []
+    report = read(path, config_of("ukmo_nimrod"))
     (scan,) = report.scans
     assert scan.time == pd.Timestamp("2018-08-03 22:45")
     numbers = np.frombuffer(gzip.decompress(path.read_bytes())[524:-4], ">i2").reshape(704, 548)
@@ -45,6 +33,8 @@ def test_a_composite_equals_its_raw_numbers() -> None:
 
 
 def test_a_forecast_is_refused() -> None:
-    report = read_file(str(FORMATS / "nimrod" / "u1096_ng_bmr04_precip_2km"), config())
+    report = read_file(
+        str(FORMATS / "nimrod" / "u1096_ng_bmr04_precip_2km"), config_of("ukmo_nimrod")
+    )
     (rejected,) = report.rejected
     assert "'precip accumulation' of 'STEPS' is a forecast" in rejected.reason

@@ -1,36 +1,16 @@
 """Real pictures of FMI and MeteoSwiss, imported by pysteps, against netCDF4 and Pillow."""
 
-from pathlib import Path
-from typing import Any
-
 import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
 
 from squall.datasets.coding import RAIN_CODE
-from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.radar_file import FileReport, read_file
 from squall.datasets.radar.readers.pysteps_importers import _quiet
+from tests.datasets.real_files import FORMATS, SHARED, config_of, needs_real_files, read
 
-ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared"
-FORMATS = SHARED / "formats"
-
-pytestmark = pytest.mark.skipif(not FORMATS.is_dir(), reason=f"no real files at {FORMATS}")
-
-
-def config_of(network: str, **changes: Any) -> RadarNetworkConfig:
-    text = (ROOT / "configs" / "archives" / f"{network}.yaml").read_text(encoding="utf-8")
-    return RadarNetworkConfig(**yaml.safe_load(text) | changes)
-
-
-def read(path: Path, config: RadarNetworkConfig) -> FileReport:
-    report = read_file(str(path), config)
-    assert report.rejected == []
-    return report
+pytestmark = needs_real_files
 
 
 def test_a_pgm_of_fmi_equals_the_same_scan_in_the_archive() -> None:

@@ -25,7 +25,7 @@ from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS
 from squall.datasets.radar.file_times import time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.product import Packing, Product, check_scan_shape
+from squall.datasets.radar.product import Packing, Product, check_scan_shape, north_up
 from squall.datasets.radar.readers.corner_grid import corner_grid
 from squall.datasets.radar.units import parse_unit
 
@@ -84,7 +84,7 @@ def open_ascii_grid(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
                 raise IndexError(scan)
             stream.seek(header.data_start)
             rows = _numbers(stream, header.shape)
-            return rows[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+            return north_up(rows, flip_rows, flip_columns)
 
         yield Product(
             grid=grid,

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.product import Product
+from squall.datasets.radar.product import Product, north_up
 from squall.datasets.radar.readers.cf_forecasts import observed_scans
 from squall.datasets.radar.readers.cf_layout import Layout, layout_of
 from squall.datasets.radar.readers.cf_limits import checked_file
@@ -75,6 +75,4 @@ def _read_stored(
     if layout.stored_as is not None:
         native = field.dtype.newbyteorder("=")
         field = np.ascontiguousarray(field, dtype=native).view(layout.stored_as)
-    rows = slice(None, None, -1 if layout.flip_rows else 1)
-    columns = slice(None, None, -1 if layout.flip_columns else 1)
-    return field[rows, columns]
+    return north_up(field, layout.flip_rows, layout.flip_columns)

@@ -33,10 +33,16 @@ from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS
 from squall.datasets.radar.file_times import accumulation_times, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.product import MAX_SCAN_PIXELS, Packing, Product, check_scan_shape
+from squall.datasets.radar.product import (
+    MAX_SCAN_PIXELS,
+    Packing,
+    Product,
+    check_scan_shape,
+    north_up,
+)
 from squall.datasets.radar.readers.geotiff_tags import BandTags
 from squall.datasets.radar.readers.markers import any_held, held_by, list_missing, scale_in_use
-from squall.datasets.radar.readers.stepped_grid import configured_grid, stepped_grid
+from squall.datasets.radar.readers.stepped_grid import stepped_grid
 from squall.datasets.radar.units import parse_unit
 
 _OWN_FILE_ONLY = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
@@ -96,7 +102,7 @@ def _product(file: Any, path: str, config: RadarNetworkConfig) -> Product:
             is_small = numbers.dtype.itemsize <= 2 or numbers.dtype == np.float32
             numbers = numbers.astype(np.float32 if is_small else np.float64)
             numbers[file.read_masks(band) == 0] = np.nan
-        return numbers[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        return north_up(numbers, flip_rows, flip_columns)
 
     return Product(grid, (time,), (interval,), packing, read_stored)
 
@@ -218,9 +224,8 @@ def _time(
 
 def _grid(file: Any, config: RadarNetworkConfig) -> tuple[Grid, bool, bool]:
     shape = file.height, file.width
-    configured = configured_grid(config, shape)
-    if configured is not None:
-        return configured
+    if config.grid is not None:
+        return config.grid.harmonised(shape)
     transform = file.transform
     if transform.is_identity:
         raise DataError(

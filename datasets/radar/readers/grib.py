@@ -34,7 +34,7 @@ from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.product import Packing, Product
+from squall.datasets.radar.product import Packing, Product, north_up
 from squall.datasets.radar.readers.grib_grid import check_scanning, grid_of
 from squall.datasets.radar.readers.grib_values import (
     Header,
@@ -44,7 +44,6 @@ from squall.datasets.radar.readers.grib_values import (
     stored_values,
     unpacked_values,
 )
-from squall.datasets.radar.readers.stepped_grid import configured_grid
 from squall.datasets.radar.units import parse_unit
 
 MRMS = 209  # discipline
@@ -133,7 +132,7 @@ def _product(messages: Messages, config: RadarNetworkConfig) -> Product:
             raise DataError(f"has {values.size} values for {height} × {width} pixels")
         flip_rows, flip_columns = scan.flips
         rows = values.reshape(height, width)
-        return rows[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        return north_up(rows, flip_rows, flip_columns)
 
     return Product(
         grid=first.grid,
@@ -195,7 +194,10 @@ def _fits(header: Header, variable: str) -> bool:
 def _scan(header: Header, index: int, config: RadarNetworkConfig) -> _Scan:
     shape = checked_shape(header)
     check_scanning(header)
-    grid, *flips = configured_grid(config, shape) or grid_of(header, shape, config.crs)
+    if config.grid is not None:
+        grid, *flips = config.grid.harmonised(shape)
+    else:
+        grid, *flips = grid_of(header, shape, config.crs)
     units, mrms_interval = _units(header, config)
     kind = parse_unit(config.units or units)[0]
     time, interval = _time(header, kind)

@@ -35,7 +35,7 @@ from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.product import Packing, Product
+from squall.datasets.radar.product import Packing, Product, north_up
 from squall.datasets.radar.readers.chunks import read_scan
 from squall.datasets.radar.readers.corner_grid import corner_grid
 from squall.datasets.radar.readers.hdf5 import (
@@ -56,7 +56,6 @@ from squall.datasets.radar.readers.markers import (
     scale_in_use,
     wrapped_to,
 )
-from squall.datasets.radar.readers.stepped_grid import configured_grid
 from squall.datasets.radar.units import parse_unit
 
 # always English, whereas %b of strptime depends on the locale
@@ -94,16 +93,15 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
     is_accumulation = parse_unit(config.units or units)[0] == "accumulation"
     time, interval = _time(root, chosen, is_accumulation, config)
     pixels = image(chosen, "image_data")
-    grid, flip_rows, flip_columns = configured_grid(config, pixels.shape) or (
-        _grid(root, pixels.shape, config),
-        False,
-        False,
-    )
+    if config.grid is not None:
+        grid, flip_rows, flip_columns = config.grid.harmonised(pixels.shape)
+    else:
+        grid, flip_rows, flip_columns = _grid(root, pixels.shape, config), False, False
 
     def read_stored(scan: int) -> npt.NDArray[Any]:
         if scan != 0:
             raise IndexError(scan)
-        return read_scan(pixels)[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        return north_up(read_scan(pixels), flip_rows, flip_columns)
 
     return Product(
         grid=grid,

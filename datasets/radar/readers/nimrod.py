@@ -35,7 +35,7 @@ from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.product import Packing, Product, check_scan_shape
+from squall.datasets.radar.product import Packing, Product, check_scan_shape, north_up
 from squall.datasets.radar.readers.markers import (
     any_held,
     fault,
@@ -43,7 +43,7 @@ from squall.datasets.radar.readers.markers import (
     list_missing,
     scale_in_use,
 )
-from squall.datasets.radar.readers.stepped_grid import configured_grid, stepped_grid
+from squall.datasets.radar.readers.stepped_grid import stepped_grid
 from squall.datasets.radar.units import parse_unit
 
 HEADER_BYTES = 512
@@ -195,7 +195,7 @@ def _product(stream: BinaryIO, fields: list[_Field], config: RadarNetworkConfig)
         numbers = np.frombuffer(
             stream.read(math.prod(field.shape) * field.dtype.itemsize), field.dtype
         ).reshape(field.shape)
-        return numbers[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        return north_up(numbers, flip_rows, flip_columns)
 
     return Product(placed[0][0], times, intervals, packings[0], read_stored)
 
@@ -258,9 +258,8 @@ def _times(
 
 
 def _grid(field: _Field, config: RadarNetworkConfig) -> tuple[Grid, bool, bool]:
-    configured = configured_grid(config, field.shape)
-    if configured is not None:
-        return configured
+    if config.grid is not None:
+        return config.grid.harmonised(field.shape)
     y, row_step, x, column_step = (float(number) for number in field.reals[2:6])
     corner = int(field.integers[23])
     if corner not in _CORNERS:

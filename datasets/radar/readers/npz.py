@@ -29,7 +29,7 @@ import pandas as pd
 from squall.datasets.errors import DataError
 from squall.datasets.radar.file_times import accumulation_times, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.product import MAX_SCANS, Packing, Product, check_scan_shape
+from squall.datasets.radar.product import MAX_SCANS, Packing, Product, check_scan_shape, north_up
 from squall.datasets.radar.readers.markers import (
     any_held,
     check_has_nan,
@@ -167,7 +167,7 @@ def _product(
         numbers = scans.read(scan)
         if numbers.dtype.kind == "f" and not config.missing_values:
             check_has_nan(numbers, "has a scan without NaN")
-        return numbers[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        return north_up(numbers, flip_rows, flip_columns)
 
     return Product(grid, times, intervals, Packing(config.units, scale, offset), read_stored)
 

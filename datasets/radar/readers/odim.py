@@ -37,7 +37,7 @@ from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS
 from squall.datasets.radar.file_times import accumulation_times, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.product import Packing, Product, check_scan_shape
+from squall.datasets.radar.product import Packing, Product, check_scan_shape, north_up
 from squall.datasets.radar.readers.chunks import read_scan
 from squall.datasets.radar.readers.corner_grid import CORNERS, corner_grid
 from squall.datasets.radar.readers.hdf5 import (
@@ -148,7 +148,7 @@ def _product(root: h5py.File, path: str, config: RadarNetworkConfig) -> Product:
         pixels = read_scan(images[scan])
         if nan_is_nodata:
             check_has_nan(pixels, f"{entries[scan].data.name} has no nodata and no NaN")
-        return pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        return north_up(pixels, flip_rows, flip_columns)
 
     return Product(grid, times, intervals, packings[0], read_stored)
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from squall.datasets.errors import DataError
 from squall.datasets.radar.file_times import time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.product import Packing, Product
+from squall.datasets.radar.product import Packing, Product, north_up
 from squall.datasets.radar.readers.chunks import read_scan
 from squall.datasets.radar.readers.hdf5 import (
     MAX_DEPTH,
@@ -93,7 +93,7 @@ def _product(root: h5py.File, path: str, config: RadarNetworkConfig) -> Product:
         stored = read_scan(pixels)
         if may_lack_markers:
             check_has_nan(stored, f"{pixels.name} has no missing value and no NaN")
-        return stored[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        return north_up(stored, flip_rows, flip_columns)
 
     interval = config.accumulation if is_accumulation else None
     return Product(grid, (time,), (interval,), packing, read_stored)

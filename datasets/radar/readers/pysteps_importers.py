@@ -35,8 +35,8 @@ from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS, units_per
 from squall.datasets.radar.file_times import time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.product import Packing, Product, check_scan_shape
-from squall.datasets.radar.readers.stepped_grid import configured_grid, stepped_grid
+from squall.datasets.radar.product import Packing, Product, check_scan_shape, north_up
+from squall.datasets.radar.readers.stepped_grid import stepped_grid
 from squall.datasets.radar.units import parse_unit
 
 MAX_PICTURE_PIXELS = 2**24  # importers of pictures go through the pixels one by one
@@ -82,7 +82,7 @@ def open_pysteps(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
     def read_stored(scan: int) -> Floats:
         if scan != 0:
             raise IndexError(scan)
-        return values[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        return north_up(values, flip_rows, flip_columns)
 
     yield Product(grid, (time,), (interval,), Packing(units), read_stored)
 
@@ -182,9 +182,8 @@ def _grid(
     shape: tuple[int, ...], metadata: Mapping[str, Any], config: RadarNetworkConfig
 ) -> tuple[Grid, bool, bool]:
     height, width = shape
-    configured = configured_grid(config, (height, width))
-    if configured is not None:
-        return configured
+    if config.grid is not None:
+        return config.grid.harmonised((height, width))
     projection = config.crs or metadata.get("projection")
     if not projection:
         raise DataError(f"is imported without a projection; {SET_CRS}")

@@ -37,7 +37,7 @@ from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.product import Packing, Product, check_scan_shape
+from squall.datasets.radar.product import Packing, Product, check_scan_shape, north_up
 from squall.datasets.radar.readers.corner_grid import corner_grid
 from squall.datasets.radar.units import parse_unit
 
@@ -135,7 +135,7 @@ def open_radolan(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
             if pixels.size < count:
                 raise DataError("was cut off while it was read")
             rows = pixels.reshape(header.shape)
-            rows = rows[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+            rows = north_up(rows, flip_rows, flip_columns)
             return rows if rows.dtype.itemsize == 1 else _signed_values().take(rows)
 
         yield Product(

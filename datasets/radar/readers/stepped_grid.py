@@ -14,7 +14,6 @@ from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid, check_earth, check_map_projection
 from squall.datasets.radar.coordinates import SET_CRS, in_metres
 from squall.datasets.radar.grid_key import GridKey
-from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import check_scan_shape
 
 
@@ -62,13 +61,6 @@ def stepped_grid(
     if crs.is_geographic and np.abs(grid.y).max() > 90:
         raise DataError(f"has latitudes up to {np.abs(grid.y).max():g} degrees; {SET_CRS}")
     return grid, flip_rows, flip_columns
-
-
-def configured_grid(
-    config: RadarNetworkConfig, shape: tuple[int, int]
-) -> tuple[Grid, bool, bool] | None:
-    """The grid of the configuration's key ``grid``; None if there is no such key."""
-    return None if config.grid is None else config.grid.harmonised(shape)
 
 
 def _crs(projection: str) -> pyproj.CRS:
