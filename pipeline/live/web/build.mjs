@@ -24,7 +24,7 @@ if (process.argv.includes("--tests")) {
   await rm(out, { recursive: true, force: true });
   await mkdir(out);
   const { metafile } = await build({
-    entryPoints: { squall: "src/main.ts" },
+    entryPoints: { squall: "src/main.ts", decoder: "src/decoder.ts" },
     bundle: true,
     minify: true,
     format: "esm",

@@ -3,6 +3,7 @@
 import type OlView from "ol/View.js";
 
 import { coloursOf } from "./codes.ts";
+import type { Codes } from "./decoding.ts";
 import { element, say } from "./dom.ts";
 import { Domain } from "./grid.ts";
 import { type Health, healthOf, serviceTime } from "./health.ts";
@@ -277,7 +278,7 @@ export class App {
     const last = run.layer("observed")?.frames.at(-1);
     const codes = last && (await run.codes(last).catch(() => undefined));
     if (!codes) return;
-    const box = this.domain!.boxAround((pixel) => codes[pixel] !== unknown);
+    const box = this.domain!.boxAround(codes, unknown);
     this.olView!.fit(box, { size, padding: [20, 20, 20, 20] });
   }
 
@@ -296,14 +297,14 @@ function isSame(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-async function codesOf(run: Run, layer: Layer, time: number): Promise<load.Codes> {
+async function codesOf(run: Run, layer: Layer, time: number): Promise<Codes> {
   const frame: Frame | undefined = isOfAllTimes(layer) ? layer.frames[0] : run.frame(layer.name, time);
   if (!frame) throw new Error("this run has no such frame");
   return run.codes(frame);
 }
 
 /** The scan of a time: of the run itself, or of the run that was made from this scan. */
-async function observedAt(runs: string[], run: Run, step: Step): Promise<load.Codes> {
+async function observedAt(runs: string[], run: Run, step: Step): Promise<Codes> {
   const own = run.frame("observed", step.time);
   if (own) return run.codes(own);
   const id = runs.findLast((name) => load.referenceOf(name) === step.time);
@@ -323,7 +324,7 @@ function draw(
   map: PanelMap,
   note: HTMLElement,
   layer: Layer,
-  codes: PromiseSettledResult<load.Codes | null>,
+  codes: PromiseSettledResult<Codes | null>,
   time: number,
 ): void {
   if (codes.status === "rejected") {

@@ -38,15 +38,21 @@ export class Domain {
     return isInside ? { row, column } : null;
   }
 
-  /** The box around the pixels that a test holds for, the grid if it holds nowhere. */
-  boxAround(test: (pixel: number) => boolean): [number, number, number, number] {
+  /** The box around the pixels whose code is another one, the grid if there is none. */
+  boxAround(codes: Uint8Array, unknown: number): [number, number, number, number] {
     const { rows, columns } = this.grid;
     let [top, bottom, left, right] = [rows, -1, columns, -1];
-    for (let pixel = 0; pixel < rows * columns; pixel++) {
-      if (!test(pixel)) continue;
-      const [row, column] = [Math.floor(pixel / columns), pixel % columns];
-      [top, bottom] = [Math.min(top, row), Math.max(bottom, row)];
-      [left, right] = [Math.min(left, column), Math.max(right, column)];
+    for (let row = 0; row < rows; row++) {
+      const [start, end] = [row * columns, (row + 1) * columns];
+      let first = start;
+      while (first < end && codes[first] === unknown) first++;
+      if (first === end) continue;
+      let last = end - 1;
+      while (codes[last] === unknown) last--;
+      if (bottom < 0) top = row;
+      bottom = row;
+      left = Math.min(left, first - start);
+      right = Math.max(right, last - start);
     }
     if (bottom < 0) return this.extent;
     const [x0, y0, x1, y1] = this.extent;

@@ -1,16 +1,12 @@
 // Reads what the service publishes. Runs never change, so what was read of them is kept.
 
-import { decode } from "fast-png";
-
+import { type Codes, codesOf } from "./decoding.ts";
 import { parse } from "./times.ts";
 import type { Alert, BaseMap, Frame, Grid, Latest, Layer, Manifest, Place, Rules, Status } from "./types.ts";
 
 const FORMAT = 2; // of the manifest
 const ANSWER_MS = 30_000; // after which an answer does not come any more
 const MOST_BYTES = 400e6; // of frames that are kept in memory: all of a run on the largest grids
-
-/** The codes of a frame, row by row from north to south. */
-export type Codes = Uint8Array;
 
 async function answer(path: string, isFixed: boolean): Promise<Response> {
   const signal = AbortSignal.timeout(ANSWER_MS);
@@ -99,22 +95,14 @@ export function loadRun(id: string): Promise<Run> {
 
 const frames = new Map<string, Promise<Codes>>();
 
-/**
- * The codes of a frame, read once.
- *
- * The picture is not decoded by the browser: one that protects its user against tracking may change
- * the values that a page reads back.
- */
-function loadCodes(path: string, grid: Grid): Promise<Codes> {
-  const most = Math.max(2, Math.floor(MOST_BYTES / (grid.rows * grid.columns)));
+/** The codes of a frame, read once. */
+function loadCodes(path: string, { rows, columns }: Grid): Promise<Codes> {
+  const most = Math.max(2, Math.floor(MOST_BYTES / (rows * columns)));
   return kept(frames, path, most, async () => {
     const bytes = new Uint8Array(await (await answer(path, true)).arrayBuffer());
-    const { width, height, channels, depth, data } = decode(bytes, { checkCrc: true });
-    const isCode = channels === 1 && depth === 8;
-    if (width !== grid.columns || height !== grid.rows || !isCode) {
-      throw new Error(`${path} is not a picture of ${grid.columns} × ${grid.rows} codes`);
-    }
-    return data as Codes;
+    return codesOf(bytes, rows, columns).catch((error: Error) => {
+      throw new Error(`${path} ${error.message}`);
+    });
   });
 }
 

@@ -6,7 +6,7 @@ import type { FrameState } from "ol/Map.js";
 import { apply } from "ol/transform.js";
 
 import { pixelOf } from "./codes.ts";
-import type { Codes } from "./load.ts";
+import type { Codes } from "./decoding.ts";
 
 const HATCH = 8; // distance of the lines [px]
 
@@ -14,6 +14,16 @@ export interface Picture {
   codes: Codes;
   colours: Uint32Array;
   unknown: number;
+}
+
+interface Place {
+  /** of the canvas [px] */
+  width: number;
+  height: number;
+  /** x and y of the upper left and of the lower right corner of the grid [px] */
+  corners: [number, number, number, number];
+  /** pixels of the screen to one of the page */
+  ratio: number;
 }
 
 export class RasterLayer extends Layer {
@@ -24,6 +34,8 @@ export class RasterLayer extends Layer {
   private image: ImageData | null = null;
   /** what is on the canvas */
   private drawn: unknown[] = [];
+  /** where the grid lies on the canvas; null before OpenLayers has drawn the map */
+  private place: Place | null = null;
 
   constructor(
     private readonly extent: [number, number, number, number],
@@ -36,10 +48,11 @@ export class RasterLayer extends Layer {
     this.box.append(this.canvas);
   }
 
-  /** Draw a picture; null: nothing is known anywhere. */
+  /** Draw a picture; null: nothing is known anywhere. The other layers are not drawn again. */
   show(picture: Picture | null): void {
     this.picture = picture;
-    this.changed();
+    if (this.place) this.paint(this.place);
+    else this.changed();
   }
 
   override render(frame: FrameState | null): HTMLElement {
@@ -57,29 +70,24 @@ export class RasterLayer extends Layer {
     const [left, bottom, right, top] = this.extent;
     const corner = (x: number, y: number) =>
       apply(frame.coordinateToPixelTransform, [x, y]).map((v: number) => v * ratio);
-    const corners = [...corner(left, top), ...corner(right, bottom)] as [number, number, number, number];
-    const style = getComputedStyle(document.documentElement);
-    const hatch = ["--no-radar", "--no-radar-hatch"].map((name) => style.getPropertyValue(name));
-    const wanted = [this.picture, width, height, ...corners, ...hatch];
-    if (wanted.some((value, i) => value !== this.drawn[i])) {
-      this.draw(width, height, corners, hatching(hatch, ratio));
-      this.drawn = wanted;
-    }
+    const corners = [...corner(left, top), ...corner(right, bottom)] as Place["corners"];
+    this.place = { width, height, corners, ratio };
+    this.paint(this.place);
     return this.box;
   }
 
-  /**
-   * Fill the canvas.
-   *
-   * @param corners x and y of the upper left and of the lower right corner of the grid [px]
-   * @param hatch colours of a line across the lines of the hatching
-   */
-  private draw(
-    width: number,
-    height: number,
-    [x0, y0, x1, y1]: [number, number, number, number],
-    hatch: Uint32Array,
-  ): void {
+  /** Fill the canvas, if it shows something else. */
+  private paint(place: Place): void {
+    const style = getComputedStyle(document.documentElement);
+    const hatch = ["--no-radar", "--no-radar-hatch"].map((name) => style.getPropertyValue(name));
+    const wanted = [this.picture, place.width, place.height, ...place.corners, ...hatch];
+    if (wanted.every((value, i) => value === this.drawn[i])) return;
+    this.draw(place, hatching(hatch, place.ratio));
+    this.drawn = wanted;
+  }
+
+  /** @param hatch colours of a line across the lines of the hatching */
+  private draw({ width, height, corners: [x0, y0, x1, y1] }: Place, hatch: Uint32Array): void {
     if (this.image === null || this.image.width !== width || this.image.height !== height) {
       [this.canvas.width, this.canvas.height] = [width, height];
       this.image = new ImageData(width, height);

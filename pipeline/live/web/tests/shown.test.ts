@@ -183,6 +183,9 @@ test("a projection that proj4 does not know leaves the map usable", () => {
 
 test("the box around known pixels", () => {
   const domain = new Domain({ ...STEREO, rows: 4, columns: 4, extent: [0, 0, 4, 4] });
-  assert.deepEqual(domain.boxAround((pixel) => pixel === 5 || pixel === 6), [1, 2, 3, 3]);
-  assert.deepEqual(domain.boxAround(() => false), [0, 0, 4, 4]);
+  const nothing = new Uint8Array(16).fill(255);
+  const known = (...pixels: number[]) => nothing.map((code, pixel) => (pixels.includes(pixel) ? 0 : code));
+  assert.deepEqual(domain.boxAround(known(5, 6), 255), [1, 2, 3, 3]);
+  assert.deepEqual(domain.boxAround(known(2, 9, 15), 255), [1, 0, 4, 4]);
+  assert.deepEqual(domain.boxAround(nothing, 255), [0, 0, 4, 4]);
 });
