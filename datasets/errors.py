@@ -21,6 +21,10 @@ class DataError(ValueError):
         super().__init__(public_message(message))
 
 
+class ForecastError(DataError):
+    """A radar file that holds forecasts and no observation, so that it is not ingested."""
+
+
 class BusyError(DataError):
     """Another process is writing the archive; nothing was changed, try again later."""
 

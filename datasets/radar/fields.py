@@ -48,6 +48,7 @@ _STANDARD = {
 }  # fmt: skip
 _BY_QUANTITY = {"rate": 40.0, "accumulation": 30.0, "reflectivity": 20.0}
 _CLUES_NEEDED = {"m", "m s-1", "in", "cm"}  # units of heights and winds, too
+_MOST_NAMED = 12
 LEAST_SIDE = 8  # a smaller field is no map
 
 
@@ -61,6 +62,16 @@ def rain_fields(fields: Sequence[Field]) -> list[Field]:
     if not scored and len(unknown) == 1:
         return unknown
     return [field for _, field in sorted(scored, key=lambda pair: -pair[0])]
+
+
+def in_words(fields: Sequence[Field]) -> str:
+    """Names, units and sizes of fields, for a message; of many fields, the first ones."""
+    named = []
+    for field in fields[:_MOST_NAMED]:
+        sizes = " × ".join(str(size) for size in field.shape)
+        named.append(f"{field.name} ({', '.join(text for text in (field.units, sizes) if text)})")
+    more = f" and {len(fields) - _MOST_NAMED} more" if len(fields) > _MOST_NAMED else ""
+    return f"{', '.join(named) or 'none at all'}{more}"
 
 
 def is_reflectivity(field: Field) -> bool:

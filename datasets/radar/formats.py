@@ -68,6 +68,8 @@ class Format:
 
         Raises
         ------
+        ConfigError
+            If a library that the format needs is not installed.
         DataError, OSError
             If the file is broken.
         """
@@ -75,7 +77,7 @@ class Format:
             return []
         try:
             return cast(list[Field], _imported(self.list_fields)(path))
-        except (DataError, OSError):
+        except (ConfigError, DataError, OSError):
             raise
         except Exception as error:  # libraries raise any exception for a broken file
             message = f"cannot be read as {self.title}: {first_line(error)}"
@@ -127,8 +129,18 @@ FORMATS: dict[str, Format] = {
         needs_variable=True,
         list_fields=f"{_READERS}.field_lists:hdf5_fields",
     ),
-    "grib": Format("GRIB2", f"{_READERS}.grib:open_grib", lambda head, _: is_grib(head)),
-    "geotiff": Format("GeoTIFF", f"{_READERS}.geotiff:open_geotiff", lambda head, _: is_tiff(head)),
+    "grib": Format(
+        "GRIB2",
+        f"{_READERS}.grib:open_grib",
+        lambda head, _: is_grib(head),
+        list_fields=f"{_READERS}.grib_fields:grib_fields",
+    ),
+    "geotiff": Format(
+        "GeoTIFF",
+        f"{_READERS}.geotiff:open_geotiff",
+        lambda head, _: is_tiff(head),
+        list_fields=f"{_READERS}.geotiff:geotiff_fields",
+    ),
     "npz": Format(
         "NumPy",
         f"{_READERS}.npz:open_npz",
@@ -136,7 +148,12 @@ FORMATS: dict[str, Format] = {
         needs_variable=True,
         list_fields=f"{_READERS}.field_lists:npz_fields",
     ),
-    "nimrod": Format("NIMROD", f"{_READERS}.nimrod:open_nimrod", lambda head, _: is_nimrod(head)),
+    "nimrod": Format(
+        "NIMROD",
+        f"{_READERS}.nimrod:open_nimrod",
+        lambda head, _: is_nimrod(head),
+        list_fields=f"{_READERS}.nimrod:nimrod_fields",
+    ),
     "radolan": Format(
         "RADOLAN binary", f"{_READERS}.radolan:open_radolan", lambda head, _: is_radolan(head)
     ),

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from squall.datasets.errors import ConfigError, DataError, first_line
+from squall.datasets.errors import ConfigError, DataError, ForecastError, first_line
+from squall.datasets.radar.fields import in_words
 from squall.datasets.radar.formats import format_of, other_format
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Product
@@ -33,6 +34,8 @@ def open_product(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
     ------
     ConfigError
         If the configuration cannot work for any file of this format.
+    ForecastError
+        If the file holds forecasts alone.
     DataError
         If the file's format is not known, or the file is broken, or its reader cannot use it.
         Reading a scan raises it too, for a scan that is broken.
@@ -45,7 +48,8 @@ def open_product(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         if found.needs_variable and not config.variable:
             raise DataError(
                 f"'variable' is missing: {found.title} files hold several fields; set 'variable' "
-                "in the network configuration to the one with rain or reflectivity"
+                "in the network configuration to the one with rain or reflectivity, of: "
+                f"{in_words(found.fields(plain))}"
             )
 
         def unreadable(error: Exception) -> DataError:
@@ -57,6 +61,8 @@ def open_product(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
             if config.format is None and isinstance(error.__cause__, (ImportError, RuntimeError)):
                 # a stray file must not end the run, and is to be read when the library is there
                 raise OSError(str(error)) from error
+            raise
+        except ForecastError:
             raise
         except Exception as error:  # libraries raise any exception for a broken file
             known = error if isinstance(error, DataError) else unreadable(error)
@@ -75,4 +81,5 @@ def open_product(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
             packing = replace(packing, scale=config.scale)
         if config.offset is not None:
             packing = replace(packing, offset=config.offset)
-        yield replace(product, packing=packing, read_stored=read_stored)
+        recognised = found.title if config.format is None else None
+        yield replace(product, packing=packing, read_stored=read_stored, recognised=recognised)

@@ -67,6 +67,8 @@ class Product:
     read_stored : function of a scan's position in the file, which reads the scan's numbers as they
         are stored, of any type, (y, x) on the grid. It works while the file is open, and nothing
         is read before it is called.
+    recognised : title of the format that the content tells; None if the configuration names it.
+        Readers leave it out.
     """
 
     grid: Grid
@@ -74,6 +76,7 @@ class Product:
     intervals: tuple[pd.Timedelta | None, ...]
     packing: Packing
     read_stored: Callable[[int], npt.NDArray[Any]]
+    recognised: str | None = None
 
 
 Reader = Callable[[str, RadarNetworkConfig], AbstractContextManager[Product]]

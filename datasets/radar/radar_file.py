@@ -72,7 +72,8 @@ class FileReport:
     ``scan_count`` counts all scans of the file, also those that were not asked for;
     ``masked_px`` counts pixels of its kept scans that were marked as not observed, by rule;
     ``steps_from_name`` is how many steps after the time in its name the scan of a file is, None if
-    the file holds several scans, or no time is in its name.
+    the file holds several scans, or no time is in its name;
+    ``recognised`` is the title of the format that its content tells, as in `Product`.
     """
 
     path: str
@@ -84,6 +85,7 @@ class FileReport:
     scan_count: int = 0
     masked_px: dict[str, int] = field(default_factory=dict)
     steps_from_name: int | None = None
+    recognised: str | None = None
 
     def without_codes(self) -> FileReport:
         """Return the report without codes, small enough to be sent between processes."""
@@ -271,4 +273,5 @@ def _read_scans(report: FileReport, file: _OpenFile, positions: Sequence[int]) -
         scan_count=len(file.product.times),
         masked_px=dict(masked_px),
         steps_from_name=steps,
+        recognised=file.product.recognised,
     )

@@ -33,8 +33,9 @@ from squall.datasets.sources.access import (
     unavailable,
 )
 from squall.datasets.sources.patterns import expand_times, has_glob, has_time
-from squall.datasets.sources.zarr_variable import ZarrVariable
+from squall.datasets.sources.zarr_variable import ZarrVariable, arrays_of
 
+Shape = tuple[int, ...]
 _NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable.{:10d}"  # netCDF-4's own words
 
 
@@ -88,6 +89,19 @@ def find_stores(
 
 def _is_store(remote: fsspec.AbstractFileSystem, address: str) -> bool:
     return any(remote.exists(f"{address}/{name}") for name in ("zarr.json", ".zgroup"))
+
+
+def list_arrays(address: str, options: Options) -> dict[str, tuple[dict[str, Any], Shape]]:
+    """Attributes and shape of each array of a store, by name.
+
+    Raises
+    ------
+    SourceUnavailable
+        If it cannot be read.
+    """
+    with _named_errors(address, options):
+        arrays = arrays_of(address, filesystem(address, options))
+        return {name: (dict(array.attrs), array.shape) for name, array in arrays.items()}
 
 
 def find_scans(address: str, keys: ZarrKeys, options: Options) -> list[SourceFile]:

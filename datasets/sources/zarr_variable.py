@@ -13,6 +13,7 @@ from itertools import product
 from math import isclose, isnan, prod
 from typing import Any
 
+import fsspec
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -28,6 +29,20 @@ MAX_SCANS = 2**21
 MAX_VALUES = 2**25  # of a coordinate
 
 
+def arrays_of(address: str, remote: fsspec.AbstractFileSystem) -> dict[str, Any]:
+    """The arrays of a store, by name."""
+    root = str(remote._strip_protocol(address))
+    if is_remote(address):
+        # the wrapper runs the connections that the listing has opened, and opens no others
+        wrapped = AsyncFileSystemWrapper(remote, asynchronous=True)
+        opened: Any = zarr.storage.FsspecStore(wrapped, path=root, read_only=True)
+    else:
+        opened = zarr.storage.LocalStore(root, read_only=True)
+    # consolidated metadata may be older than the scans that were appended last
+    group = zarr.open_group(opened, mode="r", use_consolidated=False)
+    return dict(group.arrays())
+
+
 class ZarrVariable:
     """An open store, and the variable with the scans.
 
@@ -41,15 +56,7 @@ class ZarrVariable:
         self.address = address
         self._remote = filesystem(address, options)
         self._root = str(self._remote._strip_protocol(address))
-        if is_remote(address):
-            # the wrapper runs the connections that the listing has opened, and opens no others
-            wrapped = AsyncFileSystemWrapper(self._remote, asynchronous=True)
-            opened: Any = zarr.storage.FsspecStore(wrapped, path=self._root, read_only=True)
-        else:
-            opened = zarr.storage.LocalStore(self._root, read_only=True)
-        # consolidated metadata may be older than the scans that were appended last
-        group = zarr.open_group(opened, mode="r", use_consolidated=False)
-        self.arrays: dict[str, Any] = dict(group.arrays())
+        self.arrays = arrays_of(address, self._remote)
         if variable not in self.arrays:
             names = ", ".join(sorted(self.arrays)) or "none at all"
             raise DataError(

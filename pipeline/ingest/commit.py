@@ -63,6 +63,7 @@ class Committer:
             for file_part in parts
             if file_part.report is not None and file_part.report.steps_from_name is not None
         )
+        self._count_formats(parts)
         if self.grid is None:
             self.grid = commonest_grid(parts)
         decision = self._decide(parts)
@@ -73,6 +74,12 @@ class Committer:
             self._write(self.grid, decision, write_elsewhere)
         self._report.add(decision.counts)
         _log_failures(decision.counts)
+
+    def _count_formats(self, parts: Sequence[FilePart]) -> None:
+        for part in parts:
+            title = None if part.report is None else part.report.recognised
+            if title is not None and part.request.first_scan == 0:
+                self._report.add_format(title, part.identity)
 
     def _decide(self, parts: Sequence[FilePart]) -> Decision:
         network, archive = self._config.source, self._writer.archive()

@@ -10,6 +10,8 @@ import pandas as pd
 
 from squall.datasets.archive.records import Rejection
 
+MOST_EXAMPLES = 5  # files of a format that a report names
+
 
 @dataclass(frozen=True)
 class ReportedRejection:
@@ -61,6 +63,8 @@ class IngestReport:
     masked_px : pixels marked as not observed, by rule.
     steps_from_name : files by how many steps after the time in their name their scan is, among
         files with one scan and a time in their name.
+    formats : files by the format that their content told, where the configuration names none.
+    format_examples : the first files of each format.
     bytes_read : size of the files that were read.
     newest : valid time of the archive's newest scan, UTC.
     """
@@ -78,6 +82,8 @@ class IngestReport:
     unavailable: list[tuple[str, str]] = field(default_factory=list)
     masked_px: Counter[str] = field(default_factory=Counter)
     steps_from_name: Counter[int] = field(default_factory=Counter)
+    formats: Counter[str] = field(default_factory=Counter)
+    format_examples: dict[str, list[str]] = field(default_factory=dict)
     bytes_read: int = 0
     commits: int = 0
     seconds: float = 0.0
@@ -95,6 +101,21 @@ class IngestReport:
         self.rejected += counts.rejected
         self.unavailable += counts.unavailable
         self.masked_px += counts.masked_px
+
+    def add_format(self, title: str, file: str) -> None:
+        """Count a file whose content told its format."""
+        self.formats[title] += 1
+        examples = self.format_examples.setdefault(title, [])
+        if len(examples) < MOST_EXAMPLES:
+            examples.append(file)
+
+    @property
+    def other_formats(self) -> dict[str, list[str]]:
+        """The first files of each format but the most frequent one."""
+        usual = self.formats.most_common(1)
+        return {
+            title: files for title, files in self.format_examples.items() if title != usual[0][0]
+        }
 
     @property
     def rejected_by_rule(self) -> dict[str, int]:
@@ -118,6 +139,9 @@ class IngestReport:
         values["unavailable"] = [{"file": f, "reason": reason} for f, reason in self.unavailable]
         values["masked_px"] = dict(self.masked_px)
         values["steps_from_name"] = dict(self.steps_from_name)
+        values["formats"] = dict(self.formats)
+        del values["format_examples"]
+        values["other_formats"] = self.other_formats
         return values | {"rejected_by_rule": self.rejected_by_rule}
 
     def __str__(self) -> str:
@@ -134,6 +158,9 @@ class IngestReport:
         counts.append(self._rejected_text())
         if self.unavailable:
             counts.append(f"{len(self.unavailable)} could not be fetched")
+        counts += [
+            f"{self.formats[title]} of another format ({title})" for title in self.other_formats
+        ]
         counts += [f"{n} pixels hidden by {rule}" for rule, n in self.masked_px.items()]
         return f"{', '.join(counts)} in {self.seconds:.1f} s"
 

@@ -76,6 +76,7 @@ def ingest(config: IngestConfig) -> IngestReport:
             _run_passes(config, report)
     report.seconds = round(time.monotonic() - started, 3)
     _warn_of_names(config.source, report)
+    _warn_of_formats(report)
     return report
 
 
@@ -95,6 +96,22 @@ def _warn_of_names(network: RadarNetworkConfig, report: IngestReport) -> None:
         "before" if steps < 0 else "after",
         extra={"steps": steps},
     )
+
+
+def _warn_of_formats(report: IngestReport) -> None:
+    """Warn of files of another format than most: a pattern may match another product."""
+    for title, files in report.other_formats.items():
+        usual = report.formats.most_common(1)[0][0]
+        log.warning(
+            "%d of %d files are %s, and most are %s; their scans are stored as well: %s. If they "
+            "are another product, leave them out with 'exclude' and ingest into a new archive",
+            report.formats[title],
+            report.formats.total(),
+            title,
+            usual,
+            ", ".join(files),
+            extra={"format": title, "files": files},
+        )
 
 
 def _run_passes(config: IngestConfig, report: IngestReport) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from squall.datasets.errors import DataError
+from squall.datasets.errors import DataError, ForecastError
 from squall.datasets.radar.readers.cf_limits import check_values
 from squall.datasets.radar.readers.cf_scope import Scope, path_of
 
@@ -62,8 +62,10 @@ def observed_scans(
 
     Raises
     ------
+    ForecastError
+        If all scans are forecasts.
     DataError
-        If all scans are forecasts, or their number differs from that of the marks.
+        If their number differs from that of the marks.
     """
     kind, path = mark
     if kind == "named":
@@ -91,5 +93,5 @@ def _other_number(path: str, marks: int, scans: int) -> DataError:
     return DataError(f"has {scans} scans but {marks} values of '{path}'")
 
 
-def _is_forecast(said: str) -> DataError:
-    return DataError(f"is a forecast: {said}; only observations are ingested, give other files")
+def _is_forecast(said: str) -> ForecastError:
+    return ForecastError(f"is a forecast: {said}; only observations are ingested, give other files")

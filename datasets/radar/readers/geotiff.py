@@ -31,6 +31,7 @@ import pandas as pd
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS
+from squall.datasets.radar.fields import Field
 from squall.datasets.radar.file_times import accumulation_times, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import (
@@ -46,6 +47,7 @@ from squall.datasets.radar.readers.stepped_grid import stepped_grid
 from squall.datasets.radar.units import parse_unit
 
 _OWN_FILE_ONLY = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
+MOST_BANDS = 500  # that are listed
 _COLOURS = {"red", "green", "blue", "palette", "cyan", "magenta", "yellow", "black"}
 
 
@@ -60,6 +62,33 @@ def open_geotiff(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
     DataError
         If the file is broken, or has no regular map of numbers whose meaning is known.
     """
+    with _opened(path) as file:
+        yield _product(file, path, config)
+
+
+def geotiff_fields(path: str) -> list[Field]:
+    """Bands, by their description where it is theirs alone, else by their number.
+
+    Raises
+    ------
+    ConfigError
+        If rasterio is not installed.
+    """
+    with _opened(path) as file:
+        fields = []
+        for band in _bands(file)[:MOST_BANDS]:
+            description = file.descriptions[band - 1] or ""
+            tags = BandTags.of(file.tags(), file.tags(band), file.count)
+            units = file.units[band - 1] or tags.units() or ""
+            is_name = description and file.descriptions.count(description) == 1
+            name = description if is_name and not description.isdecimal() else str(band)
+            fields.append(Field(name, str(units), description, (file.height, file.width)))
+        return fields
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    """An open file of rasterio, without the files beside it."""
     try:
         import rasterio
     except ImportError as error:
@@ -70,7 +99,7 @@ def open_geotiff(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         # the message of `_grid` says more
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(Path(path).absolute(), driver="GTiff") as file:
-            yield _product(file, path, config)
+            yield file
 
 
 def _product(file: Any, path: str, config: RadarNetworkConfig) -> Product:
@@ -109,8 +138,7 @@ def _product(file: Any, path: str, config: RadarNetworkConfig) -> Product:
 
 def _band(file: Any, config: RadarNetworkConfig) -> int:
     """Number of the band with the scan, from 1 on."""
-    colours = [interpretation.name for interpretation in file.colorinterp]
-    bands = [band for band in file.indexes if colours[band - 1] != "alpha"]
+    bands = _bands(file)
     wanted = config.variable
     if wanted.isdecimal():
         chosen = [band for band in bands if band == int(wanted)]
@@ -132,13 +160,19 @@ def _band(file: Any, config: RadarNetworkConfig) -> int:
     dtype = file.dtypes[band - 1]
     if dtype.startswith("complex"):
         raise DataError(f"holds {dtype} in band {band}, expected numbers")
-    if colours[band - 1] in _COLOURS and config.units is None:
+    colour = file.colorinterp[band - 1].name
+    if colour in _COLOURS and config.units is None:
         raise DataError(
-            f"is a picture: its band {band} holds colours ({colours[band - 1]}), not values; fetch "
+            f"is a picture: its band {band} holds colours ({colour}), not values; fetch "
             "the product with values; if these are values, set 'units' in the network "
             "configuration, for example 'units: dBZ'"
         )
     return band
+
+
+def _bands(file: Any) -> list[int]:
+    """Numbers of the bands that hold values."""
+    return [band for band in file.indexes if file.colorinterp[band - 1].name != "alpha"]
 
 
 def _units(file: Any, band: int, tags: BandTags, config: RadarNetworkConfig) -> str:

@@ -30,7 +30,7 @@ from typing import Any
 import numpy.typing as npt
 import pandas as pd
 
-from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.errors import ConfigError, DataError, ForecastError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
@@ -89,6 +89,21 @@ def open_grib(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         If the file is broken, has several fields of which none is chosen, or the chosen one is
         neither rain nor reflectivity.
     """
+    with open_messages(path) as messages:
+        yield _product(messages, config)
+
+
+@contextmanager
+def open_messages(path: str) -> Iterator[Messages]:
+    """Open a GRIB2 file and yield its messages.
+
+    Raises
+    ------
+    ConfigError
+        If ecCodes is not installed.
+    DataError
+        If the file is broken.
+    """
     try:
         import eccodes
     except (ImportError, RuntimeError) as error:  # RuntimeError: the C library is missing
@@ -98,7 +113,7 @@ def open_grib(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
     with Path(path).open("rb") as stream:
         messages = Messages(eccodes, stream, Path(path).stat().st_size)
         try:
-            yield _product(messages, config)
+            yield messages
         finally:
             messages.close()
 
@@ -173,14 +188,15 @@ def _chosen(messages: Messages, variable: str) -> list[int]:
 def _field(header: Header) -> str:
     """A field in words: short name, parameter and level."""
     level = f"{header.text('typeOfLevel')} {header.text('level')}"
-    return f"{header.text('shortName')} ({_parameter_text(header)}) at {level}"
+    return f"{header.text('shortName')} ({parameter_text(header)}) at {level}"
 
 
 def _parameter(header: Header) -> tuple[int, int, int]:
     return header["discipline"], header["parameterCategory"], header["parameterNumber"]
 
 
-def _parameter_text(header: Header) -> str:
+def parameter_text(header: Header) -> str:
+    """Discipline, category and number of a message's parameter, like 209-6-1."""
     return "-".join(str(number) for number in _parameter(header))
 
 
@@ -188,7 +204,7 @@ def _fits(header: Header, variable: str) -> bool:
     if "=" in variable:
         conditions = (condition.partition("=") for condition in variable.split(","))
         return all(header.text(key.strip()) == value.strip() for key, _, value in conditions)
-    return variable in ("", header.text("shortName"), _parameter_text(header))
+    return variable in ("", header.text("shortName"), parameter_text(header))
 
 
 def _scan(header: Header, index: int, config: RadarNetworkConfig) -> _Scan:
@@ -198,7 +214,7 @@ def _scan(header: Header, index: int, config: RadarNetworkConfig) -> _Scan:
         grid, *flips = config.grid.harmonised(shape)
     else:
         grid, *flips = grid_of(header, shape, config.crs)
-    units, mrms_interval = _units(header, config)
+    units, mrms_interval = units_of(header, config.units)
     kind = parse_unit(config.units or units)[0]
     time, interval = _time(header, kind)
     if kind == "accumulation" and interval is None:
@@ -227,8 +243,14 @@ def _scan(header: Header, index: int, config: RadarNetworkConfig) -> _Scan:
     )
 
 
-def _units(header: Header, config: RadarNetworkConfig) -> tuple[str, pd.Timedelta | None]:
-    """Units, and the interval of an accumulation of MRMS."""
+def units_of(header: Header, configured: str | None = None) -> tuple[str, pd.Timedelta | None]:
+    """Units, and the interval of an accumulation of MRMS.
+
+    Raises
+    ------
+    DataError
+        If they are no units of rain or reflectivity, and none are configured.
+    """
     discipline, *parameter = _parameter(header)
     if discipline == MRMS:
         number = parameter[0], parameter[1]
@@ -240,14 +262,14 @@ def _units(header: Header, config: RadarNetworkConfig) -> tuple[str, pd.Timedelt
             return "mm", pd.Timedelta("15min")
         if number in REFLECTIVITY:
             return "dBZ", None
-    if config.units is not None:
-        return config.units, None
+    if configured is not None:
+        return configured, None
     units = (header.text("units") or "").replace("**", "")
     try:
         parse_unit(units)
     except DataError:
         raise DataError(
-            f"holds GRIB parameter {_parameter_text(header)} in '{units}', which is no rain rate, "
+            f"holds GRIB parameter {parameter_text(header)} in '{units}', which is no rain rate, "
             "accumulation or reflectivity that is known here; if it is, set 'units' in the network "
             "configuration, for example 'units: mm h-1'"
         ) from None
@@ -260,7 +282,7 @@ def _time(header: Header, kind: str) -> tuple[pd.Timestamp, pd.Timedelta | None]
     template = header["productDefinitionTemplateNumber"]
     if template == MOMENT:
         if header["forecastTime"]:
-            raise DataError(f"is a forecast, {header['stepRange']} ahead of its reference time")
+            raise ForecastError(f"is a forecast, {header['stepRange']} ahead of its reference time")
         return reference, None
     if template != INTERVAL:
         raise DataError(f"has GRIB product template {template}, expected {MOMENT} or {INTERVAL}")
@@ -271,7 +293,7 @@ def _time(header: Header, kind: str) -> tuple[pd.Timestamp, pd.Timedelta | None]
         or header.whole("typeOfGeneratingProcess") in FORECAST_PROCESSES
     )
     if is_forecast and end > reference:
-        raise DataError(f"is a forecast until {end} of {reference}; only observations are read")
+        raise ForecastError(f"is a forecast until {end} of {reference}; only observations are read")
     if header["numberOfTimeRanges"] != 1:
         raise DataError(f"has {header['numberOfTimeRanges']} time ranges, expected one")
     process = header.whole("typeOfStatisticalProcessing")

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from squall.datasets.errors import DataError
+from squall.datasets.errors import DataError, ForecastError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS
 from squall.datasets.radar.file_times import accumulation_times
@@ -155,14 +155,14 @@ def _check_analysis(root: h5py.File, chosen: h5py.Group, valid: pd.Timestamp) ->
 
     Raises
     ------
-    DataError
+    ForecastError
         If an image of the same ``image_geo_parameter`` is valid before.
     """
     field = text(chosen, "image_geo_parameter")
     for name, group in numbered_groups(root, "image").items():
         other = _moment(group, "image_datetime_valid")
         if text(group, "image_geo_parameter") == field and other is not None and other < valid:
-            raise DataError(
+            raise ForecastError(
                 f"{chosen.name} is a forecast: it is valid at {valid}, and {name} of the same file "
                 f"at {other}; only the first image is observed: set 'variable: {name}' in the "
                 "network configuration"

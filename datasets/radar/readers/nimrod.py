@@ -30,9 +30,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from squall.datasets.errors import DataError
+from squall.datasets.errors import DataError, ForecastError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS
+from squall.datasets.radar.fields import Field
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape, north_up
@@ -131,6 +132,25 @@ def open_nimrod(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
     with Path(path).open("rb") as stream:
         fields = _chosen(_fields(stream), config)
         yield _product(stream, fields, config)
+
+
+def nimrod_fields(path: str) -> list[Field]:
+    """Titles of a file's fields, each once.
+
+    Raises
+    ------
+    DataError
+        If the file is broken.
+    """
+    with Path(path).open("rb") as stream:
+        by_title = {field.title: field for field in reversed(_fields(stream))}
+    units = {title: _FACTOR.fullmatch(field.units) for title, field in by_title.items()}
+    return [
+        Field(
+            title, found[1] if (found := units[title]) else field.units, field.source, field.shape
+        )
+        for title, field in sorted(by_title.items())
+    ]
 
 
 def _fields(stream: BinaryIO) -> list[_Field]:
@@ -237,7 +257,7 @@ def _times(
         if field.is_set(float(field.integers[6])) and field.integers[6] > 0:
             issued = field.moment(6)
         if issued is not None and issued < time.floor("min"):
-            raise DataError(
+            raise ForecastError(
                 f"'{field.title}' of '{field.source}' is a forecast, issued at {issued} for "
                 f"{time}; only observations are ingested"
             )

@@ -33,7 +33,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyproj
 
-from squall.datasets.errors import DataError
+from squall.datasets.errors import DataError, ForecastError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.file_times import accumulation_times
 from squall.datasets.radar.network_config import RadarNetworkConfig
@@ -116,7 +116,7 @@ def open_radolan(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
     with Path(path).open("rb") as stream:
         header = _header(stream.read(LONGEST_HEADER), Path(path).stat().st_size)
         if header.lead:
-            raise DataError(
+            raise ForecastError(
                 f"is a forecast, {header.lead / pd.Timedelta('1min'):g} min ahead of "
                 f"{header.time:%Y-%m-%d %H:%M}; let 'source' of the network configuration name the "
                 "analyses alone, for example 'tar://*_000::DE1200_RV*.tar.bz2'"

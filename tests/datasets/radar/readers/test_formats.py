@@ -111,6 +111,7 @@ def test_a_missing_variable_is_asked_for(tmp_path: Path, write_radar: Write) -> 
     path = write_radar(tmp_path / NAME, RATE)
     reason = rejection_of(path, config(variable=""))
     assert reason.startswith("'variable' is missing: netCDF files hold several fields")
+    assert "of: rain (mm h-1" in reason
     with pytest.raises(ValidationError, match="'variable' is missing"):
         config(variable="", format="odim")
 
