@@ -135,7 +135,8 @@ def _value(field: FieldInfo, option: Option) -> dict[str, Any]:
     if metavar and not choices:
         value["metavar"] = metavar
     if get_origin(field.annotation) is tuple:
-        value |= {"nargs": "+", "action": "extend"}
+        is_optional = option.positional and not field.is_required()
+        value |= {"nargs": "*" if is_optional else "+", "action": "extend"}
     if option.exists:
         value["type"] = existing_path if Path in kinds else existing
     return value

@@ -6,6 +6,7 @@ Owns what the lines say. `looks` looks into the files; `squall.pipeline.init.lin
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,16 @@ from squall.datasets.names import safe_name
 from squall.datasets.radar.fields import Field, is_reflectivity
 from squall.datasets.radar.units import parse_unit
 from squall.pipeline.init.axis import axis_of, phase_of, short_text
-from squall.pipeline.init.files import Given, source_of
+from squall.pipeline.init.files import Given
 from squall.pipeline.init.lines import Kind, Line
 from squall.pipeline.init.looks import Look
 from squall.pipeline.init.markers import markers_in
+from squall.pipeline.init.source_lines import source_lines
+from squall.pipeline.init.sources import Source
 from squall.pipeline.init.timing import Timing
 from squall.pipeline.init.trial import ANY_STEP, is_placeholder
+
+_UNSAID = "the file does not say it"
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,14 @@ class Description:
         return tuple(line.key for line in self.lines if line.kind == "missing")
 
 
-def describe(given: Given, look: Look, timing: Timing, name: str = "") -> Description:
+def describe(
+    given: Given, look: Look, timing: Timing, source: Source, name: str = ""
+) -> Description:
     """Write down what was found; ``name`` is that of the network, if the user chose it."""
     lines = [
         *_naming(given, look, timing, name),
         *_axis(timing, look),
-        *_source(given, timing),
+        *source_lines(given, timing, source),
         *_field(look),
         *_units(look),
         *_timing(look, timing),
@@ -81,7 +88,21 @@ def _naming(given: Given, look: Look, timing: Timing, name: str) -> list[Line]:
             ]
         text = safe_name("_".join(words).lower()[:40]) if words else "radar"
         line = Line("name", text, "from the names of the files; any short word", "guess")
-    return [line, Line("format", None, f"{look.content.title}, the content tells it", "fact")]
+    if look.content.keys:
+        return [line, *_importer(look.content.keys)]
+    told = (
+        "Zarr, by its address" if given.is_zarr else f"{look.content.title}, the content tells it"
+    )
+    return [line, Line("format", None, told, "fact")]
+
+
+def _importer(keys: Mapping[str, Any]) -> list[Line]:
+    comments = {
+        "format": "a picture, which an importer of pysteps reads: pip install 'squall[baselines]'",
+        "importer": "by the comments in the file, or by its name",
+        "importer_options": "by the name of the file",
+    }
+    return [Line(key, value, comments[key], "guess") for key, value in keys.items()]
 
 
 def _axis(timing: Timing, look: Look) -> list[Line]:
@@ -111,24 +132,6 @@ def _axis(timing: Timing, look: Look) -> list[Line]:
 def _phase(phase: pd.Timedelta, kind: Kind) -> list[Line]:
     about = "scans are so long after multiples of the step"
     return [Line("phase", short_text(phase), about, kind)] if phase else []
-
-
-def _source(given: Given, timing: Timing) -> list[Line]:
-    source = source_of(given, timing.named)
-    value = source[0] if len(source) == 1 else list(source)
-    is_typed = source == given.patterns
-    comment = "as given" if is_typed else "matches the given files, and others named alike"
-    lines = [Line("source", value, comment, "found" if is_typed else "guess")]
-    if given.options:
-        lines.append(Line("source_options", given.options, "read without credentials"))
-    if any("{time:" in pattern for pattern in source) and timing.valid_times:
-        begins = f"{min(timing.valid_times):%Y-%m-%d}"
-        lines.append(
-            Line(
-                "begins", begins, "the first given file; earlier if there are earlier ones", "guess"
-            )
-        )
-    return lines
 
 
 def _field(look: Look) -> list[Line]:
@@ -246,9 +249,11 @@ def _markers(look: Look) -> list[Line]:
 def _grid(look: Look) -> list[Line]:
     grid, lines = look.first.grid, []
     rows, columns = grid.shape
+    projections = look.content.projections
     if "grid" in look.further:
+        crs = next((f"crs: '{text}'" for text in projections), "crs")
         advice = (
-            f"{{crs, west, south, east, north, nx: {columns}, ny: {rows}}}, from the producer's "
+            f"{{{crs}, west, south, east, north, nx: {columns}, ny: {rows}}}, from the producer's "
             f"documentation (docs/formats.md). Without it the file is not read: {look.grid_fault}"
         )
         return [Line("grid", None, advice, "missing")]
@@ -259,7 +264,11 @@ def _grid(look: Look) -> list[Line]:
             advice = "EPSG code, PROJ string or WKT of the map projection: the file does not say it"
             lines.append(Line(key, None, advice, "missing"))
         else:
-            lines.append(Line(key, look.further[key], "the file does not say it", "guess"))
+            found = projections.get(look.further[key]) if key == "crs" else None
+            others = [place for text, place in projections.items() if text != look.further[key]]
+            also = f"; another one is in {', '.join(others)}" if others else ""
+            comment = f"{found} says it, which no reader knows{also}" if found else _UNSAID
+            lines.append(Line(key, look.further[key], comment, "guess"))
     if not any(line.kind == "missing" for line in lines):
         size = grid.pixel_size_m
         about = f"{rows} rows, {columns} columns of about {size:.0f} m, {grid.projection_name}"

@@ -1,33 +1,49 @@
-"""The files that `squall init` looks at, and the pattern that matches them.
+"""The files that `squall init` looks at.
 
-Owns how the words of the command line become files, and the key ``source``.
+Owns how the words of the command line become files.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from squall.datasets.addresses import base_name, local_path, protocol_of, split_chain
+from squall.datasets.addresses import local_path, protocol_of, split_chain
 from squall.datasets.errors import DataError
+from squall.datasets.radar.fields import Field, in_words, rain_fields
+from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.sources.access import SourceFile
 from squall.datasets.sources.find import find_files
-from squall.datasets.sources.patterns import has_glob, has_time
+from squall.datasets.sources.patterns import has_time
+from squall.datasets.sources.zarr_stores import ZarrKeys, find_stores, is_zarr, list_arrays
 from squall.datasets.times import now
-from squall.pipeline.init.names import NamePatternFound, common_start, glob_of, time_like
 
 MOST_LOOKED_AT = 4
 MOST_NAMES = 2000
 _RECENT = pd.Timedelta("2D")  # how far back addresses with {time:…} are looked for
 _CONTAINERS = {".zip": "zip", ".tar": "tar", ".tgz": "tar", ".tbz2": "tar", ".txz": "tar"}
-_DATE_FOLDER = re.compile(r"\d{2,4}|\d{6}|\d{8}|\d{4}[-_]\d{2}([-_]\d{2})?|\d{2}-\d{2}", re.ASCII)
-_FOLDER_TIMES = ("%Y%m%d", "%Y-%m-%d", "%Y_%m_%d", "%Y%m", "%Y-%m", "%Y", "%m", "%d", "%H", "%j")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Files that the user gave and that are not ingested.
+
+    Parameters
+    ----------
+    forecasts : their number.
+    others : number of files of other kinds that cannot be read.
+    example : name of a forecast.
+    pattern : whether the patterns leave them out.
+    """
+
+    forecasts: int
+    others: int
+    example: str
+    pattern: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,11 +55,18 @@ class Given:
     patterns : as typed; a folder or a zip or tar file as the pattern of the files in it.
     files : that match, sorted.
     options : for the file systems.
+    left_out : forecasts that lie beside the files; None if there are none.
     """
 
     patterns: tuple[str, ...]
     files: tuple[SourceFile, ...]
     options: dict[str, Any]
+    left_out: LeftOut | None = None
+
+    @property
+    def is_zarr(self) -> bool:
+        """Whether the files are scans of Zarr stores."""
+        return any(file.scans is not None for file in self.files)
 
     @property
     def looked_at(self) -> list[SourceFile]:
@@ -54,8 +77,15 @@ class Given:
         return list(dict.fromkeys(chosen))[:MOST_LOOKED_AT]
 
 
-def given_files(words: Sequence[str], *, anonymous: bool) -> Given:
+def given_files(
+    words: Sequence[str], options: dict[str, Any], network: RadarNetworkConfig | None = None
+) -> Given:
     """Find the files that the user names.
+
+    Parameters
+    ----------
+    options : for the file systems.
+    network : whose files they are, if it is known.
 
     Raises
     ------
@@ -63,16 +93,48 @@ def given_files(words: Sequence[str], *, anonymous: bool) -> Given:
         As `find_files`, and if there is no file.
     """
     patterns = tuple(_as_pattern(word) for word in words)
-    options: dict[str, Any] = {"anon": True} if anonymous else {}
-    files = find_files(patterns, options, since=now() - _RECENT)
+    exclude: tuple[str, ...] = ()
+    if network is None:
+        zarr = _zarr_keys(patterns, options)
+    else:
+        listed = (*network.missing_values, *network.dry_values)
+        exclude, zarr = network.exclude, ZarrKeys(network.variable, listed)
+    since = now() - _RECENT
+    files = find_files(patterns, options, since=since, exclude=exclude, zarr=zarr)
     if not files:
         recent = " of the last two days" if any(has_time(pattern) for pattern in patterns) else ""
         raise DataError(f"no file{recent} matches {', '.join(patterns)}")
     return Given(patterns, tuple(files), options)
 
 
+def _zarr_keys(patterns: Sequence[str], options: dict[str, Any]) -> ZarrKeys | None:
+    """The variable that looks like rain, of the first Zarr store; None if there is no store."""
+    for pattern in filter(is_zarr, patterns):
+        address = local_path(pattern) or pattern
+        for store in find_stores(address, options, now() - _RECENT, None):
+            fields = [
+                Field(name, str(attributes.get("units", "")), _title(attributes), shape)
+                for name, (attributes, shape) in list_arrays(store, options).items()
+            ]
+            rain = rain_fields(fields)
+            if not rain:
+                raise DataError(
+                    f"{store}: no array of it looks like rain or reflectivity on a map; its arrays "
+                    f"are: {in_words(fields)}. If one of them is rain, write 'variable: NAME' and "
+                    "'units:' into a configuration yourself"
+                )
+            return ZarrKeys(rain[0].name)
+    return None
+
+
+def _title(attributes: dict[str, Any]) -> str:
+    return str(attributes.get("standard_name") or attributes.get("long_name") or "")
+
+
 def _as_pattern(word: str) -> str:
     """The pattern of the files in a folder or in a zip or tar file; other words as they are."""
+    if is_zarr(word):
+        return word
     path = local_path(word) if protocol_of(word) is None else None
     if path is not None and Path(path).is_dir():
         return f"{path.rstrip('/')}/**/*"
@@ -92,54 +154,3 @@ def names_beside(given: Given) -> list[str]:
     own = Path(path)
     names = sorted(other.name for other in own.parent.iterdir() if other.suffix == own.suffix)
     return names[:MOST_NAMES]
-
-
-def source_of(given: Given, found: NamePatternFound | None) -> tuple[str, ...]:
-    """Patterns that match the files, and others of the same kind."""
-    typed = [p for p in given.patterns if has_glob(p, protocol_of(p)) or has_time(p)]
-    if typed or any(split_chain(pattern) for pattern in given.patterns):
-        return given.patterns
-    name = found.glob if found is not None else _glob_without_time(given)
-    folders = [pattern.rpartition("/")[0] for pattern in given.patterns]
-    is_local = all(local_path(pattern) is not None for pattern in given.patterns)
-    if not is_local:
-        time = time_like(found, base_name(given.patterns[0])) if found else None
-        return (f"{_dated(folders[0], time)}/{name}",)
-    folder = folders[0] if len(set(folders)) == 1 else commonpath([f or "." for f in folders])
-    kept, has_dates = folder, len(set(folders)) > 1
-    while kept and _DATE_FOLDER.fullmatch(kept.rpartition("/")[2]):
-        kept, has_dates = kept.rpartition("/")[0], True
-    start = "" if not kept and not folder.startswith("/") else f"{kept}/"
-    source = f"{start}{'**/' if has_dates else ''}{name}"
-    matched = {file.identity for file in find_files([source])}
-    if {file.identity for file in given.files} <= matched:
-        return (source,)
-    return given.patterns
-
-
-def _glob_without_time(given: Given) -> str:
-    names = [file.name for file in given.files]
-    if len(names) == 1:
-        return f"*{''.join(Path(names[0]).suffixes[-2:])}"
-    start = len(common_start(names))
-    return glob_of(names, [(start, start)] * len(names))
-
-
-def _dated(folder: str, time: pd.Timestamp | None) -> str:
-    """Folders of an address with ``{time:…}`` in place of the date of a file."""
-    if time is None:
-        return folder
-    parts = folder.split("/")
-    dated = [_directive(part, time) for part in parts]
-    first = next((i for i, text in enumerate(dated) if text and "Y" in text), None)
-    if first is None:
-        return folder
-    last = first
-    while last + 1 < len(parts) and dated[last + 1]:
-        last += 1
-    directives = "/".join(str(text) for text in dated[first : last + 1])
-    return "/".join([*parts[:first], f"{{time:{directives}}}", *parts[last + 1 :]])
-
-
-def _directive(part: str, time: pd.Timestamp) -> str | None:
-    return next((f for f in _FOLDER_TIMES if time.strftime(f) == part), None)

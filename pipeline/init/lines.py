@@ -5,6 +5,7 @@ Owns how a line looks: what was found, what is a guess, and ``???`` where someth
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -39,13 +40,21 @@ class Line:
     def text(self) -> str:
         """The line, with its comment behind it, or above it where it would be too long."""
         if self.kind == "fact":
-            return f"# {self.key}: {self.comment}"
+            return _comment(f"{self.key}: {self.comment}")
         value = UNFILLED if self.kind == "missing" else as_yaml(self.value)
         start = f"{self.key}: {value}"
         words = {"found": "", "guess": "a guess: ", "missing": ""}[self.kind] + self.comment
         if self.kind == "missing" or len(start) + len(words) < _WIDTH:
             return f"{start}  # {words}"
-        return f"# {words}\n{start}"
+        return f"{_comment(words)}\n{start}"
+
+
+def _comment(text: str) -> str:
+    """A comment of as many lines as it needs."""
+    return textwrap.fill(
+        text, _WIDTH, initial_indent="# ", subsequent_indent="#   ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def as_yaml(value: Any) -> str:

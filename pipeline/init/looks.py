@@ -7,17 +7,14 @@ found.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from squall.datasets.errors import ConfigError, DataError
-from squall.datasets.radar.fields import Field, rain_fields
+from squall.datasets.radar.fields import Field, in_words, rain_fields
 from squall.datasets.radar.formats import named_format, recognised_format
-from squall.datasets.radar.unpacked import unpacked
-from squall.datasets.sources.access import SourceFile
-from squall.datasets.sources.fetch import local_copy
+from squall.pipeline.init.copies import Copies
 from squall.pipeline.init.files import Given
 from squall.pipeline.init.names import NamePatternFound, pattern_of
 from squall.pipeline.init.trial import (
@@ -30,7 +27,6 @@ from squall.pipeline.init.trial import (
 )
 
 _MOST_FIELDS_TRIED = 4
-_MOST_FIELDS_NAMED = 12
 _MOST_PX = 2**22  # of scans that are read only to look for rare numbers
 
 
@@ -67,11 +63,11 @@ class Look:
     def keys(self) -> dict[str, Any]:
         """Keys with which the files open, with placeholders."""
         variable = {} if self.field is None else {"variable": self.field.name}
-        return {**variable, **self.further}
+        return {**self.content.keys, **variable, **self.further}
 
 
-def look_at(given: Given, stack: ExitStack) -> Look:
-    """Look into a few of the files; ``stack`` keeps their local copies.
+def look_at(given: Given, copies: Copies) -> Look:
+    """Look into a few of the files.
 
     Raises
     ------
@@ -79,10 +75,10 @@ def look_at(given: Given, stack: ExitStack) -> Look:
         If the first one cannot be used; the message names it.
     """
     first, *others = given.looked_at
-    path = _local(first, given, stack)
+    path = copies.path(first)
     try:
         content = content_of(str(path))
-        field, further, facts = _opened(path, content, _pattern_without_time(first.name))
+        field, further, facts = opened(path, content, pattern_of([first.name], [None]))
     except (ConfigError, DataError) as error:
         raise type(error)(f"{first.identity}: {error}") from error
     look = Look(
@@ -97,7 +93,7 @@ def look_at(given: Given, stack: ExitStack) -> Look:
     more, problems = {}, []
     for other in others:
         try:
-            local = str(_local(other, given, stack))
+            local = str(copies.path(other))
             _check_format(local, content, first.name)
             more[other.name] = facts_of(local, look.keys, most_px=_MOST_PX)
         except DataError as error:
@@ -132,33 +128,36 @@ def _fault_without(key: str, path: str, keys: Mapping[str, Any]) -> str:
     return ""
 
 
-def _local(file: SourceFile, given: Given, stack: ExitStack) -> Path:
-    path = stack.enter_context(local_copy(file, given.options))
-    try:
-        return Path(stack.enter_context(unpacked(str(path))))
-    except DataError as error:
-        raise DataError(f"{file.identity}: {error}") from error
-
-
-def _pattern_without_time(name: str) -> NamePatternFound | None:
-    return pattern_of([name], [None])
-
-
-def _opened(
-    path: Path, content: Content, named: NamePatternFound | None
+def opened(
+    path: Path, content: Content, named: NamePatternFound | None, *, most_px: int | None = None
 ) -> tuple[Field | None, dict[str, Any], Facts]:
-    """The first field that looks like rain and can be opened, with the keys that it needs."""
+    """The first field that looks like rain and can be opened, with the keys that it needs.
+
+    Parameters
+    ----------
+    path : of an unpacked file.
+    named : the time in its name.
+    most_px : larger scans are not read; None reads all.
+
+    Raises
+    ------
+    ForecastError
+        If the file holds forecasts alone.
+    ConfigError, DataError
+        If no field can be opened.
+    """
     candidates: Sequence[Field | None] = rain_fields(content.fields)[:_MOST_FIELDS_TRIED]
-    if not content.needs_variable:
-        candidates = [None]
+    if not content.needs_variable and (len(content.fields) < 2 or not candidates):
+        candidates = [None]  # the reader names several fields in its message
     elif not candidates:
         raise DataError(_no_rain(content))
     from_name = [] if named is None else [{"time_in_name": named.pattern}]
     first_error: ConfigError | DataError | None = None
     for field in candidates:
-        keys = {} if field is None else {"variable": field.name}
+        keys = {**content.keys, **({} if field is None else {"variable": field.name})}
         try:
-            further, facts = tried(str(path), keys, [*from_name, *remedies_for(content, field)])
+            remedies = [*from_name, *remedies_for(content, field)]
+            further, facts = tried(str(path), keys, remedies, most_px=most_px)
             return field, further, facts
         except (ConfigError, DataError) as error:
             first_error = first_error or error
@@ -167,18 +166,8 @@ def _opened(
 
 
 def _no_rain(content: Content) -> str:
-    fields = content.fields
-    names = ", ".join(_named(field) for field in fields[:_MOST_FIELDS_NAMED]) or "none at all"
-    more = (
-        f" and {len(fields) - _MOST_FIELDS_NAMED} more" if len(fields) > _MOST_FIELDS_NAMED else ""
-    )
     return (
         f"is {content.title}, and no field of it looks like rain or reflectivity on a map; its "
-        f"fields are: {names}{more}. If one of them is rain, write 'variable: NAME' and 'units:' "
-        "into a configuration yourself"
+        f"fields are: {in_words(content.fields)}. If one of them is rain, write 'variable: NAME' "
+        "and 'units:' into a configuration yourself"
     )
-
-
-def _named(field: Field) -> str:
-    sizes = " × ".join(str(size) for size in field.shape)
-    return f"{field.name} ({', '.join(text for text in (field.units, sizes) if text)})"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import pandas as pd
 
@@ -150,6 +151,43 @@ def glob_of(names: Sequence[str], spans: Sequence[tuple[int, int]]) -> str:
     ends = [n[end:].lstrip("0123456789") for n, (_, end) in zip(names, spans, strict=True)]
     after = _common_end(ends)
     return f"{_escaped(before)}*{_escaped(after)}"
+
+
+def glob_of_all(names: Sequence[str]) -> str:
+    """A pattern for names, with ``*`` for their time, or else for what differs between them."""
+    found = pattern_of(names, [None] * len(names))
+    if found is not None:
+        return found.glob
+    if len(set(names)) == 1:
+        return _escaped(names[0])
+    start = len(common_start(names))
+    return glob_of(names, [(start, start)] * len(names))
+
+
+def numbered_glob(name: str) -> str:
+    """A pattern for a name without a time: ``*`` for numbers that may count files.
+
+    A number counts where no letter stands beside it, as in ``scan_12.h5``, or where it ends the
+    name before the suffixes, as in ``scan12.h5``. Others are a part of a word, as in ``u1096`` and
+    ``2km``.
+    """
+    end = len(name) - len("".join(Path(name).suffixes))
+    parts, done = [], 0
+    for number in re.finditer(r"\d+", name, re.ASCII):
+        letter_before, letter_behind = (
+            side.isalpha() for side in (name[: number.start()][-1:], name[number.end() :][:1])
+        )
+        if letter_behind or (letter_before and number.end() != end):
+            continue
+        parts += [_escaped(name[done : number.start()]), "*"]
+        done = number.end()
+    return "".join([*parts, _escaped(name[done:])])
+
+
+def kind_of(name: str) -> str:
+    """A name with ``*`` in place of its time: the same for files of one kind."""
+    times = times_in(name)
+    return f"{name[: times[0].start]}*{name[times[0].end :]}" if times else name
 
 
 def time_like(found: NamePatternFound, name: str) -> pd.Timestamp | None:

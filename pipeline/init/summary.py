@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,15 +41,19 @@ class Scan:
         return tuple(key for key in self.assumed if key in ("grid", "crs"))
 
 
-def read_scan(path: Path, keys: Mapping[str, Any], assumed: Sequence[str]) -> Scan:
+def read_scan(path: Path, network: RadarNetworkConfig, assumed: Sequence[str] = ()) -> Scan:
     """Read the first scan of a file.
+
+    Parameters
+    ----------
+    assumed : keys for which ``network`` has a value that nobody knows.
 
     Raises
     ------
     ConfigError, DataError
         If the scan cannot be used, with the reason.
     """
-    report = read_file(str(path), RadarNetworkConfig(**{"name": "init", **keys}), count=1)
+    report = read_file(str(path), network, count=1)
     if not report.scans:
         reasons = "; ".join(rejected.reason for rejected in report.rejected)
         raise DataError(f"{path.name}: its scan is rejected: {reasons}")

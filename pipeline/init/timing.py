@@ -72,7 +72,8 @@ def timing_of(given: Given, look: Look) -> Timing:
     }
     names = [file.name for file in given.files][:MOST_NAMES]
     names = list(dict.fromkeys([*known, *names]))
-    named = pattern_of(names, [known.get(name) for name in names])
+    # the scans of a Zarr store have no names of their own
+    named = None if given.is_zarr else pattern_of(names, [known.get(name) for name in names])
     beside: list[pd.Timestamp] = []
     if named is not None:
         beside = _times_of(names_beside(given), named)
@@ -85,6 +86,7 @@ def timing_of(given: Given, look: Look) -> Timing:
     )
     needs_interval = look.first.intervals[0] is None and _is_accumulation(look)
     in_files = [t for f in look.facts.values() for t in f.times if not pd.isna(t)]
+    in_files += _times_in_stores(given)
     start = needs_interval and offset is not None and offset < pd.Timedelta(0)
     # names that are as far from their files as the accumulation is long tell the end of it
     shift = pd.Timedelta(0) if start or offset is None else offset
@@ -97,6 +99,12 @@ def timing_of(given: Given, look: Look) -> Timing:
     return Timing(
         named, pattern, is_in_file, offset, needs_interval, (*in_files, *of_names), whence
     )
+
+
+def _times_in_stores(given: Given) -> list[pd.Timestamp]:
+    """Times of all scans of Zarr stores whose rows of chunks hold a scan or two."""
+    rows = [file.scans for file in given.files if file.scans is not None]
+    return [time for row in rows if row.times and row.last - row.first <= 2 for time in row.times]
 
 
 def _known(time: pd.Timestamp) -> pd.Timestamp | None:

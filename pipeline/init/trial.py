@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.errors import ConfigError, DataError, ForecastError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.fields import Field
 from squall.datasets.radar.formats import format_of, recognised_format
@@ -23,7 +23,9 @@ from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.opening import open_product
 from squall.datasets.radar.product import Packing
 from squall.datasets.radar.readers.field_lists import time_variables
+from squall.datasets.radar.readers.projection_texts import projections_in
 from squall.datasets.radar.unpacked import unpacked
+from squall.pipeline.init.pictures import importer_keys
 
 # any whole second of a minute is on the step
 ANY_STEP: dict[str, Any] = {"name": "init", "step": "60s", "snap_tolerance": "29.9s"}
@@ -35,13 +37,21 @@ _MOST_KEYS = 2  # of which all sets are tried
 
 @dataclass(frozen=True)
 class Content:
-    """What a file's first bytes and its list of fields say."""
+    """What a file's first bytes and its list of fields say.
+
+    Parameters
+    ----------
+    projections : texts of attributes that describe a map projection, with their places.
+    keys : that name the format and its options, where the content does not tell them.
+    """
 
     format: str
     title: str
     fields: tuple[Field, ...]
     needs_variable: bool
     time_variables: tuple[str, ...]
+    projections: Mapping[str, str]
+    keys: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -74,11 +84,20 @@ def content_of(path: str) -> Content:
         If the format is not known, or the file is broken.
     """
     with unpacked(path) as plain:
+        keys = importer_keys(plain)
+        if keys:
+            return Content(keys["format"], "a picture", (), False, (), {}, keys)
         format = format_of(plain, None)
         name = recognised_format(plain) or ""
         times = time_variables(plain) if name == "netcdf" else []
         return Content(
-            name, format.title, tuple(format.fields(plain)), format.needs_variable, tuple(times)
+            name,
+            format.title,
+            tuple(format.fields(plain)),
+            format.needs_variable,
+            tuple(times),
+            projections_in(plain, name),
+            {},
         )
 
 
@@ -123,13 +142,18 @@ def _check_degrees(grid: Grid) -> None:
 
 
 def tried(
-    path: str, keys: Mapping[str, Any], remedies: Sequence[Mapping[str, Any]]
+    path: str,
+    keys: Mapping[str, Any],
+    remedies: Sequence[Mapping[str, Any]],
+    *,
+    most_px: int | None = None,
 ) -> tuple[dict[str, Any], Facts]:
     """Find the fewest further keys with which a file opens.
 
     Parameters
     ----------
     remedies : keys to try, the most probable first.
+    most_px : larger scans are not read; None reads all.
 
     Returns
     -------
@@ -137,17 +161,21 @@ def tried(
 
     Raises
     ------
+    ForecastError
+        If the file holds forecasts alone: no key can help.
     ConfigError, DataError
         What the reader says without further keys, if none of them helps.
     """
     first_error: ConfigError | DataError | None = None
     for further in _sets_of(remedies):
         try:
-            return further, facts_of(path, {**keys, **further})
+            return further, facts_of(path, {**keys, **further}, most_px=most_px)
+        except ForecastError:
+            raise
         except (ConfigError, DataError) as error:
             first_error = first_error or error
     assert first_error is not None
-    return _step_by_step(path, keys, remedies, first_error)
+    return _step_by_step(path, keys, remedies, first_error, most_px)
 
 
 def _step_by_step(
@@ -155,6 +183,7 @@ def _step_by_step(
     keys: Mapping[str, Any],
     remedies: Sequence[Mapping[str, Any]],
     first_error: ConfigError | DataError,
+    most_px: int | None,
 ) -> tuple[dict[str, Any], Facts]:
     """Add one or two keys that change what the reader says, again and again, until the file opens.
 
@@ -169,10 +198,13 @@ def _step_by_step(
             if set(step) & set(further) or (progress is not None and len(step) > 1):
                 continue
             try:
-                return {**further, **step}, facts_of(path, {**keys, **further, **step})
+                changed = {**further, **step}
+                return changed, facts_of(path, {**keys, **changed}, most_px=most_px)
+            except ForecastError:
+                raise
             except (ConfigError, DataError) as error:
                 if progress is None and str(error) not in said:
-                    progress, news = {**further, **step}, str(error)
+                    progress, news = changed, str(error)
         if progress is None:
             break
         further = progress
@@ -194,7 +226,8 @@ def remedies_for(content: Content, field: Field | None) -> list[dict[str, Any]]:
     remedies += [{"time_variable": name} for name in content.time_variables]
     remedies += [{"missing_values": _SOME_VALUES}, {"dry_values": [0.5, *_SOME_VALUES[:1]]}]
     remedies += [{"coordinate_units": unit} for unit in ("degrees", "m", "km")]
-    remedies += [{"crs": _LONLAT}, {"crs": _SOME_PROJECTION}]
+    crs = [*content.projections, _LONLAT, _SOME_PROJECTION]
+    remedies += [{"crs": text} for text in dict.fromkeys(crs)]
     if field is not None and len(field.shape) >= 2:
         rows, columns = field.shape[-2:]
         edges = {"west": 0.0, "south": 0.0, "east": 1000.0 * columns, "north": 1000.0 * rows}

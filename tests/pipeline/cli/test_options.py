@@ -41,7 +41,7 @@ STAGES = [
     (
         InitConfig,
         ["init", "a.nc", "s3://b/c.nc", "--out", "n.yaml", "--force", "--plot", "p.png",
-         "--anonymous"],
+         "--config", "c.yaml", "--anonymous"],
         set(),
     ),
     (

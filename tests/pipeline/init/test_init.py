@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 import yaml
 
 from squall.datasets.coding import RAIN_CODE
@@ -156,6 +158,26 @@ def test_no_map_is_drawn_where_nobody_knows_where_the_pixels_lie(
     assert not (tmp_path / "scan.png").exists()
 
 
+def test_an_attribute_with_a_projection_is_a_guess(tmp_path: Path, write_radar: Write) -> None:
+    path = write_radar(tmp_path / "a.nc", np.ones((16, 16), np.float32), grid_mapping=None)
+    with netCDF4.Dataset(path, "a") as file:
+        file.gdal_projection = "+proj=stere +lat_0=90 +lat_ts=60"
+    result = init(InitConfig(files=(path,)))
+    assert result.missing == ("step",)
+    assert "crs: +proj=stere +lat_0=90 +lat_ts=60\n" in result.text
+    assert "a guess: attribute 'gdal_projection' of the file says it" in result.text
+    assert "polar stereographic" in result.summary
+
+
+def test_a_projection_beside_a_missing_grid(tmp_path: Path) -> None:
+    path = write_plain_hdf5(tmp_path / "radar_202406011200.h5")
+    with h5py.File(path, "a") as root:
+        root.attrs["proj4"] = "+proj=tmerc +lat_0=42"
+    assert (
+        "grid: ???  # {crs: '+proj=tmerc +lat_0=42', west" in init(InitConfig(files=(path,))).text
+    )
+
+
 def test_a_missing_grid_has_the_sentence_of_the_reader(tmp_path: Path) -> None:
     path = write_plain_hdf5(tmp_path / "radar_202406011200.h5")
     text = init(InitConfig(files=(path,))).text
@@ -229,7 +251,8 @@ def test_without_a_unit_numbers_far_below_zero_are_missing(
 
 def test_a_file_without_missing_pixels_is_warned_of(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(tmp_path / "a.nc", np.zeros((16, 16), np.float32))
-    assert "they would read as dry" in init(InitConfig(files=(path,))).text
+    text = init(InitConfig(files=(path,))).text
+    assert "they would read as dry" in text.replace("\n#  ", "")
 
 
 def test_files_with_many_scans(tmp_path: Path, write_radar: Write) -> None:
@@ -273,6 +296,37 @@ def test_files_of_a_folder_and_of_a_zip_file(tmp_path: Path, write_radar: Write)
         written = configuration(init(InitConfig(files=(given,))), tmp_path)
         assert written.step == pd.Timedelta("5min")
         assert len(find_files(written.source)) == 2
+
+
+def test_a_field_of_several_in_a_geotiff(tmp_path: Path) -> None:
+    pytest.importorskip("rasterio")
+    from tests.datasets.radar.readers.test_geotiff import write
+
+    bands = np.ones((2, 16, 16), np.float32)
+    path = write(
+        tmp_path / "a_202406011200.tif", bands, descriptions=("beam height", "rain rate"),
+        units="mm h-1", nodata=-9999,
+    )  # fmt: skip
+    result = init(InitConfig(files=(path,)))
+    assert "variable: rain rate  # mm h-1" in result.text
+    assert result.missing == ("step",)
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently")
+def test_a_zarr_store(tmp_path: Path, write_radar: Write) -> None:
+    times = [f"2024-06-01T12:{minute:02d}" for minute in range(0, 50, 5)]
+    numbers = np.arange(10 * 256, dtype=np.uint16).reshape(10, 16, 16) % 200
+    path = write_radar(tmp_path / "a.nc", numbers, times=times, fill=np.uint16(65535))
+    with xr.open_dataset(path, mask_and_scale=False) as file:
+        file["rain"].encoding = {"chunks": (1, 16, 16)}
+        file.to_zarr(tmp_path / "radar.zarr")
+    result = init(InitConfig(files=(str(tmp_path / "radar.zarr"),)))
+    assert result.is_complete, result
+    written = configuration(result, tmp_path)
+    assert written.step == pd.Timedelta("5min")
+    assert written.source == (str(tmp_path / "radar.zarr"),)
+    assert (written.variable, written.time_in_name) == ("rain", None)
+    assert "# format: Zarr, by its address" in result.text
 
 
 def test_the_command(
