@@ -8,7 +8,7 @@ FROM python:3.12-slim
 WORKDIR /opt/squall
 # torch by itself first: the largest layer, and the one that changes least
 RUN pip install --no-cache-dir torch==2.13.0
-COPY pyproject.toml README.md setup.py MANIFEST.in ./
+COPY pyproject.toml README.md LICENSE THIRD_PARTY.md setup.py MANIFEST.in ./
 COPY src src
 COPY convgru convgru
 COPY datasets datasets

@@ -21,7 +21,7 @@ from squall.pipeline.live.page import page_files
 ROOT = Path(__file__).parents[1]
 SOURCES = (
     *("src", "convgru", "datasets", "pipeline"),
-    *("pyproject.toml", "README.md", "setup.py", "MANIFEST.in"),
+    *("pyproject.toml", "README.md", "setup.py", "MANIFEST.in", "LICENSE", "THIRD_PARTY.md"),
 )
 PAGE = "pipeline/live/web/"
 
