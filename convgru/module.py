@@ -48,7 +48,7 @@ class OptimiserConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     learning_rate: float = Field(default=2e-3, gt=0, description="peak learning rate")
-    weight_decay: float = Field(default=1e-2, ge=0)
+    weight_decay: float = Field(default=1e-2, ge=0, description="of AdamW")
     warmup_fraction: float = Field(
         default=0.05, ge=0, lt=1, description="share of all steps over which the rate rises"
     )

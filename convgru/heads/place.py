@@ -26,8 +26,8 @@ class MapGrid(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rows: int = Field(gt=0)
-    columns: int = Field(gt=0)
+    rows: int = Field(gt=0, description="cells from north to south")
+    columns: int = Field(gt=0, description="cells from west to east")
     cell_px: float = Field(ge=1, allow_inf_nan=False, description="side of a cell [px]")
 
     @classmethod

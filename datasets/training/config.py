@@ -18,7 +18,7 @@ class ArchiveShare(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    address: Address
+    address: Address = Field(description="folder or s3://bucket/prefix")
     weight: float | None = Field(
         default=None,
         gt=0,
@@ -48,7 +48,7 @@ class DataConfig(BaseModel):
     crop: int = Field(default=128, gt=0, description="side of the square training crops [px]")
     batch_size: int = Field(default=4, gt=0, description="samples of a step on each device")
     samples_per_epoch: int = Field(default=800, gt=0, description="on all devices together")
-    validation_samples: int = Field(default=64, gt=0)
+    validation_samples: int = Field(default=64, gt=0, description="samples of each validation")
     rain_preference: float = Field(
         default=5.0,
         ge=0,

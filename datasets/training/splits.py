@@ -22,8 +22,9 @@ class Period(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    start: Annotated[str, BeforeValidator(str)]  # without quotes, YAML reads a date
-    end: Annotated[str, BeforeValidator(str)]
+    # without quotes, YAML reads a date
+    start: Annotated[str, BeforeValidator(str)] = Field(description="first valid time, UTC")
+    end: Annotated[str, BeforeValidator(str)] = Field(description="end, not in the period, UTC")
 
     @model_validator(mode="after")
     def _ordered(self) -> Period:

@@ -29,7 +29,7 @@ class TrainerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_epochs: int = Field(default=30, gt=0)
+    max_epochs: int = Field(default=30, gt=0, description="most epochs of the run")
     max_minutes: float | None = Field(
         default=None,
         gt=0,
@@ -53,11 +53,13 @@ class TrainerConfig(BaseModel):
     save_every_steps: int = Field(
         default=500, gt=0, description="optimiser steps between two writes of last.ckpt"
     )
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto", description="auto: a GPU, if there is one"
+    )
     devices: int | Literal["auto"] = Field(
         default="auto", description="how many devices to use on each node"
     )
-    num_nodes: int = Field(default=1, gt=0)
+    num_nodes: int = Field(default=1, gt=0, description="machines that train together")
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
         default="auto", description="auto: bf16 on a GPU that supports it, otherwise 32 bits"
     )
@@ -98,7 +100,9 @@ class ExperimentConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: FileName = Field(description="name of the model, on maps and in tables")
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(
+        default=1, ge=0, description="decides the first weights, the samples and the noise"
+    )
     init: str | None = Field(
         default=None,
         description="model whose weights the run begins with, as far as they fit: a checkpoint, "

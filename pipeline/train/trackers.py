@@ -42,7 +42,7 @@ class MlflowConfig(BaseModel):
         default=None,
         description="server (http…) or database (sqlite:///…); default: mlflow.db in the run",
     )
-    experiment: str = "squall"
+    experiment: str = Field(default="squall", description="name of the experiment in MLflow")
 
 
 class WandbConfig(BaseModel):
@@ -50,7 +50,7 @@ class WandbConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    project: str = "squall"
+    project: str = Field(default="squall", description="name of the project in W&B")
     entity: str | None = Field(default=None, description="user or team; default: the user's own")
     mode: Literal["offline", "online"] = Field(
         default="offline", description="offline: files for a later `wandb sync`"
@@ -62,7 +62,7 @@ class TrackersConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tensorboard: bool = True
+    tensorboard: bool = Field(default=True, description="write TensorBoard files")
     mlflow: MlflowConfig | None = None
     wandb: WandbConfig | None = None
 
