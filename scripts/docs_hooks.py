@@ -1,0 +1,80 @@
+"""Hooks of MkDocs: what the site has beside the files of ``docs/`` (see mkdocs.yml).
+
+They add the reference pages that are made from the code, the decisions in the order of their
+numbers, the changelog and the guide for contributors from the top of the repository, and the icon.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from docs_reference import CONFIGURATIONS, TITLES, pages
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from squall.pipeline.cli.main import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+FROM_TOP = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
+ICON = ROOT / "pipeline" / "live" / "web" / "icon.svg"
+DECISIONS = "decisions/index.md"
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Complete the navigation."""
+    assert config.nav is not None
+    for section in config.nav:
+        if "Reference" in section:
+            section["Reference"] = [*_generated(), *section["Reference"]]
+    config.nav += [
+        {"Decisions": [DECISIONS, *(f"decisions/{path.name}" for path in decisions())]},
+        {"Project": [{"Changelog": "changelog.md"}, {"Contributing": "contributing.md"}]},
+    ]
+    return config
+
+
+def _generated() -> list[Any]:
+    commands = [{f"squall {name}": f"reference/commands/{name}.md"} for name in COMMANDS]
+    keys = [{TITLES[name]: f"reference/configuration/{name}.md"} for name in CONFIGURATIONS]
+    return [
+        {"Command line": ["reference/commands/index.md", *commands]},
+        {"Configuration files": keys},
+    ]
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are no files of ``docs/``, and the icon."""
+    contents = pages() | {DECISIONS: decisions_page()}
+    contents |= {name: from_top((ROOT / source).read_text()) for name, source in FROM_TOP.items()}
+    for path, content in contents.items():
+        files.append(File.generated(config, path, content=content))
+    files.append(File.generated(config, "assets/icon.svg", content=ICON.read_text()))
+    return files
+
+
+def decisions() -> list[Path]:
+    """The decisions in the order of their numbers."""
+    return sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+
+
+def decisions_page() -> str:
+    """A list of the decisions."""
+    lines = [
+        f"| {path.name[:4].lstrip('0')} | [{title_of(path)}]({path.name}) |" for path in decisions()
+    ]
+    head = "# Decisions\n\nWhy things are as they are, and what was tried: half a page for each "
+    head += "decision that someone may want to undo.\n\n| | decision |\n| --- | --- |\n"
+    return head + "\n".join(lines) + "\n"
+
+
+def title_of(path: Path) -> str:
+    """The title of a decision without its number."""
+    first = path.read_text().partition("\n")[0]
+    return re.sub(r"^# \d+\.? ", "", first)
+
+
+def from_top(content: str) -> str:
+    """A page from the top of the repository: its links to ``docs/`` begin in ``docs/``."""
+    return content.replace("](docs/", "](")
