@@ -6,22 +6,35 @@ find the times inside their files.
 
 import math
 import re
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from pathlib import PurePosixPath
+from typing import TypeVar, cast
 
 import pandas as pd
 
 from squall.datasets.errors import DataError
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.network_keys import NAME_DIGITS
-from squall.datasets.radar.quality import OFF_STEP, QualityError, check_time
+from squall.datasets.radar.quality import OFF_STEP, OTHER_INTERVAL, QualityError, check_time
+from squall.datasets.radar.units import Quantity, parse_unit
+from squall.datasets.times import duration_text
 
+T = TypeVar("T")
+
+NO_TIME = cast(pd.Timestamp, pd.NaT)  # of a scan whose time is not known
+# intervals may be some seconds longer or shorter, or rounded to minutes
+MOST_OFF = 0.25
 # a date in digits, perhaps with the time of day behind it
 _DATE = re.compile(
     r"(?<![0-9])(?P<y>(?:19|20)[0-9]{2})(?P<s>[-_.]?)(?P<m>0[1-9]|1[0-2])(?P=s)"
     r"(?P<d>0[1-9]|[12][0-9]|3[01])(?:[0-9]{2}|[0-9]{4}|[0-9]{6})?(?![0-9])"
 )
+
+
+class TimeError(DataError):
+    """A time in a file is missing or cannot be read; ``time_from: name`` makes it superfluous."""
 
 
 def time_from_name(path: str, config: RadarNetworkConfig) -> pd.Timestamp | None:
@@ -34,6 +47,27 @@ def time_from_name(path: str, config: RadarNetworkConfig) -> pd.Timestamp | None
         if time is not None and config.at(time) is era:
             return time
     return None
+
+
+def unless_named(read: Callable[[], T], instead: T, config: RadarNetworkConfig) -> T:
+    """What a file tells of its time; ``instead`` if it is broken and the name tells the time.
+
+    Parameters
+    ----------
+    read : function that reads it from the file.
+    instead : `NO_TIME`, or a tuple with it; `squall.datasets.radar.radar_file` replaces it.
+
+    Raises
+    ------
+    TimeError
+        As ``read``, if the time in the file counts.
+    """
+    try:
+        return read()
+    except TimeError:
+        if config.time_from == "file":
+            raise
+        return instead
 
 
 def dates_in_name(path: str) -> list[pd.Timestamp]:
@@ -133,15 +167,57 @@ def accumulation_times(
 
     Raises
     ------
-    DataError
+    TimeError
         If the accumulation ends before it starts.
     """
     if start is not None and start < end:
         return end, end - start
     if start is not None and start > end:
-        raise DataError(
+        raise TimeError(
             f"accumulation starts at {start} and ends before, at {end}; correct the files"
         )
     if config.time_marks == "start" and config.accumulation is not None:
         return end + config.accumulation, config.accumulation
     return end, config.accumulation
+
+
+def is_other_interval(interval: pd.Timedelta, quantity: Quantity, wanted: pd.Timedelta) -> bool:
+    """Whether a scan is a mean over another interval than the scans of its archive.
+
+    Rates and reflectivity may be those of a moment, so a shorter interval fits.
+    """
+    share = interval / wanted
+    return share > 1 + MOST_OFF or (quantity == "accumulation" and share < 1 - MOST_OFF)
+
+
+def check_interval(interval: pd.Timedelta | None, units: str, config: RadarNetworkConfig) -> None:
+    """Reject a scan that is a mean over another interval than the others of its archive.
+
+    ``accumulation`` of the configuration says how long the intervals are, else they are as long
+    as the step. A sum of an hour on the grid of sums of 5 minutes would otherwise become a scan
+    like the others.
+
+    Parameters
+    ----------
+    interval : that the file tells; None if it tells none, or the scan is of a moment.
+
+    Raises
+    ------
+    QualityError
+        If the intervals differ by more than a share of `MOST_OFF`.
+    """
+    wanted = config.accumulation or config.step
+    if interval is None or interval <= pd.Timedelta(0):  # `units` rejects it where it is needed
+        return
+    quantity = parse_unit(units)[0]
+    if not is_other_interval(interval, quantity, wanted):
+        return
+    word = "sum" if quantity == "accumulation" else "mean"
+    key = "step" if config.accumulation is None else "accumulation"
+    raise QualityError(
+        OTHER_INTERVAL,
+        f"holds a {word} over {duration_text(interval)}, but '{key}' of the network configuration "
+        f"is {duration_text(wanted)}: scans of different intervals must not stand in one archive. "
+        "Leave such files out ('source', 'exclude'); if they are the ones that you want, set "
+        f"'accumulation: {interval.total_seconds() / 60:g}min' in the network configuration",
+    )

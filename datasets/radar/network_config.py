@@ -123,7 +123,9 @@ class RadarNetworkConfig(BaseModel):
     )
     z_r: ZRRelation = Field(default=ZRRelation(), description="Z = a R**b for reflectivity")
     accumulation: Duration | None = Field(
-        default=None, description="interval of accumulations, if the file does not say"
+        default=None,
+        description="interval of accumulations, if the file does not say, or if it is not the step "
+        "(moving sums, like those of an hour every 5 minutes); others are rejected",
     )
     time_variable: str | None = Field(
         default=None, description="variable of the valid time, if CF attributes do not say"

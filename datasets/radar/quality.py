@@ -31,6 +31,7 @@ NAME_AND_TIME = "name and time"
 OTHER_GRID = "other grid"
 IDENTICAL = "identical scans"
 SAME_TIME = "same time"
+OTHER_INTERVAL = "other interval"
 # rules that mask pixels only
 CLUTTER_MASK = "clutter mask"
 VALID_RANGE = "valid range"

@@ -23,6 +23,7 @@ from squall.datasets.grid import Grid
 from squall.datasets.measures import ScanMeasures, measure
 from squall.datasets.radar.encoding import encode_scan
 from squall.datasets.radar.file_times import (
+    check_interval,
     dates_in_name,
     snap_to_step,
     steps_from_name,
@@ -226,11 +227,11 @@ class _OpenFile:
 
     def read_codes(self, index: int) -> tuple[npt.NDArray[np.uint8], Counter[str]]:
         """Read and encode the scan at a position, (y, x), and count its masked pixels by rule."""
-        product = self.product
+        product, interval = self.product, self.product.intervals[index]
+        check_interval(interval, self.era.units or product.packing.units, self.era)
         stored = product.read_stored(index)
         if stored.shape != product.grid.shape:
             raise DataError(f"a scan of {stored.shape} pixels is on a grid of {product.grid.shape}")
-        interval = product.intervals[index]
         codes, masked_px = encode_scan(stored, product.packing, interval, self.era, self._to_grid)
         check_observed_share(codes, self.era.quality)
         return codes, masked_px

@@ -14,6 +14,7 @@ import pandas as pd
 
 from squall.datasets.names import safe_name
 from squall.datasets.radar.fields import Field, is_reflectivity
+from squall.datasets.radar.file_times import is_other_interval
 from squall.datasets.radar.units import parse_unit
 from squall.pipeline.init.axis import axis_of, phase_of, short_text
 from squall.pipeline.init.files import Given
@@ -191,7 +192,7 @@ def _timing(look: Look, timing: Timing) -> list[Line]:
         lines.append(Line("time_in_name", timing.pattern, f"{timing.name_comment}{use}"))
     interval = look.first.intervals[0]
     if interval is not None:
-        lines.append(Line("accumulation", None, f"{short_text(interval)}, in the file", "fact"))
+        lines.append(_interval(interval, look, timing))
     elif timing.needs_interval and timing.interval is not None:
         length = short_text(timing.interval)
         where = "name and file tell times that are so far apart"
@@ -205,6 +206,15 @@ def _timing(look: Look, timing: Timing) -> list[Line]:
         advice = f"over which time the rain is summed, {like}: the file does not say"
         lines.append(Line("accumulation", None, advice, "missing"))
     return lines
+
+
+def _interval(interval: pd.Timedelta, look: Look, timing: Timing) -> Line:
+    length, axis = short_text(interval), axis_of(timing.valid_times)
+    quantity = None if "units" in look.further else parse_unit(look.first.packing.units)[0]
+    if axis is None or quantity is None or not is_other_interval(interval, quantity, axis.step):
+        return Line("accumulation", None, f"{length}, in the file", "fact")
+    about = f"in the file, not the step: each scan is a mean over {length}"
+    return Line("accumulation", length, about)
 
 
 def _times_text(look: Look) -> str:

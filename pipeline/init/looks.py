@@ -13,7 +13,9 @@ from typing import Any
 
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.radar.fields import Field, in_words, rain_fields
+from squall.datasets.radar.file_times import is_other_interval
 from squall.datasets.radar.formats import named_format, recognised_format
+from squall.datasets.times import duration_text
 from squall.pipeline.init.copies import Copies
 from squall.pipeline.init.files import Given
 from squall.pipeline.init.names import NamePatternFound, pattern_of
@@ -95,7 +97,9 @@ def look_at(given: Given, copies: Copies) -> Look:
         try:
             local = str(copies.path(other))
             _check_format(local, content, first.name)
-            more[other.name] = facts_of(local, look.keys, most_px=_MOST_PX)
+            its_facts = facts_of(local, look.keys, most_px=_MOST_PX)
+            _check_interval(its_facts, facts, first.name)
+            more[other.name] = its_facts
         except DataError as error:
             problems.append(f"{other.identity}: {error}")
     return replace(
@@ -115,6 +119,18 @@ def _check_format(path: str, content: Content, first: str) -> None:
             "describes the files of one network; give these alone, or list the others under "
             "'exclude'"
         )
+
+
+def _check_interval(facts: Facts, of_first: Facts, first: str) -> None:
+    """Refuse accumulations over another interval than those of the first file."""
+    own, others = facts.intervals[0], of_first.intervals[0]
+    if own is None or others is None or not is_other_interval(own, "accumulation", others):
+        return
+    raise DataError(
+        f"holds sums over {duration_text(own)}, and {first} over {duration_text(others)}: scans of "
+        "different intervals must not stand in one archive; give the files of one interval, or "
+        "list the others under 'exclude'"
+    )
 
 
 def _fault_without(key: str, path: str, keys: Mapping[str, Any]) -> str:

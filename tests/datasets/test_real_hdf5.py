@@ -84,12 +84,13 @@ SWEDEN: dict[str, Any] = {
     "x0": -3117.835, "y0": 3215.412, "dx": 6223, "dy": -6223, "nx": 800, "ny": 1090,
 }  # fmt: skip
 RMI = packed(1.0, 0.0, np.nan)
+OVER_AN_HOUR = {"accumulation": "1h"}
 CASES = [
     Case("odim/T_PAAH21*", "RATE", "2018-08-24T22:15", opera),
     Case("odim/T_PAAH22*", "RATE", "2024-11-26T01:00", opera),
     Case("odim/T_PABV21*", "DBZH", "2024-11-26T01:00", opera_dbz),
-    Case("odim/T_PASH22*", "ACRR", "2024-11-26T01:00", opera),
-    Case("odim/belgium*", "ACRR", "2019-06-06T00:00", RMI),
+    Case("odim/T_PASH22*", "ACRR", "2024-11-26T01:00", opera, keys=OVER_AN_HOUR),
+    Case("odim/belgium*", "ACRR", "2019-06-06T00:00", RMI, keys=OVER_AN_HOUR),
     Case("odim/example*", "ACRR", "2020-03-03T23:55", packed(1.0, 0.0, np.nan, 12)),
     Case("odim/comp4*", "dataset1", "2014-03-25T09:00", reflectivity(0.4, -30, 255),
          keys={"grid": SWEDISH_RADARS}),
@@ -97,8 +98,9 @@ CASES = [
          "dataset2/data1/data", {"grid": SWEDISH_RADARS}),
     Case("odim/composite_swe*", "DBZH", "2009-05-01T12:00", reflectivity(0.4, -30, 255),
          keys={"grid": SWEDEN}),
-    Case("mch/CPC*", "ACRR", "2023-12-21T13:30", swiss),
-    Case("dwd/composite_rs*", "ACRR", "2026-07-03T07:50", packed(0.001, -0.001, 2**32 - 1)),
+    Case("mch/CPC*", "ACRR", "2023-12-21T13:30", swiss, keys=OVER_AN_HOUR),
+    Case("dwd/composite_rs*", "ACRR", "2026-07-03T07:50", packed(0.001, -0.001, 2**32 - 1),
+         keys=OVER_AN_HOUR),
     Case("knmi/RAD_NL25_PCP_CM*", "image1", "2021-06-22T20:00", reflectivity(0.5, -32, 255),
          KNMI_FIELD),
     Case("knmi/RAD_NL25_PCP_NA*", "image1", "2021-02-02T21:50", reflectivity(0.5, -32, 255),

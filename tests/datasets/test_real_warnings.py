@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 VMI = {"step": "10min", "variable": "dbz"}
 ODIM = {"step": "5min", "format": "odim"}
+HOURLY = {"variable": "ACRR", "accumulation": "1h"}
 KNMI = {"step": "5min", "format": "knmi", "variable": "image1"}
 # pattern below the shared folder -> configuration, by its name or its keys
 FILES: dict[str, str | dict[str, Any]] = {
@@ -28,14 +29,14 @@ FILES: dict[str, str | dict[str, Any]] = {
     "data/italy_campania/**/*.nc": VMI,
     "data/dpc/**/*.nc": VMI | {"step": "5min"},
     "data/dwd_ry/**/*.gz": "dwd_ry",
-    "formats/dwd/RQ*.gz": {"step": "15min"},
+    "formats/dwd/RQ*.gz": {"step": "15min", "accumulation": "1h"},
     "formats/dwd/raa01-rx*.gz": {"step": "5min"},
     "formats/dwd/raa01-yw*.gz": "dwd_radklim",
     "formats/odim/T_PAAH22*": ODIM | {"variable": "RATE"},
-    "formats/odim/T_PASH22*": ODIM | {"variable": "ACRR"},
+    "formats/odim/T_PASH22*": ODIM | HOURLY,
     "formats/odim/example.hdf": ODIM | {"variable": "ACRR", "missing_values": [-1]},
-    "formats/dwd/composite_rs_sample.hd5": ODIM | {"variable": "ACRR"},
-    "formats/mch/CPC*": ODIM | {"variable": "ACRR", "coordinate_units": "km"},
+    "formats/dwd/composite_rs_sample.hd5": ODIM | HOURLY,
+    "formats/mch/CPC*": ODIM | HOURLY | {"coordinate_units": "km"},
     "formats/knmi/RAD_NL25_PCP_CM*": KNMI,
     "formats/knmi/RAD_NL25_RAP*": KNMI,
     "formats/knmi/RAD_NL25_RAC_FM*": KNMI | {"accumulation": "5min"},

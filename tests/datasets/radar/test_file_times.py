@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 from squall.datasets.errors import DataError
 from squall.datasets.radar.file_times import (
     accumulation_times,
+    check_interval,
     dates_in_name,
     snap_to_step,
     time_from_name,
 )
-from squall.datasets.radar.quality import NAME_AND_TIME, OFF_STEP, QualityError
+from squall.datasets.radar.quality import (
+    NAME_AND_TIME,
+    OFF_STEP,
+    OTHER_INTERVAL,
+    QualityError,
+)
 from squall.datasets.radar.radar_file import read_file
 from tests.datasets.radar.radar_files import (
     NOON,
@@ -215,3 +221,34 @@ def test_a_start_with_or_after_its_end() -> None:
     assert accumulation_times(None, NOON, settings) == (NOON, pd.Timedelta("5min"))
     with pytest.raises(DataError, match="ends before"):
         accumulation_times(NOON + hour, NOON, settings)
+
+
+@pytest.mark.parametrize(
+    ("interval", "units", "keys", "fits"),
+    [
+        ("5min", "mm", {}, True),
+        ("6min", "mm", {}, True),  # times that are rounded to minutes
+        ("1h", "mm", {}, False),
+        ("1min", "mm", {}, False),
+        ("1h", "mm", {"accumulation": "1h"}, True),  # sums of an hour every 5 minutes
+        ("5min", "mm", {"accumulation": "1h"}, False),
+        ("1h", "mm h-1", {}, False),  # a mean rate
+        ("1min", "mm h-1", {}, True),
+        ("1h", "mm h-1", {"accumulation": "1h"}, True),
+        ("1h", "mm", {"units": "mm h-1", "step": "1h"}, True),
+        (None, "mm", {}, True),
+    ],
+)
+def test_intervals_of_an_archive_are_its_step_or_the_configured_ones(
+    interval: str | None, units: str, keys: dict[str, str], fits: bool
+) -> None:
+    given = None if interval is None else pd.Timedelta(interval)
+    settings = config(**keys)
+    if fits:
+        check_interval(given, settings.units or units, settings)
+        return
+    with pytest.raises(QualityError, match="must not stand in one archive") as caught:
+        check_interval(given, units, settings)
+    assert caught.value.rule == OTHER_INTERVAL
+    minutes = given / pd.Timedelta("1min") if given is not None else 0
+    assert f"'accumulation: {minutes:g}min'" in str(caught.value)

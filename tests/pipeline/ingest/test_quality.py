@@ -1,7 +1,9 @@
 """Quality rules: what they reject and hide, and which time slots rejected scans get."""
 
+import netCDF4
 import numpy as np
 import pandas as pd
+import pytest
 import xarray as xr
 
 from squall.datasets.archive.archive import Archive
@@ -86,3 +88,29 @@ def test_a_rejected_scan_near_other_scans_gets_a_time_slot(radar, archive):
     path_of(radar, FIRST + 3 * STEP).write_bytes(b"broken")
     run(archive, radar / "*.nc")
     assert Archive.open(archive).status.tolist() == [OK, OK, MISSING, REJECTED]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize(("keys", "kept"), [({}, 0), ({"accumulation": "1h"}, 1)])
+def test_sums_of_an_hour_do_not_enter_an_archive_of_sums_of_five_minutes(
+    radar, archive, keys, kept, order
+):
+    lengths = [STEP, pd.Timedelta("1h")]
+    paths = []
+    for i, length in enumerate(lengths):
+        time = FIRST + i * STEP
+        path = write_file(path_of(radar, time), np.full((SIZE, SIZE), 100), time, units="mm")
+        with netCDF4.Dataset(path, "a") as file:
+            start = file.createVariable("start_time", "f8", ("time",))
+            start.units = "seconds since 1970-01-01"
+            start[:] = (time - length).timestamp()
+        paths.append(path)
+    config = config_with(**keys)
+    reports = [run(archive, paths[i], config=config) for i in order]
+    rejected = [rejection for report in reports for rejection in report.rejected]
+    assert [rejection.rule for rejection in rejected] == ["other interval"]
+    opened = Archive.open(archive)
+    time = FIRST + kept * STEP
+    assert opened.times[opened.status == OK].tolist() == [time]
+    rate = 12.0 if kept == 0 else 1.0
+    np.testing.assert_allclose(opened.read(opened.index_of(time), 1), rate, rtol=0.016)

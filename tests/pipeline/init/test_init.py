@@ -213,6 +213,25 @@ def test_the_interval_of_an_accumulation_is_a_guess_for_the_step(
     assert (written.step, written.phase) == (pd.Timedelta("10min"), pd.Timedelta("2min"))
 
 
+def test_sums_over_another_interval_than_the_step_are_named(
+    tmp_path: Path, write_radar: Write
+) -> None:
+    for minute in ("00", "05", "10", "15"):
+        name, time = f"sum_2024060112{minute}.nc", f"2024-06-01T12:{minute}"
+        rain = np.ones((16, 16), np.float32)
+        write_radar(tmp_path / name, rain, units="mm", interval="1h", times=[time])
+    result = init(InitConfig(files=(f"{tmp_path}/*.nc",)))
+    assert "accumulation: 1h  # in the file, not the step: each scan is a mean over" in result.text
+    written = configuration(result, tmp_path)
+    assert (written.step, written.accumulation) == (pd.Timedelta("5min"), pd.Timedelta("1h"))
+    assert result.is_complete
+    last = tmp_path / "sum_202406011215.nc"
+    write_radar(last, rain, units="mm", interval="5min", times=["2024-06-01T12:15"])
+    result = init(InitConfig(files=(f"{tmp_path}/*.nc",)))
+    (problem,) = result.problems
+    assert re.search("holds sums over .* min, and sum_.* over .* min", problem)
+
+
 def test_numbers_below_zero_are_missing_where_the_file_declares_none(
     tmp_path: Path, write_radar: Write
 ) -> None:

@@ -57,7 +57,7 @@ OTHERS: dict[str, dict[str, Any]] = {
         "x": np.arange(3) * 1000.0,
         "y": np.arange(3)[::-1] * 1000.0,
     },
-    "bounds": {"interval": "10min", "bounds": True},
+    "bounds": {"interval": "5min", "bounds": True},
     "a start": {"interval": "10min"},
     "name of the time": {"time_name": "valid_time"},
     "calendar": {"time_attributes": {"calendar": "proleptic_gregorian"}},

@@ -80,16 +80,19 @@ def test_the_interval_from_bounds_or_a_start(
         dims=dims,
         scalar_time="time" not in dims,
     )
-    assert_rate(scan_of(path), RATE * 4)
-    # the file takes precedence over the configuration
-    assert_rate(scan_of(path, config(accumulation="5min")), RATE * 4)
+    assert_rate(scan_of(path, config(step="15min")), RATE * 4)
+    assert_rate(scan_of(path, config(accumulation="15min")), RATE * 4)
+    reason = rejection_of(path, config(step="15min", accumulation="5min"))
+    assert "holds a sum over 15 min, but 'accumulation' of the network configuration is 5 min" in (
+        reason
+    )
 
 
 def test_the_later_bound_is_the_valid_time(tmp_path: Path, write_radar: Write) -> None:
     path = write_radar(tmp_path / "a.nc", RATE, units="mm", interval="10min", bounds=True)
     with netCDF4.Dataset(path, "a") as file:
         file["time"][:] = file["time"][:] - 600  # now the time marks the start
-    assert_rate(scan_of(path), RATE * 6)
+    assert_rate(scan_of(path, config(accumulation="10min")), RATE * 6)
 
 
 def test_each_scan_has_its_own_interval(tmp_path: Path, write_radar: Write) -> None:
@@ -98,9 +101,9 @@ def test_each_scan_has_its_own_interval(tmp_path: Path, write_radar: Write) -> N
         tmp_path / "a.nc", np.stack([RATE, RATE]), units="mm", times=times, interval="5min"
     )
     with netCDF4.Dataset(path, "a") as file:
-        file["start_time"][0] = file["time"][0] - 600
+        file["start_time"][0] = file["time"][0] - 360
     first, second = read_file(path, config()).scans
-    assert_rate(RAIN_CODE.decode(first.codes), RATE * 6)
+    assert_rate(RAIN_CODE.decode(first.codes), RATE * 10)
     assert_rate(RAIN_CODE.decode(second.codes), RATE * 12)
 
 
@@ -125,7 +128,8 @@ def test_a_start_variable_of_another_name(tmp_path: Path, write_radar: Write) ->
     with netCDF4.Dataset(path, "a") as file:
         file.renameVariable("start_time", "accumulation_start")
     assert "set 'accumulation'" in rejection_of(path)
-    assert_rate(scan_of(path, config(start_variable="accumulation_start")), RATE * 6)
+    settings = config(start_variable="accumulation_start", accumulation="10min")
+    assert_rate(scan_of(path, settings), RATE * 6)
 
 
 def test_a_start_time_of_rates_is_ignored(tmp_path: Path, write_radar: Write) -> None:

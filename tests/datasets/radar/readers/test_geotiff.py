@@ -16,7 +16,7 @@ from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.radar.formats import recognised_format
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.readers.geotiff import open_geotiff
-from tests.datasets.radar.radar_files import RATE, assert_rate, config, scan_of
+from tests.datasets.radar.radar_files import RATE, assert_rate, config, rejection_of, scan_of
 
 rasterio = pytest.importorskip("rasterio")
 from rasterio.transform import Affine  # noqa: E402
@@ -227,7 +227,8 @@ def test_times_and_quantity_of_odim(tmp_path) -> None:
         "dataset1_what_startdate": "20240601", "dataset1_what_starttime": "113000",
     }  # fmt: skip
     path = write(tmp_path / "a.tif", rate, nodata=-1, tags=tags)
-    assert_rate(scan_of(path, network()), np.where(missing, np.nan, rate * 2))
+    half = network(accumulation="30min")
+    assert_rate(scan_of(path, half), np.where(missing, np.nan, rate * 2))
 
 
 def test_the_time_of_the_image_is_the_last_choice(tmp_path) -> None:
@@ -334,6 +335,13 @@ def test_a_damaged_file_never_crashes_the_reader(data, whole, damages, survives)
 @given(start=st.sampled_from([b"II*\x00", b"MM\x00*", b"II+\x00"]), rest=st.binary(max_size=300))
 def test_arbitrary_bytes_never_crash_the_reader(start, rest, survives) -> None:
     survives(open_geotiff, network(), NAME, start + rest)
+
+
+def test_the_time_in_the_name_replaces_a_broken_one(numbers, tmp_path) -> None:
+    broken = FMI.replace("202406011200", "202406991200")
+    path = write(tmp_path / NAME, numbers, tags={"GDAL_METADATA": broken})
+    assert "has a tag with the time '202406991200'" in rejection_of(path, network())
+    scan_of(path, network(time_from="name"))
 
 
 def test_huge_dimensions_are_refused_before_memory_is_allocated(tmp_path) -> None:

@@ -114,7 +114,8 @@ def test_transforms(path, give) -> None:
 
 
 def test_accumulations(path, give) -> None:
-    assert_rate(scan_of(path, give(unit="mm", accutime=10)), RATE * 6)
+    settings = give(unit="mm", accutime=10, settings={"accumulation": "10min"})
+    assert_rate(scan_of(path, settings), RATE * 6)
     settings = give(unit="mm", accutime=None, settings={"accumulation": "15min"})
     assert_rate(scan_of(path, settings), RATE * 4)
 
