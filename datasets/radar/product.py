@@ -66,7 +66,7 @@ class Product:
         file does not say.
     read_stored : function of a scan's position in the file, which reads the scan's numbers as they
         are stored, of any type, (y, x) on the grid. It works while the file is open, and nothing
-        is read before it is called.
+        is read before it is called. A position that no scan has raises `IndexError`.
     recognised : title of the format that the content tells; None if the configuration names it.
         Readers leave it out.
     """
@@ -77,6 +77,16 @@ class Product:
     packing: Packing
     read_stored: Callable[[int], npt.NDArray[Any]]
     recognised: str | None = None
+
+    def __post_init__(self) -> None:
+        read = self.read_stored
+
+        def read_existing(scan: int) -> npt.NDArray[Any]:
+            if not 0 <= scan < len(self.times):
+                raise IndexError(scan)
+            return read(scan)
+
+        object.__setattr__(self, "read_stored", read_existing)  # so readers need no check
 
 
 Reader = Callable[[str, RadarNetworkConfig], AbstractContextManager[Product]]

@@ -35,7 +35,7 @@ def raw_mm_h(content: bytes) -> np.ndarray:
     minutes = int(re.search(r"INT *(\d+)", line)[1])  # type: ignore[index]
     words = np.frombuffer(content[start:], "<u2").reshape(rows, columns)[::-1]
     sums = (words & 0x0FFF) * step
-    return np.where(words & 0xA000, np.nan, sums * 60 / minutes)
+    return np.where(words & 0xB000, np.nan, sums * 60 / minutes)
 
 
 def assert_equal(codes: Any, mm_h: np.ndarray) -> None:
@@ -46,9 +46,9 @@ def assert_equal(codes: Any, mm_h: np.ndarray) -> None:
 
 SUMS = {
     "raa01-ry_10000-1408102050-dwd---bin.gz": ("dwd_ry", "2014-08-10T20:50", 202_093),
-    "raa01-rw_10000-1408102050-dwd---bin.gz": ("dwd_rw", "2014-08-10T20:50", 179_061),
-    "raa01-sf_10000-1408102050-dwd---bin.gz": ("dwd_rw", "2014-08-10T20:50", 163_034),
-    "radolan_rw_sample.bin.bz2": ("dwd_rw", "2026-07-03T06:50", 142_268),
+    "raa01-rw_10000-1408102050-dwd---bin.gz": ("dwd_rw", "2014-08-10T20:50", 202_093),
+    "raa01-sf_10000-1408102050-dwd---bin.gz": ("dwd_rw", "2014-08-10T20:50", 202_235),
+    "radolan_rw_sample.bin.bz2": ("dwd_rw", "2026-07-03T06:50", 181_149),
     "raa01-yw2017.002_10000-1708160100-dwd---bin.gz": ("dwd_radklim", "2017-08-16T01:00", 385_102),
     "raa01-yw2017.002_10000-1708160105-dwd---bin.gz": ("dwd_radklim", "2017-08-16T01:05", 384_760),
     "raa01-yw2017.002_10000-1708160110-dwd---bin.gz": ("dwd_radklim", "2017-08-16T01:10", 384_379),
@@ -56,16 +56,43 @@ SUMS = {
 }
 
 
+LONGER_THAN_THE_STEP = {
+    "raa01-sf_10000-1408102050-dwd---bin.gz": {"accumulation": "24h"},
+    "RQ2210180700_000.gz": {"accumulation": "1h"},
+}
+
+
 @pytest.mark.parametrize("name", SUMS)
 def test_sums_of_each_product(name: str) -> None:
     network, time, missing_px = SUMS[name]
-    report = read_file(str(DWD / name), config_of(network))
+    report = read_file(str(DWD / name), config_of(network, **LONGER_THAN_THE_STEP.get(name, {})))
     assert report.rejected == []
     (scan,) = report.scans
     assert scan.time == pd.Timestamp(time)
     assert (scan.codes == 255).sum() == missing_px
     unpack = gzip if name.endswith("gz") else bz2
     assert_equal(scan.codes, raw_mm_h(unpack.decompress((DWD / name).read_bytes())))
+
+
+def test_the_hour_of_rw_does_not_enter_an_archive_of_ry() -> None:
+    path = str(DWD / "raa01-rw_10000-1408102050-dwd---bin.gz")
+    settings = config_of("dwd_ry", time_in_name="-%y%m%d%H%M-")
+    (rejected,) = read_file(path, settings).rejected
+    assert rejected.rule == "other interval"
+    assert "holds a sum over 60 min" in rejected.reason
+    settings = config_of("dwd_ry", time_in_name="-%y%m%d%H%M-", accumulation="1h")
+    assert len(read_file(path, settings).scans) == 1
+
+
+def test_no_radar_measured_where_rw_is_interpolated_between_gauges() -> None:
+    """With its secondary pixels, RW lacks those that RY, from radars alone, lacks."""
+    names = (f"raa01-{product}_10000-1408102050-dwd---bin.gz" for product in ("rw", "ry"))
+    settings = RadarNetworkConfig(name="dwd", step="5min", accumulation="1h"), config_of("dwd_ry")
+    rw, ry = (
+        read_file(str(DWD / name), config.model_copy(update={"time_in_name": None})).scans[0].codes
+        for name, config in zip(names, settings, strict=True)
+    )
+    np.testing.assert_array_equal(rw == 255, ry == 255)
 
 
 def test_reflectivity() -> None:
@@ -127,7 +154,10 @@ def test_a_text_grid_in_a_tar_file() -> None:
 
 
 def test_text_and_binary_lie_on_one_grid_and_overlap(tmp_path: Path) -> None:
-    """Both say where RW does not measure, from the same radars; a flip would not fit."""
+    """Both say where RW has no data, from the same radars; a flip would not fit.
+
+    In the text, pixels that are interpolated between gauges are no others.
+    """
     binary = read_file(str(DWD / "radolan_rw_sample.bin.bz2"), config_of("dwd_rw"))
     with local_copy(find_files([ASCII])[6]) as path:
         text = read_file(str(path), config_of("dwd_rw_ascii"))
@@ -135,8 +165,8 @@ def test_text_and_binary_lie_on_one_grid_and_overlap(tmp_path: Path) -> None:
     assert text.grid is not None
     assert binary.grid.difference(text.grid) is None
     outside = [report.scans[0].codes == 255 for report in (binary, text)]
-    assert np.mean(outside[0] == outside[1]) > 0.95
-    assert np.mean(outside[0] == outside[1][::-1]) < 0.95
+    assert np.mean(outside[0] == outside[1]) > 0.92
+    assert np.mean(outside[0] == outside[1][::-1]) < 0.9
 
 
 def test_de1200_is_the_grid_of_dwds_hdf5_files(short_rv: Path) -> None:

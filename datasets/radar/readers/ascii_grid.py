@@ -80,8 +80,6 @@ def open_ascii_grid(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         is_sum = parse_unit(config.units)[0] == "accumulation"
 
         def read_stored(scan: int) -> npt.NDArray[Any]:
-            if scan != 0:
-                raise IndexError(scan)
             stream.seek(header.data_start)
             rows = _numbers(stream, header.shape)
             return north_up(rows, flip_rows, flip_columns)

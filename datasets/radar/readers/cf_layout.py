@@ -138,7 +138,7 @@ def _find_layout(scope: Scope, axes: MapAxes, config: RadarNetworkConfig) -> Lay
         name = next(name for name, v in scope.variables.items() if v is scope.rain)
         for attribute in PACKING_ATTRIBUTES:  # `cf_packing` reads them, also where xarray cannot
             dataset[name].attrs.pop(attribute, None)
-        dataset = xr.decode_cf(dataset)
+        dataset = _decoded(dataset, config)
         variable = dataset[name]
         grid, flip_rows, flip_columns = grid_of(dataset, variable, axes, config)
         time = _time_variable(dataset, variable, config)
@@ -160,12 +160,23 @@ def _find_layout(scope: Scope, axes: MapAxes, config: RadarNetworkConfig) -> Lay
     )
 
 
+def _decoded(dataset: xr.Dataset, config: RadarNetworkConfig) -> xr.Dataset:
+    try:
+        return xr.decode_cf(dataset)
+    except ValueError:  # a time has a unit that is none
+        if config.time_from == "file":
+            raise
+        return xr.decode_cf(dataset, decode_times=False)
+
+
 def _time_variable(
     dataset: xr.Dataset, variable: xr.DataArray, config: RadarNetworkConfig
 ) -> str | None:
     """The configured time variable, else the CF time; the variable's coordinates come first."""
     if config.time_variable is not None:
         if config.time_variable not in dataset.variables:
+            if config.time_from == "name":
+                return None
             raise DataError(f"has no time variable '{config.time_variable}'")
         return config.time_variable
     candidates = [

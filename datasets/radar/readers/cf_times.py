@@ -54,13 +54,13 @@ def times_of(
                 "'time_in_name: radar_%Y%m%d%H%M'"
             )
         return [name_time], [config.accumulation]
-    name_time = time_from_name(path, config) if config.time_from == "name" else None
-    if name_time is not None and count == 1:
-        try:
-            return [name_time], _file_times(file, layout, config, count)[1]
-        except DataError:  # the configuration may tell the interval
-            return [name_time], [config.accumulation]
-    return _file_times(file, layout, config, count)
+    try:
+        return _file_times(file, layout, config, count)
+    except DataError:
+        name_time = time_from_name(path, config) if config.time_from == "name" else None
+        if name_time is None or count != 1:
+            raise
+        return [name_time], [config.accumulation]
 
 
 def _file_times(
@@ -104,9 +104,10 @@ def _said_interval(
 ) -> tuple[pd.Timestamp, pd.Timestamp] | None:
     """Start and end of an accumulation in a file of ADAGUC, as KNMI publishes; None if it has none.
 
-    These files mark accumulations by their start. ``accumulation`` of the configuration precedes.
+    These files mark accumulations by their start. ``time_marks: start`` of the configuration says
+    the same, and precedes.
     """
-    if config.accumulation is not None or "product" not in file.variables:
+    if config.time_marks == "start" or "product" not in file.variables:
         return None
     units = config.units or str(getattr(file[config.variable], "units", ""))
     times = [getattr(file["product"], f"validity_{end}", None) for end in ("start", "stop")]

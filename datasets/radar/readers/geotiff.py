@@ -32,7 +32,13 @@ from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS
 from squall.datasets.radar.fields import Field
-from squall.datasets.radar.file_times import accumulation_times, time_from_name
+from squall.datasets.radar.file_times import (
+    NO_TIME,
+    TimeError,
+    accumulation_times,
+    time_from_name,
+    unless_named,
+)
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import (
     MAX_SCAN_PIXELS,
@@ -120,12 +126,14 @@ def _product(file: Any, path: str, config: RadarNetworkConfig) -> Product:
     has_mask = "per_dataset" in {flag.name for flag in file.mask_flag_enums[band - 1]}
     packing = _packing(file, band, tags, units, has_mask, config)
     is_accumulation = parse_unit(config.units or units)[0] == "accumulation"
-    time, interval = _time(tags, is_accumulation, path, config)
+    time, interval = unless_named(
+        lambda: _time(tags, is_accumulation, path, config),
+        (NO_TIME, config.accumulation if is_accumulation else None),
+        config,
+    )
     grid, flip_rows, flip_columns = _grid(file, config)
 
     def read_stored(scan: int) -> npt.NDArray[Any]:
-        if scan != 0:
-            raise IndexError(scan)
         numbers = file.read(band)
         if has_mask:
             is_small = numbers.dtype.itemsize <= 2 or numbers.dtype == np.float32
@@ -247,7 +255,7 @@ def _time(
             return named, config.accumulation if is_accumulation else None
         time = tags.image_time()
     if time is None:
-        raise DataError(
+        raise TimeError(
             "has no time in its tags, and none in its name; set 'time_in_name' in the network "
             "configuration, for example 'time_in_name: \"%Y%m%d%H%M\"'"
         )

@@ -17,6 +17,7 @@ from datetime import datetime
 import pandas as pd
 
 from squall.datasets.errors import DataError
+from squall.datasets.radar.file_times import TimeError
 from squall.datasets.radar.readers.odim import UNITS
 
 MAX_XML = 2**16
@@ -109,12 +110,12 @@ def moment(text: str, pattern: str) -> pd.Timestamp:
 
     Raises
     ------
-    DataError
+    TimeError
         If the text does not fit the pattern.
     """
     try:
         return pd.Timestamp(datetime.strptime(text.strip(), pattern))
     except ValueError:
-        raise DataError(
+        raise TimeError(
             f"has a tag with the time '{text[:40]}', expected {pattern}; correct the files"
         ) from None

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,12 @@ import pandas as pd
 
 from squall.datasets.errors import ConfigError, DataError, ForecastError
 from squall.datasets.grid import Grid
-from squall.datasets.radar.file_times import accumulation_times
+from squall.datasets.radar.file_times import (
+    NO_TIME,
+    TimeError,
+    accumulation_times,
+    unless_named,
+)
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, north_up
 from squall.datasets.radar.readers.grib_grid import check_scanning, grid_of
@@ -59,7 +65,9 @@ REFLECTIVITY = {
 MOMENT, INTERVAL = 0, 8  # product templates
 PROCESSES = {"rate": 0, "accumulation": 1}  # statistical processes: mean, sum
 FORECAST_DATA, FORECAST_PROCESSES = 1, (2, 4)
+END = "OfEndOfOverallTimeInterval"  # behind the names of keys
 TIME_UNITS = {0: "1min", 1: "1h", 2: "1D", 10: "3h", 11: "6h", 12: "12h", 13: "1s"}
+TimeAndInterval = tuple[pd.Timestamp, pd.Timedelta | None]
 _SHOWN = 10  # fields that a message names
 
 
@@ -216,7 +224,8 @@ def _scan(header: Header, index: int, config: RadarNetworkConfig) -> _Scan:
         grid, *flips = grid_of(header, shape, config.crs)
     units, mrms_interval = units_of(header, config.units)
     kind = parse_unit(config.units or units)[0]
-    time, interval = _time(header, kind)
+    nothing: TimeAndInterval = NO_TIME, None
+    time, interval = unless_named(partial(_time, header, kind), nothing, config)
     if kind == "accumulation" and interval is None:
         time, interval = accumulation_times(None, time, config)
         interval = mrms_interval or interval
@@ -276,24 +285,16 @@ def units_of(header: Header, configured: str | None = None) -> tuple[str, pd.Tim
     return units, None
 
 
-def _time(header: Header, kind: str) -> tuple[pd.Timestamp, pd.Timedelta | None]:
+def _time(header: Header, kind: str) -> TimeAndInterval:
     """Valid time, and the interval of template 8."""
-    reference = _moment(header, ("year", "month", "day", "hour", "minute", "second"))
     template = header["productDefinitionTemplateNumber"]
     if template == MOMENT:
         if header["forecastTime"]:
             raise ForecastError(f"is a forecast, {header['stepRange']} ahead of its reference time")
-        return reference, None
+        return _moment(header), None
     if template != INTERVAL:
         raise DataError(f"has GRIB product template {template}, expected {MOMENT} or {INTERVAL}")
-    names = ("year", "month", "day", "hour", "minute", "second")
-    end = _moment(header, tuple(f"{name}OfEndOfOverallTimeInterval" for name in names))
-    is_forecast = (
-        header.whole("typeOfProcessedData") == FORECAST_DATA
-        or header.whole("typeOfGeneratingProcess") in FORECAST_PROCESSES
-    )
-    if is_forecast and end > reference:
-        raise ForecastError(f"is a forecast until {end} of {reference}; only observations are read")
+    _check_observed(header)
     if header["numberOfTimeRanges"] != 1:
         raise DataError(f"has {header['numberOfTimeRanges']} time ranges, expected one")
     process = header.whole("typeOfStatisticalProcessing")
@@ -302,18 +303,36 @@ def _time(header: Header, kind: str) -> tuple[pd.Timestamp, pd.Timedelta | None]
             f"holds {kind} with the statistical process {process}; expected a mean of a rate (0) "
             "or a sum of an accumulation (1)"
         )
+    reference, end = _moment(header), _moment(header, END)
     unit = TIME_UNITS.get(header.whole("indicatorOfUnitOfTimeRange"))
     if unit is None or abs(header["forecastTime"]) > 10**6:
-        raise DataError("has a start of its interval that cannot be read")
+        raise TimeError("has a start of its interval that cannot be read")
     start = reference + header["forecastTime"] * pd.Timedelta(unit)
     if start >= end:
-        raise DataError(f"has an interval from {start} to {end}")
+        raise TimeError(f"has an interval from {start} to {end}")
     return end, end - start
 
 
-def _moment(header: Header, keys: tuple[str, ...]) -> pd.Timestamp:
-    fields = [header[key] for key in keys]
+def _check_observed(header: Header) -> None:
+    """Refuse an interval of a forecast, also if its times cannot be read."""
+    is_forecast = (
+        header.whole("typeOfProcessedData") == FORECAST_DATA
+        or header.whole("typeOfGeneratingProcess") in FORECAST_PROCESSES
+    )
+    if not is_forecast:
+        return
+    try:
+        reference, end = _moment(header), _moment(header, END)
+    except TimeError as error:
+        raise ForecastError(f"is perhaps a forecast: {error}") from error
+    if end > reference:
+        raise ForecastError(f"is a forecast until {end} of {reference}; only observations are read")
+
+
+def _moment(header: Header, suffix: str = "") -> pd.Timestamp:
+    names = ("year", "month", "day", "hour", "minute", "second")
+    fields = [header[f"{name}{suffix}"] for name in names]
     try:
         return pd.Timestamp(datetime(*fields))
     except (ValueError, OverflowError):
-        raise DataError(f"has no time: {fields} are no date and time") from None
+        raise TimeError(f"has no time: {fields} are no date and time") from None

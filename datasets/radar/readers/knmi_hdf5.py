@@ -33,7 +33,12 @@ import pandas as pd
 from squall.datasets.errors import DataError, ForecastError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS
-from squall.datasets.radar.file_times import accumulation_times
+from squall.datasets.radar.file_times import (
+    NO_TIME,
+    TimeError,
+    accumulation_times,
+    unless_named,
+)
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, north_up
 from squall.datasets.radar.readers.chunks import read_scan
@@ -91,7 +96,11 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
         )
     units = _units(chosen, config)
     is_accumulation = parse_unit(config.units or units)[0] == "accumulation"
-    time, interval = _time(root, chosen, is_accumulation, config)
+    time, interval = unless_named(
+        lambda: _time_of_analysis(root, chosen, is_accumulation, config),
+        (NO_TIME, config.accumulation if is_accumulation else None),
+        config,
+    )
     pixels = image(chosen, "image_data")
     if config.grid is not None:
         grid, flip_rows, flip_columns = config.grid.harmonised(pixels.shape)
@@ -99,8 +108,6 @@ def _product(root: h5py.File, config: RadarNetworkConfig) -> Product:
         grid, flip_rows, flip_columns = _grid(root, pixels.shape, config), False, False
 
     def read_stored(scan: int) -> npt.NDArray[Any]:
-        if scan != 0:
-            raise IndexError(scan)
         return north_up(read_scan(pixels), flip_rows, flip_columns)
 
     return Product(
@@ -130,6 +137,20 @@ def _units(chosen: h5py.Group, config: RadarNetworkConfig) -> str:
         ) from None
 
 
+def _time_of_analysis(
+    root: h5py.File, chosen: h5py.Group, is_accumulation: bool, config: RadarNetworkConfig
+) -> tuple[pd.Timestamp, pd.Timedelta | None]:
+    """Time and interval; without times, nothing tells the first image of a field from forecasts."""
+    try:
+        return _time(root, chosen, is_accumulation, config)
+    except TimeError as error:
+        field = text(chosen, "image_geo_parameter")
+        images = numbered_groups(root, "image").values()
+        if sum(text(group, "image_geo_parameter") == field for group in images) > 1:
+            raise DataError(f"{error}; it may be a forecast") from error
+        raise
+
+
 def _time(
     root: h5py.File, chosen: h5py.Group, is_accumulation: bool, config: RadarNetworkConfig
 ) -> tuple[pd.Timestamp, pd.Timedelta | None]:
@@ -141,7 +162,7 @@ def _time(
     valid = _moment(chosen, "image_datetime_valid")
     time = end if valid is None else valid
     if time is None:
-        raise DataError("has no time: no product_datetime_end in /overview; correct the files")
+        raise TimeError("has no time: no product_datetime_end in /overview; correct the files")
     if valid is not None:
         _check_analysis(root, chosen, valid)
     if not is_accumulation:
@@ -183,7 +204,7 @@ def _moment(group: h5py.Group, name: str) -> pd.Timestamp | None:
         date = int(year), MONTHS.index(month) + 1, int(day)
         return pd.Timestamp(datetime(*date, int(hour), int(minute), int(second)))
     except ValueError:
-        raise DataError(
+        raise TimeError(
             f"{name} of {group.name} is '{written}', expected a time like 26-AUG-2010;06:00:00.000"
         ) from None
 

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,7 +35,12 @@ from squall.datasets.errors import DataError, ForecastError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS
 from squall.datasets.radar.fields import Field
-from squall.datasets.radar.file_times import accumulation_times
+from squall.datasets.radar.file_times import (
+    NO_TIME,
+    TimeError,
+    accumulation_times,
+    unless_named,
+)
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape, north_up
 from squall.datasets.radar.readers.markers import (
@@ -117,7 +123,7 @@ class _Field:
         try:
             return pd.Timestamp(datetime(year, month, day, hour, minute, seconds))
         except ValueError:
-            raise DataError(f"has no time: {numbers} are no date and time") from None
+            raise TimeError(f"has no time: {numbers} are no date and time") from None
 
 
 @contextmanager
@@ -253,9 +259,10 @@ def _times(
     times: list[pd.Timestamp] = []
     intervals: list[pd.Timedelta | None] = []
     for field in fields:
-        time, issued = field.moment(0, int(field.integers[5])), None
+        time = unless_named(partial(field.moment, 0, int(field.integers[5])), NO_TIME, config)
+        issued = None
         if field.is_set(float(field.integers[6])) and field.integers[6] > 0:
-            issued = field.moment(6)
+            issued = unless_named(partial(field.moment, 6), NO_TIME, config)
         if issued is not None and issued < time.floor("min"):
             raise ForecastError(
                 f"'{field.title}' of '{field.source}' is a forecast, issued at {issued} for "
@@ -265,8 +272,10 @@ def _times(
         if quantity == "accumulation":
             minutes = int(field.integers[25])
             is_known = field.is_set(minutes) and 0 < minutes < 32767
-            start = time - pd.Timedelta(minutes=minutes) if is_known else None
-            time, interval = accumulation_times(start, time, config)
+            if is_known:
+                interval = pd.Timedelta(minutes=minutes)
+            else:
+                time, interval = accumulation_times(None, time, config)
         if time in times:
             raise DataError(
                 f"has '{field.title}' twice for {time}, and no key of the configuration chooses "

@@ -27,7 +27,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from squall.datasets.errors import DataError
-from squall.datasets.radar.file_times import accumulation_times, time_from_name
+from squall.datasets.radar.file_times import NO_TIME, accumulation_times, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import MAX_SCANS, Packing, Product, check_scan_shape, north_up
 from squall.datasets.radar.readers.markers import (
@@ -95,8 +95,6 @@ class _Scans:
             self.stream.close()
 
     def read(self, scan: int) -> npt.NDArray[Any]:
-        if not 0 <= scan < self.count:
-            raise IndexError(scan)
         place = self.start + scan * self.scan_bytes
         if self.stream is None or place < self.position:
             self.__exit__()
@@ -175,6 +173,9 @@ def _product(
 def _times(
     file: zipfile.ZipFile, count: int, is_accumulation: bool, path: str, config: RadarNetworkConfig
 ) -> tuple[tuple[pd.Timestamp, ...], tuple[pd.Timedelta | None, ...]]:
+    if config.time_from == "name" and count == 1:  # the array is not needed, and may be broken
+        interval = config.accumulation if is_accumulation else None
+        return (NO_TIME,), (interval,)
     name = config.time_variable or DATES
     if config.time_variable is None and f"{DATES}.npy" not in file.namelist():
         named = time_from_name(path, config)

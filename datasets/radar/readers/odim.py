@@ -35,7 +35,7 @@ import pandas as pd
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.coordinates import SET_CRS
-from squall.datasets.radar.file_times import accumulation_times, time_from_name
+from squall.datasets.radar.file_times import TimeError, accumulation_times, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape, north_up
 from squall.datasets.radar.readers.chunks import read_scan
@@ -69,7 +69,7 @@ _PLACE = re.compile(r"dataset\d{1,6}(/data\d{1,6})?", re.ASCII)
 T = TypeVar("T")
 
 
-class _NoTimeError(DataError):
+class _NoTimeError(TimeError):
     """A file has no time that can be read; the time in its name may replace it."""
 
 
@@ -127,9 +127,10 @@ def _product(root: h5py.File, path: str, config: RadarNetworkConfig) -> Product:
     is_series = sum(entry.quantity == quantity for entry in all_entries) > 1
     try:
         times, intervals = _times(what, entries, is_accumulation, is_series, config)
-    except _NoTimeError:
+    except TimeError as error:
         named = time_from_name(path, config)
-        if named is None or len(entries) > 1:
+        is_replaced = config.time_from == "name" or isinstance(error, _NoTimeError)
+        if named is None or len(entries) > 1 or not is_replaced:
             raise
         times, intervals = (named,), (config.accumulation if is_accumulation else None,)
     images = [image(entry.data, "data") for entry in entries]

@@ -88,8 +88,6 @@ def _product(root: h5py.File, path: str, config: RadarNetworkConfig) -> Product:
     may_lack_markers = not packing.missing and not config.missing_values
 
     def read_stored(scan: int) -> npt.NDArray[Any]:
-        if scan != 0:
-            raise IndexError(scan)
         stored = read_scan(pixels)
         if may_lack_markers:
             check_has_nan(stored, f"{pixels.name} has no missing value and no NaN")

@@ -80,8 +80,6 @@ def open_pysteps(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         )
 
     def read_stored(scan: int) -> Floats:
-        if scan != 0:
-            raise IndexError(scan)
         return north_up(values, flip_rows, flip_columns)
 
     yield Product(grid, (time,), (interval,), Packing(units), read_stored)

@@ -5,9 +5,9 @@ Formatbeschreibung RV. A file is one line of text that ends with the byte ETX, a
 it. How the reader interprets the files:
 
 - Two bytes a pixel (little endian), bits counted from 1. Bits 1 to 12 are the value. Bit 13 marks
-  secondary data (from gauges or interpolated): they are kept. Bit 14 marks no data, and bit 16
-  clutter: both are not observed, whatever the value says (RADKLIM writes values filled in from the
-  neighbours there). Bit 15 is the sign.
+  secondary data, interpolated between gauges where no radar measured (RW and its sums), bit 14 no
+  data, and bit 16 clutter. None of them is observed, whatever the value says (RADKLIM writes values
+  filled in from the neighbours). Bit 15 is the sign.
 - One byte a pixel (RX, WX, EX): 250 is no data, 249 clutter: both are not observed. Others are
   dBZ = 0.5 · value - 32.5, so 0 is -32.5 dBZ: no echo.
 - ``PR`` is the step of the values: E-01 is 0.1 mm. WN has tenths of the codes of RX in two bytes.
@@ -35,7 +35,12 @@ import pyproj
 
 from squall.datasets.errors import DataError, ForecastError
 from squall.datasets.grid import Grid
-from squall.datasets.radar.file_times import accumulation_times
+from squall.datasets.radar.file_times import (
+    NO_TIME,
+    TimeError,
+    accumulation_times,
+    unless_named,
+)
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Packing, Product, check_scan_shape, north_up
 from squall.datasets.radar.readers.corner_grid import corner_grid
@@ -52,7 +57,7 @@ BYTES_OF_DBZ = {"RX": 1, "WX": 1, "EX": 1, "WN": 2}  # a pixel
 WITH_FORECASTS = {"RV", "RQ", "WN"}
 DBZ_STEP, DBZ_OFFSET = 0.5, -32.5
 EXPONENTS = range(-3, 1)  # of the step: products have E-02, E-01 and E+00
-VALUE, NO_DATA, SIGN, CLUTTER = 0x0FFF, 0x2000, 0x4000, 0x8000
+VALUE, SECONDARY, NO_DATA, SIGN, CLUTTER = 0x0FFF, 0x1000, 0x2000, 0x4000, 0x8000
 MISSING = -32768  # the bits of two-byte pixels cannot give it
 MISSING_BYTES = 249.0, 250.0
 REFERENCE = 9.0, 51.0  # longitude and latitude
@@ -114,11 +119,11 @@ def open_radolan(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         DWD's composites.
     """
     with Path(path).open("rb") as stream:
-        header = _header(stream.read(LONGEST_HEADER), Path(path).stat().st_size)
+        header = _header(stream.read(LONGEST_HEADER), Path(path).stat().st_size, config)
         if header.lead:
             raise ForecastError(
                 f"is a forecast, {header.lead / pd.Timedelta('1min'):g} min ahead of "
-                f"{header.time:%Y-%m-%d %H:%M}; let 'source' of the network configuration name the "
+                f"{header.time!s:.16}; let 'source' of the network configuration name the "
                 "analyses alone, for example 'tar://*_000::DE1200_RV*.tar.bz2'"
             )
         grid, flip_rows, flip_columns = _grid(header, config)
@@ -127,8 +132,6 @@ def open_radolan(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         time = accumulation_times(None, header.time, config)[0] if is_sum else header.time
 
         def read_stored(scan: int) -> npt.NDArray[Any]:
-            if scan != 0:
-                raise IndexError(scan)
             stream.seek(header.data_start)
             count = header.shape[0] * header.shape[1]
             pixels = np.fromfile(stream, header.dtype, count)
@@ -147,7 +150,7 @@ def open_radolan(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         )
 
 
-def _header(head: bytes, size: int) -> _Header:
+def _header(head: bytes, size: int, config: RadarNetworkConfig) -> _Header:
     line, etx, _ = head.partition(ETX)
     start = _START.match(line)
     if start is None or not etx:
@@ -188,7 +191,7 @@ def _header(head: bytes, size: int) -> _Header:
     minutes = int(rest["interval"]) * (24 * 60 if rest["days"] == b"1" else 1)
     return _Header(
         product=product,
-        time=_time(start[2] + start[4]),
+        time=unless_named(lambda: _time(start[2] + start[4]), NO_TIME, config),
         data_start=len(line) + 1,
         dtype="u1" if bytes_a_pixel == 1 else "<u2",
         version=int(rest["version"]),
@@ -212,7 +215,7 @@ def _time(digits: bytes) -> pd.Timestamp:
     try:
         return pd.Timestamp(datetime(2000 + year, month, day, hour, minute))
     except ValueError:
-        raise DataError(f"has no time: '{digits.decode()}' is no ddHHMMmmyy") from None
+        raise TimeError(f"has no time: '{digits.decode()}' is no ddHHMMmmyy") from None
 
 
 def _units(product: str, config: RadarNetworkConfig) -> str:
@@ -242,7 +245,7 @@ def _signed_values() -> npt.NDArray[np.int16]:
     words = np.arange(2**16, dtype=np.uint16)
     values = (words & VALUE).astype(np.int16)
     values[words & SIGN > 0] *= -1
-    values[words & (NO_DATA | CLUTTER) > 0] = MISSING
+    values[words & (SECONDARY | NO_DATA | CLUTTER) > 0] = MISSING
     return values
 
 

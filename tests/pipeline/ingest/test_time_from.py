@@ -30,12 +30,20 @@ def test_the_time_in_the_name_overrules(radar, archive, wrong_by):
     np.testing.assert_array_equal(scan_at(archive, 0), codes_of(scan[0]))
 
 
-def test_the_time_in_the_name_replaces_one_that_cannot_be_read(radar, archive):
+@pytest.mark.parametrize("units", ["1970-01-01T00:00 Europe/Rome", "yesterday"])
+def test_the_time_in_the_name_replaces_one_that_cannot_be_read(radar, archive, units):
     path = write_file(path_of(radar, FIRST), rain(1), FIRST)
     with netCDF4.Dataset(path, "a") as file:
-        file["time"].units = "seconds since 1970-01-01T00:00 Europe/Rome"
-    assert run(archive, radar / "*.nc").ingested == 0
-    assert run(archive, radar / "*.nc", config=BY_NAME).ingested == 1
+        file["time"].units = f"seconds since {units}"
+    assert run(archive, radar / "*.nc", config=config_with(time_variable="time")).ingested == 0
+    by_name = config_with(time_from="name", time_variable="time")
+    assert run(archive, radar / "*.nc", config=by_name).ingested == 1
+
+
+def test_the_time_in_the_name_replaces_a_time_variable_that_a_file_lacks(radar, archive):
+    write_file(path_of(radar, FIRST), rain(1), FIRST)
+    by_name = config_with(time_from="name", time_variable="valid_time")
+    assert run(archive, radar / "*.nc", config=by_name).ingested == 1
 
 
 def test_files_that_the_name_cannot_tell_are_refused(radar, archive):

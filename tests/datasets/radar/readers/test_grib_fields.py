@@ -12,6 +12,7 @@ from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import DataError
 from squall.datasets.radar.radar_file import read_file
 from squall.datasets.radar.readers.grib import open_grib
+from tests.datasets.radar.radar_files import NAME, NAMED, rejection_of, scan_of
 
 NOON = pd.Timestamp("2024-06-01T12:00")
 PRATE, TOTAL = (0, 1, 7), (0, 1, 8)  # kg m-2 s-1, kg m-2
@@ -256,3 +257,17 @@ def test_keys_of_the_configuration_are_used(grib_message, configured, unpacked, 
         hour = pd.Timedelta("1h")
         assert product.times == (NOON + pd.Timedelta("2min") + hour,)
         assert product.intervals == (hour,)
+
+
+def test_the_time_in_the_name_replaces_a_broken_one(
+    grib_message, configured, rates, tmp_path
+) -> None:
+    path = tmp_path / NAME
+    path.write_bytes(grib_message(rates, month=13))
+    assert "has no time: [2024, 13, 1, 12, 2, 0]" in rejection_of(
+        str(path), configured("grib", **NAMED)
+    )
+    by_name = configured("grib", **NAMED, time_from="name")
+    scan_of(str(path), by_name)
+    path.write_bytes(grib_message(rates, month=13, forecastTime=5))
+    assert "is a forecast" in rejection_of(str(path), by_name)

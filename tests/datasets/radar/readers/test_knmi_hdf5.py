@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from squall.datasets.errors import DataError
 from squall.datasets.radar.readers.knmi_hdf5 import open_knmi, proj_in_metres
+from tests.datasets.radar.radar_files import NAME, NAMED, rejection_of, scan_of
 
 NOON = pd.Timestamp("2024-06-01T12:00")
 DBZ = {
@@ -247,6 +248,20 @@ def test_the_message_names_the_images_of_the_file(write_knmi, configured, pixels
             open_knmi(path, configured("knmi", variable=variable)),
         ):
             pass
+
+
+def test_the_time_in_the_name_replaces_a_broken_one(
+    write_knmi, configured, pixels, tmp_path
+) -> None:
+    path = write_knmi(tmp_path / NAME, pixels, end="yesterday")
+    named = {**NAMED, "accumulation": "5min"}
+    assert "product_datetime_end of /overview" in rejection_of(path, configured("knmi", **named))
+    by_name = configured("knmi", **named, time_from="name")
+    np.testing.assert_allclose(scan_of(path, by_name)[0, 100], 12, rtol=0.016)
+    with h5py.File(path, "a") as file:
+        file.copy("image1", "image2")
+    # nothing tells which of the two is the analysis
+    assert "it may be a forecast" in rejection_of(path, by_name)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from squall.datasets.grid import proj_parameters
 from squall.datasets.radar.formats import recognised_format
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.readers.nimrod import open_nimrod
-from tests.datasets.radar.radar_files import config
+from tests.datasets.radar.radar_files import NAME, NAMED, config, rejection_of, scan_of
 
 NOON = pd.Timestamp("2024-06-01T12:00")
 UNSET = -32767
@@ -213,6 +213,15 @@ def test_a_missing_value_that_the_numbers_cannot_hold(tmp_path) -> None:
 )
 def test_an_unreadable_file_is_rejected_with_a_reason(tmp_path, changes, message) -> None:
     refused(put(tmp_path / "a.dat", field(**changes)), message)
+
+
+def test_the_time_in_the_name_replaces_a_broken_one(tmp_path) -> None:
+    by_name = network(**NAMED, time_from="name")
+    for key in ("valid", "issued"):
+        content = field(units="mm*32", minutes=5, **{key: (2024, 13, 1, 12, 0, 0)[: 11 - len(key)]})
+        path = put(tmp_path / NAME, content)
+        assert "has no time: [2024, 13, 1, 12, 0]" in rejection_of(path, network(**NAMED))
+        np.testing.assert_allclose(scan_of(path, by_name)[0, 2], 12, rtol=0.016)
 
 
 def test_broken_files_are_rejected(tmp_path) -> None:

@@ -20,7 +20,7 @@ from squall.datasets.radar.formats import recognised_format
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.radar_file import read_file
 from squall.datasets.radar.readers.npz import open_npz, pickled_datetimes
-from tests.datasets.radar.radar_files import config
+from tests.datasets.radar.radar_files import NAME, NAMED, config, rejection_of, scan_of
 
 NOON = datetime(2024, 6, 1, 12)
 TIMES = [NOON + timedelta(minutes=5 * i) for i in range(4)]
@@ -174,6 +174,15 @@ def array(numbers: Any, **header: Any) -> bytes:
     described = np.lib.format.header_data_from_array_1_0(np.asarray(numbers)) | header
     np.lib.format.write_array_header_1_0(start, described)
     return start.getvalue() + np.asarray(numbers).tobytes()
+
+
+def test_the_time_in_the_name_replaces_broken_ones(tmp_path) -> None:
+    path = write(tmp_path / f"{NAME}.npz", data=NUMBERS[:1], dates=np.array(["noon"]))
+    assert "expected times: datetime64" in rejection_of(path, network(**NAMED))
+    by_name = network(**NAMED, time_from="name")
+    np.testing.assert_allclose(scan_of(path, by_name)[1, 2], 0.48, rtol=0.016)
+    path = write(tmp_path / f"{NAME}.npz")
+    assert "holds 4 scans, which one time in its name" in rejection_of(path, by_name)
 
 
 def test_headers_that_lie_are_refused_before_memory_is_allocated(tmp_path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from squall.datasets.errors import DataError
 from squall.datasets.radar.readers.odim import open_odim
+from tests.datasets.radar.radar_files import NAME, NAMED, rejection_of, scan_of
 
 NOON = pd.Timestamp("2024-06-01T12:00")
 FIVE = pd.Timedelta("5min")
@@ -157,6 +158,16 @@ def test_infinity_may_mark_pixels_without_echo(write_odim, configured, unpacked,
         values = unpacked(product)
     assert np.isnan(values[:, 0]).all()
     assert (values[0, 1:] == -np.inf).all()
+
+
+def test_the_time_in_the_name_replaces_one_that_contradicts_itself(
+    write_odim, configured, pixels, tmp_path
+) -> None:
+    backwards = (("20240601130000", "20240601120000"),)
+    path = write_odim(tmp_path / NAME, pixels, quantity="ACRR", gain=0.01, spans=backwards)
+    settings = {**NAMED, "variable": "ACRR", "accumulation": "5min"}
+    assert "ends before" in rejection_of(path, configured("odim", **settings))
+    scan_of(path, configured("odim", **settings, time_from="name"))
 
 
 def test_lzf(write_odim, configured, pixels, tmp_path) -> None:

@@ -17,6 +17,7 @@ from squall.datasets.errors import DataError
 from squall.datasets.radar.formats import recognised_format
 from squall.datasets.radar.radar_file import read_file
 from squall.datasets.radar.readers.radolan import open_radolan
+from tests.datasets.radar.radar_files import NAME, NAMED, rejection_of, scan_of
 
 # some grid for small files, whose first row is in the south
 SMALL = {
@@ -91,7 +92,7 @@ def test_flags_and_sign(numbers, small, unpacked, tmp_path) -> None:
             product.read_stored(1)
     missing = np.nan
     expected = [
-        [0.09, 0.0, missing, -0.03],  # secondary data are kept
+        [missing, missing, missing, -0.03],  # secondary data are none of a radar
         [missing, missing, missing, missing],
         [0.0, 0.01, 0.02, 40.95],
     ]
@@ -104,6 +105,15 @@ def test_a_clutter_free_scan_is_read_as_rain_rate(small, tmp_path) -> None:
     assert (scan.codes[:, 0] == 0).all()  # dry
     assert (scan.codes[:, 3] == 255).all()  # not observed
     np.testing.assert_allclose(RAIN_CODE.decode(scan.codes)[0, 1:3], [12.0, 0.6], rtol=0.016)
+
+
+def test_the_time_in_the_name_replaces_a_broken_one(small, tmp_path) -> None:
+    wet = np.full((3, 4), 5)
+    path = write(tmp_path / NAME, wet, time="321250")
+    assert "has no time: '3212500724'" in rejection_of(path, small(**NAMED))
+    scan_of(path, small(**NAMED, time_from="name"))
+    path = write(tmp_path / NAME, wet, time="321250", product="RV", lead="VV   5")
+    assert "is a forecast" in rejection_of(path, small(**NAMED, time_from="name"))
 
 
 @pytest.mark.parametrize(
