@@ -36,7 +36,13 @@ from squall.datasets.sources.patterns import (
     pattern_tail,
 )
 from squall.datasets.sources.stores import Entry, LocalStore, RemoteStore, Store, store_for
-from squall.datasets.sources.zarr_stores import ZarrKeys, find_scans, find_stores, is_zarr
+from squall.datasets.sources.zarr_stores import (
+    ZarrKeys,
+    check_no_archive,
+    find_scans,
+    find_stores,
+    is_zarr,
+)
 from squall.datasets.unpacking import UnpacksTooMuch
 
 Span = tuple[pd.Timestamp | None, pd.Timestamp | None]
@@ -89,6 +95,7 @@ def find_files(
     real_folder.cache_clear()  # links may lead elsewhere than at the last call
     files: dict[str, SourceFile] = {}
     for pattern in patterns:
+        check_no_archive(pattern)
         if is_zarr(pattern):
             found = _find_in_stores(pattern, options or {}, (since, until), zarr)
             files |= {file.identity: file for file in found}

@@ -34,6 +34,7 @@ from squall.datasets.sources.access import (
 )
 from squall.datasets.sources.patterns import expand_times, has_glob, has_time
 from squall.datasets.sources.zarr_variable import ZarrVariable, arrays_of
+from squall.datasets.unpacking import UnpacksTooMuch
 
 Shape = tuple[int, ...]
 _NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable.{:10d}"  # netCDF-4's own words
@@ -53,6 +54,22 @@ class ZarrKeys:
 def is_zarr(pattern: str) -> bool:
     """Whether an address or pattern names Zarr stores: it ends in ``.zarr``."""
     return re.search(r"\.zarr/?$", pattern) is not None
+
+
+def check_no_archive(pattern: str) -> None:
+    """Refuse an Icechunk repository: its chunks have no versions by which changes are found.
+
+    Raises
+    ------
+    ConfigError
+        If the pattern names one.
+    """
+    if re.search(r"\.icechunk/?$", pattern):
+        raise ConfigError(
+            f"{pattern}: an Icechunk repository is no source; write it as a Zarr store and give "
+            "that: 'squall export ARCHIVE.icechunk OUT.zarr' for an archive of Squall, xarray's "
+            "to_zarr for another one"
+        )
 
 
 def find_stores(
@@ -179,6 +196,8 @@ def copy_scans(scans: ZarrScans, target: Path, options: Options) -> None:
 def _named_errors(address: str, options: Options) -> Iterator[None]:
     try:
         yield
+    except UnpacksTooMuch as error:
+        raise UnpacksTooMuch(f"{address}: {error}") from error
     except (ConfigError, DataError):
         raise
     except Exception as error:  # storage and codecs raise their own
@@ -191,9 +210,10 @@ def _write(file: h5py.File, store: ZarrVariable, rows: slice) -> None:
     is_lost = store.without_time(rows.start, times)
     written: list[tuple[str, tuple[str, ...]]] = [(store.name, store.dims)]
     for name, dims, array in store.companions():
-        values = np.asarray(array[store.part(dims, rows)] if array.ndim else array[()])
-        if values.dtype.kind not in "iuf":
-            values = np.zeros(values.shape, np.int8)  # like the text of a grid mapping variable
+        if array.dtype.kind in "iuf":
+            values = np.asarray(array[store.part(dims, rows)] if array.ndim else array[()])
+        else:
+            values = np.zeros((), np.int8)  # the text of a grid mapping variable
         file.create_dataset(name, data=values)
         if name in times and is_lost is not None and is_lost.any():
             _remove_times(file[name], is_lost)

@@ -23,6 +23,7 @@ from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from squall.datasets.addresses import is_remote
 from squall.datasets.errors import DataError
 from squall.datasets.sources.access import Options, ZarrScans, filesystem, version_of
+from squall.datasets.sources.zarr_codecs import checked
 from squall.datasets.unpacking import MAX_FILE_BYTES
 
 MAX_SCANS = 2**21
@@ -63,7 +64,7 @@ class ZarrVariable:
                 f"{address}: has no variable '{variable}'; it has {names}; set 'variable' in the "
                 "network configuration to one of them"
             )
-        self.name, self.variable = variable, self.arrays[variable]
+        self.name, self.variable = variable, self._checked(variable)
         self.dims = self._dims(variable)
         if len(self.dims) != self.variable.ndim or self.variable.ndim < 2:
             raise DataError(
@@ -73,6 +74,9 @@ class ZarrVariable:
             )
         if max(self.variable.shape) > MAX_SCANS:
             raise DataError(f"{address}: says that it has the shape {self.variable.shape}")
+
+    def _checked(self, name: str) -> Any:
+        return checked(self.arrays[name], f"{self.address}: '{name}'")
 
     def _dims(self, name: str) -> tuple[str, ...]:
         array = self.arrays[name]
@@ -107,9 +111,9 @@ class ZarrVariable:
     def rows_per_chunk(self) -> int:
         return 1 if self._axis is None else self._chunk_shape[self._axis]
 
-    @property
+    @cached_property
     def _companions(self) -> list[str]:
-        """Coordinates and the like: arrays of few values along the variable's dimensions."""
+        """Coordinates and the like: arrays of few numbers along the variable's dimensions."""
         listed = str(self.variable.attrs.get("coordinates", "")).split()
         names = []
         for name, array in self.arrays.items():
@@ -118,8 +122,13 @@ class ZarrVariable:
             is_small = array.ndim <= 1 or dims[0] == self.time or (is_map and name in listed)
             if name == self.name or len(dims) != array.ndim or array.ndim > 2 or not is_small:
                 continue
-            if array.size > MAX_VALUES or prod(array.chunks or (1,)) > MAX_VALUES:
+            is_number = array.dtype.kind in "iuf"
+            if array.ndim and not is_number:
+                continue
+            if array.size > MAX_VALUES or prod(array.shards or array.chunks or (1,)) > MAX_VALUES:
                 raise DataError(f"{self.address}: '{name}' has {array.size:,} values, too many")
+            if is_number:
+                self._checked(name)
             names.append(name)
         return sorted(names)
 
@@ -184,6 +193,11 @@ class ZarrVariable:
         rows: dict[int, list[str]] = {}
         for path, info in self._remote.find(folder, detail=True).items():
             numbers = re.findall(r"\d+", path[len(folder) :])
+            if (info.get("size") or 0) > MAX_FILE_BYTES:
+                raise DataError(
+                    f"{self.address}: {path.rpartition('/')[2]} of '{self.name}' has "
+                    f"{info['size']:,} bytes, at most {MAX_FILE_BYTES:,} are read at once"
+                )
             is_chunk = re.fullmatch(r"/(c/)?\d+([./]\d+)*", path[len(folder) :]) is not None
             if is_chunk and len(numbers) == self.variable.ndim:
                 row = 0 if self._axis is None else int(numbers[self._axis])

@@ -21,13 +21,13 @@ from squall.datasets.addresses import (
 )
 from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import OK, REDUNDANT
-from squall.datasets.errors import DataError
+from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.radar.file_times import snap_to_step, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.runs import Bools
 from squall.datasets.sources.access import SourceFile
 from squall.datasets.sources.find import find_files
-from squall.datasets.sources.zarr_stores import ZarrKeys
+from squall.datasets.sources.zarr_stores import ZarrKeys, is_zarr
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.ingest.file_marks import (
     mark_of_unused_file,
@@ -62,12 +62,15 @@ def list_files(
 
     Raises
     ------
+    ConfigError
+        If the configuration cannot work for the scans of a Zarr store.
     DataError
         If a pattern without a date matches no file.
     SourceUnavailable
         If the source cannot be listed.
     """
     network = config.source
+    _check_stores(config)
     files = find_files(
         config.patterns,
         network.source_options,
@@ -85,6 +88,19 @@ def list_files(
     last = pd.Timestamp.max
     new.sort(key=lambda r: (r.time_in_name or last, precedence(r.file.identity)))
     return Listing(frozenset(request.file.identity for request in requests), new)
+
+
+def _check_stores(config: IngestConfig) -> None:
+    """Refuse what needs the name of a file, for scans of Zarr stores, which have none."""
+    stores = [pattern for pattern in config.patterns if is_zarr(pattern)]
+    network = config.source
+    if stores and (network.eras or network.time_from == "name"):
+        key = "eras" if network.eras else "time_from: name"
+        advice = "; write a configuration for each period" if network.eras else ""
+        raise ConfigError(
+            f"{stores[0]}: '{key}' needs the time in the name of each file, which scans of a Zarr "
+            f"store do not have; leave it out{advice}"
+        )
 
 
 def _first_time(config: IngestConfig, archive: Archive | None) -> pd.Timestamp | None:
