@@ -33,6 +33,7 @@ def draw_scan(scan: Scan, title: str, source: str, path: Path) -> None:
         reference=scan.time,
         origin=f"{source}{assumed}",
         footer=(f"coastlines: {basemap.credit}", CREDIT),
+        has_forecast=False,
     )
     figure = draw_map(scan.rain_rate_mm_h, basemap, caption, places=largest_cities(basemap))
     with atomic_path(path) as temporary:

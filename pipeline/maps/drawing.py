@@ -6,7 +6,7 @@ The functions return figures and write no files. `basemap.py` draws what is unde
 rain colours are in `squall.pipeline.pictures`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -43,7 +43,8 @@ class Caption:
     """Text around one map: `origin` says what produced the rain, `footer` whose data it is.
 
     `timezone` is the zone of the local time, such as Europe/Rome. Of a rain amount, `start` is
-    the beginning of its period; `valid` is the end.
+    the beginning of its period; `valid` is the end. `has_forecast` is False for a scan without a
+    forecast, to which no reference time is written.
     """
 
     kind: Kind
@@ -54,6 +55,7 @@ class Caption:
     footer: tuple[str, ...] = ()
     timezone: str | None = None
     start: pd.Timestamp | None = None
+    has_forecast: bool = True
 
     @property
     def lead(self) -> str:
@@ -81,6 +83,8 @@ class Caption:
     @property
     def since(self) -> str:
         """The lead time and the reference time, with its date if it is another day."""
+        if not self.has_forecast:
+            return ""
         same_day = self.valid.date() == self.reference.date()
         if self.start is not None:
             return f"sum of {(self.valid - self.start).total_seconds() / 60:g} min"
@@ -130,7 +134,9 @@ def draw_map(
     axes = add_map_axes(figure, rect, basemap)
     _add_rain(axes, np.asarray(rain_rate_mm_h), is_covered, basemap, scale)
     add_places(axes, basemap, places, 8.5)
-    _add_colour_bar(figure, left + map_width + 0.18, 0.75, map_height, scale)
+    _add_colour_bar(
+        figure, left + map_width + 0.18, 0.75, map_height, scale, _unknown((caption.kind,))
+    )
 
     write(figure, left, top, caption.title, width - left - 0.2, size=13, weight="bold")
     badge = (left / width, (top - 0.44) / height), 0.98 / width, 0.25 / height
@@ -183,9 +189,12 @@ def draw_overview(
         label = label or f"{caption.kind.upper()}  {caption.valid:%d %b %H:%M} UTC{lead}"
         look: dict[str, Any] = {"size": 9.5, "weight": "bold", "color": BADGE_COLOURS[caption.kind]}
         write(figure, x, y + panel_height + 0.14, label, step_x - 0.1, **look)
-    _add_colour_bar(figure, 0.33 + columns * step_x, 0.6, height - 1.7, scale)
+    unknown = _unknown([panel.caption.kind for panel in panels])
+    _add_colour_bar(figure, 0.33 + columns * step_x, 0.6, height - 1.7, scale, unknown)
     last = panels[-1].caption
-    start = f"{last.origin} from {last.reference:%Y-%m-%d %H:%M} UTC"
+    start = last.origin
+    if last.has_forecast:
+        start += f" from {last.reference:%Y-%m-%d %H:%M} UTC"
     write(figure, 0.3, height - 0.34, last.title, width - 0.6, size=14, weight="bold")
     room = width - 0.6 - (3.0 if last.local else 0)
     write(figure, 0.3, height - 0.63, start, room, size=10.5)
@@ -241,6 +250,13 @@ def _hatch(
         axes.add_artist(patch)
 
 
+def _unknown(kinds: Sequence[Kind]) -> dict[str, str]:
+    """What the legend calls each kind of unknown pixels on maps of these kinds."""
+    if "forecast" in kinds:
+        return {NO_RADAR: NO_RADAR, NO_FORECAST: NO_FORECAST}
+    return {NO_RADAR: "not observed"}
+
+
 def _hatching(scale: RainScale) -> dict[str, dict[str, Any]]:
     """Hatching of the two kinds of unknown pixels."""
     return {
@@ -252,8 +268,13 @@ def _hatching(scale: RainScale) -> dict[str, dict[str, Any]]:
     }
 
 
-def _add_colour_bar(figure: Figure, x: float, y: float, height: float, scale: RainScale) -> None:
-    """Add the colour bar, and swatches for unknown pixels under it; all lengths in inches."""
+def _add_colour_bar(
+    figure: Figure, x: float, y: float, height: float, scale: RainScale, unknown: Mapping[str, str]
+) -> None:
+    """Add the colour bar, and swatches for unknown pixels under it; all lengths in inches.
+
+    ``unknown`` has the words of the legend by the kind of unknown pixels.
+    """
     width_in, height_in = figure.get_size_inches()
     bar = figure.add_axes(
         (x / width_in, (y + 0.75) / height_in, 0.17 / width_in, (height - 0.75) / height_in)
@@ -277,9 +298,9 @@ def _add_colour_bar(figure: Figure, x: float, y: float, height: float, scale: Ra
     colour_bar.outline.set(lw=0.5, edgecolor=MAP_STYLE.quiet_text)
     colour_bar.set_label(f"{scale.quantity} [{scale.unit}]", size=10)
     fills = {NO_RADAR: scale.no_radar, NO_FORECAST: scale.no_forecast}
-    for bottom, (word, fill) in zip((y + 0.3, y), fills.items(), strict=True):
+    for bottom, (kind, word) in zip((y + 0.3, y), unknown.items(), strict=False):
         swatch = (x / width_in, bottom / height_in), 0.17 / width_in, 0.2 / height_in
-        look = {"fc": fill, "ec": MAP_STYLE.quiet_text, "lw": 0.5, **_hatching(scale)[word]}
+        look = {"fc": fills[kind], "ec": MAP_STYLE.quiet_text, "lw": 0.5, **_hatching(scale)[kind]}
         figure.add_artist(Rectangle(*swatch, transform=figure.transFigure, **look))
         write(figure, x + 0.24, bottom + 0.1, word, 1.0, size=9)
 

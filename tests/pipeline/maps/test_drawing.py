@@ -174,6 +174,20 @@ def test_captions_give_the_time_from_the_reference_time(
     assert caption(kind, lead_min).since == expected
 
 
+def test_a_scan_without_a_forecast_is_not_compared_with_one() -> None:
+    _, _, basemap = axes_of()
+    alone = replace(caption("observed", 0), has_forecast=False)
+    for figure in (
+        draw_map(showers(), basemap, alone, dpi=40),
+        draw_overview([Panel(0, 0, showers(), alone)], basemap, dpi=40),
+    ):
+        text = drawn_text(figure)
+        assert "2010-08-26 06:00" in text or "26 Aug 06:00" in text
+        assert "latest scan" not in text
+        assert " from " not in text
+        assert "not observed" in text
+
+
 def test_long_titles_stay_on_the_map() -> None:
     _, _, basemap = axes_of()
     long = Caption(

@@ -138,6 +138,10 @@ def test_no_radar_and_no_forecast_are_told_apart(
     basemap = basemap_of(forecast)
     figure = draw_map(forecast["observed_rain_rate"][1], basemap, caption("observed"), dpi=40)
     assert share(pixels(figure)[:, :300], RAIN_SCALE.no_forecast) == 0
+    words = {text.get_text() for text in figure.texts}
+    assert "not observed" in words
+    assert not words & {"no radar", "no forecast"}
+    figure = draw_map(forecast["rain_rate"][0], basemap, caption(), dpi=40)
     assert {"no radar", "no forecast"} <= {text.get_text() for text in figure.texts}
 
 

@@ -118,10 +118,12 @@ def cities_of(crs: str, extent: Extent) -> list[str]:
         ("EPSG:4326", Extent(3.0, 7.5, 50.5, 54.0), {"Amsterdam", "Brussels"}, {"Paris"}),
         ("EPSG:4326", Extent(172.0, 182.0, -48.0, -34.0), {"Auckland", "Wellington"}, set()),
         ("EPSG:4326", Extent(230.0, 300.0, 24.0, 50.0), {"New York City", "Chicago"}, {"Brooklyn"}),
+        ("EPSG:4326", Extent(6.0, 15.0, 47.0, 55.0), {"Leipzig", "Berlin"}, {"Kleinzschocher"}),
+        ("EPSG:4326", Extent(-91.5, -88.0, 33.5, 36.5), {"Memphis"}, {"New South Memphis"}),
         (ROTATED, Extent(352.0, 368.0, -7.0, 7.0), {"Milan", "Berlin"}, {"Madrid", "Rome"}),
         ("EPSG:4326", Extent(-32.0, -30.0, -32.0, -30.0), set(), set()),  # open ocean
     ],
-    ids=["netherlands", "date line", "0 to 360", "rotated", "ocean"],
+    ids=["netherlands", "date line", "0 to 360", "germany", "tennessee", "rotated", "ocean"],
 )
 def test_the_largest_cities_of_the_map_are_named(
     crs: str, extent: Extent, expected: set[str], absent: set[str]
