@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from squall.datasets.names import safe_name
@@ -56,7 +57,7 @@ def describe(
         *_axis(timing, look),
         *source_lines(given, timing, source),
         *_field(look),
-        *_units(look),
+        *_units(look, timing),
         *_timing(look, timing),
         *_markers(look),
         *_grid(look),
@@ -98,9 +99,10 @@ def _naming(given: Given, look: Look, timing: Timing, name: str) -> list[Line]:
 
 
 def _importer(keys: Mapping[str, Any]) -> list[Line]:
+    by_name = "importer_options" in keys
     comments = {
         "format": "a picture, which an importer of pysteps reads: pip install 'squall[baselines]'",
-        "importer": "by the comments in the file, or by its name",
+        "importer": "by the name of the file" if by_name else "by the comments in the file",
         "importer_options": "by the name of the file",
     }
     return [Line(key, value, comments[key], "guess") for key, value in keys.items()]
@@ -154,7 +156,7 @@ def _named(field: Field) -> str:
     return f"{field.name} ({about})"
 
 
-def _units(look: Look) -> list[Line]:
+def _units(look: Look, timing: Timing) -> list[Line]:
     if "units" in look.further:
         written = look.field.units if look.field is not None else ""
         fault = f"the file's units '{written}' are no rain unit" if written else "the file has none"
@@ -163,14 +165,23 @@ def _units(look: Look) -> list[Line]:
                 Line("units", "dBZ", f"{fault}, but the names say reflectivity", "guess"),
                 _z_r(),
             ]
-        return [
-            Line(
-                "units", None, f"{fault}: write mm h-1, mm, dBZ or another unit of rain", "missing"
-            )
-        ]
+        return [Line("units", None, f"{fault}: {_advice_on_units(look, timing)}", "missing")]
     units = look.first.packing.units
     lines = [Line("units", None, f"{units}, in the file", "fact")]
     return [*lines, _z_r()] if parse_unit(units)[0] == "reflectivity" else lines
+
+
+def _advice_on_units(look: Look, timing: Timing) -> str:
+    axis = axis_of(timing.valid_times)
+    like = "like 5min" if axis is None else f"perhaps {short_text(axis.step)}, the step"
+    advice = f"write mm h-1, dBZ, mm (with 'accumulation' too, {like}) or another unit of rain"
+    stored = look.first.stored
+    is_packed = look.first.packing.scale == 1 and np.array_equal(stored, np.rint(stored))
+    if not (stored.size and is_packed):
+        return advice
+    return (
+        f"{advice}. Its numbers are whole, up to {stored.max():g}: set 'scale' if they are packed"
+    )
 
 
 def _z_r() -> Line:
@@ -242,7 +253,8 @@ def _markers(look: Look) -> list[Line]:
     if lines:
         return lines
     if markers.missing:
-        about = f"{markers.missing_px:,} pixels have them; they cannot be rain"
+        unpacked = "" if has_unit else "; with 'scale' or 'offset', write the unpacked numbers"
+        about = f"{markers.missing_px:,} pixels have them; they cannot be rain{unpacked}"
         lines.append(Line("missing_values", list(markers.missing), about, "guess"))
     elif not markers.has_declared:
         about = (
@@ -252,6 +264,11 @@ def _markers(look: Look) -> list[Line]:
         lines.append(Line("missing_values", None, about, "fact"))
     if markers.dry:
         about = f"{markers.dry_px:,} pixels have them, which a correction may have left below 0"
+        if markers.is_no_echo:
+            about = (
+                f"no echo: {markers.dry_px:,} pixels have them, and nearly all pixels beside rain "
+                "are of them"
+            )
         lines.append(Line("dry_values", list(markers.dry), about, "guess"))
     return lines
 
@@ -277,7 +294,7 @@ def _grid(look: Look) -> list[Line]:
             found = projections.get(look.further[key]) if key == "crs" else None
             others = [place for text, place in projections.items() if text != look.further[key]]
             also = f"; another one is in {', '.join(others)}" if others else ""
-            comment = f"{found} says it, which no reader knows{also}" if found else _UNSAID
+            comment = f"by {found}{also}" if found else _UNSAID
             lines.append(Line(key, look.further[key], comment, "guess"))
     if not any(line.kind == "missing" for line in lines):
         size = grid.pixel_size_m

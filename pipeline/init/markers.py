@@ -21,27 +21,76 @@ _LOWEST_DBZ = -60.0  # noise of radars begins above
 _SMALLEST = 1e-6
 _LEFT_OVER = 0.5  # mm or mm/h: what corrections leave below zero is smaller
 _FEW = 0.01  # a share of pixels
+_MANY = 0.1
+_MOST = 0.9
 _MOST_VALUES = 5
 
 
 @dataclass(frozen=True)
 class Markers:
-    """Guessed values, unpacked, and how many pixels have them."""
+    """Guessed values, unpacked, and how many pixels have them.
+
+    Parameters
+    ----------
+    is_no_echo : whether ``dry`` is a marker of pixels without echo, and no rain below 0.
+    """
 
     missing: tuple[float, ...] = ()
     missing_px: int = 0
     dry: tuple[float, ...] = ()
     dry_px: int = 0
     has_declared: bool = False
+    is_no_echo: bool = False
 
 
 def markers_in(scans: Sequence[Facts], *, has_unit: bool = True) -> Markers:
-    """Guess which numbers of scans are markers.
+    """Guess which numbers of scans are markers, see `_markers_in`.
+
+    Of two markers, one may mean no echo: it is dry if the scan has no other dry pixels, if many
+    pixels have it, and if nearly all markers beside rain are this one.
+    """
+    markers = _markers_in(scans, has_unit)
+    if len(markers.missing) != 2 or markers.dry:
+        return markers
+    values = scans[0].values
+    places = [np.isclose(values, marker, rtol=0, atol=1e-6) for marker in markers.missing]
+    is_rain = np.isfinite(values) & ~(places[0] | places[1])
+    if not is_rain.any() or (values == values[is_rain].min()).mean() > _FEW:
+        return markers  # the lowest of the other numbers is that of dry pixels
+    beside_rain = _neighbours(is_rain)
+    contacts = [int((place & beside_rain).sum()) for place in places]
+    counts = [int(place.sum()) for place in places]
+    dry = int(contacts[1] > contacts[0])
+    if contacts[dry] < _MOST * sum(contacts) or counts[dry] < _MANY * values.size:
+        return markers
+    return Markers(
+        (markers.missing[1 - dry],),
+        counts[1 - dry],
+        (markers.missing[dry],),
+        counts[dry],
+        markers.has_declared,
+        is_no_echo=True,
+    )
+
+
+def _neighbours(mask: np.ndarray) -> np.ndarray:
+    """Pixels beside those of a mask, (y, x)."""
+    beside = np.zeros_like(mask)
+    beside[1:] |= mask[:-1]
+    beside[:-1] |= mask[1:]
+    beside[:, 1:] |= mask[:, :-1]
+    beside[:, :-1] |= mask[:, 1:]
+    return beside
+
+
+def _markers_in(scans: Sequence[Facts], has_unit: bool) -> Markers:
+    """Guess which numbers of scans mean not observed, or dry though they are below zero.
 
     A number that the file declares is none of them. Of rain, the negative numbers cannot be rain: a
     few that are hardly below zero, in a file that declares its missing pixels, are dry; others are
     missing. Of reflectivity, only numbers below all noise are markers, and no echo is not.
-    Without a known unit, numbers below -900 are missing.
+    Without a known unit, numbers below -900 are missing, and so is the only one below zero, if
+    many pixels have it.
     """
     first = scans[0]
     if not has_unit:
@@ -69,7 +118,10 @@ def markers_in(scans: Sequence[Facts], *, has_unit: bool = True) -> Markers:
 
 def _below_all_units(scans: Sequence[Facts]) -> Markers:
     values = np.concatenate([_undeclared(facts) for facts in scans])
-    return _as_markers(values[values <= _BELOW_ALL], values[:0], any(map(_declares, scans)))
+    negative = values[values < 0]
+    is_alone = negative.size > _FEW * values.size and negative.min() == negative.max()
+    missing = negative if is_alone else values[values <= _BELOW_ALL]
+    return _as_markers(missing, values[:0], any(map(_declares, scans)))
 
 
 def _declares(facts: Facts) -> bool:

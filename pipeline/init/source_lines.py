@@ -45,7 +45,7 @@ def _matching(given: Given, source: Source) -> str:
     what = "zip or tar files" if in_containers else "files"
     alike = f"matches {_files(source.count, what)} {now}"
     if not source.different:
-        return f"{alike}, the given ones and others named alike"
+        return f"{alike}, and later ones with names alike"
     return (
         f"{alike}; these look different, and an 'exclude' would leave them out: "
         f"{', '.join(source.different)}"

@@ -96,9 +96,16 @@ def content_of(path: str) -> Content:
             tuple(format.fields(plain)),
             format.needs_variable,
             tuple(times),
-            projections_in(plain, name),
+            _projections(plain, name),
             {},
         )
+
+
+def _projections(path: str, format: str) -> dict[str, str]:
+    try:
+        return projections_in(path, format)
+    except Exception:  # libraries raise any exception for a broken file; its reader says what
+        return {}
 
 
 def facts_of(path: str, keys: Mapping[str, Any], *, most_px: int | None = None) -> Facts:

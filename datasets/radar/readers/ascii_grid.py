@@ -38,7 +38,7 @@ _SIZES = "ncols", "nrows", "cellsize"
 
 
 @dataclass(frozen=True)
-class _Header:
+class AsciiHeader:
     """The lines before the pixels.
 
     Parameters
@@ -64,7 +64,7 @@ def open_ascii_grid(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         If the file is broken, or the configuration does not give its projection, unit or time.
     """
     with Path(path).open("rb") as stream:
-        header = _header(stream.read(LONGEST_HEADER), Path(path).stat().st_size)
+        header = ascii_header(stream.read(LONGEST_HEADER), Path(path).stat().st_size)
         grid, flip_rows, flip_columns = _grid(header, config)
         if config.units is None:
             raise DataError(
@@ -93,7 +93,14 @@ def open_ascii_grid(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         )
 
 
-def _header(head: bytes, size: int) -> _Header:
+def ascii_header(head: bytes, size: int) -> AsciiHeader:
+    """The lines before the pixels; ``head`` are the first `LONGEST_HEADER` bytes of ``size``.
+
+    Raises
+    ------
+    DataError
+        If a line is missing, or the file is cut off.
+    """
     values: dict[str, float] = {}
     position = 0
     while matched := _LINE.match(head, position):
@@ -123,10 +130,10 @@ def _header(head: bytes, size: int) -> _Header:
     shift = 0.0 if kind == "corner" else pixel / 2
     lower_left = values[f"xll{kind}"] - shift, values[f"yll{kind}"] - shift
     nodata = values.get("nodata_value", DEFAULT_NODATA)
-    return _Header(shape, pixel, lower_left, nodata, position)
+    return AsciiHeader(shape, pixel, lower_left, nodata, position)
 
 
-def _grid(header: _Header, config: RadarNetworkConfig) -> tuple[Grid, bool, bool]:
+def _grid(header: AsciiHeader, config: RadarNetworkConfig) -> tuple[Grid, bool, bool]:
     """The grid, whether rows must be reversed to lie on it, and whether columns must."""
     if config.grid is not None:
         return config.grid.harmonised(header.shape)

@@ -1,23 +1,34 @@
-"""Attributes that hold a map projection where the readers of netCDF and HDF5 look for none.
+"""Map projections in places where readers look for none: attributes, and the corners of grids.
 
 Many producers write a PROJ string or WKT into an attribute of their own, like ``gdal_projection``
-or ``proj4``. No reader trusts such an attribute; `squall init` offers it as a guess.
+or ``proj4``. ESRI ASCII grids of DWD have the corner of DWD's composites. No reader trusts such
+hints; `squall init` offers them as a guess.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import h5py
 import netCDF4
 import pyproj
 
 from squall.datasets.errors import DataError
+from squall.datasets.radar.readers.ascii_grid import LONGEST_HEADER, ascii_header
 from squall.datasets.radar.readers.cf_limits import checked_file
 from squall.datasets.radar.readers.hdf5 import MAX_TEXT, member, open_hdf5, text
+from squall.datasets.radar.readers.radolan import (
+    PIXEL_M,
+    REFERENCE,
+    REFERENCE_PIXELS,
+    SPHERE,
+    WGS84,
+)
 
 MOST_TEXTS = 3
+_NEAR_M = 20.0
 _MOST_OWNERS, _MOST_ATTRIBUTES = 300, 300
 _PROJECTION = re.compile(
     r"\+?(proj|init)=|epsg:\d|urn:ogc:def:crs:|[a-z]{4,12}(cs|crs|_cs)\s*[\[(]", re.IGNORECASE
@@ -39,7 +50,7 @@ def projections_in(path: str, format: str) -> dict[str, str]:
 
     Parameters
     ----------
-    format : name of the file's format; others than netcdf and hdf5 give no texts.
+    format : name of the file's format; others than netcdf, hdf5 and ascii_grid give no texts.
 
     Raises
     ------
@@ -53,7 +64,24 @@ def projections_in(path: str, format: str) -> dict[str, str]:
     elif format == "hdf5":
         with open_hdf5(path) as root:
             _collect(texts, _hdf5_texts(root))
+    elif format == "ascii_grid":
+        return _of_dwd(path)
     return texts
+
+
+def _of_dwd(path: str) -> dict[str, str]:
+    """The projection of an ESRI ASCII grid whose size and corner are those of a DWD composite."""
+    with Path(path).open("rb") as stream:
+        header = ascii_header(stream.read(LONGEST_HEADER), Path(path).stat().st_size)
+    if header.shape not in REFERENCE_PIXELS or header.pixel != PIXEL_M:
+        return {}
+    west, south = REFERENCE_PIXELS[header.shape]
+    for projection in (SPHERE, WGS84):
+        x, y = pyproj.Proj(projection)(*REFERENCE)
+        corner = x - west * PIXEL_M, y - south * PIXEL_M
+        if max(abs(a - b) for a, b in zip(corner, header.lower_left, strict=True)) < _NEAR_M:
+            return {projection: "the size and the corner of the grid, as in DWD's composites"}
+    return {}
 
 
 def _collect(texts: dict[str, str], attributes: Iterator[tuple[str, str, str]]) -> None:

@@ -123,7 +123,12 @@ def test_the_time_of_the_start_is_noticed(tmp_path: Path, write_radar: Write) ->
 @pytest.mark.parametrize(
     ("options", "key", "sentence"),
     [
-        ({"units": None}, "units", "the file has none: write mm h-1, mm, dBZ or another"),
+        (
+            {"units": None},
+            "units",
+            r"the file has none: write mm h-1, dBZ, mm \(with 'accumulation' too, perhaps 5min, "
+            r"the step\) or another unit of rain. Its numbers are whole, up to 1: set 'scale' if",
+        ),
         ({"units": "furlong"}, "units", "the file's units 'furlong' are no rain unit"),
         ({"grid_mapping": None}, "crs", "EPSG code, PROJ string or WKT"),
         ({"units": "mm"}, "accumulation", "over which time the rain is summed, perhaps 5min"),
@@ -164,8 +169,8 @@ def test_an_attribute_with_a_projection_is_a_guess(tmp_path: Path, write_radar: 
         file.gdal_projection = "+proj=stere +lat_0=90 +lat_ts=60"
     result = init(InitConfig(files=(path,)))
     assert result.missing == ("step",)
-    assert "crs: +proj=stere +lat_0=90 +lat_ts=60\n" in result.text
-    assert "a guess: attribute 'gdal_projection' of the file says it" in result.text
+    comment = "a guess: by attribute 'gdal_projection' of the file"
+    assert f"crs: +proj=stere +lat_0=90 +lat_ts=60  # {comment}" in result.text
     assert "polar stereographic" in result.summary
 
 

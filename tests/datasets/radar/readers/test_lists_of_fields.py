@@ -1,11 +1,16 @@
 """The fields of GRIB, GeoTIFF and NIMROD files, and how messages name fields."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from squall.datasets.errors import DataError
 from squall.datasets.radar.fields import Field, in_words, rain_fields
 from squall.datasets.radar.formats import named_format
 from squall.datasets.radar.readers.nimrod import nimrod_fields
@@ -75,6 +80,18 @@ def test_the_titles_of_nimrod(tmp_path: Path) -> None:
         Field("Quality", "1", "Plr single site radars", (2, 3)),
         Field("Rainfall rate Composite", "mm/h", "Plr single site radars", (2, 3)),
     ]
+
+
+@given(data=st.data())
+@settings(max_examples=50)
+def test_a_damaged_file_never_crashes_the_lists(
+    tmp_path_factory: Any, grib_message: Any, damages: Any, data: Any
+) -> None:
+    path = tmp_path_factory.mktemp("a") / "a"
+    for name, content in (("grib", grib_message(np.ones(SHAPE))), ("nimrod", field())):
+        path.write_bytes(data.draw(damages)(content))
+        with suppress(DataError, OSError):
+            named_format(name).fields(str(path))
 
 
 def test_fields_in_words() -> None:

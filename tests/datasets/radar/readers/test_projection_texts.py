@@ -10,6 +10,7 @@ import pyproj
 import pytest
 
 from squall.datasets.radar.readers.projection_texts import MOST_TEXTS, projections_in
+from squall.datasets.radar.readers.radolan import SPHERE
 
 PROJ = "+proj=geos +h=35785863 +lon_0=0"
 WKT = pyproj.CRS("EPSG:4326").to_wkt(pretty=True)
@@ -55,3 +56,17 @@ def test_a_file_with_many_or_long_texts_gives_a_few(tmp_path: Path) -> None:
     texts = projections_in(str(tmp_path / "a.h5"), "hdf5")
     assert len(texts) == MOST_TEXTS
     assert all(len(text) < 100 for text in texts)
+
+
+def ascii_grid(path: Path, corner: tuple[int, int]) -> str:
+    head = f"ncols 900\nnrows 900\nxllcorner {corner[0]}\nyllcorner {corner[1]}\ncellsize 1000\n"
+    path.write_text(head + 810_000 * "0 ")
+    return str(path)
+
+
+def test_an_ascii_grid_with_the_corner_of_dwd(tmp_path: Path) -> None:
+    path = ascii_grid(tmp_path / "a.asc", (-523462, -4658645))
+    assert projections_in(path, "ascii_grid") == {
+        SPHERE: "the size and the corner of the grid, as in DWD's composites"
+    }
+    assert projections_in(ascii_grid(tmp_path / "b.asc", (0, 0)), "ascii_grid") == {}
