@@ -105,6 +105,15 @@ def test_wheel_and_sdist_hold_the_page_with_its_licences(project, wheel, tmp_pat
         assert any(entry.endswith(f"src/squall/{PAGE}{name}") for entry in names), name
 
 
+def test_wheel_and_sdist_pass_the_checks_of_a_package_index(project, wheel, tmp_path):
+    sdist = build(project, "sdist", tmp_path / "sdist")
+    for words in (["twine", "check", "--strict", wheel, sdist], ["check_wheel_contents", wheel]):
+        done = subprocess.run(
+            [sys.executable, "-m", *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_package_without_the_page_can_be_built(project, tmp_path):
     copy = tmp_path / "project"
     unwanted = shutil.ignore_patterns("build", "dist", "*.egg-info")
@@ -162,6 +171,32 @@ def test_another_package_named_datasets_can_be_installed_too(
     )
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).is_relative_to(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_pip(), reason="installs with pip")
+def test_the_installed_wheel_makes_a_forecast(wheel, tmp_path):
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env" / "bin" / "python"
+    install = ["-m", "pip", "--python", str(python), "install", "--no-index", "--no-deps"]
+    subprocess.run([sys.executable, *install, "--quiet", str(wheel)], check=True)
+    shutil.copy(ROOT / "configs" / "archives" / "synthetic.yaml", tmp_path)
+    for line in (
+        "synth --out synthetic --hours 1 --size 64",
+        "ingest synthetic.yaml --archive a.icechunk",
+        "forecast --archive a.icechunk --model squall-base --lead-times 2 --out forecast.nc",
+        "point forecast.nc --at 55.6,10.9",
+    ):
+        done = subprocess.run(
+            [python, tmp_path / "env" / "bin" / "squall", *line.split()],
+            cwd=tmp_path,
+            # the libraries that squall needs, without the editable squall beside them
+            env=os.environ | {"PYTHONPATH": sysconfig.get_path("purelib")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}: {done.stderr}"
 
 
 def test_the_folders_of_the_repository_are_linked():
