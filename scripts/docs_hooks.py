@@ -29,7 +29,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         if "Reference" in section:
             section["Reference"] = [*_generated(), *section["Reference"]]
     config.nav += [
-        {"Decisions": [DECISIONS, *(f"decisions/{path.name}" for path in decisions())]},
+        {"Decisions": [DECISIONS, *map(_decision, decisions())]},
         {"Project": [{"Changelog": "changelog.md"}, {"Contributing": "contributing.md"}]},
     ]
     return config
@@ -42,6 +42,10 @@ def _generated() -> list[Any]:
         {"Command line": ["reference/commands/index.md", *commands]},
         {"Configuration files": keys},
     ]
+
+
+def _decision(path: Path) -> dict[str, str]:
+    return {f"{number_of(path)} {title_of(path)}": f"decisions/{path.name}"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -61,12 +65,15 @@ def decisions() -> list[Path]:
 
 def decisions_page() -> str:
     """A list of the decisions."""
-    lines = [
-        f"| {path.name[:4].lstrip('0')} | [{title_of(path)}]({path.name}) |" for path in decisions()
-    ]
+    lines = [f"| {number_of(path)} | [{title_of(path)}]({path.name}) |" for path in decisions()]
     head = "# Decisions\n\nWhy things are as they are, and what was tried: half a page for each "
     head += "decision that someone may want to undo.\n\n| | decision |\n| --- | --- |\n"
     return head + "\n".join(lines) + "\n"
+
+
+def number_of(path: Path) -> int:
+    """The number of a decision, which its file's name begins with."""
+    return int(path.name.partition("-")[0])
 
 
 def title_of(path: Path) -> str:

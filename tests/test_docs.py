@@ -21,6 +21,10 @@ from tests.load_script import load_script
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+SOURCES = [
+    ROOT / name
+    for name in ("docs", "mkdocs.yml", "scripts", "convgru", "datasets", "pipeline", "src")
+]
 REFERENCE = load_script("docs_reference")
 PAGES = REFERENCE.pages()
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -125,10 +129,17 @@ class Loads(HTMLParser):
             self.addresses += [values[LOADED[tag]] or ""] if LOADED[tag] in values else []
 
 
+def last_change(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if importlib.util.find_spec("mkdocs") is None:
         pytest.skip("mkdocs is not installed")
+    built = ROOT / "site" / "index.html"  # by .ci/run, a moment ago
+    if built.exists() and built.stat().st_mtime > max(map(last_change, SOURCES)):
+        return built.parent
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
