@@ -14,6 +14,7 @@ interprets the files:
 - ``variable`` is a short name of ecCodes, a parameter like 209-6-1 (discipline, category, number),
   or conditions like ``grib_ls -w`` takes: ``shortName=tp,level=0``. It chooses among messages; the
   chosen ones are scans of one field.
+- JMA's radar composites (template 4.50008) need ``units``; see `grib_run_length`.
 - ``config.grid`` precedes the message's grid. ``scale`` and ``offset`` apply to unpacked values.
 - Product template 0 is a moment, template 8 an interval whose time is its end. Forecasts are
   refused.
@@ -46,6 +47,7 @@ from squall.datasets.radar.readers.grib_values import (
     Header,
     Messages,
     checked_shape,
+    has_missing,
     packing_of,
     stored_values,
     unpacked_values,
@@ -64,6 +66,7 @@ REFLECTIVITY = {
 }  # fmt: skip
 MOMENT, INTERVAL = 0, 8  # product templates
 PROCESSES = {"rate": 0, "accumulation": 1}  # statistical processes: mean, sum
+LOCAL = 192  # statistical processes of the centre, and 255 for none, are from here on
 FORECAST_DATA, FORECAST_PROCESSES = 1, (2, 4)
 END = "OfEndOfOverallTimeInterval"  # behind the names of keys
 TIME_UNITS = {0: "1min", 1: "1h", 2: "1D", 10: "3h", 11: "6h", 12: "12h", 13: "1s"}
@@ -233,7 +236,7 @@ def _scan(header: Header, index: int, config: RadarNetworkConfig) -> _Scan:
     dry: tuple[float, ...] = ()
     if header["discipline"] == MRMS:
         missing, dry = ((-999.0,), (-99.0,)) if kind == "reflectivity" else ((-3.0, -1.0), ())
-    elif not header["bitmapPresent"] and not config.missing_values:
+    elif not (has_missing(header) or config.missing_values):
         raise DataError(
             "has no bitmap, so pixels outside radar coverage cannot be told from dry or wet ones; "
             "list the values that mean not observed under 'missing_values' in the network "
@@ -298,12 +301,16 @@ def _time(header: Header, kind: str) -> TimeAndInterval:
     if header["numberOfTimeRanges"] != 1:
         raise DataError(f"has {header['numberOfTimeRanges']} time ranges, expected one")
     process = header.whole("typeOfStatisticalProcessing")
-    if process != PROCESSES.get(kind):
+    # JMA's own units and processes: the configuration says what the values are
+    is_of_jma = header.is_of_jma and (process == PROCESSES["accumulation"] or process >= LOCAL)
+    if process != PROCESSES.get(kind) and not is_of_jma:
         raise DataError(
             f"holds {kind} with the statistical process {process}; expected a mean of a rate (0) "
             "or a sum of an accumulation (1)"
         )
     reference, end = _moment(header), _moment(header, END)
+    if header.is_of_jma:
+        return end, _length(header)
     unit = TIME_UNITS.get(header.whole("indicatorOfUnitOfTimeRange"))
     if unit is None or abs(header["forecastTime"]) > 10**6:
         raise TimeError("has a start of its interval that cannot be read")
@@ -311,6 +318,13 @@ def _time(header: Header, kind: str) -> TimeAndInterval:
     if start >= end:
         raise TimeError(f"has an interval from {start} to {end}")
     return end, end - start
+
+
+def _length(header: Header) -> pd.Timedelta | None:
+    """Length of the interval of template 8; None for a moment."""
+    unit = TIME_UNITS.get(header.whole("indicatorOfUnitForTimeRange"))
+    length = header["lengthOfTimeRange"]
+    return None if unit is None or not 0 < length < 10**6 else length * pd.Timedelta(unit)
 
 
 def _check_observed(header: Header) -> None:

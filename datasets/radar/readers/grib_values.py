@@ -17,11 +17,16 @@ from PIL import Image
 
 from squall.datasets.errors import DataError
 from squall.datasets.radar.product import Packing, check_scan_shape
+from squall.datasets.radar.readers.grib_run_length import (
+    RUN_LENGTH,
+    as_wmo_template,
+    run_length_values,
+)
 
 MAX_BYTES = 2**28  # of a message; simply packed MRMS scans have 50 MB
 MAX_MESSAGES = 10_000
 _HEAD_BYTES, _LEAST_BYTES = 16, 20
-PACKINGS = ("grid_simple", "grid_png")
+PACKINGS = ("grid_simple", "grid_png", RUN_LENGTH)
 GREY = 0  # colour type of a PNG
 
 
@@ -29,10 +34,11 @@ class Header:
     """Keys of a GRIB message; an unreadable key raises `DataError`."""
 
     def __init__(self, eccodes: Any, message: bytes) -> None:
-        self.message = message
+        self.message = as_wmo_template(message)
+        self.is_of_jma = self.message != message
         self._eccodes = eccodes
         try:
-            self._handle = eccodes.codes_new_from_message(message)
+            self._handle = eccodes.codes_new_from_message(self.message)
         except eccodes.CodesInternalError as error:
             raise DataError(f"cannot be read as GRIB: {error}") from error
 
@@ -175,6 +181,11 @@ def checked_shape(header: Header) -> tuple[int, int]:
     return shape
 
 
+def has_missing(header: Header) -> bool:
+    """Whether a message tells which pixels are not observed."""
+    return bool(header["bitmapPresent"]) or header["packingType"] == RUN_LENGTH
+
+
 def packing_of(
     header: Header, units: str, missing: tuple[float, ...], dry: tuple[float, ...]
 ) -> Packing:
@@ -186,7 +197,8 @@ def packing_of(
     ----------
     missing, dry : unpacked values that mean not observed and dry.
     """
-    if header["bitsPerValue"] not in range(1, 17) or header["bitmapPresent"]:
+    is_scaled = header["packingType"] != RUN_LENGTH and header["bitsPerValue"] in range(1, 17)
+    if not is_scaled or header["bitmapPresent"]:
         return Packing(units, missing=missing, dry=dry)
     scale, offset = _scale(header)
 
@@ -199,6 +211,8 @@ def packing_of(
 
 def stored_values(header: Header, packing: Packing) -> npt.NDArray[Any]:
     """All values in the message's order, as numbers stored by ``packing``."""
+    if header["packingType"] == RUN_LENGTH:
+        return run_length_values(header.message, header["numberOfDataPoints"])
     if header["bitsPerValue"] == 0 and not header["bitmapPresent"]:
         # the value itself, not scaled: so write ecCodes and NCEP's library
         return np.full(header["numberOfDataPoints"], header["referenceValue"], dtype=np.float32)

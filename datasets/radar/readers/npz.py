@@ -18,7 +18,7 @@ import math
 import pickletools
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import IO, Any
 
@@ -36,6 +36,7 @@ from squall.datasets.radar.readers.markers import (
     list_missing,
     scale_in_use,
 )
+from squall.datasets.radar.readers.zip_member import ZipMember
 from squall.datasets.radar.units import parse_unit
 
 DATES = "dates"
@@ -56,20 +57,19 @@ def open_npz(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         If the file is broken, or has no such array or no times, or the configuration does not say
         the grid, the units or the missing values.
     """
-    with zipfile.ZipFile(path) as file, _Scans(file, config.variable) as scans:
+    with zipfile.ZipFile(path) as file, _Scans(path, file, config.variable) as scans:
         yield _product(file, scans, path, config)
 
 
 class _Scans:
     """The scans in an array of a NumPy archive; read forwards, one at a time."""
 
-    def __init__(self, file: zipfile.ZipFile, name: str) -> None:
-        self.file, self.member = file, _member(file, name, "variable")
-        self.stream: IO[bytes] | None = None
-        self.position = 0
-        with file.open(self.member) as stream:
+    def __init__(self, path: str, file: zipfile.ZipFile, name: str) -> None:
+        self._path, self._info = path, file.getinfo(_member(file, name, "variable"))
+        self._stream: ZipMember | None = None
+        with closing(ZipMember(path, self._info)) as stream:
             self.dtype, shape = array_header(stream, name)
-            self.start = stream.tell()
+            self._start = stream.position
         if self.dtype.kind not in "iuf":
             raise DataError(f"array '{name}' holds {self.dtype}, expected numbers")
         if len(shape) not in (2, 3):
@@ -80,37 +80,37 @@ class _Scans:
         check_scan_shape(*self.shape)
         if not 1 <= self.count <= MAX_SCANS:
             raise DataError(f"says that it has {self.count} scans, at most {MAX_SCANS} are read")
-        self.scan_bytes = math.prod(self.shape) * self.dtype.itemsize
-        size = file.getinfo(self.member).file_size - self.start
-        if size != self.count * self.scan_bytes:
+        self._scan_bytes = math.prod(self.shape) * self.dtype.itemsize
+        size = self._info.file_size - self._start
+        if size != self.count * self._scan_bytes:
             raise DataError(
-                f"array '{name}' has {size} bytes for {self.count} scans of {self.scan_bytes} bytes"
+                f"array '{name}' has {size} bytes for {self.count} scans of {self._scan_bytes} "
+                "bytes"
             )
 
     def __enter__(self) -> "_Scans":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.stream is not None:
-            self.stream.close()
+        if self._stream is not None:
+            self._stream.close()
 
     def read(self, scan: int) -> npt.NDArray[Any]:
-        place = self.start + scan * self.scan_bytes
-        if self.stream is None or place < self.position:
+        place = self._start + scan * self._scan_bytes
+        if self._stream is None or place < self._stream.position:
             self.__exit__()
-            self.stream, self.position = self.file.open(self.member), 0
-        while self.position < place:  # unpacked in blocks, so that memory stays small
-            self.position += len(self._read(min(_BLOCK, place - self.position)))
-        data = self._read(self.scan_bytes)
-        self.position += len(data)
-        return np.frombuffer(data, self.dtype).reshape(self.shape)
+            self._stream = ZipMember(self._path, self._info)
+        stream = self._stream
+        while stream.position < place:  # in blocks, so that memory stays small
+            _read(stream, min(_BLOCK, place - stream.position))
+        return np.frombuffer(_read(stream, self._scan_bytes), self.dtype).reshape(self.shape)
 
-    def _read(self, size: int) -> bytes:
-        assert self.stream is not None
-        data = self.stream.read(size)
-        if len(data) != size:
-            raise DataError("is cut off: an array ends early")
-        return data
+
+def _read(stream: ZipMember, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        raise DataError("is cut off: an array ends early")
+    return data
 
 
 def _member(file: zipfile.ZipFile, name: str, key: str) -> str:
@@ -123,7 +123,7 @@ def _member(file: zipfile.ZipFile, name: str, key: str) -> str:
     return f"{name}.npy"
 
 
-def array_header(stream: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def array_header(stream: IO[bytes] | ZipMember, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Type and shape of an array; the stream is then at its first number."""
     try:
         read = {
