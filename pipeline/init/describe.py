@@ -294,7 +294,7 @@ def _grid(look: Look) -> list[Line]:
             found = projections.get(look.further[key]) if key == "crs" else None
             others = [place for text, place in projections.items() if text != look.further[key]]
             also = f"; another one is in {', '.join(others)}" if others else ""
-            comment = f"by {found}{also}" if found else _UNSAID
+            comment = f"from {found}{also}" if found else _UNSAID
             lines.append(Line(key, look.further[key], comment, "guess"))
     if not any(line.kind == "missing" for line in lines):
         size = grid.pixel_size_m

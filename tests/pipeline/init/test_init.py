@@ -24,7 +24,7 @@ from squall.datasets.sources.find import find_files
 from squall.pipeline.cli.main import main
 from squall.pipeline.config import load_config
 from squall.pipeline.init.config import InitConfig
-from squall.pipeline.init.run import InitResult, init
+from squall.pipeline.init.run import InitResult, init, try_configuration
 
 ROOT = Path(__file__).parents[3]
 Write = Callable[..., str]
@@ -169,7 +169,7 @@ def test_an_attribute_with_a_projection_is_a_guess(tmp_path: Path, write_radar: 
         file.gdal_projection = "+proj=stere +lat_0=90 +lat_ts=60"
     result = init(InitConfig(files=(path,)))
     assert result.missing == ("step",)
-    comment = "a guess: by attribute 'gdal_projection' of the file"
+    comment = "a guess: from attribute 'gdal_projection' of the file"
     assert f"crs: +proj=stere +lat_0=90 +lat_ts=60  # {comment}" in result.text
     assert "polar stereographic" in result.summary
 
@@ -351,6 +351,9 @@ def test_a_zarr_store(tmp_path: Path, write_radar: Write) -> None:
     assert written.source == (str(tmp_path / "radar.zarr"),)
     assert (written.variable, written.time_in_name) == ("rain", None)
     assert "# format: Zarr, by its address" in result.text
+    tried = try_configuration(InitConfig(config=tmp_path / "written.yaml"))
+    assert tried.startswith("radar.zarr#0000000, read with")
+    assert "2024-06-01 12:00:00 UTC" in tried
 
 
 def test_the_command(
