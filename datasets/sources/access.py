@@ -39,6 +39,19 @@ class FileVanished(SourceUnavailable):
     """A file that was listed but no longer exists."""
 
 
+class UnclearFill(DataError):
+    """A fill value of a Zarr store that may mean not observed or dry; ``value`` is unpacked."""
+
+    value: float
+
+    @classmethod
+    def of(cls, value: float, message: str) -> "UnclearFill":
+        """The error with a message."""
+        error = cls(message)
+        error.value = value
+        return error
+
+
 @dataclass(frozen=True, slots=True)
 class ZarrScans:
     """Scans of a Zarr store that lie in the same chunks; see `squall.datasets.sources.zarr_stores`.

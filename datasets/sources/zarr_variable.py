@@ -22,7 +22,7 @@ from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
 from squall.datasets.addresses import is_remote
 from squall.datasets.errors import DataError
-from squall.datasets.sources.access import Options, ZarrScans, filesystem, version_of
+from squall.datasets.sources.access import Options, UnclearFill, ZarrScans, filesystem, version_of
 from squall.datasets.sources.zarr_codecs import checked
 from squall.datasets.unpacking import MAX_FILE_BYTES
 
@@ -263,11 +263,13 @@ class ZarrVariable:
             "it means not observed, under 'dry_values' if it means no rain"
         )
         if is_missing and value == 0:
-            raise DataError(f"{self.address}: the fill value of '{self.name}' is 0: {advice}")
+            fault = f"{self.address}: the fill value of '{self.name}' is 0: {advice}"
+            raise UnclearFill.of(value, fault)
         if not is_missing and (self.variable.shards or self._any_unwritten(scans)):
-            raise DataError(
+            raise UnclearFill.of(
+                value,
                 f"{self.address}: chunks of '{self.name}' are not written, or cannot be told from "
-                f"such, and would read as {value:g}: {advice}; or wait until they are written"
+                f"such, and would read as {value:g}: {advice}; or wait until they are written",
             )
 
     def _any_unwritten(self, scans: ZarrScans) -> bool:

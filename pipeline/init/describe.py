@@ -67,6 +67,8 @@ def describe(
     assumed = {key: look.further.get(key) for key in missing if key in look.further}
     if "step" in missing:
         assumed |= {k: v for k, v in ANY_STEP.items() if k != "name"}
+    if look.unclear_fill is not None:
+        assumed["dry_values"] = [look.unclear_fill]
     if "accumulation" in missing:
         assumed["accumulation"] = "1h"
     return Description(tuple(lines), {**values, **assumed})
@@ -247,7 +249,13 @@ def _markers(look: Look) -> list[Line]:
             "does not say which"
         )
         lines.append(Line("missing_values", None, advice, "missing"))
-    if "dry_values" in look.further:
+    if look.unclear_fill is not None:
+        advice = (
+            f"[{look.unclear_fill:g}] if chunks that were never written, or their fill value, mean "
+            "no rain; if they are not observed, write 'missing_values' in place of 'dry_values'"
+        )
+        lines.append(Line("dry_values", None, advice, "missing"))
+    elif "dry_values" in look.further:
         advice = "numbers, in the file's unit, of pixels without rain, like [0]: see the file"
         lines.append(Line("dry_values", None, advice, "missing"))
     if lines:

@@ -43,6 +43,7 @@ class Look:
     further : keys that were needed to open the file, some of them with placeholders.
     facts : of each looked-at file that could be read, by its name.
     problems : what is wrong with the others.
+    unclear_fill : as of `Copies`.
     grid_fault : what a reader says without the key ``grid``, if that key is needed.
     path : of the first file on this machine, unpacked.
     """
@@ -54,6 +55,7 @@ class Look:
     facts: dict[str, Facts]
     problems: tuple[str, ...]
     path: Path
+    unclear_fill: float | None = None
     grid_fault: str = ""
 
     @property
@@ -106,6 +108,7 @@ def look_at(given: Given, copies: Copies) -> Look:
         look,
         facts=look.facts | more,
         problems=tuple(problems),
+        unclear_fill=copies.unclear_fill,
         grid_fault=_fault_without("grid", str(path), look.keys),
     )
 

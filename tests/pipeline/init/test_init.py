@@ -13,7 +13,6 @@ import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 import yaml
 
 from squall.datasets.coding import RAIN_CODE
@@ -24,7 +23,7 @@ from squall.datasets.sources.find import find_files
 from squall.pipeline.cli.main import main
 from squall.pipeline.config import load_config
 from squall.pipeline.init.config import InitConfig
-from squall.pipeline.init.run import InitResult, init, try_configuration
+from squall.pipeline.init.run import InitResult, init
 
 ROOT = Path(__file__).parents[3]
 Write = Callable[..., str]
@@ -334,26 +333,6 @@ def test_a_field_of_several_in_a_geotiff(tmp_path: Path) -> None:
     result = init(InitConfig(files=(path,)))
     assert "variable: rain rate  # mm h-1" in result.text
     assert result.missing == ("step",)
-
-
-@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently")
-def test_a_zarr_store(tmp_path: Path, write_radar: Write) -> None:
-    times = [f"2024-06-01T12:{minute:02d}" for minute in range(0, 50, 5)]
-    numbers = np.arange(10 * 256, dtype=np.uint16).reshape(10, 16, 16) % 200
-    path = write_radar(tmp_path / "a.nc", numbers, times=times, fill=np.uint16(65535))
-    with xr.open_dataset(path, mask_and_scale=False) as file:
-        file["rain"].encoding = {"chunks": (1, 16, 16)}
-        file.to_zarr(tmp_path / "radar.zarr")
-    result = init(InitConfig(files=(str(tmp_path / "radar.zarr"),)))
-    assert result.is_complete, result
-    written = configuration(result, tmp_path)
-    assert written.step == pd.Timedelta("5min")
-    assert written.source == (str(tmp_path / "radar.zarr"),)
-    assert (written.variable, written.time_in_name) == ("rain", None)
-    assert "# format: Zarr, by its address" in result.text
-    tried = try_configuration(InitConfig(config=tmp_path / "written.yaml"))
-    assert tried.startswith("radar.zarr#0000000, read with")
-    assert "2024-06-01 12:00:00 UTC" in tried
 
 
 def test_the_command(
