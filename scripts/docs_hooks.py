@@ -1,7 +1,7 @@
 """Hooks of MkDocs: what the site has beside the files of ``docs/`` (see mkdocs.yml).
 
 They add the reference pages that are made from the code, the decisions in the order of their
-numbers, the changelog and the guide for contributors from the top of the repository, and the icon.
+numbers, pages from the top of the repository like the changelog, and the icon.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from mkdocs.structure.files import File, Files
 from squall.pipeline.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
-FROM_TOP = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
+FROM_TOP = {
+    "changelog.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "security.md": "SECURITY.md",
+    "third_party.md": "THIRD_PARTY.md",
+}
 ICON = ROOT / "pipeline" / "live" / "web" / "icon.svg"
 DECISIONS = "decisions/index.md"
 
@@ -30,7 +35,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
             section["Reference"] = [*_generated(), *section["Reference"]]
     config.nav += [
         {"Decisions": [DECISIONS, *map(_decision, decisions())]},
-        {"Project": [{"Changelog": "changelog.md"}, {"Contributing": "contributing.md"}]},
+        {"Project": [*FROM_TOP]},
     ]
     return config
 
