@@ -25,6 +25,10 @@ class SyntheticConfig(BaseModel):
     step_minutes: int = Field(default=5, gt=0, description="time between scans [min]")
     start: Time = Field(default=pd.Timestamp("2024-06-01"), description="first valid time, UTC")
     missing_fraction: float = Field(default=0.006, ge=0, lt=1, description="share of missing scans")
+    radar_faults: bool = Field(
+        default=True,
+        description="echoes of the ground near the radars, and radars that are silent for a while",
+    )
     episode_hours: float | None = Field(
         default=None,
         gt=0,

@@ -1,7 +1,7 @@
 """Synthetic radar: rain that looks, moves and changes like real rain, for training and tests.
 
-Owns the time axis, the grid, the coverage, and the episodes of different weather. The rain itself
-is `squall.datasets.synthetic.rain`.
+Owns the time axis, the grid, and the episodes of different weather. The rain itself is
+`squall.datasets.synthetic.rain`; the radars that see it are `squall.datasets.synthetic.network`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pyproj
 
 from squall.datasets.grid import Grid
 from squall.datasets.synthetic.config import SyntheticConfig
+from squall.datasets.synthetic.network import RadarNetwork
 from squall.datasets.synthetic.rain import rain_rates
 from squall.datasets.synthetic.weather import Weather
 
@@ -26,7 +27,7 @@ EPISODE_MARGIN_PX = 64  # episodes may have a gale
 
 @dataclass(frozen=True)
 class SyntheticScan:
-    """One scan: rain rate (y, x) in mm/h, NaN outside the coverage.
+    """One scan: rain rate (y, x) in mm/h, NaN where no radar looks.
 
     If ``missing``, the network has lost the scan, and no file is written.
     """
@@ -43,35 +44,28 @@ def synthetic_grid(size: int) -> Grid:
     return Grid(x=centres, y=centres[::-1].copy(), crs_wkt=crs.to_wkt())
 
 
-def coverage(size: int) -> npt.NDArray[np.bool_]:
-    """(y, x) whether one of three radars observes a pixel: it reaches 0.4 of the domain's side."""
-    rows, columns = np.mgrid[:size, :size] / (size - 1)
-    covered = np.zeros((size, size), dtype=bool)
-    for row, column in ((0.35, 0.33), (0.42, 0.72), (0.72, 0.47)):
-        covered |= np.hypot(rows - row, columns - column) < 0.40
-    return covered
-
-
 def synthetic_scans(config: SyntheticConfig) -> Iterator[SyntheticScan]:
     """Scans in order of time; the same configuration gives the same scans.
 
-    An episode depends on the seed, its number and the step, not on the episodes before it.
+    The weather of an episode depends on the seed, its number and the step, not on the episodes
+    before it.
     """
-    covered = coverage(config.size)
+    network = RadarNetwork(
+        config.size, config.step_minutes, config.seed, faults=config.radar_faults
+    )
     margin = MARGIN_PX if config.episode_hours is None else EPISODE_MARGIN_PX
     inner = slice(margin, margin + config.size)
     times, steps = config.times, config.episode_steps
     for number, first in enumerate(range(0, len(times), steps)):
         if config.episode_hours is None:
-            rng, weather = np.random.default_rng(config.seed), Weather()
+            rng, weather = np.random.default_rng(config.seed), Weather.of_a_day()
         else:
             rng = np.random.default_rng((config.seed, number))
             weather = Weather.drawn(rng)
         rates = rain_rates(weather, config.size + 2 * margin, float(config.step_minutes), rng)
         for step, time in enumerate(times[first : first + steps]):
-            rate = next(rates)[inner, inner]
-            rate[~covered] = np.nan
+            rate = network.observe(next(rates)[inner, inner])
             missing = bool(rng.random() < config.missing_fraction)
             if config.episode_hours is not None:
                 missing |= step == steps - 1  # no window contains scans of two episodes
-            yield SyntheticScan(time, rate.astype(np.float32), missing)
+            yield SyntheticScan(time, rate, missing)

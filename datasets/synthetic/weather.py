@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Weather:
-    """Kind of rain; the defaults give a day of mixed rain without growth and cells.
+    """Kind of rain; the defaults give mixed rain without growth and cells.
 
     Parameters
     ----------
@@ -45,6 +45,23 @@ class Weather:
     growth_min: float = 40.0
     cells: float = 0.0
     cell_drift_m_s: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def of_a_day(cls) -> Weather:
+        """The weather of an archive without episodes: bands of rain, with cells that come and go."""
+        return cls(
+            wet_fraction=(0.12, 0.5),
+            convective=(0.0, 0.7),
+            tail=0.75,
+            slope=2.4,
+            aspect=2.4,
+            orientation=2.2,
+            lifetime_min=12.0,
+            growth=0.6,
+            growth_min=45.0,
+            cells=7.0,
+            cell_drift_m_s=(0.8, -1.2),
+        )
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Weather:

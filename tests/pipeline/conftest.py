@@ -22,7 +22,7 @@ from squall.pipeline.train.experiment import ExperimentConfig, TrainConfig
 from squall.pipeline.train.run import train
 
 ROOT = Path(__file__).parents[2]
-RADAR = SyntheticConfig(hours=5, size=64, seed=3, missing_fraction=0.0)
+RADAR = SyntheticConfig(hours=5, size=64, seed=3, missing_fraction=0.0, radar_faults=False)
 EXPERIMENT = {
     "name": "tiny",
     "network": {"channels": [4, 6, 8], "strides": [2, 2, 2]},

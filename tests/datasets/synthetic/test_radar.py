@@ -12,7 +12,8 @@ from squall.datasets.coding import RAIN_CODE
 from squall.datasets.grid import Grid
 from squall.datasets.synthetic import processes
 from squall.datasets.synthetic.config import SyntheticConfig
-from squall.datasets.synthetic.radar import SyntheticScan, coverage, synthetic_grid, synthetic_scans
+from squall.datasets.synthetic.network import CLUTTER_KM, REACH, SITES, RadarNetwork
+from squall.datasets.synthetic.radar import SyntheticScan, synthetic_grid, synthetic_scans
 
 SIZE = 96
 SEEDS = (1, 2, 3)
@@ -29,8 +30,10 @@ def rain_of(scans: list[SyntheticScan]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def films() -> list[np.ndarray]:
-    """(time, y, x) rain rate of two hours for three seeds."""
-    return [rain_of(scans_of(hours=2.0, size=SIZE, seed=seed)) for seed in SEEDS]
+    """(time, y, x) rain rate of two hours for three seeds, seen by radars without faults."""
+    return [
+        rain_of(scans_of(hours=2.0, size=SIZE, seed=seed, radar_faults=False)) for seed in SEEDS
+    ]
 
 
 def shift_between(before: np.ndarray, after: np.ndarray, most: int = 10) -> tuple[int, int]:
@@ -83,8 +86,15 @@ def test_missing_scans() -> None:
     )
 
 
+def reached(size: int, radars: tuple[int, ...] = (0, 1, 2)) -> np.ndarray:
+    """(y, x) whether one of the radars reaches a pixel."""
+    rows, columns = np.mgrid[:size, :size] / (size - 1)
+    sites = [SITES[radar] for radar in radars]
+    return np.any([np.hypot(rows - r, columns - c) < REACH for r, c in sites], axis=0)
+
+
 def test_rain_is_observed_only_inside_the_coverage(films: list[np.ndarray]) -> None:
-    covered = coverage(SIZE)
+    covered = reached(SIZE)
     assert 0.7 < covered.mean() < 0.98
     for film in films:
         assert film.dtype == np.float32
@@ -119,6 +129,46 @@ def test_the_grid_fits_the_scans(size: int) -> None:
 def test_wrong_configurations_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(changes))):
         SyntheticConfig(**changes)
+
+
+# --- faults of the radars ----------------------------------------------------------------------
+
+
+def week_of_dry_scans(size: int = 64, minutes: float = 30.0) -> np.ndarray:
+    network = RadarNetwork(size, minutes, seed=1, faults=True)
+    return np.stack([network.observe(np.zeros((size, size))) for _ in range(336)])
+
+
+def test_a_silent_radar_leaves_its_own_part_unobserved() -> None:
+    film = week_of_dry_scans()
+    parts = {tuple(r for r in range(3) if r != silent) for silent in range(3)}
+    views = {radars: reached(64, radars) for radars in parts}
+    whole = reached(64)
+    seen = np.isfinite(film)
+    assert (seen <= whole).all()
+    silent = [scan for scan in seen if (scan != whole).any()]
+    assert 0.005 < len(silent) / len(seen) < 0.15
+    for radars, view in views.items():
+        assert any((scan == view).all() for scan in silent), radars
+
+
+def test_clutter_stays_at_its_places_near_the_radars_and_flickers() -> None:
+    film = week_of_dry_scans()
+    echoes = np.nan_to_num(film) > 0
+    share = echoes.mean(axis=0)
+    rows, columns = np.nonzero(share)
+    distances = [np.hypot(rows - 63 * r, columns - 63 * c) for r, c in SITES]
+    assert 0.003 < (share > 0).mean() < 0.08
+    assert np.min(distances, axis=0).max() < min(CLUTTER_KM, 0.2 * 64) + 8
+    assert 0.6 < np.median(share[share > 0]) < 0.9
+    assert 0.3 < np.median(film[np.nonzero(echoes)]) < 4
+
+
+def test_faults_do_not_change_the_rain() -> None:
+    faulty, clean = (rain_of(scans_of(radar_faults=faults)) for faults in (True, False))
+    both = np.isfinite(faulty) & np.isfinite(clean)
+    assert (faulty[both] >= clean[both]).all()
+    assert 0 < (faulty[both] != clean[both]).mean() < 0.1
 
 
 # --- statistics of rain ------------------------------------------------------------------------
@@ -189,7 +239,7 @@ def test_rain_moves_with_the_flow(monkeypatch: pytest.MonkeyPatch, seed: int) ->
         return flows[-1]
 
     monkeypatch.setattr(processes.Flow, "step", recorded)
-    film = rain_of(scans_of(size=SIZE, hours=1.5, seed=seed))
+    film = rain_of(scans_of(size=SIZE, hours=1.5, seed=seed, radar_faults=False))
     margin = (flows[0].shape[-1] - SIZE) // 2
     errors_px = []
     for index, (before, after) in enumerate(pairwise(film)):
@@ -205,7 +255,7 @@ def test_rain_moves_with_the_flow(monkeypatch: pytest.MonkeyPatch, seed: int) ->
 
 
 def test_episodes_have_independent_weather_and_a_gap_between_them() -> None:
-    film = scans_of(hours=3.0, episode_hours=1.0, seed=7, missing_fraction=0)
+    film = scans_of(hours=3.0, episode_hours=1.0, seed=7, missing_fraction=0, radar_faults=False)
     assert [number for number, scan in enumerate(film) if scan.missing] == [11, 23, 35]
     assert [scan.time for scan in film] == list(SyntheticConfig(hours=3.0).times)
     rain = rain_of(film)
@@ -214,7 +264,7 @@ def test_episodes_have_independent_weather_and_a_gap_between_them() -> None:
     assert np.mean(within) > 0.7
     assert max(across) < 0.4
     # an episode depends on its number, not on the length or number of other episodes
-    longer = rain_of(scans_of(hours=1.5, episode_hours=1.0, seed=7))
+    longer = rain_of(scans_of(hours=1.5, episode_hours=1.0, seed=7, radar_faults=False))
     np.testing.assert_array_equal(rain[:18], longer)
     other = rain_of(scans_of(hours=1.0, episode_hours=1.0, seed=8))
     assert np.nanmean(other != rain[:12]) > 0.05
