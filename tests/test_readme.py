@@ -1,13 +1,18 @@
 """The README runs; `test_command_lines.py` has its command lines."""
 
+import json
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
-import yaml
 
-from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.synthetic.config import SyntheticConfig
+from squall.pipeline.synth.config import SynthConfig
+from squall.pipeline.synth.run import synth
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -32,9 +37,28 @@ def test_the_archive_snippet_runs(tmp_path, monkeypatch, rain_archive):
     assert np.isfinite(names["rain"].values).any()
 
 
-def test_the_archive_configuration_is_complete():
-    (text,) = blocks("yaml")
-    assert RadarNetworkConfig(**yaml.safe_load(text)).name == "mynetwork"
+def test_three_commands_lead_from_radar_files_to_a_page(tmp_path):
+    """On a radar whose newest scan is of now."""
+    radar = SyntheticConfig(hours=1.25, size=64, missing_fraction=0, radar_faults=False)
+    synth(SynthConfig(out=tmp_path / "radar", radar=radar, start="75min"))
+    (live,) = blocks("yaml")
+    (tmp_path / "live.yaml").write_text(live)
+    (commands,) = [block for block in blocks("bash") if "squall init" in block]
+    lines = [shlex.split(line, comments=True) for line in commands.splitlines()]
+    assert [line[1] for line in lines] == ["init", "ingest", "live"]
+    lines[-1].append("--once")
+    program = Path(sys.executable).with_name("squall")
+    for _, *arguments in lines:
+        subprocess.run([program, *arguments], cwd=tmp_path, check=True, timeout=300)
+    assert (tmp_path / "scan.png").stat().st_size > 10_000
+    latest = json.loads((tmp_path / "live/latest.json").read_text())
+    manifest = json.loads((tmp_path / "live" / latest["manifest"]).read_text())
+    assert manifest["members"] == 20
+    assert manifest["fallback"] is None
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) < 150
 
 
 def test_named_files_exist():
