@@ -1,4 +1,4 @@
-"""The pictures of the README: a storm as it was observed, its forecast, and the chance of heavy rain.
+"""The pictures of the README: a storm as observed, its forecast, and the chance of heavy rain.
 
     .venv/bin/python scripts/storm_pictures.py ARCHIVE TIME
 
@@ -64,7 +64,11 @@ def pictures(archive: str, time: pd.Timestamp, folder: Path) -> list[Image.Image
     forecast(ForecastConfig(**common, out=rain_file))
     forecast(
         ForecastConfig(
-            **common, out=chance_file, members=20, thresholds_mm_h=(HEAVY_MM_H,), products=("chances",)
+            **common,
+            out=chance_file,
+            members=20,
+            thresholds_mm_h=(HEAVY_MM_H,),
+            products=("chances",),
         )
     )
     nowcast = read_forecast(rain_file)

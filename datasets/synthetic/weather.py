@@ -48,7 +48,7 @@ class Weather:
 
     @classmethod
     def of_a_day(cls) -> Weather:
-        """The weather of an archive without episodes: bands of rain, with cells that come and go."""
+        """The weather of an archive without episodes: bands of rain, and cells that come and go."""
         return cls(
             wet_fraction=(0.12, 0.5),
             convective=(0.0, 0.7),
