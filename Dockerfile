@@ -1,6 +1,7 @@
 # Squall with the versions of pyproject.toml (tests/test_pins.py compares them).
 #   docker build -t squall . && docker run --rm -v "$PWD/data:/data" squall status /data/knmi.icechunk
-# To answer requests (docs/serve.md), with .[serve] below in place of .:
+# To answer requests (docs/serve.md):
+#   docker build --build-arg EXTRAS=serve -t squall .
 #   docker run --rm -p 8000:8000 -v "$PWD/live:/data/live:ro" squall serve live --host 0.0.0.0
 # To train with loader processes: docker run --shm-size=4g …
 FROM python:3.12-slim
@@ -14,7 +15,9 @@ COPY convgru convgru
 COPY datasets datasets
 COPY pipeline pipeline
 COPY configs configs
-RUN pip install --no-cache-dir .
+# names of extras, with commas: serve,geotiff
+ARG EXTRAS=
+RUN pip install --no-cache-dir ".${EXTRAS:+[$EXTRAS]}"
 
 # matplotlib, cartopy and PROJ want a home that can be written to, whoever runs the container
 ENV HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib

@@ -11,6 +11,7 @@ that the user typed is imported, because `squall --help` must not wait for the o
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import logging
 import os
@@ -46,7 +47,7 @@ COMMANDS = {
 }
 
 DESCRIPTION = """\
-Precipitation nowcasting: from radar netCDF files to forecast maps.
+Precipitation nowcasting: from radar files to forecast maps.
 
   radar files       -> init     -> configuration
   radar files       -> ingest   -> archive
@@ -167,12 +168,24 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         )
         if name == typed:
             _complete(command, name)
+    if not argv or (argv[0] == typed and typed not in COMMANDS):
+        parser.error(_no_command(typed))
     arguments, unknown = parser.parse_known_args(_with_negative_values(argv))
     if hasattr(arguments, "take_unknown"):
         unknown = arguments.take_unknown(arguments, unknown)
     if unknown:
         parser.error(f"unrecognised arguments: {' '.join(unknown)}")
     return arguments
+
+
+def _no_command(typed: str | None) -> str:
+    """Why a command line without a known command cannot be run, with the nearest command."""
+    listed = "`squall --help` lists the commands"
+    if typed is None:
+        return f"a command is missing; {listed}"
+    nearest = difflib.get_close_matches(typed, COMMANDS, n=1)
+    advice = f"did you mean `squall {nearest[0]}`? " if nearest else ""
+    return f"{typed!r} is not a command; {advice}{listed}"
 
 
 def _with_negative_values(argv: Sequence[str]) -> list[str]:

@@ -18,7 +18,8 @@ examples:
   squall point forecast.nc --at -37.8,145.0 --threshold 2 --plot rain.png
 
 The first line says whether and when it rains; times are UTC, the chance is that of rain at the
-place at any time of the forecast. The table has the chances at the place and within 10 km.
+place at any time of the forecast. The table has the chances at the place and within 10 km. The
+first line speaks of the first rain only: the table shows whether it rains again later.
 """
 
 

@@ -292,10 +292,10 @@ def test_a_crop_larger_than_the_grid(archive: Archive, dry: Archive) -> None:
     with pytest.raises(DataError, match=r"33 × 40 pixels, too few for data.crop 34") as caught:
         source(archive, dry, crop=34)
     assert str(caught.value).startswith(dry.address)
-    assert "choose a smaller crop or leave the archive out" in str(caught.value)
+    assert "set data.crop to 33 or less, or leave the archive out" in str(caught.value)
     assert len(epoch(source(archive, crop=48))) == 40  # as large as the grid is well
     with pytest.raises(
-        DataError, match=r"48 × 64 pixels, too few for data.crop 25 at data.coarsen 2"
+        DataError, match=r"too few for data.crop 25 at data.coarsen 2; set data.crop to 24 or less"
     ):
         source(archive, crop=25, variants=[[(1, 2), (1, 3)]])
 

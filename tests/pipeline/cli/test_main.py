@@ -65,6 +65,21 @@ def test_a_wrong_argument_gives_a_message_and_exit_code_2(arguments, capsys, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "a command is missing; `squall --help` lists the commands"),
+        (["forcast", "--out", "x"], "'forcast' is not a command; did you mean `squall forecast`?"),
+        (["xyz"], "'xyz' is not a command; `squall --help` lists the commands"),
+    ],
+)
+def test_a_missing_or_mistyped_command_is_named(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_data_problems_give_exit_code_1(capsys, tmp_path):
     assert main(["status", str(tmp_path)]) == 1
     assert "there is no archive; make one with `squall ingest`" in capsys.readouterr().err
