@@ -239,6 +239,6 @@ def _check_crop(archive: ScanStore, crop: int, coarsen: int) -> None:
         coarser = f" at data.coarsen {coarsen}" if coarsen > 1 else ""
         raise DataError(
             f"{archive.address}: its grid has {height} × {width} pixels, too few for data.crop "
-            f"{crop}{coarser}; set data.crop to {min(height, width) // coarsen} or less, or leave the "
-            "archive out"
+            f"{crop}{coarser}; set data.crop to {min(height, width) // coarsen} or less, "
+            "or leave the archive out"
         )
