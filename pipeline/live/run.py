@@ -202,6 +202,7 @@ class Service:
             state = State(DOWN, "the service was stopped", None)
             status = replace(self._status(state, (), 0.0), is_stopped=True)
             self._store.write("status.json", status_text(status))
+            self._store.write("metrics.prom", metrics_text(status))
 
     def _remember(self, problems: list[str]) -> None:
         """Take up what an earlier process published."""

@@ -266,6 +266,9 @@ def test_a_service_that_is_stopped_says_so(world):
         live(world.config, world.child, world.clock, once=False)
     status = world.json("status")
     assert (status["state"], status["reason"]) == ("down", "the service was stopped")
+    metrics = (world.site / "metrics.prom").read_text()
+    assert 'squall_state{state="down"} 1' in metrics
+    assert 'squall_state{state="fresh"} 0' in metrics
     assert world.child.process_id is None
 
 
