@@ -34,10 +34,7 @@ SHOWN_BANDS = (1, 3, 5, BANDS - 1)
 
 def main() -> None:
     """Draw the three pictures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("archive")
-    parser.add_argument("time", type=pd.Timestamp)
-    arguments = parser.parse_args()
+    arguments = archive_and_time(__doc__)
     mpl.use("agg")
     archive = open_archive(arguments.archive)
     last = round((arguments.time - archive.start) / archive.step)
@@ -46,6 +43,14 @@ def main() -> None:
     motion(scans, archive.step)
     bands(scans[-1])
     members(arguments.archive, arguments.time, rain.values[FLOW_SCANS - 1 + LEAD])
+
+
+def archive_and_time(doc: str | None) -> argparse.Namespace:
+    """The arguments of a script that draws pictures of a time; its first line is the help."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("archive")
+    parser.add_argument("time", type=pd.Timestamp)
+    return parser.parse_args()
 
 
 def seen(scan_HW: NDArray[np.float32]) -> tuple[slice, slice]:

@@ -8,7 +8,6 @@ the hour) and docs/storm.png (one lead time).
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from forecast_pictures import archive_and_time
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -39,10 +39,7 @@ FRAME_MS, LAST_FRAME_MS = 500, 2500
 
 def main() -> None:
     """Draw both pictures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("archive")
-    parser.add_argument("time", type=pd.Timestamp)
-    arguments = parser.parse_args()
+    arguments = archive_and_time(__doc__)
     mpl.use("agg")
     with tempfile.TemporaryDirectory() as folder:
         images = pictures(arguments.archive, arguments.time, Path(folder))
