@@ -1,7 +1,11 @@
-"""Shared fixtures: small radar files in the producers' conventions, and a small archive."""
+"""Shared fixtures: radar files in the producers' conventions, a small archive, a browser.
 
+The browser is Chromium of the operating system (Debian: ``apt-get install chromium``).
+"""
+
+import shutil
 import sqlite3  # noqa: F401 - before eccodes, which brings an older one for the whole process
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ settings.register_profile("squall", deadline=None, derandomize=True)
 settings.register_profile("random", deadline=None)
 settings.load_profile("squall")
 
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 HEIGHT, WIDTH = 48, 64
 STEP = pd.Timedelta("5min")
 POLAR = {
@@ -92,6 +97,19 @@ NETWORKS: dict[str, dict[str, Any]] = {
 def one_thread() -> None:
     """The tensors of the tests are small; more threads would only slow down other processes."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """One for all tests of a process: Playwright cannot be started twice in it."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,7 +26,6 @@ SOURCES = [
 ]
 REFERENCE = load_script("docs_reference")
 PAGES = REFERENCE.pages()
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 
 
@@ -170,24 +168,17 @@ def test_the_site_loads_nothing_from_other_hosts(site):
 
 
 @pytest.mark.slow
-def test_the_search_finds_a_page_when_the_site_is_opened_as_a_file(site):
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")
+def test_the_search_finds_a_page_when_the_site_is_opened_as_a_file(site, chromium):
     asked: list[str] = []
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto((site / "index.html").as_uri())
-        page.click(".md-search__input")
-        page.keyboard.type("CORP isotonic regression", delay=5)
-        page.wait_for_selector(".md-search-result__link")
-        links = page.query_selector_all(".md-search-result__link")
-        results = [str(link.get_attribute("href")) for link in links]
-        browser.close()
+    page = chromium.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((site / "index.html").as_uri())
+    page.click(".md-search__input")
+    page.keyboard.type("CORP isotonic regression", delay=5)
+    page.wait_for_selector(".md-search-result__link")
+    links = page.query_selector_all(".md-search-result__link")
+    results = [str(link.get_attribute("href")) for link in links]
+    page.close()
     assert any("verification.html" in address for address in results), results
     assert asked
     assert not [address for address in asked if not address.startswith(("file:", "about:"))]

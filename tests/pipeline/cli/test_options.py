@@ -36,7 +36,7 @@ STAGES = [
         SynthConfig,
         ["synth", "--out", "x", "--hours", "1", "--seed", "2", "--size", "32",
          "--episode-hours", "2", "--start", "2024-06-02", "--live"],
-        {"radar.step_minutes", "radar.start", "radar.missing_fraction"},
+        {"radar.step_minutes", "radar.start", "radar.missing_fraction", "radar.radar_faults"},
     ),
     (
         InitConfig,

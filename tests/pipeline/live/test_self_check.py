@@ -228,8 +228,8 @@ def test_the_worker_scores_what_it_published(chain, tmp_path):
     assert (first[0], second[0]) == (at + STEP, at + 2 * STEP)
     assert (first[1].pixels > 0).tolist() == [True, False]
     assert (second[1].pixels > 0).tolist() == [False, True]
-    # the published forecast is the extrapolation itself
-    np.testing.assert_array_equal(first[1].events[:, :, 0], first[1].events[:, :, 1])
+    # the published forecast is the extrapolation itself, but its rates are rounded (KEEP_BITS)
+    np.testing.assert_allclose(first[1].events[:, :, 0], first[1].events[:, :, 1], atol=2)
     archive = Archive.open(chain.archive)
     observed = archive.read(archive.index_of(at) + 1, 1).values[0]
     assert first[1].events[0, 0, 0, 2] <= (observed >= 0.5).sum()

@@ -26,7 +26,7 @@ def made_up():
     rates[:7, 4:7, ROW, COLUMN] = np.arange(1, 8)[:, None]
     rates[:, 3:, 40, 40] = np.nan  # known to +15 min
     rates[:, :, 50, 50] = np.nan
-    rates[0, 6, 10, 10] = 3.0
+    rates[0, 6, 60, 60] = 3.0  # dry in the last scan
     rates[:, :, 30, 10] = 5.0
     rates[:9, 9:, 6, 48] = 2.0
     return rates
@@ -77,7 +77,7 @@ def test_the_sentence_and_the_numbers(make, name):
     [
         ((40, 40), "dry until 04:15, in all members; not known after 04:15"),
         ((50, 50), "not known: "),
-        ((10, 10), "probably dry until 05:00, rain 10 %"),
+        ((60, 60), "probably dry until 05:00, rain 10 %"),
         ((6, 48), "rain from 04:50, 90 %, until after 05:00"),
     ],
 )

@@ -1,7 +1,4 @@
-"""A published site, a server for it, and a browser that shows its page.
-
-The browser is Chromium of the operating system (Debian: ``apt-get install chromium``).
-"""
+"""A published site, a server for it, and a browser that shows its page."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from squall.pipeline.live.clock import Clock
 from squall.pipeline.live.config import LiveConfig
@@ -26,7 +23,6 @@ from squall.pipeline.live.page import page_files
 from squall.pipeline.live.run import Service
 from squall.pipeline.live.work import Worker
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 TIMES = ("2024-06-01T03:52", "2024-06-01T03:57", "2024-06-01T04:02")
 LEADS = 4
 
@@ -71,17 +67,6 @@ class Site:
     def published(self) -> datetime:
         """When the machine wrote the status."""
         return datetime.fromisoformat(self.json("status.json")["machine_time"])
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
