@@ -1,6 +1,7 @@
 """The forecast stage: one nowcast from an archive and a forecast method, written as CF netCDF.
 
-Public: `forecast`, `reference_index`, `missing_times`. The file's layout is in `dataset.py`.
+Public: `forecast`, `prepare`, `forecast_from`, `reference_index`, `missing_times`. `dataset.py` has
+the layout of the file.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -87,6 +89,40 @@ def forecast(
         asked for raw and are not calibrated, or the lead time is no multiple of the archive's step.
     """
     check_output(config.out)
+    prepared = prepare(config)
+    archive = prepared.archive
+    index = reference_index(archive, config.at)
+    if config.at == "latest":
+        _check_age(archive, index, config.max_age)
+    with output_at(config.out) as output:
+        return forecast_from(prepared, index, output, see_members)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An archive and a method, checked for a configuration; `forecast_from` takes any scan.
+
+    Parameters
+    ----------
+    maker : the method that the file names.
+    lead_times : number of time steps to forecast.
+    """
+
+    config: ForecastConfig
+    archive: ScanStore
+    method: ForecastMethod
+    maker: ForecastMethod
+    lead_times: int
+
+
+def prepare(config: ForecastConfig) -> Prepared:
+    """Open the archive and load the method.
+
+    Raises
+    ------
+    DataError, ConfigError
+        As `forecast`.
+    """
     archive = open_archive(config.archive)
     method = find_method(config.model, archive)
     if config.members is not None and not is_ensemble(method):
@@ -97,10 +133,23 @@ def forecast(
     if config.raw_chances:
         method = _with_raw_chances(method, config)
     maker = _maker(method, config)
-    index = reference_index(archive, config.at)
-    if config.at == "latest":
-        _check_age(archive, index, config.max_age)
-    lead_times = _lead_times(config, archive, method)
+    return Prepared(config, archive, method, maker, _lead_times(config, archive, method))
+
+
+def forecast_from(
+    prepared: Prepared,
+    index: int,
+    output: Output,
+    see_members: Callable[[Rates], None] | None = None,
+) -> xr.Dataset:
+    """Forecast from the scans up to an index of the archive, write it to an output, and return it.
+
+    Parameters
+    ----------
+    see_members : as in `forecast`.
+    """
+    config, archive, method = prepared.config, prepared.archive, prepared.method
+    lead_times = prepared.lead_times
     context = archive.read(index - method.context + 1, method.context)
     missing = missing_times(archive, index, used_steps(method))
     if missing:
@@ -115,24 +164,22 @@ def forecast(
     unknown = sorted(missing + blank)
 
     def described(rain_rate: Rates) -> xr.Dataset:
+        maker = prepared.maker
         return forecast_dataset(archive, maker, context, rain_rate, configuration, unknown)
 
-    with output_at(config.out) as output:
-        if config.members is not None:
-            products = _ensemble(
-                *(config, archive, method, context, lead_times, output, see_members)
-            )
-            dataset = with_products(described(products.mean), products)
-            dataset.attrs |= ensemble_attributes(method)
-            if config.codes:
-                dataset[RATE_OF_CODE] = rate_of_code()
-        elif gives_chances(method, THRESHOLDS_MM_H):
-            rain_rate, codes = _with_chances(method, context, lead_times)
-            dataset = with_chances(described(rain_rate), codes)
-        else:
-            dataset = described(method.nowcast(context.values, lead_times))
-        dataset = rounded(dataset, config.keep_bits)
-        output.write(dataset)
+    if config.members is not None:
+        products = _ensemble(*(config, archive, method, context, lead_times, output, see_members))
+        dataset = with_products(described(products.mean), products)
+        dataset.attrs |= ensemble_attributes(method)
+        if config.codes:
+            dataset[RATE_OF_CODE] = rate_of_code()
+    elif gives_chances(method, THRESHOLDS_MM_H):
+        rain_rate, codes = _with_chances(method, context, lead_times)
+        dataset = with_chances(described(rain_rate), codes)
+    else:
+        dataset = described(method.nowcast(context.values, lead_times))
+    dataset = rounded(dataset, config.keep_bits)
+    output.write(dataset)
     has_codes = config.members is not None or CHANCES in dataset
     return xr.decode_cf(dataset) if has_codes else dataset
 
