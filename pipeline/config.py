@@ -6,7 +6,6 @@ a field says about its flag (`Option`). `squall.pipeline.cli.options` makes the 
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from squall.datasets.errors import ConfigError
+from squall.datasets.names import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 UNFILLED = "???"  # a value that the user has to fill in
@@ -174,9 +174,8 @@ def _explain(model: type[BaseModel], detail: Any, flags: Mapping[str, str]) -> s
     key = ".".join(place)
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(place[-1], known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
-        return f"unknown key '{key}'; {hint}"
+        hint = did_you_mean(place[-1], known) or f"; known here: {', '.join(known)}"
+        return f"unknown key '{key}'{hint}"
     name = _as_typed(key, flags)
     if detail["type"] == "missing":
         return f"{name} is missing" if key in flags else f"'{key}' is missing"
@@ -186,6 +185,8 @@ def _explain(model: type[BaseModel], detail: Any, flags: Mapping[str, str]) -> s
     value_text = f" (found {value!r})"
     if isinstance(value, dict) or not name or repr(value) in message:
         value_text = ""
+    if detail["type"] == "literal_error":
+        value_text += did_you_mean(str(value), re.findall(r"'([^']+)'", detail["ctx"]["expected"]))
     return f"{name + ': ' if name else ''}{message}{value_text}"
 
 

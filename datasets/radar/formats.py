@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from squall.datasets.errors import ConfigError, DataError, first_line
+from squall.datasets.names import did_you_mean
 from squall.datasets.radar.fields import Field
 from squall.datasets.radar.product import Reader
 from squall.datasets.radar.refused import refusal
@@ -189,6 +190,7 @@ def named_format(name: str) -> Format:
     if name not in _plugin_names():
         raise ConfigError(
             f"format '{name}' is not known; expected one of {', '.join(format_names())}"
+            + did_you_mean(name, format_names())
         )
     return _plugin(name)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, FiniteFloat
 
+from squall.datasets.names import did_you_mean
 from squall.datasets.radar.units import parse_unit
 
 # directive of time_in_name -> number of its digits; s counts the seconds since 1970
@@ -65,7 +66,8 @@ def _check_format(name: str) -> str:
     from squall.datasets.radar.formats import format_names
 
     if name not in format_names():
-        raise ValueError(f"'{name}' is not one of {', '.join(format_names())}")
+        names = format_names()
+        raise ValueError(f"'{name}' is not one of {', '.join(names)}{did_you_mean(name, names)}")
     return name
 
 

@@ -11,7 +11,6 @@ that the user typed is imported, because `squall --help` must not wait for the o
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import logging
 import os
@@ -23,6 +22,7 @@ from typing import Protocol, cast
 
 from squall import __version__
 from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.names import did_you_mean
 from squall.datasets.orphans import end_with_launcher
 from squall.pipeline.cli.process import explained, set_up_logging
 from squall.pipeline.interrupts import sigterm_raises
@@ -183,9 +183,7 @@ def _no_command(typed: str | None) -> str:
     listed = "`squall --help` lists the commands"
     if typed is None:
         return f"a command is missing; {listed}"
-    nearest = difflib.get_close_matches(typed, COMMANDS, n=1)
-    advice = f"did you mean `squall {nearest[0]}`? " if nearest else ""
-    return f"{typed!r} is not a command; {advice}{listed}"
+    return f"{typed!r} is not a command{did_you_mean(typed, COMMANDS) or ';'} {listed}"
 
 
 def _with_negative_values(argv: Sequence[str]) -> list[str]:

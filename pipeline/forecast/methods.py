@@ -22,9 +22,11 @@ import torch
 
 from squall import __version__
 from squall.convgru.motion import FLOW_SCANS, extrapolate
+from squall.convgru.pretrained import UnknownModelError, packaged_models
 from squall.convgru.products import PRODUCTS
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError
+from squall.datasets.names import did_you_mean
 from squall.pipeline.forecast.lagrangian_method import LagrangianMethod
 from squall.pipeline.forecast.names import (
     ENGINES,
@@ -233,7 +235,14 @@ def find_method(
         try:
             return NetworkMethod.load(model, archive, product, engine)
         except ConfigError as error:
-            raise ConfigError(f"{error}; methods without training: {', '.join(METHODS)}") from error
+            if not isinstance(error.__cause__, UnknownModelError):
+                raise
+            packaged = packaged_models()
+            words = (f"{of}:{word}" for of in packaged for word in (*PRODUCTS, *ENGINES))
+            meant = did_you_mean(model, (*METHODS, *packaged, *words))
+            raise ConfigError(
+                f"{error}; methods without training: {', '.join(METHODS)}{meant}"
+            ) from error
     step_minutes = archive.step.total_seconds() / 60
     lead_times = max(1, int(DEFAULT_MINUTES // step_minutes))
     if name == PERSISTENCE:

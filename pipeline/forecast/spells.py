@@ -1,6 +1,6 @@
 """When it rains: the first spell of rain of each member at each pixel, in a stream of lead times.
 
-Public: `RainSpells`, `SpellTimes`, `SHORTEST_GAP_MIN`, `SHORTEST_GAP_STEPS`.
+Public: `RainSpells`, `SpellTimes`, `shortest_gap_min`, `SHORTEST_GAP_MIN`, `SHORTEST_GAP_STEPS`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ Indices = npt.NDArray[np.unsignedinteger]
 
 # a dry gap that is shorter than one of these does not end a spell of rain
 SHORTEST_GAP_MIN, SHORTEST_GAP_STEPS = 15.0, 2
+
+
+def shortest_gap_min(step_min: float) -> float:
+    """The shortest dry gap [min] that ends a spell of rain, of lead times ``step_min`` apart."""
+    return max(SHORTEST_GAP_MIN, SHORTEST_GAP_STEPS * step_min)
 
 
 class SpellTimes(NamedTuple):
@@ -102,7 +107,7 @@ class RainSpells:
 
     @property
     def _shortest_gap_min(self) -> float:
-        return max(SHORTEST_GAP_MIN, SHORTEST_GAP_STEPS * self._step_min)
+        return shortest_gap_min(self._step_min)
 
     def times(
         self, is_known: Bools, fractions: Sequence[float] = (), least_share: float = 0.1

@@ -200,9 +200,7 @@ class Service:
         self._since = now
         with suppress(OSError, DataError):
             state = State(DOWN, "the service was stopped", None)
-            status = replace(self._status(state, (), 0.0), is_stopped=True)
-            self._store.write("status.json", status_text(status))
-            self._store.write("metrics.prom", metrics_text(status))
+            self._publish_status(replace(self._status(state, (), 0.0), is_stopped=True))
 
     def _remember(self, problems: list[str]) -> None:
         """Take up what an earlier process published."""
@@ -312,11 +310,14 @@ class Service:
         self._after_publication = []
         status = self._status(state, (*problems, *others), cycle_s)
         try:
-            self._store.write("status.json", status_text(status))
-            self._store.write("metrics.prom", metrics_text(status))
+            self._publish_status(status)
         except (OSError, DataError) as error:
             log.error("the status cannot be published: %s", first_line(error))
         return state
+
+    def _publish_status(self, status: Status) -> None:
+        self._store.write("status.json", status_text(status))
+        self._store.write("metrics.prom", metrics_text(status))
 
     def _status(self, state: State, problems: tuple[str, ...], cycle_s: float) -> Status:
         return Status(

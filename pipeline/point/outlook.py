@@ -30,6 +30,7 @@ from squall.pipeline.forecast.ensemble_dataset import (
 from squall.pipeline.forecast.ensemble_products import EnsembleProducts, Wanted
 from squall.pipeline.forecast.forecast_file import timestamp
 from squall.pipeline.forecast.neighbourhood import Neighbourhood
+from squall.pipeline.forecast.spells import shortest_gap_min
 from squall.pipeline.point.sentence import RainTimes, clock, sentence
 from squall.pipeline.point.when import when
 
@@ -37,6 +38,9 @@ Values = npt.NDArray[np.float64]
 
 LOWEST_MM_H = 0.2  # what counts as rain in a forecast that names no threshold
 BAND = (10.0, 90.0)
+# It rains again where the chance reaches RAIN_CHANCE, the limit with the best CSI (see
+# docs/probabilities.md), after a gap below DRY_CHANCE. One limit would find spells in noise.
+RAIN_CHANCE, DRY_CHANCE = 0.3, 0.15
 
 
 @dataclass(frozen=True)
@@ -257,6 +261,7 @@ def _rain_times(
     begin, end = (_time_or_none(own[name]) for name in (FIRST_RAIN, RAIN_END))
     is_observed = not np.isnan(own["observed_rain_rate"].values[-1])
     first = pd.Timestamp(own["time"].values[0])
+    again, again_chance = _again(own, threshold, length, end, has_chances)
     return RainTimes(
         reference=timestamp(own["forecast_reference_time"]),
         horizon=pd.Timestamp(own["time"].values[length - 1]),
@@ -268,7 +273,42 @@ def _rain_times(
         is_cut=length < own.sizes["lead_time"],
         is_begin_known=is_observed or begin is None or begin > first,
         begin_range=_begin_range(own) if has_chances else (None, None),
+        again=again,
+        again_chance=again_chance,
     )
+
+
+def _again(
+    own: xr.Dataset, threshold: float, length: int, end: pd.Timestamp | None, has_chances: bool
+) -> tuple[pd.Timestamp | None, float | None]:
+    """When it rains again after the end of the first rain, and the highest chance from then on.
+
+    The chances are those at the pixel by lead time; of one forecast they are 0 or 1.
+    """
+    if end is None:
+        return None, None
+    times = pd.DatetimeIndex(own["time"].values[:length])
+    if has_chances:
+        chances = _chances(own, CHANCES)
+    else:
+        chances = (own["rain_rate"].values >= np.float32(threshold)).astype(float)
+    if chances is None:
+        return None, None
+    step = times[0] - timestamp(own["forecast_reference_time"])
+    gap = pd.Timedelta(shortest_gap_min(step / pd.Timedelta("1min")), "min")
+    dry_from: pd.Timestamp | None = None
+    is_over = False  # whether a dry gap was long enough
+    for index, (time, chance) in enumerate(zip(times, chances[:length], strict=True)):
+        if time < end:
+            continue
+        is_over |= dry_from is not None and time - dry_from >= gap
+        if is_over and chance >= RAIN_CHANCE:
+            return time, float(np.nanmax(chances[index:length]))
+        if not chance < DRY_CHANCE:
+            dry_from = None
+        elif dry_from is None:
+            dry_from = time
+    return None, None
 
 
 def _begin_range(own: xr.Dataset) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:

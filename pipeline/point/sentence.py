@@ -29,6 +29,8 @@ class RainTimes:
         lead time: the rain may have begun before.
     begin_range : percentiles 10 and 90 of ``begin`` among the members that have rain; None = not
         known.
+    again : when it rains again after ``end``; None = it does not, or not likely enough.
+    again_chance : highest chance of a lead time from ``again`` on, 0 to 1; of one forecast 1.
     """
 
     reference: pd.Timestamp
@@ -41,6 +43,8 @@ class RainTimes:
     is_cut: bool = False
     is_begin_known: bool = True
     begin_range: tuple[pd.Timestamp | None, pd.Timestamp | None] = (None, None)
+    again: pd.Timestamp | None = None
+    again_chance: float | None = None
 
 
 def sentence(rain: RainTimes | None) -> str:
@@ -62,6 +66,7 @@ def _rain(rain: RainTimes, horizon: str) -> str:
     end = f"until after {horizon}"
     if rain.end is not None:
         end = f"until about {clock(rain.end, rain.reference)}"
+    end += _again(rain)
     if rain.begin == rain.reference:
         return f"raining already, {end}"
     begin = f"rain from {clock(rain.begin, rain.reference)}"
@@ -70,6 +75,14 @@ def _rain(rain: RainTimes, horizon: str) -> str:
         return f"{begin}, {end}"
     text = f"{begin}, {_percent(rain.chance)}, {end}"
     return text if rain.chance >= LIKELY else f"probably dry; if not, {text}"
+
+
+def _again(rain: RainTimes) -> str:
+    if rain.again is None:
+        return ""
+    chance = rain.again_chance if rain.has_chances else None
+    text = f", again from about {clock(rain.again, rain.reference)}"
+    return text if chance is None else f"{text}, {_percent(chance)}"
 
 
 def _percent(chance: float) -> str:

@@ -47,7 +47,8 @@ def when(
     place and it rains at the first lead time, the begin is not known, and ``begins_not_after`` is
     this time. ``begins_earliest`` and ``begins_latest`` are the percentiles 10 and 90 of the begin
     among the members that have rain. If the rain lasts to the end of what is known, ``ends`` is
-    None, and ``ends_not_before`` is this end.
+    None, and ``ends_not_before`` is this end. ``begins_again`` is the begin of a second spell of
+    rain, and ``chance_again`` the highest chance of a lead time from then on.
     """
     state = _state(rain, rain_now, is_known, highest_chance)
     result = {
@@ -55,6 +56,7 @@ def when(
         "rain_now": rain_now,
         "is_known": is_known,
         "highest_chance": highest_chance,
+        "chance_again": None if rain is None else rain.again_chance,
         **dict.fromkeys(_TIMES),
     }
     times: dict[str, pd.Timestamp | None] = {"known_until": known_until}
@@ -64,12 +66,13 @@ def when(
         if not rain_now:
             times |= _begins(rain)
         times |= {"ends": rain.end, "ends_not_before": rain.horizon if rain.end is None else None}
+        times["begins_again"] = rain.again
     return result | {name: None if time is None else utc_text(time) for name, time in times.items()}
 
 
 _TIMES = (
     "known_until", "begins", "begins_not_after", "begins_earliest", "begins_latest", "ends",
-    "ends_not_before",
+    "ends_not_before", "begins_again",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import shapely  # type: ignore[import-untyped]
 
+from squall.datasets.names import did_you_mean
 from squall.datasets.times import parse_time
 from squall.pipeline.serve.answers import ClientError
 from squall.pipeline.serve.published_run import time_of
@@ -74,7 +75,8 @@ def names_among(names: Sequence[str], wanted: str | None) -> list[str]:
     asked = [name.strip() for name in wanted.split(",")]
     unknown = [name for name in asked if name not in names]
     if unknown:
-        raise ClientError(f"parameter-name: '{unknown[0]}' is none of {', '.join(names)}")
+        meant = did_you_mean(unknown[0], names)
+        raise ClientError(f"parameter-name: '{unknown[0]}' is none of {', '.join(names)}{meant}")
     return [name for name in names if name in asked]
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from squall.convgru import CheckpointError, EncoderForecaster, load_nowcaster
 from squall.convgru.digests import sha256_of
-from squall.convgru.pretrained import UnknownModelError, find_model
+from squall.convgru.pretrained import UnknownModelError, find_model, packaged_models
 from squall.datasets.errors import ConfigError, DataError
+from squall.datasets.names import did_you_mean
 from squall.pipeline.forecast.radar_network import MAP_OF
 from squall.pipeline.train.experiment import ExperimentConfig, Part
 
@@ -58,7 +59,8 @@ class FirstWeights:
             path = find_model(model)
             nowcaster, provenance = load_nowcaster(path)
         except UnknownModelError as error:
-            raise ConfigError(f"init: {error}") from error
+            meant = did_you_mean(model, packaged_models())
+            raise ConfigError(f"init: {error}{meant}") from error
         except CheckpointError as error:
             raise DataError(f"init: {error}") from error
         origin = {

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from squall.datasets.names import FileName, check_name, safe_name
+from squall.datasets.names import FileName, check_name, did_you_mean, safe_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.pipeline.train.experiment import ExperimentConfig
 
@@ -46,3 +46,8 @@ def test_a_safe_name_can_be_made_of_any_text(text: str) -> None:
     name = safe_name(text)
     assert check_name(name) == name
     assert Path("out", name).resolve().parent == Path("out").resolve()
+
+
+def test_the_nearest_name() -> None:
+    assert did_you_mean("knim", ("fmi", "knmi")) == "; did you mean 'knmi'?"
+    assert did_you_mean("xyz", ("fmi", "knmi")) == ""

@@ -55,6 +55,10 @@ def test_overrides_are_merged_before_validation(tmp_path):
         ("name: a\nloss: {thresholds_mm_h: 2}", "should be a list, like [2]"),
         ("name: a\nnetwork: {channels: 8}", "network.channels: should be a list, like [8]"),
         ("name: a\ndata: {archives: x}", "data.archives: should be a list, like [x]"),
+        (
+            "name: a\nnetwork: {head: exceedence}",
+            "'exceedance' (found 'exceedence'); did you mean 'exceedance'?",
+        ),
         ("seed: 1", "'name' is missing"),
         ("name: persistence", "belongs to a forecast method"),
         ("- a\n- b", "expected 'key: value' lines, found a list"),

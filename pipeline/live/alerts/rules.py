@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from squall.datasets.names import did_you_mean
 from squall.datasets.times import Age, duration_text
 from squall.pipeline.forecast.names import LAGRANGIAN, METHODS
 
@@ -189,7 +190,8 @@ def check_rules(
             raise ValueError(f"{start}there are two of this name")
         if rule.at is not None and rule.at not in places:
             known = ", ".join(places) or "none"
-            raise ValueError(f"{start}'at: {rule.at}' is none of the places ({known})")
+            meant = did_you_mean(rule.at, places)
+            raise ValueError(f"{start}'at: {rule.at}' is none of the places ({known}){meant}")
         if rule.rain_mm_h not in thresholds_mm_h:
             known = ", ".join(f"{threshold:g}" for threshold in thresholds_mm_h)
             raise ValueError(

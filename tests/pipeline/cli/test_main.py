@@ -69,7 +69,7 @@ def test_a_wrong_argument_gives_a_message_and_exit_code_2(arguments, capsys, tmp
     ("arguments", "message"),
     [
         ([], "a command is missing; `squall --help` lists the commands"),
-        (["forcast", "--out", "x"], "'forcast' is not a command; did you mean `squall forecast`?"),
+        (["forcast", "--out", "x"], "'forcast' is not a command; did you mean 'forecast'?"),
         (["xyz"], "'xyz' is not a command; `squall --help` lists the commands"),
     ],
 )

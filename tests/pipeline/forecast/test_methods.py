@@ -54,6 +54,21 @@ def test_an_unknown_name_lists_all_methods(archive):
     assert all(name in str(caught.value) for name in METHODS)
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("extrapolaton", "extrapolation"),
+        ("squal-base", "squall-base"),
+        ("squal-base:mixed", "squall-base"),
+        ("squall-base:margnal", "squall-base:marginal"),
+    ],
+)
+def test_a_mistyped_name_gets_the_nearest(archive, typed, meant):
+    with pytest.raises(ConfigError, match="neither a file nor") as caught:
+        find_method(typed, archive)
+    assert str(caught.value).endswith(f"; did you mean '{meant}'?")
+
+
 def test_a_file_with_the_name_of_a_method_is_used(archive, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "persistence").write_text("no checkpoint")

@@ -86,6 +86,7 @@ def outcome(*arguments, **options):
         (RULE | {"within": "0min"}, {}, "within must be longer than nothing"),
         (RULE | {"within": 30}, {}, "has no unit"),
         (RULE | {"at": "Village"}, {}, "'at: Village' is none of the places (Town)"),
+        (RULE | {"at": "town"}, {}, "none of the places (Town); did you mean 'Town'?"),
         (RULE | {"area": SQUARE}, {}, "either 'at', the name of a place, or 'area'"),
         (PLAIN | {"at": None}, {}, "either 'at', the name of a place, or 'area'"),
         (PLAIN, {}, "the service has members; give 'chance'"),

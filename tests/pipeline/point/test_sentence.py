@@ -50,6 +50,24 @@ def test_of_one_forecast(chance, begin, end, text):
     assert said(chance, begin, end, has_chances=False) == text
 
 
+@pytest.mark.parametrize(
+    ("chance", "begin", "has_chances", "start"),
+    [
+        (0.7, 5, True, "rain from 14:05, 70 %"),
+        (0.4, 5, True, "probably dry; if not, rain from 14:05, 40 %"),
+        (1.0, 0, True, "raining already"),
+        (1.0, 5, False, "rain from 14:05"),
+        (1.0, 0, False, "raining already"),
+    ],
+)
+def test_rain_that_comes_again(chance, begin, has_chances, start):
+    rain = RainTimes(
+        NOW, at(60), 0.2, chance, at(begin), at(20), has_chances, again=at(40), again_chance=0.5
+    )
+    text = f"{start}, until about 14:20, again from about 14:40"
+    assert sentence(rain) == (f"{text}, 50 %" if has_chances else text)
+
+
 def test_a_place_that_is_known_for_some_time_only():
     text = said(0.0, None, None, is_cut=True, horizon=20)
     assert text == "dry until 14:20, in all members; not known after 14:20"

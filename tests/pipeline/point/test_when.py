@@ -104,6 +104,54 @@ def test_a_shower_that_is_there_at_the_first_lead_time_after_a_blind_scan(fields
     assert (later["begins"], later["begins_not_after"]) == ("2024-06-01T04:10:00Z", None)
 
 
+def test_a_second_shower_of_one_forecast(fields):
+    result = fields(rain(10, 40, 50, 60))
+    assert (result["begins_again"], result["chance_again"]) == ("2024-06-01T04:40:00Z", 1.0)
+    assert result["sentence"] == "rain from 04:10, until about 04:15, again from about 04:40"
+    already = fields(rain(5, 30), scan=WET)["sentence"]
+    assert already == "raining already, until about 04:10, again from about 04:30"
+
+
+@pytest.mark.parametrize("wet", [(10,), (10, 20), (50, 55, 60)])
+def test_one_shower_does_not_come_again(fields, wet):
+    """Also across a short gap, and if its end is not known."""
+    result = fields(rain(*wet))
+    assert (result["begins_again"], result["chance_again"]) == (None, None)
+    assert "again" not in result["sentence"]
+
+
+def test_a_second_shower_after_what_is_known_is_not_told(fields):
+    rates = rain(10, 40)
+    assert fields([*rates[:7], np.nan, *rates[8:]])["begins_again"] is None
+
+
+def test_members_tell_a_second_shower_with_its_chance(fields):
+    twice, once = rain(10, 15, 45, 50), rain(10, 15)
+    result = fields([[*twice[:9], WET, WET, DRY]] + [twice] * 5 + [once] * 4)
+    assert (result["begins_again"], result["ends"]) == (
+        "2024-06-01T04:45:00Z",
+        "2024-06-01T04:20:00Z",
+    )
+    assert result["chance_again"] == pytest.approx(0.6)
+    assert result["sentence"] == (
+        "rain from 04:10, 100 %, until about 04:20, again from about 04:45, 60 %"
+    )
+
+
+@pytest.mark.parametrize(
+    ("second", "between", "is_told"),
+    [(3, 0, True), (2, 0, False), (5, 1, True), (5, 2, False)],
+)
+def test_how_likely_a_second_shower_and_how_sure_the_gap_must_be(fields, second, between, is_told):
+    """30 % again, after less than 15 %; the numbers are members of ten."""
+    members = [rain(10) for _ in range(MEMBERS)]
+    for number in range(second):
+        members[number][8] = WET  # 45 min
+    for number in range(between):
+        members[-1 - number][2:8] = [WET] * 6  # 15 to 40 min
+    assert (fields(members)["begins_again"] is not None) is is_told
+
+
 def test_rain_that_falls_already(fields):
     result = fields(rain(5, 10), scan=WET)
     assert (result["rain"], result["rain_now"], result["begins"]) == ("now", True, None)

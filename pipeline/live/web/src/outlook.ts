@@ -17,7 +17,7 @@ export function outlookOf(place: Place, now: number, zone?: string): string {
   const chance = percentOf(place);
   if (place.rain === "unlikely") return `rain is unlikely${until}${chance}`;
   const end = place.ends
-    ? `, until about ${at(place.ends)}`
+    ? `, until about ${at(place.ends)}${againOf(place, at)}`
     : place.ends_not_before
       ? `, at least until ${at(place.ends_not_before)}`
       : "";
@@ -28,6 +28,13 @@ export function outlookOf(place: Place, now: number, zone?: string): string {
       ? ` from ${at(place.begins_not_after)} or earlier`
       : "";
   return `rain${begin}${chance}${end}`;
+}
+
+/** A second spell of rain; the chance is told with members only. */
+function againOf(place: Place, at: (text: string) => string): string {
+  if (!place.begins_again) return "";
+  const chance = place.chance_at_any_time == null ? null : place.chance_again;
+  return `, again from about ${at(place.begins_again)}${chance == null ? "" : `, ${percentText(chance)}`}`;
 }
 
 export function isExpired(alert: Alert, now: number): boolean {

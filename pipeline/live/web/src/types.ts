@@ -144,6 +144,8 @@ export interface Place {
   begins_not_after?: string | null;
   ends?: string | null;
   ends_not_before?: string | null;
+  begins_again?: string | null;
+  chance_again?: number | null;
   chance_at_any_time?: number | null;
   highest_chance?: number | null;
 }

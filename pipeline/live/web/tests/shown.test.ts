@@ -87,6 +87,10 @@ test("when it rains at a place, in the reader's time", () => {
     of({ rain: "now", ends_not_before: ends }),
     "it rains, at least until 14:55 (12:55 UTC)",
   );
+  const again = { rain: "now", ends, begins_again: "2026-07-05T13:20:00Z", chance_again: 0.45 } as const;
+  const twice = "it rains, until about 14:55 (12:55 UTC), again from about 15:20 (13:20 UTC)";
+  assert.equal(of(again), twice);
+  assert.equal(of({ ...again, chance_at_any_time: 1 }), `${twice}, 45 %`);
   assert.equal(of({ rain: "none", known_until: ends }), "no rain until 14:55 (12:55 UTC)");
   assert.match(of({ rain: "later", begins_not_after: begins }), /from 14:25 .* or earlier/);
   assert.match(of({ rain: "unlikely", highest_chance: 0.2 }), /unlikely.*20 %/);
