@@ -29,7 +29,8 @@ def main(folder: Path) -> int:
     print(f"chances {root / 'first'}: the first forecast, 20 members")
     print(f"scores  {root / 'scores' / 'report.html'}")
     print(f"page    {_page(root / 'live')}")
-    better = csi.sel(method="demo") > csi.sel(method="persistence")
+    # sel(method=…) would be the way how to find a coordinate
+    better = csi.sel({"method": "demo"}) > csi.sel({"method": "persistence"})
     return 0 if bool(better.all()) else 1
 
 
