@@ -34,6 +34,7 @@ from squall.datasets.radar.units import ZRRelation, unchecked_rain_rate
 from squall.datasets.radar.valid_range import Doubt, invalid_numbers, unclear_marker
 
 NETCDF_FILL = float(np.float32(9.969209968386869e36))  # what netCDF returns for unwritten floats
+PIXELS_AT_ONCE = 2**15  # that are looked up: their indices fit into the processor's cache
 
 
 @dataclass(frozen=True)
@@ -156,15 +157,20 @@ def _look_up(
 
     Codes are None if the scan holds a suspect number.
     """
-    bits = stored.view(f"u{stored.dtype.itemsize}")
+    bits = stored.reshape(-1).view(f"u{stored.dtype.itemsize}")
     smallest = int(np.iinfo(stored.dtype).min)
     first, last = int(stored.min()) - smallest, int(stored.max()) - smallest
     # where no number between the scan's least and greatest is suspect, no pixel need be checked
     may_be_suspect = table.suspects_below[last + 1] > table.suspects_below[first]
-    if may_be_suspect and table.is_suspect.take(bits).any():
-        return None, 0
-    invalid_px = 0 if table.is_invalid is None else int(table.is_invalid.take(bits).sum())
-    return table.codes.take(bits), invalid_px
+    codes, invalid_px = np.empty(bits.size, dtype=np.uint8), 0
+    for start in range(0, bits.size, PIXELS_AT_ONCE):
+        index = bits[start : start + PIXELS_AT_ONCE].astype(np.intp)
+        if may_be_suspect and table.is_suspect.take(index).any():
+            return None, 0
+        if table.is_invalid is not None:
+            invalid_px += int(table.is_invalid.take(index).sum())
+        table.codes.take(index, out=codes[start : start + PIXELS_AT_ONCE], mode="clip")
+    return codes.reshape(stored.shape), invalid_px
 
 
 @lru_cache(maxsize=64)

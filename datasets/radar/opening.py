@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from squall.datasets.errors import ConfigError, DataError, ForecastError, first_line
 from squall.datasets.radar.fields import in_words
-from squall.datasets.radar.formats import format_of, other_format
+from squall.datasets.radar.formats import FORMATS, format_of, other_format
+from squall.datasets.radar.known_headers import open_known
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Product
 from squall.datasets.radar.unpacked import unpacked
@@ -44,7 +45,8 @@ def open_product(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         that its format needs is not installed and the configuration does not name the format.
     """
     with unpacked(path) as plain, ExitStack() as opened:
-        found = format_of(plain, config.format)
+        known = open_known(plain, config)
+        found = FORMATS["netcdf"] if known is not None else format_of(plain, config.format)
         if found.needs_variable and not config.variable:
             raise DataError(
                 f"'variable' is missing: {found.title} files hold several fields; set 'variable' "
@@ -56,7 +58,7 @@ def open_product(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
             return DataError(f"cannot be read as {found.title}: {first_line(error)}")
 
         try:
-            product = opened.enter_context(found.open(plain, config))
+            product = known or opened.enter_context(found.open(plain, config))
         except ConfigError as error:
             if config.format is None and isinstance(error.__cause__, (ImportError, RuntimeError)):
                 # a stray file must not end the run, and is to be read when the library is there
@@ -65,8 +67,8 @@ def open_product(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         except ForecastError:
             raise
         except Exception as error:  # libraries raise any exception for a broken file
-            known = error if isinstance(error, DataError) else unreadable(error)
-            raise DataError(f"{known}{other_format(plain, config.format)}") from error
+            reason = error if isinstance(error, DataError) else unreadable(error)
+            raise DataError(f"{reason}{other_format(plain, config.format)}") from error
 
         def read_stored(scan: int) -> npt.NDArray[Any]:
             try:

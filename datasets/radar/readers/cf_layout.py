@@ -13,13 +13,19 @@ from typing import Any
 
 import netCDF4
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from squall.datasets.errors import DataError
 from squall.datasets.grid import Grid
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.positions import MAX_POSITIONS
-from squall.datasets.radar.product import MAX_SCAN_PIXELS, Packing, check_scan_shape
+from squall.datasets.radar.product import (
+    MAX_SCAN_PIXELS,
+    Packing,
+    check_scan_shape,
+    north_up,
+)
 from squall.datasets.radar.readers.cf_axes import MapAxes, map_axes
 from squall.datasets.radar.readers.cf_forecasts import ForecastMark, forecast_mark
 from squall.datasets.radar.readers.cf_grid import grid_of
@@ -61,6 +67,13 @@ class Layout:
     def map_dims(self) -> tuple[str, str]:
         """The dimensions of a scan."""
         return self.y_dim, self.x_dim
+
+    def on_grid(self, field: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A scan (y, x) as the variable stores it, as it lies on ``grid``."""
+        if self.stored_as is not None:
+            native = field.dtype.newbyteorder("=")
+            field = np.ascontiguousarray(field, dtype=native).view(self.stored_as)
+        return north_up(field, self.flip_rows, self.flip_columns)
 
 
 _layouts: dict[tuple[str, bytes], Layout] = {}

@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from squall.datasets.radar.network_config import RadarNetworkConfig
-from squall.datasets.radar.product import Product, north_up
+from squall.datasets.radar.product import Product
 from squall.datasets.radar.readers.cf_forecasts import observed_scans
 from squall.datasets.radar.readers.cf_layout import Layout, layout_of
 from squall.datasets.radar.readers.cf_limits import checked_file
 from squall.datasets.radar.readers.cf_scope import path_of
-from squall.datasets.radar.readers.cf_times import read_times, times_of
+from squall.datasets.radar.readers.cf_times import read_times, stored_times, times_of
 from squall.datasets.radar.readers.chunks import read_scan
+from squall.datasets.radar.readers.same_header import keep_header
 
 _LIBRARY = threading.RLock()  # netCDF4 and the HDF5 library below it are not thread-safe
 
@@ -45,6 +46,8 @@ def open_netcdf(path: str, config: RadarNetworkConfig) -> Iterator[Product]:
         scans: Sequence[int] = range(len(times))
         if layout.forecast is not None:
             scans = observed_scans(file, layout.forecast, times, partial(read_times, file))
+        if len(times) == 1:
+            _keep_header(path, hdf5, file, layout, config)
         variable = file[config.variable]
         yield Product(
             layout.grid,
@@ -72,7 +75,24 @@ def _read_stored(
         field = np.asarray(variable[selected])
     if dims.index(layout.y_dim) > dims.index(layout.x_dim):
         field = field.T
-    if layout.stored_as is not None:
-        native = field.dtype.newbyteorder("=")
-        field = np.ascontiguousarray(field, dtype=native).view(layout.stored_as)
-    return north_up(field, layout.flip_rows, layout.flip_columns)
+    return layout.on_grid(field)
+
+
+def _keep_header(
+    path: str,
+    hdf5: h5py.File | None,
+    file: netCDF4.Dataset,
+    layout: Layout,
+    config: RadarNetworkConfig,
+) -> None:
+    """Let the next file with the same header be read without a library, if that is possible."""
+    variable = file[config.variable]
+    # a product of ADAGUC has its time in attributes
+    is_plain = (
+        layout.time is not None and layout.forecast is None and "product" not in file.variables
+    )
+    if hdf5 is None or not is_plain or variable.dimensions[-2:] != layout.map_dims:
+        return
+    names = [(layout.time, None), (layout.bounds, layout.time), (layout.start, None)]
+    times = [stored_times(file, name, bounded) for name, bounded in names if name is not None]
+    keep_header(path, hdf5[path_of(variable)], times, layout, config)

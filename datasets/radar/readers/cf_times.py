@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import warnings
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import netCDF4
 import numpy as np
@@ -31,10 +33,31 @@ _PACKED = {"_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsign
 # nanoseconds from the origin; int64 might overflow for later times, so xarray decodes them
 MAX_FAST_NS = 100 * 365 * 86_400 * 10**9
 
+Times = tuple[list[pd.Timestamp], list[pd.Timedelta | None]]
 
-def times_of(
-    file: netCDF4.Dataset, layout: Layout, path: str, config: RadarNetworkConfig
-) -> tuple[list[pd.Timestamp], list[pd.Timedelta | None]]:
+
+@dataclass(frozen=True)
+class StoredTimes:
+    """A variable with times: its CF attributes, and its numbers as stored, one dimension or more.
+
+    Parameters
+    ----------
+    name : path of the variable in the file.
+    """
+
+    name: str
+    attributes: Mapping[str, Any]
+    numbers: npt.NDArray[Any]
+
+
+class ReadTimes(Protocol):
+    """Reads a variable with times of one file."""
+
+    def __call__(self, name: str, bounded: str | None = None, /) -> StoredTimes:
+        """As `stored_times` of that file."""
+
+
+def times_of(file: netCDF4.Dataset, layout: Layout, path: str, config: RadarNetworkConfig) -> Times:
     """Read the valid time (end of accumulation) and the interval of each scan of a file.
 
     Raises
@@ -65,23 +88,49 @@ def times_of(
 
 def _file_times(
     file: netCDF4.Dataset, layout: Layout, config: RadarNetworkConfig, count: int
-) -> tuple[list[pd.Timestamp], list[pd.Timedelta | None]]:
+) -> Times:
     assert layout.time is not None
     size = file[layout.time].size
     if count > MAX_SCANS:
         raise DataError(f"says that it has {count} scans, at most {MAX_SCANS} are read")
     if size != count:
         raise DataError(f"has {count} scans but {size} times")
-    end_times = read_times(file, layout.time)
-    _check_resolution(file[layout.time], config)
+    return scan_times(
+        partial(stored_times, file), layout, config, count, partial(_said_interval, file, config)
+    )
+
+
+def scan_times(
+    read: ReadTimes,
+    layout: Layout,
+    config: RadarNetworkConfig,
+    count: int,
+    said_interval: Callable[[], tuple[pd.Timestamp, pd.Timestamp] | None] = lambda: None,
+) -> Times:
+    """Valid time and interval of each of ``count`` scans, from the variables that a layout names.
+
+    Parameters
+    ----------
+    said_interval : start and end of an accumulation, if the file has them in attributes; asked for
+        a single scan without bounds and start.
+
+    Raises
+    ------
+    DataError
+        If there are other numbers of times, bounds and starts, or they cannot be used.
+    """
+    assert layout.time is not None
+    stored = read(layout.time)
+    end_times = decoded_times(stored)
+    _check_resolution(stored, config)
     starts = None
     if layout.bounds is not None:
-        bounds = read_times(file, layout.bounds, bounded=layout.time).reshape(-1, 2)
+        bounds = decoded_times(read(layout.bounds, layout.time)).reshape(-1, 2)
         starts, end_times = bounds.min(axis=1), bounds.max(axis=1)
         if end_times.size != count:
             raise DataError(f"has {count} scans but {end_times.size} time bounds")
     elif layout.start is not None:
-        starts = read_times(file, layout.start)
+        starts = decoded_times(read(layout.start))
         if starts.size != count:
             raise DataError(
                 f"has {count} times in '{layout.time}' but {starts.size} in '{layout.start}'; set "
@@ -91,7 +140,7 @@ def _file_times(
     if starts is not None:
         intervals = valid - pd.DatetimeIndex(starts)
         return list(valid), [config.accumulation if pd.isna(i) else i for i in intervals]
-    said = _said_interval(file, config) if count == 1 else None
+    said = said_interval() if count == 1 else None
     if said is not None:
         return [said[1]], [said[1] - said[0]]
     if config.time_marks == "start" and config.accumulation is not None:
@@ -121,6 +170,17 @@ def _said_interval(
 
 def read_times(file: netCDF4.Dataset, name: str, bounded: str | None = None) -> npt.NDArray[Any]:
     """Times of a variable as datetime64[ns]; bounds take their unit from the ``bounded`` time."""
+    return decoded_times(stored_times(file, name, bounded))
+
+
+def stored_times(file: netCDF4.Dataset, name: str, bounded: str | None = None) -> StoredTimes:
+    """A variable with times as the file stores it; ``bounded`` as in `read_times`.
+
+    Raises
+    ------
+    DataError
+        If its attributes name another time zone than UTC, or it is too long.
+    """
     variable = file[name]
     attributes = {key: variable.getncattr(key) for key in variable.ncattrs()}
     if bounded is not None:
@@ -135,14 +195,25 @@ def read_times(file: netCDF4.Dataset, name: str, bounded: str | None = None) -> 
             "or name another variable as 'time_variable' in the network configuration"
         ) from error
     check_values(variable)
-    raw = np.atleast_1d(np.asarray(variable[...]))
+    return StoredTimes(name, attributes, np.atleast_1d(np.asarray(variable[...])))
+
+
+def decoded_times(stored: StoredTimes) -> npt.NDArray[Any]:
+    """Times as datetime64[ns], of the shape of the numbers.
+
+    Raises
+    ------
+    DataError
+        If they are no CF times, or all of them are missing.
+    """
+    name, attributes, raw = stored.name, stored.attributes, stored.numbers
     dims = [f"dim_{i}" for i in range(raw.ndim)]
     with warnings.catch_warnings(action="ignore"):  # about far times, which are rejected below
         if _PACKED.isdisjoint(attributes) and "units" in attributes:
             times = _decoded(raw, str(attributes["units"]), attributes.get("calendar"))
         else:
-            decoded = xr.conventions.decode_cf_variable(name, xr.Variable(dims, raw, attributes))
-            times = np.asarray(decoded.values)
+            variable = xr.Variable(dims, raw, dict(attributes))
+            times = np.asarray(xr.conventions.decode_cf_variable(name, variable).values)
     if not np.issubdtype(times.dtype, np.datetime64):
         raise DataError(
             f"time variable '{name}' is no CF time in the standard calendar from 1678 to 2262 "
@@ -165,16 +236,15 @@ def _decoded(raw: npt.NDArray[Any], units: str, calendar: str | None) -> npt.NDA
     return origin + raw.astype(np.int64) * np.timedelta64(tick_ns, "ns")
 
 
-def _check_resolution(variable: netCDF4.Variable, config: RadarNetworkConfig) -> None:
+def _check_resolution(stored: StoredTimes, config: RadarNetworkConfig) -> None:
     """Refuse times in so few digits that a scan could fall on the step of another one.
 
     In single precision, days since the year 1 have a resolution of 90 minutes.
     """
-    units = getattr(variable, "units", None)
-    if variable.dtype.kind != "f" or variable.dtype.itemsize >= 8 or units is None:
+    units, dtype = stored.attributes.get("units"), stored.numbers.dtype
+    if dtype.kind != "f" or dtype.itemsize >= 8 or units is None:
         return
-    numbers = np.asarray(variable[...])
-    numbers = numbers[np.isfinite(numbers)]
+    numbers = stored.numbers[np.isfinite(stored.numbers)]
     unit = re.split(r"\bsince\b", str(units), flags=re.IGNORECASE)[0]
     clock = _clock(f"{unit} since 2000-01-01", None)
     if clock is None or not numbers.size:
@@ -182,7 +252,7 @@ def _check_resolution(variable: netCDF4.Variable, config: RadarNetworkConfig) ->
     resolution = pd.Timedelta(int(np.spacing(np.median(np.abs(numbers))).item() * clock[1]))
     if resolution / 2 >= config.step - config.snap_tolerance:
         raise DataError(
-            f"time variable '{variable.name}' is stored as {variable.dtype}, which holds "
+            f"time variable '{stored.name.rpartition('/')[2]}' is stored as {dtype}, which holds "
             f"'{units}' only to {resolution.total_seconds() / 60:.3g} min; name another variable "
             "as 'time_variable' in the network configuration"
         )

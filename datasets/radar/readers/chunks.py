@@ -5,6 +5,7 @@ the HDF5 library's zlib, does not hold that library's lock, and stops at the siz
 library would inflate a hostile one to a thousand times its size. The library reads all other scans.
 """
 
+from collections.abc import Sequence
 from itertools import product
 from math import prod
 from typing import Any
@@ -39,13 +40,18 @@ def read_scan(dataset: h5py.Dataset, leading: tuple[int, ...] = ()) -> npt.NDArr
     return np.asarray(dataset[(*leading, slice(None), slice(None))]) if scan is None else scan
 
 
+def filters_of(dataset: h5py.Dataset) -> list[int]:
+    """Numbers of the HDF5 filters of a dataset, in the order in which they were applied."""
+    filters = dataset.id.get_create_plist()
+    return [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]
+
+
 def _inflated(dataset: h5py.Dataset, leading: tuple[int, ...]) -> npt.NDArray[Any] | None:
     """The scan; None if it is not stored in deflated chunks."""
     shape, chunks = dataset.shape, dataset.chunks
     if chunks is None or len(shape) != len(leading) + 2:
         return None
-    filters = dataset.id.get_create_plist()
-    codes = [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]
+    codes = filters_of(dataset)
     if DEFLATE not in codes or not set(codes) <= {DEFLATE, SHUFFLE, FLETCHER32}:
         return None
     first = tuple(i // size * size for i, size in zip(leading, chunks[:-2], strict=True))
@@ -74,20 +80,51 @@ def _chunk(
     skipped_filters, content = dataset.id.read_direct_chunk(offset)
     if skipped_filters:
         return None
-    size = prod(dataset.chunks) * dataset.dtype.itemsize
+    return unpacked_chunk(content, codes, dataset.dtype, dataset.chunks)
+
+
+def unpacked_chunk(
+    content: bytes, filters: Sequence[int], dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """The numbers of a chunk.
+
+    Parameters
+    ----------
+    content : of the chunk in the file.
+    filters : their numbers, in the order in which they were applied: `DEFLATE`, `SHUFFLE`,
+        `FLETCHER32`.
+    shape : of the chunk.
+
+    Raises
+    ------
+    DataError
+        If the content does not inflate to the chunk's size.
+    """
+    size = prod(shape) * dtype.itemsize
     try:
-        for position, code in reversed(list(enumerate(codes))):
+        for position, code in reversed(list(enumerate(filters))):
             if code == DEFLATE:
-                checksums = 4 * codes[:position].count(FLETCHER32)
+                checksums = 4 * filters[:position].count(FLETCHER32)
                 stream = isal_zlib.decompressobj()
                 content = stream.decompress(content, max_length=size + checksums + 1)
             elif code == SHUFFLE:
-                content = Shuffle(dataset.dtype.itemsize).decode(content)
+                content = _unshuffled(content, dtype.itemsize)
             else:
                 content = Fletcher32().decode(content)
     except (isal_zlib.error, RuntimeError, ValueError) as error:  # type: ignore[misc]
         raise DataError(f"its data are damaged: {error}") from error
-    content = np.frombuffer(content, dtype=np.uint8)
-    if content.size != size:
-        raise DataError(f"its data are damaged: {content.size} bytes or more instead of {size}")
-    return content.view(dataset.dtype).reshape(dataset.chunks)
+    numbers = np.frombuffer(content, dtype=np.uint8)
+    if numbers.size != size:
+        raise DataError(f"its data are damaged: {numbers.size} bytes or more instead of {size}")
+    return numbers.view(dtype).reshape(shape)
+
+
+def _unshuffled(content: Any, itemsize: int) -> Any:
+    if itemsize != 2 or len(content) % 2:
+        return Shuffle(itemsize).decode(content)
+    # arithmetic on whole numbers takes a third of the time, and nearly all products have two bytes
+    low, high = np.frombuffer(content, dtype=np.uint8).reshape(2, -1)
+    numbers = high.astype("<u2")
+    numbers <<= 8
+    numbers |= low
+    return numbers
