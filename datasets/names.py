@@ -1,12 +1,9 @@
-"""Names that users write: those that become parts of paths, and mistyped ones.
+"""Names that become parts of paths: of networks, archives and experiments.
 
-Owns which names are safe as the name of a file or folder on any system, and which known name is
-meant by one that is not known.
+Owns which names are safe as the name of a file or folder on any system.
 """
 
-import difflib
 import re
-from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -40,12 +37,6 @@ def safe_name(text: str) -> str:
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text)[:LONGEST_NAME]
     name = name.lstrip("._-").rstrip(".") or "archive"
     return f"archive-{name}" if _DEVICES.fullmatch(name) else name
-
-
-def did_you_mean(typed: str, known: Iterable[str]) -> str:
-    """The end of a message: ``; did you mean 'NAME'?``, empty if no known name is near."""
-    nearest = difflib.get_close_matches(typed, list(known), n=1)
-    return f"; did you mean '{nearest[0]}'?" if nearest else ""
 
 
 FileName = Annotated[str, AfterValidator(check_name)]

@@ -17,7 +17,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from squall.datasets.errors import ConfigError
-from squall.datasets.names import did_you_mean
+from squall.datasets.spelling import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 UNFILLED = "???"  # a value that the user has to fill in

@@ -99,9 +99,13 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """One for all tests of a process: Playwright cannot be started twice in it."""
+    """One for the tests of a file.
+
+    While Playwright runs, the thread has an asyncio loop: it cannot be started a second time, and
+    tests of other files could not call asyncio.run.
+    """
     playwright = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")

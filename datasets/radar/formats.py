@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from squall.datasets.errors import ConfigError, DataError, first_line
-from squall.datasets.names import did_you_mean
 from squall.datasets.radar.fields import Field
 from squall.datasets.radar.product import Reader
 from squall.datasets.radar.refused import refusal
@@ -32,6 +31,7 @@ from squall.datasets.radar.signatures import (
     is_radolan,
     is_tiff,
 )
+from squall.datasets.spelling import did_you_mean
 
 PLUGINS = "squall.readers"
 PYSTEPS = "pysteps"  # its importers need a name, the key `importer`

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, FiniteFloat
 
-from squall.datasets.names import did_you_mean
 from squall.datasets.radar.units import parse_unit
+from squall.datasets.spelling import did_you_mean
 
 # directive of time_in_name -> number of its digits; s counts the seconds since 1970
 NAME_DIGITS = {"Y": 4, "y": 2, "j": 3, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2, "s": 10}

@@ -22,8 +22,8 @@ from typing import Protocol, cast
 
 from squall import __version__
 from squall.datasets.errors import ConfigError, DataError
-from squall.datasets.names import did_you_mean
 from squall.datasets.orphans import end_with_launcher
+from squall.datasets.spelling import did_you_mean
 from squall.pipeline.cli.process import explained, set_up_logging
 from squall.pipeline.interrupts import sigterm_raises
 

@@ -26,7 +26,7 @@ from squall.convgru.pretrained import UnknownModelError, packaged_models
 from squall.convgru.products import PRODUCTS
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError
-from squall.datasets.names import did_you_mean
+from squall.datasets.spelling import did_you_mean
 from squall.pipeline.forecast.lagrangian_method import LagrangianMethod
 from squall.pipeline.forecast.names import (
     ENGINES,

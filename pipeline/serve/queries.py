@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import shapely  # type: ignore[import-untyped]
 
-from squall.datasets.names import did_you_mean
+from squall.datasets.spelling import did_you_mean
 from squall.datasets.times import parse_time
 from squall.pipeline.serve.answers import ClientError
 from squall.pipeline.serve.published_run import time_of

@@ -16,7 +16,7 @@ from squall.convgru import CheckpointError, EncoderForecaster, load_nowcaster
 from squall.convgru.digests import sha256_of
 from squall.convgru.pretrained import UnknownModelError, find_model, packaged_models
 from squall.datasets.errors import ConfigError, DataError
-from squall.datasets.names import did_you_mean
+from squall.datasets.spelling import did_you_mean
 from squall.pipeline.forecast.radar_network import MAP_OF
 from squall.pipeline.train.experiment import ExperimentConfig, Part
 

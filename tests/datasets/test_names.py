@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from squall.datasets.names import FileName, check_name, did_you_mean, safe_name
+from squall.datasets.names import FileName, check_name, safe_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
+from squall.datasets.spelling import did_you_mean
 from squall.pipeline.train.experiment import ExperimentConfig
 
 UNSAFE = [

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from squall.datasets.names import did_you_mean
+from squall.datasets.spelling import did_you_mean
 from squall.datasets.times import Age, duration_text
 from squall.pipeline.forecast.names import LAGRANGIAN, METHODS
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from torch.testing import assert_close
 
 from squall.convgru.ensemble import EnsembleRun, EnsembleSettings
 from squall.convgru.ensemble import start as start_module
@@ -12,6 +13,7 @@ from squall.convgru.ensemble.settings import Growth
 
 TIME = np.datetime64("2024-06-01T12:00")
 NEVER = Growth(a=0, b=1)
+ROUNDING = {"rtol": 1e-5, "atol": 1e-6, "equal_nan": True}
 UNPERTURBED = EnsembleSettings(
     noise=0, noise_after_an_hour=0, along_km=NEVER, across_km=NEVER, amount=NEVER, new_rain=NEVER
 )
@@ -67,6 +69,9 @@ def check_that_a_member_does_not_depend_on_the_number(
 ) -> None:
     """Member 3 of 10 is member 3 of 50, also if other groups of members are computed at once.
 
+    Up to rounding: on some processors the last bit of a logarithm depends on the number's place in
+    its array.
+
     Parameters
     ----------
     members_of : gives (L, M, H, W) from scans, number of lead times and number of members.
@@ -76,9 +81,7 @@ def check_that_a_member_does_not_depend_on_the_number(
     assert six.shape == (3, 6, 64, 64)
     assert six.dtype == torch.float32
     for count in (1, 5):
-        assert torch.equal(
-            members_of(scans, 3, count).nan_to_num(-1), six[:, :count].nan_to_num(-1)
-        )
+        assert_close(members_of(scans, 3, count), six[:, :count], **ROUNDING)
     monkeypatch.setattr(start_module, "GROUP", 3)
-    assert torch.equal(members_of(scans, 3, 6).nan_to_num(-1), six.nan_to_num(-1))
+    assert_close(members_of(scans, 3, 6), six, **ROUNDING)
     assert (six[2].std(dim=0).nan_to_num(0) > 0.01).float().mean() > 0.8
