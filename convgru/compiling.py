@@ -2,14 +2,43 @@
 
 import logging
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
 
+import torch
 from torch import nn
 
 from squall.convgru.torch_internals import compiled_call, set_compiled_call
 
 log = logging.getLogger("squall.compile")
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+_not_compiled: list[list[Callable[..., Any]]] = []
+
+
+def not_compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Leave a function out when a network is compiled, like `torch.compiler.disable`.
+
+    That one imports torch's compiler, which takes a second or more at the start of each command;
+    this one lets `compile_network` do it.
+    """
+    target: list[Callable[..., Any]] = [function]
+    _not_compiled.append(target)
+
+    @wraps(function)
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        result: Result = target[0](*args, **kwargs)
+        return result
+
+    return call
+
+
+def _leave_out() -> None:
+    """Tell torch's compiler which functions are not compiled."""
+    while _not_compiled:
+        target = _not_compiled.pop()
+        target[0] = torch.compiler.disable(target[0])
 
 
 def compile_network(network: nn.Module) -> None:
@@ -22,6 +51,7 @@ def compile_network(network: nn.Module) -> None:
     why, and the network runs without it.
     """
     try:
+        _leave_out()
         # Symbolic shapes make channels-last convolutions fail in torch 2.13 (4*s0*s53 < 4).
         network.compile(dynamic=False)
     except Exception as error:

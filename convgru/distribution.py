@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.special import ndtri
 
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.convgru.scaling import RainScaling
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 TAIL_SLOPE = 2.7  # found on Italian rain (issue 16)
 LEAST_CHANCE = 1e-7  # keeps logits finite

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from squall.convgru.calibration import count_logits, skill_of_cuts
 from squall.convgru.exceedance_loss import ExceedanceLossConfig
-from squall.convgru.heads.exceedance import ALL_PIXELS, THRESHOLDS_MM_H
+from squall.convgru.heads.exceedance import ALL_PIXELS
 from squall.convgru.heads.interface import Frame
 from squall.convgru.loss import LossSums, loss_sums
 from squall.convgru.module import Batch, NowcastModule, added
 from squall.convgru.network import EncoderForecaster
 from squall.convgru.products import expected_rain
 from squall.convgru.scaling import RainScaling
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 SCORED_MM_H = (0.5, 2.0, 5.0, 10.0)  # thresholds of the validation's score
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from squall.convgru.crps import CrpsConfig, almost_fair_crps
 from squall.convgru.exceedance_loss import ExceedanceLossConfig, exceedance_terms
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.convgru.shi_weights import SHI_THRESHOLDS_MM_H, SHI_WEIGHTS
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 MIN_DIVISOR = 1 / 1024
 

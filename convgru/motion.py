@@ -35,7 +35,6 @@ LEAST_RAIN_SHARE = 0.05  # a scan with less of the rain of another one does not 
 FLOW_SCANS = 4  # motion is measured from this many of the newest scans
 
 
-@torch.library.custom_op("squall::coarse_motion", mutates_args=())
 def coarse_motion(rain_rate_BT1HW: Tensor) -> Tensor:
     """How far rain moves in one step, as means over cells of `COARSE` × `COARSE` pixels.
 
@@ -59,6 +58,14 @@ def coarse_motion(rain_rate_BT1HW: Tensor) -> Tensor:
     (B, 2, h, w) pixels per step, float32, on the rain's device, without gradient. The last row
     and column of cells may reach over the domain's edge.
     """
+    # The operator is for graphs and for tensors without values. It imports torch's compiler, which
+    # takes a second or more.
+    has_values = type(rain_rate_BT1HW) is Tensor and not torch.compiler.is_compiling()
+    motion: Tensor = (_measured if has_values else _coarse_motion)(rain_rate_BT1HW)
+    return motion
+
+
+def _measured(rain_rate_BT1HW: Tensor) -> Tensor:
     newest = rain_rate_BT1HW[:, -FLOW_SCANS:, 0].detach().float()
     normalised, _ = RainScaling().normalise(newest)
     images = (normalised * 255).round().to(torch.uint8).cpu().numpy()
@@ -68,7 +75,13 @@ def coarse_motion(rain_rate_BT1HW: Tensor) -> Tensor:
     return torch.from_numpy(fields).to(rain_rate_BT1HW.device)
 
 
-@coarse_motion.register_fake
+@torch.library.custom_op("squall::coarse_motion", mutates_args=())
+def _coarse_motion(rain_rate_BT1HW: Tensor) -> Tensor:
+    """`coarse_motion` as an operator, which torch's compiler does not look into."""
+    return _measured(rain_rate_BT1HW)
+
+
+@_coarse_motion.register_fake
 def _(rain_rate_BT1HW: Tensor) -> Tensor:
     batch, _, _, height, width = rain_rate_BT1HW.shape
     shape = (batch, 2, -(-height // COARSE), -(-width // COARSE))

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from squall.convgru.calibration import LeadCalibration
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
+from squall.convgru.heads.exceedance import LeadChances
 from squall.convgru.heads.matching import probability_matched
 from squall.convgru.motion import from_nearest, transport
 from squall.convgru.scaling import DRY_MM_H, RainScaling
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 Product = Literal["order", "best-csi", "unbiased", "expected"]
 PRODUCTS: tuple[Product, ...] = get_args(Product)

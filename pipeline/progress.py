@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -28,6 +29,12 @@ def shows_bars() -> bool:
     return log.isEnabledFor(logging.INFO) and sys.stderr.isatty()
 
 
+class _Bar(tqdm):
+    """A bar of one process. tqdm's lock is a semaphore, which a killed process leaves behind."""
+
+    _lock = threading.RLock()
+
+
 class Progress:
     """Counts finished items of a total, and shows them; a context manager.
 
@@ -41,7 +48,7 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.done = 0
         self._started = self._last_line = time.monotonic()
-        self._bar = tqdm(desc=label, total=total, unit=unit or "it", disable=not shows_bars())
+        self._bar = _Bar(desc=label, total=total, unit=unit or "it", disable=not shows_bars())
 
     def __enter__(self) -> Self:
         return self

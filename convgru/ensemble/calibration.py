@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from squall.convgru.ensemble.settings import EnsembleSettings
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 Floats = npt.NDArray[np.float64]
 EngineName = Literal["stochastic", "marginal", "mixed"]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, softplus
 
+from squall.convgru.compiling import not_compiled
 from squall.convgru.heads.cascade import band_processes
 from squall.convgru.heads.filling import filled, latest_known
 from squall.convgru.heads.interface import Frame, Head
@@ -30,8 +31,8 @@ from squall.convgru.heads.place import MapGrid, PlaceMap, places_of
 from squall.convgru.layers import strided_convolution
 from squall.convgru.motion import COARSE, departure_points, pad_to, trajectories
 from squall.convgru.scaling import RainScaling
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
-THRESHOLDS_MM_H = (0.2, 0.5, 2.0, 5.0, 10.0, 20.0)
 KNOTS_MIN = (5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)  # lead times of the tables
 # Tables that an untrained network begins with, a row for each knot: maximum likelihood of the
 # smoothed scan alone, on 25 windows of the Italian composite (10 to 60 min).
@@ -143,7 +144,7 @@ class ExceedanceHead(Head):
         frame = lagrangian_frame(rain_BT1HW, observed_BT1HW, self.multiple, motion_B2hw)
         return frame._replace(at_rest_B3HW=at_rest)
 
-    @torch.compiler.disable
+    @not_compiled
     def encoder_input(self, frame: Frame) -> Tensor:
         """(B, T, 4, H, W): the rain, continued where it is not known; where it is known; the
         logarithms of time step and grid spacing."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from squall.convgru.compiling import not_compiled
 from squall.convgru.heads.cascade import BandProcesses, band_processes
 from squall.convgru.heads.interface import Frame
 from squall.convgru.motion import (
@@ -30,7 +31,7 @@ MOVING_FRAME_VERSION = "4"  # raise it if `moving_window` gives other numbers th
 LAST_SCAN_SHARE = 0.01  # of the last scan in the smoothed field: it orders what is forgotten
 
 
-@torch.compiler.disable
+@not_compiled
 def lagrangian_frame(
     rain_BT1HW: Tensor,
     observed_BT1HW: Tensor,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from squall.convgru.ensemble.calibration import EngineComparison
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import DataError
 from squall.pipeline.scores.intervals import with_intervals

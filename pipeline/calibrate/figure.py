@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from squall.convgru.calibration import reliability_curve
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.pipeline.calibrate.run import CalibrateResult
 from squall.pipeline.lettering import plain
 from squall.pipeline.provenance import atomic_path

@@ -7,7 +7,7 @@ import numpy as np
 from squall.convgru.calibration import reliability_curve, skill_of_cuts
 from squall.convgru.ensemble.calibration import EnsembleCalibration
 from squall.convgru.ensemble.settings import EnsembleSettings
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.pipeline.calibrate.run import CalibrateResult
 
 

@@ -19,7 +19,7 @@ from scipy.optimize import isotonic_regression
 
 from squall.convgru.calibration import FEW_EVENTS
 from squall.convgru.ensemble.calibration import KNOTS, ShareTables
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import DataError
 from squall.datasets.open_archive import open_archive

@@ -17,7 +17,7 @@ import xarray as xr
 from numcodecs.bitround import BitRound
 
 from squall import __version__
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.grid import GRID_MAPPING
 from squall.datasets.public_text import public_address

@@ -17,9 +17,10 @@ from squall.convgru.calibration import Calibration
 from squall.convgru.digests import sha256_of
 from squall.convgru.distribution import chances_of_reaching
 from squall.convgru.ensemble.calibration import EnsembleCalibration, ShareTables
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
+from squall.convgru.heads.exceedance import LeadChances
 from squall.convgru.pretrained import UnknownModelError, find_model
 from squall.convgru.products import Product, exceedance, product_rain
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.forecast.member_chances import (

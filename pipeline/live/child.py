@@ -152,7 +152,10 @@ def _serve(pipe: Connection, factory: Callable[[], Any]) -> None:
             raise  # the process starts anew
         except Exception as error:  # the loop must go on, whatever a library raises
             answer = (False, _text(error))
-        pipe.send((*answer, records.taken()))
+        try:
+            pipe.send((*answer, records.taken()))
+        except BrokenPipeError:  # the parent ends and does not wait for the answer
+            return
 
 
 class _Records(QueueHandler):

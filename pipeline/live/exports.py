@@ -21,7 +21,6 @@ from squall.pipeline.live.geotiff import GEOTIFFS, write_geotiffs
 from squall.pipeline.live.lonlat import LonLat, NoLonLatError
 from squall.pipeline.live.zarr_store import write_zarr
 from squall.pipeline.maps.config import MapsConfig
-from squall.pipeline.maps.run import maps
 
 FORECAST, ZARR, MAPS = "forecast.nc", "forecast.zarr", "maps"
 
@@ -49,6 +48,8 @@ def write_exports(
     if "geotiff" in config.also:
         write_geotiffs(folder / GEOTIFFS, forecast, config.thresholds_mm_h, grid)
     if "maps" in config.also:
+        from squall.pipeline.maps.run import maps  # imports Matplotlib and Cartopy
+
         thresholds = config.thresholds_mm_h if "threshold" in forecast.dims else ()
         maps(MapsConfig(forecast=folder / FORECAST, out=folder / MAPS, thresholds=thresholds))
     try:

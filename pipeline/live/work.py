@@ -34,7 +34,6 @@ from squall.pipeline.ingest.run import ingest
 from squall.pipeline.live.alerts.evaluate import evaluate
 from squall.pipeline.live.alerts.records import RULES_FILE
 from squall.pipeline.live.alerts.webhook import Deliveries, Posting, Webhooks
-from squall.pipeline.live.base_map import base_map
 from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.member_check import MemberSample, RememberedMembers
 from squall.pipeline.live.products import write_products
@@ -202,6 +201,9 @@ class Worker:
 
     def base_map(self) -> dict[str, Any]:
         """What lies under the rain on the page: coasts, borders, towns."""
+        # it imports Matplotlib and Cartopy, which the first forecast should not wait for
+        from squall.pipeline.live.base_map import base_map
+
         return base_map(open_archive(self._address).grid)
 
     def _ingest(self, now: pd.Timestamp) -> tuple[str, ...]:

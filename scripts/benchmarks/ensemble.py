@@ -16,7 +16,7 @@ from tables import keep, parser, show
 
 from squall.convgru.ensemble import EnsembleRun, marginal_members, mixed_members, stochastic_members
 from squall.convgru.heads.cascade import scale_bands
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 SCANS, STEP_MIN, SPACING_KM = 4, 5.0, 1.0
 

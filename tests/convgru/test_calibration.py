@@ -11,7 +11,7 @@ from squall.convgru.calibration import (
     reliability_curve,
     skill_of_cuts,
 )
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 COUNT = len(THRESHOLDS_MM_H)
 

@@ -7,7 +7,7 @@ import torch
 from torch.special import ndtri
 
 from squall.convgru.distribution import HEAVIEST_MM_H, RainDistribution, chances_of_reaching
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 CHANCES = (0.8, 0.6, 0.3, 0.1, 0.04, 0.005)
 ASKED = (0.05, 0.1, *THRESHOLDS_MM_H, 0.3, 1.0, 7.0, 15.0, 40.0, 150.0)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from squall.convgru import ExceedanceLossConfig, LossSums, loss_sums
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.convgru.scaling import RainScaling
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 COUNT = len(THRESHOLDS_MM_H)
 CONFIG = ExceedanceLossConfig()

@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool2d
 
 from squall.convgru.calibration import LeadCalibration
 from squall.convgru.heads.cascade import scale_bands
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H, LeadChances
+from squall.convgru.heads.exceedance import LeadChances
 from squall.convgru.heads.matching import sorted_values
 from squall.convgru.motion import departure_points
 from squall.convgru.products import (
@@ -22,6 +22,7 @@ from squall.convgru.products import (
     rain_of_cuts,
 )
 from squall.convgru.scaling import RainScaling
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 from .moving_rain import texture
 

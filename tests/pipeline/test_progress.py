@@ -1,6 +1,8 @@
 """Progress without a terminal: lines with total, rate and time left."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -57,3 +59,26 @@ def test_quiet_says_nothing(caplog, capsys):
         assert list(tracked([1, 2], "verify", 2)) == [1, 2]
     assert caplog.records == []
     assert capsys.readouterr().err == ""
+
+
+def test_a_process_that_is_killed_leaves_no_semaphore(tmp_path):
+    """A process that was spawned, like the child of the live service."""
+    program = """
+import multiprocessing, os
+from squall.pipeline.progress import tracked
+
+def work():
+    list(tracked([1, 2], "count", 2, "thing"))
+    os.kill(os.getpid(), 9)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=work)
+    process.start()
+    process.join()
+    print(process.exitcode)
+"""
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "program.py"], capture_output=True, text=True, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("-9\n", "")

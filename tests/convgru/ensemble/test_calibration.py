@@ -11,7 +11,7 @@ from squall.convgru.ensemble.calibration import (
     ShareTables,
 )
 from squall.convgru.ensemble.settings import EnsembleSettings
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 
 def tables(*factors_by_lead):

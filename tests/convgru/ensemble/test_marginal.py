@@ -6,7 +6,7 @@ import torch
 
 from squall.convgru.distribution import chances_of_reaching
 from squall.convgru.ensemble import marginal_members
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 from tests.convgru.ensemble.evolving_rain import (
     TIME,
     check_that_a_member_does_not_depend_on_the_number,

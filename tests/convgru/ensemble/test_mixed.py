@@ -12,7 +12,7 @@ from squall.convgru.ensemble import (
     stochastic_members,
 )
 from squall.convgru.ensemble.mixed import is_marginal
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 TIME = np.datetime64("2024-06-01T12:00")
 LEADS = 3

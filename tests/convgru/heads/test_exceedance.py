@@ -10,11 +10,11 @@ from squall.convgru.heads.exceedance import (
     FIRST_OFFSETS,
     FIRST_SLOPES,
     KNOTS_MIN,
-    THRESHOLDS_MM_H,
     ExceedanceHead,
 )
 from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.moving_frame import lagrangian_frame, smoothed_scans, staying_rain
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 from ..moving_rain import moving_texture
 

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from squall.convgru import EncoderForecaster, ExceedanceLossConfig, NetworkConfig, RainScaling
 from squall.convgru.exceedance_module import chances_loss
 from squall.convgru.heads.cascade import band_processes
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.moving_frame import paths_of_rain, smoothed_scans, staying_rain
 from squall.convgru.heads.place import MapGrid, places_of
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 from ..moving_rain import moving_texture
 

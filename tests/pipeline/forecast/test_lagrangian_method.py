@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.datasets.errors import DataError
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.lagrangian_method import LagrangianMethod

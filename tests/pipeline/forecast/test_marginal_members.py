@@ -8,7 +8,7 @@ import xarray as xr
 from squall.convgru.distribution import chances_of_reaching
 from squall.convgru.ensemble import EnsembleRun
 from squall.convgru.ensemble.mixed import is_marginal
-from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
+from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import ConfigError
 from squall.pipeline.forecast.chance_code import CHANCE_CODE

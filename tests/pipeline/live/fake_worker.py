@@ -99,6 +99,8 @@ class FakeWorker:
             raise ValueError(f"{method} is ordered to fail")
         if action == "die":
             os._exit(7)
+        if action == "pause":
+            time.sleep(0.5)
         if action == "hang":
             time.sleep(60)
         return orders

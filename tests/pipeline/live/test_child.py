@@ -65,6 +65,14 @@ def test_a_call_is_stopped_at_its_deadline(child, orders):
     assert child.call("pid", deadline_s=60) != number
 
 
+def test_a_parent_that_does_not_wait_for_the_answer_is_no_error(child, orders, capfd):
+    child.call("pid", deadline_s=60)
+    orders(check="pause")
+    child._pipe.send(("check", ()))
+    child.stop()
+    assert capfd.readouterr().err == ""
+
+
 def test_a_process_that_dies_is_started_anew(child, orders):
     orders(look="die")
     number = child.call("pid", deadline_s=60)
