@@ -20,6 +20,8 @@ from squall.datasets.errors import ConfigError
 from squall.datasets.spelling import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
+LOCAL = "processes"  # a scheduler: processes of this machine
+SCHEDULER = rf"^({LOCAL}|(tcp|tls|ucx|wss?)://.+)$"  # `LOCAL`, or the address of one of Dask
 UNFILLED = "???"  # a value that the user has to fill in
 
 

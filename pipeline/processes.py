@@ -1,4 +1,4 @@
-"""One function on many items, in this process or in worker processes."""
+"""One function on many items, in this process, in worker processes or on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, TypeVar
 
 import cv2
@@ -17,6 +18,7 @@ import torch
 
 from squall.datasets.errors import DataError
 from squall.datasets.orphans import end_with_parent
+from squall.pipeline.config import LOCAL
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,8 +37,13 @@ def results_of(
     *,
     preload: str,
     advice: str,
+    scheduler: str = LOCAL,
+    if_lost: Callable[[Item], Result] | None = None,
 ) -> Iterator[Iterable[Result]]:
     """The function's results in the order of the items. No worker is left when the context ends.
+
+    Each item is computed with one thread, so that the results are the same for any number of
+    workers.
 
     Parameters
     ----------
@@ -44,46 +51,124 @@ def results_of(
     workers : number of processes. 1 = this process.
     preload : name of a module that workers need; it is imported once for all of them.
     advice : what to do if a worker dies, the end of a sentence.
+    scheduler : `LOCAL`, or the address of a Dask scheduler, whose workers then do all the work.
+    if_lost : the result of an item whose process died, also when it was the only one that ran. By
+        default a worker that dies is an error.
 
     Raises
     ------
     DataError
-        If a worker process dies.
+        If a worker process dies and there is no ``if_lost``, or the cluster does not answer.
     """
-    if workers == 1 or len(items) < 2:
-        yield map(function, items)
+    if scheduler != LOCAL:
+        from squall.pipeline.cluster import existing_cluster, results_on  # takes half a second
+
+        with existing_cluster(scheduler) as client:
+            yield results_on(client, function, items, if_lost)
         return
-    # The server has imported all modules; it has no threads and no open GPU when it forks.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([preload])
-    other_children = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        min(workers, len(items)), context, initializer=_start_worker, initargs=(function,)
-    )
+    if workers == 1 or len(items) < 2:
+        with one_thread():
+            yield map(function, items)
+        return
+    pools = _Pools(function, preload)
     try:
-        yield _in_order(pool, items, at_most=2 * workers)
-    except BaseException as error:
-        # An item may take minutes, so the workers are not allowed to finish theirs.
-        for process in set(multiprocessing.active_children()) - other_children:
-            process.kill()  # a worker that is still starting may ignore SIGTERM
-        if not isinstance(error, BrokenProcessPool):
-            raise
+        yield _in_order(pools, items, min(workers, len(items)), if_lost)
+    except BrokenProcessPool as error:
         raise DataError(
             f"a worker process died, probably because memory ran out. {advice}"
         ) from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        pools.close()
 
 
-def _in_order(pool: ProcessPoolExecutor, items: Sequence[Any], *, at_most: int) -> Iterator[Any]:
-    """Results in the order of the items; at most `at_most` are submitted and not yet returned."""
-    pending: deque[Future[Any]] = deque()
-    for item in items:
-        pending.append(pool.submit(_call, item))
-        if len(pending) >= at_most:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch and OpenCV use one thread inside the block."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+class _Pools:
+    """Starts pools of worker processes, one at a time."""
+
+    def __init__(self, function: Callable[[Any], Any], preload: str) -> None:
+        self._function = function
+        # The server has imported all modules; it has no threads and no open GPU when it forks.
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([preload])
+        self._pool: ProcessPoolExecutor | None = None
+        self._other_children = set(multiprocessing.active_children())
+
+    def start(self, workers: int) -> ProcessPoolExecutor:
+        """End the pool that runs, and start another."""
+        self.close()
+        self._pool = ProcessPoolExecutor(
+            workers, self._context, initializer=_start_worker, initargs=(self._function,)
+        )
+        return self._pool
+
+    def close(self) -> None:
+        """End all workers."""
+        if self._pool is None:
+            return
+        # An item may take minutes, so the workers are not allowed to finish theirs.
+        for process in set(multiprocessing.active_children()) - self._other_children:
+            process.kill()  # a worker that is still starting may ignore SIGTERM
+        self._pool.shutdown(cancel_futures=True)
+        self._pool = None
+
+
+def _in_order(
+    pools: _Pools, items: Iterable[Any], workers: int, if_lost: Callable[[Any], Any] | None
+) -> Iterator[Any]:
+    """Results in the order of the items; few items are submitted and not yet returned.
+
+    If a worker dies, nobody knows which of these items killed it: they then run one at a time.
+    """
+    pool = pools.start(workers)
+    rest = iter(items)
+    pending: deque[tuple[Any, Future[Any]]] = deque()
+    while True:
+        for item in islice(rest, 2 * workers - len(pending)):
+            pending.append((item, _submitted(pool, item)))
+        if not pending:
+            return
+        item, future = pending[0]
+        try:
+            result = future.result()
+        except BrokenProcessPool:
+            if if_lost is None:
+                raise
+            pool = pools.start(1)
+            for item, future in pending:
+                if future.done() and future.exception() is None:
+                    yield future.result()
+                    continue
+                try:
+                    result = pool.submit(_call, item).result()
+                except BrokenProcessPool:
+                    result, pool = if_lost(item), pools.start(1)
+                yield result
+            pending.clear()
+            pool = pools.start(workers)
+        else:
+            pending.popleft()
+            yield result
+
+
+def _submitted(pool: ProcessPoolExecutor, item: Any) -> Future[Any]:
+    try:
+        return pool.submit(_call, item)
+    except BrokenProcessPool as error:
+        future: Future[Any] = Future()
+        future.set_exception(error)
+        return future
 
 
 _function: Callable[[Any], Any] | None = None  # of a worker process

@@ -12,10 +12,11 @@ from squall.convgru.ensemble.calibration import EngineComparison
 from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import DataError
+from squall.pipeline.forecast.reference_times import ReferencePeriod
 from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.verify.blocks import BlockStore
-from squall.pipeline.verify.config import ReferencePeriod, VerifyConfig
+from squall.pipeline.verify.config import VerifyConfig
 from squall.pipeline.verify.plan import VerificationCase, make_plan
 from squall.pipeline.verify.run import block_name
 from squall.pipeline.verify.workers import scored_blocks

@@ -29,12 +29,12 @@ from squall.pipeline.forecast.interpolation import regridded
 from squall.pipeline.forecast.methods import used_steps
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.radar_network import network_digest
+from squall.pipeline.forecast.reference_times import ReferencePeriod
 from squall.pipeline.outputs import check_output_file
 from squall.pipeline.processes import cores, results_of
 from squall.pipeline.progress import tracked
 from squall.pipeline.provenance import now_utc
 from squall.pipeline.verify.cases import choose_cases, training_times
-from squall.pipeline.verify.config import ReferencePeriod
 
 log = logging.getLogger("squall.calibrate")
 

@@ -13,6 +13,7 @@ examples:
   squall verify --archive archives/knmi.icechunk archives/fmi.icechunk --minutes 60 --out scores \\
     --model squall-base --model extrapolation --model s-prog \\
     --period 2010-08-26T04:00/2010-08-26T07:35 --period 2017-05-09/2017-05-10
+  squall verify --archive archives/knmi.icechunk --forecasts summer.zarr pysteps.nc --out scores
 
 A run that was stopped continues where it stopped. Exit code 1 if a method failed on some cases.
 """

@@ -4,4 +4,6 @@ from .methods import ForecastMethod as ForecastMethod
 from .methods import find_method as find_method
 from .methods import is_ensemble as is_ensemble
 from .names import METHODS as METHODS
+from .period import forecast_period as forecast_period
+from .period_config import PeriodConfig as PeriodConfig
 from .run import forecast as forecast

@@ -24,7 +24,7 @@ _FORECAST_LAYOUT: dict[str, tuple[tuple[str, ...], str, str]] = {
     "y": (("y",), "fiu", "number"),
 }
 _ADVICE = "expected a forecast file as `squall forecast` writes it"
-_RAIN_UNITS = {"mm h-1", "mm/h", "mm h**-1", "mm h^-1"}
+RAIN_UNITS = {"mm h-1", "mm/h", "mm h**-1", "mm h^-1"}
 
 
 def read_forecast(path: Path) -> xr.Dataset:
@@ -67,6 +67,13 @@ def open_forecast(path: Path) -> Iterator[xr.Dataset]:
 
 def _check(path: Path, forecast: xr.Dataset) -> None:
     """Raise DataError if a dataset is no forecast."""
+    if "reference_time" in forecast.dims:
+        times = forecast["reference_time"].values.astype("datetime64[m]")
+        raise DataError(
+            f"{path}: holds {times.size} forecasts"
+            + (f", from {times[0]} to {times[-1]} UTC" if times.size else "")
+            + "; maps and places are of one, which `squall forecast --at TIME` makes"
+        )
     for name, (dims, kinds, kind_name) in _FORECAST_LAYOUT.items():
         if name not in forecast.variables:
             raise DataError(f"{path}: has no variable {name!r}; {_ADVICE}.")
@@ -76,7 +83,7 @@ def _check(path: Path, forecast: xr.Dataset) -> None:
                 f"{path}: {name!r} is {array.dtype} with sizes {dict(array.sizes)}, expected "
                 f"{kind_name} with dimensions {dims}, none empty; {_ADVICE}."
             )
-        if len(dims) == 3 and array.attrs.get("units") not in _RAIN_UNITS:
+        if len(dims) == 3 and array.attrs.get("units") not in RAIN_UNITS:
             raise DataError(
                 f"{path}: {name!r} has units {array.attrs.get('units')!r}, expected 'mm h-1'; "
                 "convert it to a rain rate first."

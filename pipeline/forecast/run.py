@@ -106,6 +106,7 @@ class Prepared:
     ----------
     maker : the method that the file names.
     lead_times : number of time steps to forecast.
+    has_chances : whether chances that the method says without members are computed, too.
     """
 
     config: ForecastConfig
@@ -113,17 +114,18 @@ class Prepared:
     method: ForecastMethod
     maker: ForecastMethod
     lead_times: int
+    has_chances: bool = True
 
 
-def prepare(config: ForecastConfig) -> Prepared:
-    """Open the archive and load the method.
+def prepare(config: ForecastConfig, snapshot: str | None = None) -> Prepared:
+    """Open the archive, at its latest snapshot or another one, and load the method.
 
     Raises
     ------
     DataError, ConfigError
         As `forecast`.
     """
-    archive = open_archive(config.archive)
+    archive = open_archive(config.archive, snapshot)
     method = find_method(config.model, archive)
     if config.members is not None and not is_ensemble(method):
         raise ConfigError(
@@ -173,7 +175,7 @@ def forecast_from(
         dataset.attrs |= ensemble_attributes(method)
         if config.codes:
             dataset[RATE_OF_CODE] = rate_of_code()
-    elif gives_chances(method, THRESHOLDS_MM_H):
+    elif prepared.has_chances and gives_chances(method, THRESHOLDS_MM_H):
         rain_rate, codes = _with_chances(method, context, lead_times)
         dataset = with_chances(described(rain_rate), codes)
     else:

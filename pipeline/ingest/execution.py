@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,14 +17,14 @@ from typing import Any, Protocol
 import dask
 import icechunk
 import zarr
-from distributed import Client, Future, LocalCluster, wait
+from distributed import Client, Future, LocalCluster
 from distributed.utils import get_mp_context
 
 from squall.datasets.archive.layout import TIME_CHUNK
 from squall.datasets.archive.writer import StoredScan, WriteCodes, write_codes
-from squall.datasets.errors import DataError
 from squall.datasets.radar.quality import UNREADABLE
 from squall.datasets.radar.radar_file import FileReport, RejectedScan
+from squall.pipeline.cluster import existing_cluster, is_killed, wait_for
 from squall.pipeline.ingest.reading import FilePart, ReadRequest, ReadSettings, read_files
 
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
@@ -40,8 +39,6 @@ _LOCAL_CLUSTER = {
     f"{_ENVIRONMENT}.MALLOC_MMAP_THRESHOLD_": 2**25,
     f"{_ENVIRONMENT}.MALLOC_TOP_PAD_": 2**26,
 }
-ANSWER_TIMEOUT_S, JOIN_TIMEOUT_S = 10, 300
-CHECK_S = 5  # how often a wait looks whether there are workers
 WRITE_ATTEMPTS = 3  # of a batch, if workers die during the write
 
 
@@ -139,7 +136,7 @@ class DaskExecution:
         error = descriptions.exception()
         if error is None:
             group.parts = descriptions.result()
-        elif not _is_killed_worker(error):
+        elif not is_killed(error):
             raise error
         return error is None
 
@@ -181,7 +178,7 @@ class DaskExecution:
         for _ in range(WRITE_ATTEMPTS):
             self._wait(futures)
             failed = [future for future in futures if future.status == "error"]
-            killed = [future for future in failed if _is_killed_worker(future.exception())]
+            killed = [future for future in failed if is_killed(future.exception())]
             if not killed:
                 break
             # a file that is read at the same time may have killed the worker; let it finish first
@@ -189,32 +186,8 @@ class DaskExecution:
             self._client.retry(killed)
 
     def _wait(self, futures: Sequence[Future]) -> None:
-        """Wait until all are done, with a result or an error.
-
-        A worker of this machine that ended and was not replaced is started again: on a busy machine
-        Dask may give up to replace it.
-
-        Raises
-        ------
-        DataError
-            If there is no worker for `JOIN_TIMEOUT_S`.
-        """
-        last_seen = time.monotonic()
-        while True:
-            try:
-                wait(futures, timeout=CHECK_S)
-                return
-            except TimeoutError:
-                pass
-            if self._client.nthreads():
-                last_seen = time.monotonic()
-            elif self._client.cluster is not None:
-                self._client.cluster.scale(self._processes)
-            if time.monotonic() - last_seen > JOIN_TIMEOUT_S:
-                raise DataError(
-                    f"no worker for {JOIN_TIMEOUT_S} s, all have ended; what was committed is "
-                    "kept. Look at the logs of the workers, and run it again"
-                )
+        """Wait until all are done; see `wait_for`."""
+        wait_for(self._client, futures, self._processes)
 
 
 def _part_of_killed_reader(request: ReadRequest) -> FilePart:
@@ -250,10 +223,6 @@ def _write_chunk(
     return fork
 
 
-def _is_killed_worker(error: BaseException) -> bool:
-    return type(error).__name__ in ("KilledWorker", "CancelledError", "FutureCancelledError")
-
-
 @contextmanager
 def started_execution(scheduler: str, worker_count: int) -> Iterator[Execution]:
     """Run this process alone, workers on this machine, or a cluster at a ``tcp://`` address.
@@ -269,7 +238,7 @@ def started_execution(scheduler: str, worker_count: int) -> Iterator[Execution]:
         If the cluster does not answer or has no worker.
     """
     if scheduler not in ("processes", "threads"):
-        with _existing_cluster(scheduler) as client:
+        with existing_cluster(scheduler) as client:
             yield DaskExecution(client)
     elif worker_count == 0:
         yield LocalExecution()
@@ -296,19 +265,3 @@ def _local_cluster(processes: bool, worker_count: int) -> Iterator[Client]:
             Client(cluster) as client,
         ):
             yield client
-
-
-@contextmanager
-def _existing_cluster(address: str) -> Iterator[Client]:
-    try:
-        client = Client(address, timeout=ANSWER_TIMEOUT_S)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise DataError(f"{address}: no Dask scheduler answers there ({error})") from error
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=JOIN_TIMEOUT_S)
-        except TimeoutError as error:
-            raise DataError(
-                f"{address}: no worker joined within {JOIN_TIMEOUT_S} s; start some"
-            ) from error
-        yield client

@@ -24,10 +24,11 @@ from squall.pipeline.calibrate.run import calibrate
 from squall.pipeline.forecast.methods import find_method
 from squall.pipeline.forecast.names import PYSTEPS_METHODS
 from squall.pipeline.forecast.pysteps_methods import check_pysteps
+from squall.pipeline.forecast.reference_times import ReferencePeriod
 from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.train.experiment import ExperimentConfig, TrialConfig
 from squall.pipeline.train.run import TrainResult
-from squall.pipeline.verify.config import ReferencePeriod, VerifyConfig
+from squall.pipeline.verify.config import VerifyConfig
 from squall.pipeline.verify.run import verify
 
 log = logging.getLogger("squall.trial")

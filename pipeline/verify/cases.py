@@ -14,11 +14,10 @@ import pandas as pd
 
 from squall.datasets.archive.records import OK
 from squall.datasets.archive.scan_store import ScanStore
-from squall.datasets.errors import ConfigError
 from squall.datasets.runs import Bools
 from squall.datasets.times import parse_time
 from squall.datasets.training.splits import Period
-from squall.pipeline.verify.config import ReferencePeriod
+from squall.pipeline.forecast.reference_times import ReferencePeriod, requested_times
 
 SPREAD_MINUTES = 60  # least time between two cases that are drawn
 
@@ -52,7 +51,10 @@ class ChosenCases:
             return (
                 f"all {self.gaps} lack scans of their context (--incomplete-contexts scores them)"
             )
-        return "no scan in the chosen time is followed by another scan"
+        return (
+            "no scan in the chosen time is followed by another scan, or stored --forecasts have "
+            "none of these reference times"
+        )
 
 
 def choose_cases(
@@ -64,6 +66,7 @@ def choose_cases(
     interval: pd.Timedelta | None,
     excluded: Bools,
     incomplete: bool = False,
+    stored: Bools | None = None,
 ) -> ChosenCases:
     """Reference times in the periods that have all scans of the context and any later scan.
 
@@ -74,6 +77,7 @@ def choose_cases(
     lead_times : number of scans after the reference time.
     interval : between reference times, counted from the first scan of a period. None = each scan.
     excluded : (time,) times that no window may contain.
+    stored : (time,) reference times that all stored forecasts have; None without such.
     incomplete : whether to keep cases of whose context scans are missing, except the last one.
 
     Raises
@@ -81,14 +85,10 @@ def choose_cases(
     ConfigError
         If ``interval`` is not a multiple of the archive's step.
     """
-    interval = interval or archive.step
-    if interval % archive.step:
-        raise ConfigError(
-            f"--every {interval.total_seconds() / 60:g} min is no multiple of the step of "
-            f"{archive.address}, {archive.step.total_seconds() / 60:g} min"
-        )
     ok = archive.status == OK
-    requested = _requested(archive.times, periods, interval // archive.step)
+    requested = requested_times(archive, periods, interval)
+    if stored is not None:
+        requested &= stored
     indices, missing_scans, trained_on, gaps = [], [], 0, 0
     for index in np.flatnonzero(requested & ok).tolist():
         first, end = index - max(used), index + 1 + lead_times
@@ -139,17 +139,3 @@ def rainiest(archive: ScanStore, cases: Sequence[int], lead_times: int, count: i
         if len(chosen) < count and all(abs(index - other) >= spread for other in chosen):
             chosen.append(index)
     return sorted(chosen)
-
-
-def _requested(times: pd.DatetimeIndex, periods: Sequence[ReferencePeriod], stride: int) -> Bools:
-    """(time,) every `stride`-th time of each period."""
-    requested = np.zeros(times.size, dtype=bool)
-    for period in periods:
-        is_inside = np.ones(times.size, dtype=bool)
-        if period.start is not None:
-            is_inside &= times >= period.start
-        if period.end is not None:
-            is_inside &= times <= period.end
-        inside = np.flatnonzero(is_inside)
-        requested[inside[::stride]] = True
-    return requested

@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import pandas as pd
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from squall.datasets.addresses import Address
-from squall.datasets.times import EndTime, Time, parse_end, parse_time
-from squall.pipeline.config import Option, Rising
+from squall.datasets.times import EndTime, Time
+from squall.pipeline.config import LOCAL, SCHEDULER, Option, Rising
+from squall.pipeline.forecast.reference_times import Period, ReferencePeriod
 from squall.pipeline.outputs import OutputPath
 
 THRESHOLDS_MM_H = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 SCALES_KM = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 FORECASTS_GROUP, SCORES_GROUP = "which forecasts", "how to score"
-
-
-@dataclass(frozen=True)
-class ReferencePeriod:
-    """First and last reference time, UTC, both inclusive; open where None."""
-
-    start: pd.Timestamp | None = None
-    end: pd.Timestamp | None = None
-
-    def __str__(self) -> str:
-        return f"{self.start}/{self.end}"
-
-
-def _parse_period(value: Any) -> ReferencePeriod:
-    if isinstance(value, ReferencePeriod):
-        return value
-    start, slash, end = str(value).partition("/")
-    if not slash:
-        raise ValueError(f"'{value}' is no period; write it START/END")
-    first, last = parse_time(start), parse_end(end)
-    if first > last:
-        raise ValueError(f"'{value}': the start is after the end")
-    return ReferencePeriod(first, last)
-
-
-_Period = Annotated[Any, BeforeValidator(_parse_period), PlainSerializer(str, when_used="json")]
 
 
 class VerifyConfig(BaseModel):
@@ -64,10 +30,15 @@ class VerifyConfig(BaseModel):
         description="archive with the observed scans; several are scored apart and pooled",
     )
     models: Annotated[tuple[str | Path, ...], Option(flag="--model", metavar="METHOD")] = Field(
-        min_length=1,
+        default=(),
         description="checkpoint, packaged model, extrapolation, pysteps-extrapolation, s-prog, "
         "linda, steps or lagrangian-probability; may be repeated; persistence is always added; "
         "the end :stochastic, :marginal or :mixed says how the members of a model are made",
+    )
+    forecasts: Annotated[tuple[Path, ...], Option(metavar="STORE", exists=True)] = Field(
+        default=(),
+        description="forecasts that were made before, by `squall forecast --period` or by another "
+        "program: Zarr or netCDF with the dimensions reference_time, lead_time, y and x",
     )
     out: Annotated[OutputPath, Option(metavar="DIR")] = Field(description="folder for the scores")
     start: Annotated[Time | None, Option(metavar="TIME", group=FORECASTS_GROUP)] = Field(
@@ -79,7 +50,7 @@ class VerifyConfig(BaseModel):
         "of the archive)",
     )
     periods: Annotated[
-        tuple[_Period, ...],
+        tuple[Period, ...],
         Option(flag="--period", metavar="START/END", group=FORECASTS_GROUP),
     ] = Field(
         default=(),
@@ -140,10 +111,20 @@ class VerifyConfig(BaseModel):
     workers: int | None = Field(
         default=None, ge=1, description="worker processes (default: one per core)"
     )
+    scheduler: Annotated[str, Option(metavar="WHERE")] = Field(
+        default=LOCAL,
+        pattern=SCHEDULER,
+        description="where workers run: processes of this machine, or the address tcp://… of a "
+        "Dask scheduler, whose workers see the archives and models at the same addresses",
+    )
     fresh: bool = Field(default=False, description="score again what an earlier run has finished")
 
     @model_validator(mode="after")
     def _consistent(self) -> VerifyConfig:
+        if not self.models and not self.forecasts:
+            raise ValueError("nothing to score; give --model or --forecasts")
+        if self.forecasts and len(self.archives) > 1:
+            raise ValueError("--forecasts are those of one archive; verify archives separately")
         if self.periods and (self.start or self.end):
             raise ValueError("give either periods or start and end, not both")
         if self.lead_times and self.minutes:

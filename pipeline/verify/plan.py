@@ -8,16 +8,18 @@ forecasts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
+from squall.datasets.runs import Bools
 from squall.pipeline.forecast.methods import (
     ForecastMethod,
     find_method,
@@ -28,9 +30,11 @@ from squall.pipeline.forecast.methods import (
 from squall.pipeline.forecast.names import EXTRAPOLATION, PERSISTENCE, STEPS, STEPS_MEMBERS
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod
+from squall.pipeline.forecast.reference_times import ReferencePeriod
 from squall.pipeline.scores.pooling import scales_of_grid
 from squall.pipeline.verify.cases import ChosenCases, choose_cases, training_times
-from squall.pipeline.verify.config import ReferencePeriod, VerifyConfig
+from squall.pipeline.verify.config import VerifyConfig
+from squall.pipeline.verify.stored import StoredForecasts
 
 # Others are compared with the first of these that is scored. Persistence always is.
 REFERENCES = (STEPS, "s-prog", "linda", "pysteps-extrapolation", EXTRAPOLATION, PERSISTENCE)
@@ -66,6 +70,7 @@ class Plan:
     reachable_only : whether to count only pixels that the extrapolation of the last scan reaches.
     members : number of members that each ensemble is scored with; None = no members are scored.
     reference : label of the method that the others are compared with.
+    stored : labels whose forecasts were made before; their paths are in ``methods``.
     """
 
     targets: tuple[Target, ...]
@@ -74,6 +79,7 @@ class Plan:
     reachable_only: bool
     members: int | None
     reference: str
+    stored: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,24 @@ class PlannedArchive:
     cases: ChosenCases
 
 
+def opened_methods(
+    labels: Mapping[str, str], stored: Collection[str], archive: ScanStore, members: int | None
+) -> dict[str, ForecastMethod]:
+    """The methods on an archive, and what was forecast before (`StoredForecasts`), by label.
+
+    Raises
+    ------
+    DataError, ConfigError
+        As `find_method` and `StoredForecasts.open`.
+    """
+    return {
+        label: StoredForecasts.open(Path(name), archive)
+        if label in stored
+        else find_method(name, archive, members=members)
+        for label, name in labels.items()
+    }
+
+
 def make_plan(config: VerifyConfig) -> tuple[Plan, list[PlannedArchive]]:
     """Open the archives, load the methods and choose the cases.
 
@@ -139,8 +163,9 @@ def make_plan(config: VerifyConfig) -> tuple[Plan, list[PlannedArchive]]:
     if BLOCKS in {name.casefold() for name in names}:
         raise ConfigError(f"an archive called '{BLOCKS}' cannot be verified: the folder is in use")
     labels = _labels(config, archives[0])
+    stored = _with_stored(config, labels)
     periods = config.reference_periods()
-    planned_archives = [_planned(config, archive, labels, periods) for archive in archives]
+    planned_archives = [_planned(config, archive, labels, stored, periods) for archive in archives]
     without_cases = [
         f"{planned.archive.address}: no forecast to score: {planned.cases.reason()}"
         for planned in planned_archives
@@ -156,6 +181,7 @@ def make_plan(config: VerifyConfig) -> tuple[Plan, list[PlannedArchive]]:
         config.pixels == "reachable",
         _members(config, planned_archives[0].methods),
         _reference(config, labels),
+        stored,
     )
     return plan, planned_archives
 
@@ -164,11 +190,11 @@ def _planned(
     config: VerifyConfig,
     archive: ScanStore,
     labels: dict[str, str],
+    stored: Collection[str],
     periods: Sequence[ReferencePeriod],
 ) -> PlannedArchive:
-    methods = {
-        label: find_method(name, archive, members=config.members) for label, name in labels.items()
-    }
+    methods = opened_methods(labels, stored, archive, config.members)
+    made_before = [method for method in methods.values() if isinstance(method, StoredForecasts)]
     if config.incomplete_contexts:
         _check_takes_gaps(methods)
     networks = [method for method in methods.values() if isinstance(method, NetworkMethod)]
@@ -182,7 +208,10 @@ def _planned(
                 "--thresholds",
                 *(network.name, ", ".join(f"{level:g}" for level in THRESHOLDS_MM_H)),
             )
-    provenances = [] if config.include_training else [network.provenance for network in networks]
+    provenances = [network.provenance for network in networks]
+    provenances += [training for before in made_before for training in before.training]
+    if config.include_training:
+        provenances = []
     lead_times = _lead_times(config, archive, methods)
     cases = choose_cases(
         archive,
@@ -192,6 +221,7 @@ def _planned(
         interval=pd.Timedelta(minutes=config.every_minutes) if config.every_minutes else None,
         excluded=training_times(archive, provenances),
         incomplete=config.incomplete_contexts,
+        stored=_common_times(archive, made_before),
     )
     for count, reason in (
         (cases.trained_on, "a model was trained or validated on them"),
@@ -233,6 +263,32 @@ def _labels(config: VerifyConfig, archive: ScanStore) -> dict[str, str]:
     return labels
 
 
+def _with_stored(config: VerifyConfig, labels: dict[str, str]) -> frozenset[str]:
+    """Add the stored forecasts to the labels, by the names of their files; returns these labels.
+
+    Raises
+    ------
+    ConfigError
+        If two have the same name, or one has the name of a method.
+    """
+    stored = set()
+    for path in dict.fromkeys(config.forecasts):
+        if path.stem in labels:
+            raise ConfigError(
+                f"--forecasts {path}: another method is called {path.stem} too; rename the store"
+            )
+        labels[path.stem] = str(path)
+        stored.add(path.stem)
+    return frozenset(stored)
+
+
+def _common_times(archive: ScanStore, made_before: Sequence[StoredForecasts]) -> Bools | None:
+    """(time,) reference times that all stored forecasts have; None without such."""
+    if not made_before:
+        return None
+    return np.logical_and.reduce([before.is_there(archive.times) for before in made_before])
+
+
 def _members(config: VerifyConfig, methods: dict[str, ForecastMethod]) -> int | None:
     """Number of members to score; None without ensembles.
 
@@ -242,14 +298,21 @@ def _members(config: VerifyConfig, methods: dict[str, ForecastMethod]) -> int | 
         If members are asked for and no method makes any, or the name of a model says how members
         are made and none are asked for.
     """
+    stored = [m.members for m in methods.values() if isinstance(m, StoredForecasts) and m.members]
+    if stored and (config.members or 0) > min(stored):
+        raise ConfigError(
+            f"--members {config.members}: the stored --forecasts have {min(stored)} members"
+        )
     if config.members is None:
+        if stored:
+            return min(stored)
         if STEPS in methods:
             return STEPS_MEMBERS
         for name, method in methods.items():
             if isinstance(method, NetworkMethod):
                 method.check_engine(name, config.members)
         return None
-    if not any(map(is_ensemble, methods.values())):
+    if not stored and not any(map(is_ensemble, methods.values())):
         raise ConfigError(
             f"--members {config.members}: none of {', '.join(methods)} makes members; add --model "
             f"{STEPS}, or leave --members out"
@@ -282,20 +345,31 @@ def _lead_times(
     """Number of time steps to forecast.
 
     It is the configured number. Without one, it is the number that all trained models can
-    forecast; without trained models, one hour.
+    forecast, and that all stored forecasts have; without such methods, one hour.
+
+    Raises
+    ------
+    ConfigError
+        If no step is asked for, or more than stored forecasts have.
     """
-    if config.lead_times:
-        return config.lead_times
-    if config.minutes is None:
-        trained = [method for method in methods.values() if isinstance(method, NetworkMethod)]
-        return min(method.lead_times for method in trained or methods.values())
-    horizon = pd.Timedelta(minutes=config.minutes)
-    if horizon < archive.step:
+    stored = {
+        label: method.lead_times
+        for label, method in methods.items()
+        if isinstance(method, StoredForecasts)
+    }
+    if config.lead_times is None and config.minutes is None:
+        limited = [m for m in methods.values() if isinstance(m, NetworkMethod | StoredForecasts)]
+        return min(method.lead_times for method in limited or methods.values())
+    asked = config.lead_times or int(pd.Timedelta(minutes=config.minutes or 0) // archive.step)
+    if asked == 0:
         raise ConfigError(
             f"--minutes {config.minutes:g} is less than the step of {archive.address}, "
             f"{archive.step.total_seconds() / 60:g} min"
         )
-    return int(horizon // archive.step)
+    for label, count in stored.items():
+        if asked > count:
+            raise ConfigError(f"--forecasts {label}: has {count} lead times, and {asked} are asked")
+    return asked
 
 
 def _check_common_lead_times(planned_archives: Sequence[PlannedArchive]) -> None:

@@ -81,7 +81,7 @@ def verify(config: VerifyConfig) -> VerifyResult:
             "the last %d are kept",
             *(store.folder.parent, removed, KEPT_CONFIGURATIONS),
         )
-    blocks = scored_blocks(plan, cases, store, config.workers or cores())
+    blocks = scored_blocks(plan, cases, store, config.workers or cores(), config.scheduler)
     scored_archives = [
         _archive_scores(
             planned,
@@ -102,7 +102,16 @@ def block_name(time: pd.Timestamp, config: VerifyConfig) -> str:
 
 def _digest(config: VerifyConfig, plan: Plan, planned_archives: list[PlannedArchive]) -> str:
     """Hash of everything that decides the sums of the blocks."""
-    irrelevant = {"out", "workers", "fresh", "cases", "archives", "models", "reference"}
+    irrelevant = {
+        "out",
+        "workers",
+        "scheduler",
+        "fresh",
+        "cases",
+        "archives",
+        "models",
+        "reference",
+    }
     deciding = {
         "configuration": config.model_dump(mode="json", exclude=irrelevant),
         "targets": [vars(target) for target in plan.targets],

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.open_archive import open_archive
@@ -21,7 +22,6 @@ from squall.pipeline.forecast.field_file import FieldFile
 from squall.pipeline.forecast.methods import (
     Extrapolation,
     ForecastMethod,
-    find_method,
     gives_chances,
     is_ensemble,
 )
@@ -31,7 +31,14 @@ from squall.pipeline.forecast.pysteps_methods import PystepsMethod
 from squall.pipeline.scores.chance_sums import Chances
 from squall.pipeline.scores.sums import score_sums_by_method
 from squall.pipeline.verify.blocks import Block
-from squall.pipeline.verify.plan import Failure, MethodError, Plan, VerificationCase
+from squall.pipeline.verify.plan import (
+    Failure,
+    MethodError,
+    Plan,
+    VerificationCase,
+    opened_methods,
+)
+from squall.pipeline.verify.stored import StoredForecasts
 
 Rates = npt.NDArray[np.float32]
 Item = TypeVar("Item")
@@ -69,6 +76,18 @@ class Forecasts:
             rain[lead] = fields[0]
             chances.append(fields[1:])
         self.rain[label], self.chances[label] = rain, Chances(thresholds_mm_h, chances)
+
+    def add_stored(
+        self, label: str, stored: StoredForecasts, reference_time: pd.Timestamp, plan: Plan
+    ) -> None:
+        """Read a forecast that was made before; how long it took is not known."""
+        lead_times = len(self.observed)
+        self.rain[label] = stored.rain(reference_time, lead_times)
+        self.seconds[label] = float("nan")
+        thresholds_mm_h = stored.chance_thresholds(plan.thresholds_mm_h)
+        if thresholds_mm_h:
+            chances = stored.chances_at(reference_time, lead_times, thresholds_mm_h)
+            self.chances[label] = Chances(thresholds_mm_h, chances)
 
 
 @dataclass
@@ -110,10 +129,9 @@ class Scorer:
         if number not in self._opened:
             target = self.plan.targets[number]
             archive = open_archive(target.address, target.snapshot)
-            methods = {
-                label: find_method(name, archive, members=self.plan.members)
-                for label, name in self.plan.methods.items()
-            }
+            methods = opened_methods(
+                self.plan.methods, self.plan.stored, archive, self.plan.members
+            )
             self._opened[number] = archive, methods
         return self._opened[number]
 
@@ -133,12 +151,16 @@ class Scorer:
         made = Forecasts(observed)
         for label, method in methods.items():
             start = time.perf_counter()
+            if isinstance(method, StoredForecasts):
+                made.add_stored(label, method, archive.times[case.index], self.plan)
+                continue
             try:
                 made.add(label, method, context[-method.context :], self._said(method))
             except Exception as error:  # a library may raise anything on unusual scans
                 raise MethodError(label, f"{type(error).__name__}: {error}") from error
             made.seconds[label] = time.perf_counter() - start
-            if np.isnan(made.rain[label]).all() and not np.isnan(context[-1]).all():
+        for label, rain in made.rain.items():
+            if np.isnan(rain).all() and not np.isnan(context[-1]).all():
                 raise MethodError(label, "no pixel of the forecast is known")
         return made
 
@@ -178,6 +200,11 @@ class Scorer:
         seconds_by_method = {method: [value] for method, value in made.seconds.items()}
         return Block(sums, 1, seconds=seconds_by_method, replaced=dict(replaced))
 
+    def lost(self, case: VerificationCase) -> Block:
+        """A case whose process died."""
+        reason = "the process that made and scored the forecasts died; memory may have run out"
+        return self._failed(case, MethodError("a method", reason))
+
     def _failed(self, case: VerificationCase, error: MethodError) -> Block:
         archive, _ = self.open_target(case.target)
         reference_time = f"{archive.times[case.index]:%Y-%m-%d %H:%M}"
@@ -197,6 +224,10 @@ class Scorer:
         thresholds, count = self.plan.thresholds_mm_h, self.plan.members
         result = {}
         for label, method in methods.items():
+            if isinstance(method, StoredForecasts) and method.members:
+                reference_time = archive.times[case.index]
+                result[label] = method.ensemble_at(reference_time, len(made.observed), count)
+                continue
             if not is_ensemble(method):
                 continue
             context = archive.read(case.index - method.context + 1, method.context).values

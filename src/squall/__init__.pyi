@@ -6,6 +6,8 @@ from .datasets.radar.network_config import RadarNetworkConfig as RadarNetworkCon
 from .pipeline.export.config import ExportConfig as ExportConfig
 from .pipeline.export.run import export as export
 from .pipeline.forecast.config import ForecastConfig as ForecastConfig
+from .pipeline.forecast.period import forecast_period as forecast_period
+from .pipeline.forecast.period_config import PeriodConfig as PeriodConfig
 from .pipeline.forecast.run import forecast as forecast
 from .pipeline.ingest.config import IngestConfig as IngestConfig
 from .pipeline.ingest.run import ingest as ingest

@@ -1,5 +1,6 @@
 """A small chain for all stages: synthetic files, their archive, a model trained for seconds."""
 
+import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -119,6 +120,24 @@ def chain(
     tracked = experiment(archive, trackers__tensorboard=True)
     result = train(TrainConfig(experiment=tracked, out=folder / "run"))
     return Chain(synthetic_files, archive, result.out, result.best_val_loss)
+
+
+@pytest.fixture(scope="session")
+def gappy_archive(synthetic_files, synthetic_config, tmp_path_factory):
+    """An archive of 60 scans of 64 × 64 pixels, from midnight on, without the scan of 01:00."""
+    folder = tmp_path_factory.mktemp("gappy")
+    shutil.copytree(synthetic_files, folder / "files")
+    (gap,) = (folder / "files").rglob("*20240601*0100*.nc")
+    gap.unlink()
+    ingest(
+        IngestConfig(
+            source=synthetic_config,
+            archive=folder / "synthetic.icechunk",
+            files=(f"{folder / 'files'}/**/*.nc",),
+            workers=0,
+        )
+    )
+    return folder / "synthetic.icechunk"
 
 
 def experiment(*archives: Path, **changes: object) -> ExperimentConfig:

@@ -1,12 +1,16 @@
-"""One function on many items in worker processes."""
+"""One function on many items, in worker processes and on a cluster."""
 
 import multiprocessing
+import os
 import signal
 import time
 
 import cv2
 import pytest
+import torch
+from distributed import LocalCluster
 
+from squall.datasets.errors import DataError
 from squall.pipeline import processes
 from squall.pipeline.processes import results_of
 
@@ -68,8 +72,92 @@ def test_few_items_are_submitted_at_any_time():
             future.set_result(item)
             return future
 
+    class Pools:
+        def start(self, workers):
+            return pool
+
     pool = Pool()
-    results = processes._in_order(pool, range(100), at_most=4)
+    results = processes._in_order(Pools(), range(100), 2, None)
     assert next(results) == 0
     assert pool.submitted == 4
     assert list(results) == list(range(1, 100))
+
+
+def dies_at_3(number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 10 * number
+
+
+def test_a_worker_that_dies_costs_its_own_item_alone():
+    """Also those that were submitted with it, and were in no process or in another one."""
+    with results_of(
+        dies_at_3, range(9), 2, preload=__name__, advice="", if_lost=lambda item: f"lost {item}"
+    ) as results:
+        assert list(results) == [0, 10, 20, "lost 3", 40, 50, 60, 70, 80]
+
+
+def test_a_worker_that_dies_is_an_error_where_each_item_is_needed():
+    def computed():
+        with results_of(dies_at_3, range(9), 2, preload=__name__, advice="Run it again") as results:
+            list(results)
+
+    with pytest.raises(DataError, match=r"a worker process died.*Run it again"):
+        computed()
+
+
+def number_of_threads(_):
+    return torch.get_num_threads(), cv2.getNumThreads()
+
+
+def test_each_item_is_computed_with_one_thread():
+    """Sums of floating-point numbers depend on the number of threads."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(2)
+    cv2.setNumThreads(2)
+    try:
+        for workers in (1, 2):
+            with results_of(
+                number_of_threads, [0, 1], workers, preload=__name__, advice=""
+            ) as results:
+                assert list(results) == [(1, 1), (1, 1)]
+        assert number_of_threads(0) == (2, 2)
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+@pytest.fixture
+def cluster():
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    ) as started:
+        yield started
+
+
+def test_a_cluster_gives_the_same_results(cluster):
+    """Dask repeats an item whose worker dies; here it gives up at once."""
+    cluster.scheduler.allowed_failures = 0
+    with results_of(
+        *(dies_at_3, range(9), 1),
+        preload="",
+        advice="",
+        scheduler=cluster.scheduler_address,
+        if_lost=lambda item: f"lost {item}",
+    ) as results:
+        assert list(results) == [0, 10, 20, "lost 3", 40, 50, 60, 70, 80]
+
+
+def fails(_):
+    raise DataError("no such archive")
+
+
+def test_an_error_on_a_cluster_is_an_error(cluster):
+    def computed():
+        with results_of(
+            fails, [1], 1, preload="", advice="", scheduler=cluster.scheduler_address
+        ) as results:
+            list(results)
+
+    with pytest.raises(DataError, match="no such archive"):
+        computed()

@@ -19,6 +19,7 @@ from squall.pipeline.cli.options import add_options, configured
 from squall.pipeline.config import NoOption, Option
 from squall.pipeline.export.config import ExportConfig, WeightsConfig
 from squall.pipeline.forecast.config import ForecastConfig
+from squall.pipeline.forecast.period_config import PeriodConfig
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.init.config import InitConfig
 from squall.pipeline.maps.config import MapsConfig
@@ -71,12 +72,22 @@ STAGES = [
         {"minutes"},  # excludes --lead-times
     ),
     (
+        PeriodConfig,
+        ["forecast", "--archive", "s3://a", "--model", "steps", "--out", "f.zarr", "--at", "latest",
+         "--lead-times", "3", "--max-age", "20min", "--members", "5", "--thresholds", "1",
+         "--percentiles", "50", "--products", "median", "--codes", "--raw-chances",
+         "--keep-bits", "7", "--period", "a/b", "--every", "5", "--workers", "2", "--scheduler",
+         "tcp://a:1", "--fresh"],
+        {"minutes"},  # excludes --lead-times
+    ),
+    (
         VerifyConfig,
-        [*VERIFY, "--start", "2024-06-01", "--end", "2024-06-02", "--period", "a/b", "--every",
+        [*VERIFY, "--forecasts", "f.nc",
+         "--start", "2024-06-01", "--end", "2024-06-02", "--period", "a/b", "--every",
          "15", "--include-training", "--incomplete-contexts", "--lead-times", "3", "--thresholds",
          "1", "2", "--scales", "4",
          "--pixels", "observed", "--block", "30", "--members", "5", "--reference",
-         "extrapolation", "--cases", "1", "--workers", "2", "--fresh"],
+         "extrapolation", "--cases", "1", "--workers", "2", "--scheduler", "tcp://a:1", "--fresh"],
         {"minutes"},  # excludes --lead-times; tested below
     ),
     (

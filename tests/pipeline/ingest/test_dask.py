@@ -86,7 +86,7 @@ def test_a_cluster_gives_the_same_archive(radar, expected, tmp_path):
 
 
 def test_an_address_without_a_scheduler_is_an_error(radar, tmp_path, monkeypatch):
-    monkeypatch.setattr(execution, "ANSWER_TIMEOUT_S", 1)
+    monkeypatch.setattr("squall.pipeline.cluster.ANSWER_TIMEOUT_S", 1)
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{reserved.getsockname()[1]}"
@@ -98,7 +98,7 @@ def test_an_address_without_a_scheduler_is_an_error(radar, tmp_path, monkeypatch
 
 
 def test_a_cluster_without_workers_is_an_error(radar, tmp_path, monkeypatch):
-    monkeypatch.setattr(execution, "JOIN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("squall.pipeline.cluster.JOIN_TIMEOUT_S", 0.5)
     with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster:
         address = cluster.scheduler_address
         with pytest.raises(DataError, match=r"no worker joined within 0.5 s; start some"):
@@ -121,7 +121,7 @@ def crash_at(monkeypatch, *names):
 
 
 def test_a_worker_that_dask_does_not_replace_is_started_again(monkeypatch):
-    monkeypatch.setattr(execution, "CHECK_S", 0.5)
+    monkeypatch.setattr("squall.pipeline.cluster.CHECK_S", 0.5)
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}),
         execution.started_execution("processes", 1) as workers,
@@ -134,8 +134,8 @@ def test_a_worker_that_dask_does_not_replace_is_started_again(monkeypatch):
 
 
 def test_without_any_worker_a_wait_ends_with_an_error(monkeypatch):
-    monkeypatch.setattr(execution, "CHECK_S", 0.1)
-    monkeypatch.setattr(execution, "JOIN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("squall.pipeline.cluster.CHECK_S", 0.1)
+    monkeypatch.setattr("squall.pipeline.cluster.JOIN_TIMEOUT_S", 0.5)
     with (
         LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster.scheduler_address) as client,

@@ -8,8 +8,8 @@ import pytest
 
 from squall.datasets.archive.records import MISSING, OK
 from squall.datasets.errors import ConfigError
+from squall.pipeline.forecast.reference_times import ReferencePeriod
 from squall.pipeline.verify.cases import choose_cases, rainiest, training_times
-from squall.pipeline.verify.config import ReferencePeriod
 
 ALL_TIMES = (ReferencePeriod(),)
 NOON = pd.Timestamp("2024-06-01T12:00")

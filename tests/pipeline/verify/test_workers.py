@@ -2,14 +2,15 @@
 
 import logging
 import os
+import signal
 
 import numpy as np
 import pytest
 import xarray as xr
+from distributed import LocalCluster
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.errors import DataError
-from squall.pipeline import processes
 from squall.pipeline.verify import output as verify_output
 from squall.pipeline.verify.blocks import Block, BlockStore
 from squall.pipeline.verify.config import VerifyConfig
@@ -135,14 +136,38 @@ def test_blocks_of_failed_cases_are_stored(chain, tmp_path, monkeypatch):
         monkeypatch.undo()  # the second run makes no forecast
 
 
-def test_a_worker_that_dies_is_explained(chain, tmp_path, monkeypatch):
-    def killed(*_, **__):
-        raise processes.BrokenProcessPool("a child process terminated abruptly")
-        yield
+class Dying(Scorer):
+    """A worker that scores one of the cases is killed."""
 
-    monkeypatch.setattr(processes, "_in_order", killed)
-    with pytest.raises(DataError, match=r"memory ran out.*run it again with less than --workers 2"):
-        verify(config(chain, tmp_path, workers=2))
+    def __call__(self, case):
+        if case.index == 40:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(case)
+
+
+def test_a_worker_that_dies_costs_its_own_block_alone(chain, tmp_path, scored, monkeypatch):
+    """The case fails, its block is not kept, and the next run scores it."""
+    with monkeypatch.context() as patched:
+        patched.setattr("squall.pipeline.verify.workers.Scorer", Dying)
+        first = verify(config(chain, tmp_path, workers=2))
+    assert [(f.reference_time, f.method) for f in first.failures] == [
+        ("2024-06-01 03:20", "a method")
+    ]
+    assert "process" in first.failures[0].reason
+    assert (first.cases, scored) == (11, [])
+    again = verify(config(chain, tmp_path))
+    assert scored == [36, 38, 40]
+    assert (again.cases, again.failures) == (12, ())
+
+
+def test_a_cluster_gives_the_same_to_the_last_bit(chain, tmp_path):
+    in_this_process = verify(config(chain, tmp_path / "a"))
+    with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        on_cluster = verify(config(chain, tmp_path / "b", scheduler=address))
+    xr.testing.assert_identical(
+        numbers(in_this_process.scores).drop_attrs(), numbers(on_cluster.scores).drop_attrs()
+    )
 
 
 def test_the_sums_are_those_of_the_cases_in_any_blocks(chain, tmp_path):
