@@ -29,6 +29,8 @@ _SAFE = "!$&'()*+,;=:@~"  # characters of a path that http need not encode
 
 def protocol_of(address: str) -> str | None:
     """The scheme in small letters, like ``s3`` of ``s3://…``; None for a path without scheme."""
+    if address.startswith("/"):  # a pass asks for millions of these
+        return None
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", address)
     return match[1].lower() if match else None
 
@@ -107,6 +109,8 @@ def split_chain(address: str) -> tuple[str, str, str] | None:
     ConfigError
         If ``::`` follows anything but ``zip://`` and ``tar://``, or one of these has no ``::``.
     """
+    if address.startswith("/"):
+        return None
     kind = protocol_of(address)
     if kind is None:
         short = re.match(r"([a-z0-9]+)::.*://", address)
@@ -139,6 +143,8 @@ def base_name(address: str) -> str:
 
     For http the query is removed and ``%20`` and the like are decoded.
     """
+    if address.startswith("/"):
+        return address.rstrip("/").rpartition("/")[2]
     chain = split_chain(address)
     if chain is not None:
         return base_name(chain[1] or chain[2])
@@ -162,12 +168,14 @@ def canonical_address(address: str) -> str:
         return f"{kind}://{member}::{canonical_address(container)}"
     path = local_path(address)
     if path is not None:
-        return _canonical_path(path)
+        return canonical_path(path)
     return _canonical_remote(public_address(address))
 
 
-def _canonical_path(path: str) -> str:
-    folder, name = os.path.split(path.rstrip("/"))
+def canonical_path(path: str) -> str:
+    """As `canonical_address`, for a local path without ``~``."""
+    head, slash, name = path.rstrip("/").rpartition("/")
+    folder = head or slash
     if name in ("", ".", ".."):
         return os.path.realpath(path)
     real = real_folder(folder if folder.startswith("/") else os.path.join(os.getcwd(), folder))  # noqa: PTH109, PTH118
@@ -199,7 +207,11 @@ def precedence(address: str) -> tuple[str, str]:
     The name decides, whichever folder a file lies in; of two files with the same name the canonical
     address.
     """
-    address = canonical_address(address)
+    return precedence_of_canonical(canonical_address(address))
+
+
+def precedence_of_canonical(address: str) -> tuple[str, str]:
+    """As `precedence`, for an address that is canonical."""
     return base_name(address), address
 
 

@@ -33,6 +33,8 @@ from __future__ import annotations
 
 import json
 import operator
+import os
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,8 @@ from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import DataError
 from squall.datasets.grid import grid_from_attributes
 from squall.datasets.runs import Bools
+
+MOST_COUNTED = 1_000_000  # files whose sizes are added, which takes some seconds
 
 
 class Archive(ScanStore):
@@ -208,12 +212,16 @@ class Archive(ScanStore):
         return np.asarray(self._array(f"block_{name}")[rows])
 
     def bytes_on_disk(self) -> int | None:
-        """Size of all snapshots, bytes; None on object storage if listing them takes too long."""
+        """Size of all snapshots, bytes; None if listing their files takes too long."""
         if is_remote(self.address):
             sizes = listed_sizes(self.address)
             return None if sizes is None else sum(sizes)
-        files = Path(self.address).rglob("*")
-        return sum(file.stat().st_size for file in files if file.is_file())
+        size = 0
+        for count, file in enumerate(_files_below(self.address)):
+            if count == MOST_COUNTED:
+                return None
+            size += file.stat(follow_symlinks=False).st_size
+        return size
 
     def _row_of(self, since: pd.Timestamp | None) -> int:
         """Row of a time in the stored arrays, or of index 0 if it is earlier."""
@@ -257,6 +265,15 @@ class RowsFrom:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)
+
+
+def _files_below(folder: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_below(entry.path)
+            else:
+                yield entry
 
 
 def _reopen(address: str, snapshot: str) -> Archive:

@@ -114,6 +114,22 @@ class ScanStore(Protocol):
     def block_rows(self, name: str, first: int, end: int) -> npt.NDArray[np.float32]:
         """(time, block_y, block_x): a block statistic of the time steps from first to end."""
 
+    def mean_rain(self, where: Bools) -> npt.NDArray[np.float32]:
+        """(time,) mean of all blocks' rain rates, mm/h, where a mask holds; 0 at other times.
+
+        A block that is not observed counts as 0. The statistics of a long archive do not fit into
+        memory, so they are read chunk by chunk.
+        """
+        means = np.zeros(where.size, dtype=np.float32)
+        for first in range(0, where.size, self.block_chunk):
+            wanted = where[first : first + self.block_chunk]
+            if wanted.any():
+                rain = self.block_rows("rain_rate", first, first + wanted.size)
+                means[first : first + wanted.size][wanted] = np.nan_to_num(rain[wanted]).mean(
+                    (1, 2)
+                )
+        return means
+
     @abstractmethod
     def bytes_on_disk(self) -> int | None:
         """Size of the whole store, bytes; None if counting takes too long."""

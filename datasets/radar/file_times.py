@@ -42,8 +42,9 @@ def time_from_name(path: str, config: RadarNetworkConfig) -> pd.Timestamp | None
 
     Each era may name its files differently: the time must lie in the era whose pattern it fits.
     """
+    name = path.rstrip("/").rpartition("/")[2]
     for era in reversed(config.all_eras):
-        time = _time_from_name(PurePosixPath(path).name, era)
+        time = _time_from_name(name, era)
         if time is not None and config.at(time) is era:
             return time
     return None

@@ -16,7 +16,7 @@ import pandas as pd
 
 from squall.datasets.addresses import (
     local_path,
-    precedence,
+    precedence_of_canonical,
     real_folder,
     refuse_credentials,
     split_chain,
@@ -102,9 +102,9 @@ def find_files(
             continue
         for file in _find(pattern, options or {}, (since, until)):
             files.setdefault(file.identity, file)
-    excluded = {identity for identity in files if exclude and is_excluded(identity, exclude)}
-    files = {identity: file for identity, file in files.items() if identity not in excluded}
-    return sorted(files.values(), key=lambda file: precedence(file.identity))
+    if exclude:
+        files = {name: file for name, file in files.items() if not is_excluded(name, exclude)}
+    return sorted(files.values(), key=lambda file: precedence_of_canonical(file.identity))
 
 
 def _find_in_stores(

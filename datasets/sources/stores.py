@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 import fsspec
 import fsspec.core
 
-from squall.datasets.addresses import HTTP, S3, protocol_of, without_protocol
+from squall.datasets.addresses import HTTP, S3, canonical_path, protocol_of, without_protocol
 from squall.datasets.errors import ConfigError
 from squall.datasets.sources.access import (
     Options,
@@ -110,7 +110,8 @@ class LocalStore:
             raise unavailable(entry.path, error, {}) from error
         if not stat.S_ISREG(status.st_mode):
             return None
-        return SourceFile(entry.path, f"{status.st_size}-{status.st_mtime_ns}", status.st_size)
+        version = f"{status.st_size}-{status.st_mtime_ns}"
+        return SourceFile(entry.path, version, status.st_size, canonical_path(entry.path))
 
     def identity(self, folder: str) -> object:
         try:

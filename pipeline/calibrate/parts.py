@@ -62,8 +62,10 @@ def divided(
     DataError
         If one of the parts has fewer than `FEWEST_CASES` rainy cases.
     """
-    rain = np.nan_to_num(archive.block_statistics("rain_rate")).mean(axis=(1, 2))
     ok = archive.status == OK
+    is_case = np.zeros(ok.size, dtype=bool)
+    is_case[list(indices)] = True
+    rain = archive.mean_rain(is_case)
     rainy = [
         index
         for index in indices

@@ -27,8 +27,6 @@ from squall.pipeline.export.config import ExportConfig
 from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.progress import tracked
 
-STATISTICS_SPAN = 4096  # time steps whose block statistics are read at once
-
 
 @dataclass(frozen=True)
 class ExportResult:
@@ -135,10 +133,9 @@ def _stored_in_period(archive: ScanStore, config: ExportConfig) -> Bools:
 def _observed(archive: ScanStore, selected: Bools) -> Bools:
     """(time,) the selected scans that have an observed pixel, by their block statistics."""
     observed = selected.copy()
-    for low in range(0, selected.size, STATISTICS_SPAN):
-        span = np.zeros_like(selected)
-        span[low : low + STATISTICS_SPAN] = selected[low : low + STATISTICS_SPAN]
+    for low in range(0, selected.size, archive.block_chunk):
+        span = selected[low : low + archive.block_chunk]
         if span.any():
-            shares = archive.block_statistics("observed_share", span)
-            observed[span] = shares.any(axis=(1, 2))
+            shares = archive.block_rows("observed_share", low, low + span.size)
+            observed[low : low + span.size] &= shares.any(axis=(1, 2))
     return observed

@@ -43,9 +43,11 @@ class BatchQueue:
     def __len__(self) -> int:
         return len(self._requests)
 
-    def start_batch(self, execution: Execution, grid: Grid | None) -> list[ReadGroup]:
+    def start_batch(
+        self, execution: Execution, grid: Grid | None, most_groups: int | None = None
+    ) -> list[ReadGroup]:
         """Take the requests of the next batch and begin to read them; empty at the end."""
-        groups = self._groups(_group_count(grid, execution.worker_count))
+        groups = self._groups(most_groups or _group_count(grid, execution.worker_count))
         del self._requests[: sum(len(group) for group in groups)]
         return execution.start(groups, ReadSettings(self._network, grid, TASK_PIXELS))
 

@@ -17,10 +17,10 @@ from squall.datasets.addresses import (
     base_name,
     canonical_address,
     is_spelling_of,
-    precedence,
+    precedence_of_canonical,
 )
 from squall.datasets.archive.archive import Archive
-from squall.datasets.archive.records import OK, REDUNDANT
+from squall.datasets.archive.records import OK, REDUNDANT, Rejection
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.radar.file_times import snap_to_step, time_from_name
 from squall.datasets.radar.network_config import RadarNetworkConfig
@@ -35,6 +35,8 @@ from squall.pipeline.ingest.file_marks import (
     partial_version,
 )
 from squall.pipeline.ingest.reading import ReadRequest
+
+MANY_FILES = 10_000  # from so many on, only the times of new files are read from their names
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,20 @@ def list_files(
     )
     if not files and not any("{" in pattern for pattern in config.patterns):
         raise DataError(f"no file matches {', '.join(config.patterns)}")
-    requests = [ReadRequest(file, _time_of(file, network)) for file in files]
-    requests = [r for r in requests if _may_hold_wanted_scans(r, config)]
-    known = _known(requests, config, archive)
-    new = [requests[i] for i in np.flatnonzero(~known).tolist()]
+    requests = None  # times in names take longer than all else, so only those are read that count
+    if len(files) < MANY_FILES or (config.since, config.until) != (None, None):
+        requests = [ReadRequest(file, _time_of(file, network)) for file in files]
+        requests = [r for r in requests if _may_hold_wanted_scans(r, config)]
+        files = [request.file for request in requests]
+    oldest = None if requests is None else _oldest_scan(requests, config)
+    unknown = np.flatnonzero(~_known(files, config, archive, oldest)).tolist()
+    if requests is None:
+        new = [ReadRequest(files[i], _time_of(files[i], network)) for i in unknown]
+    else:
+        new = [requests[i] for i in unknown]
     last = pd.Timestamp.max
-    new.sort(key=lambda r: (r.time_in_name or last, precedence(r.file.identity)))
-    return Listing(frozenset(request.file.identity for request in requests), new)
+    new.sort(key=lambda r: (r.time_in_name or last, precedence_of_canonical(r.file.identity)))
+    return Listing(frozenset(file.identity for file in files), new)
 
 
 def _check_stores(config: IngestConfig) -> None:
@@ -192,36 +201,63 @@ def _may_hold_wanted_scans(request: ReadRequest, config: IngestConfig) -> bool:
     )
 
 
-def _known(requests: Sequence[ReadRequest], config: IngestConfig, archive: Archive | None) -> Bools:
-    """Which files need not be read: used files, and unused ones whose result cannot change."""
-    if archive is None or not requests:
-        return np.zeros(len(requests), dtype=bool)
+def _known(
+    files: Sequence[SourceFile],
+    config: IngestConfig,
+    archive: Archive | None,
+    since: pd.Timestamp | None,
+) -> Bools:
+    """Which files need not be read: used files, and unused ones whose result cannot change.
+
+    Parameters
+    ----------
+    since : no file has a scan with an earlier valid time; None if that is not known.
+    """
+    if archive is None or not files:
+        return np.zeros(len(files), dtype=bool)
     network = config.source
-    files = [request.file for request in requests]
-    marks_if_unused = _marks(mark_of_unused_file(f.identity, f.version, network) for f in files)
-    since = _oldest_scan(requests, config)
     log_entries = archive.refusals
     unused_marks = {entry.file_mark for entry in (*log_entries, *archive.redundant(since))}
-    current_marks = set(marks_if_unused.tolist()) | {
-        mark_of_unused_file(f.identity, partial_version(f.version), network) for f in files
-    }
-    # scans of a used file may have been rejected: read it again if the result can change
-    outdated_files = {
-        canonical_address(entry.file)
-        for entry in log_entries
-        if entry.rule not in REDUNDANT and entry.file_mark not in current_marks
-    }
-    is_outdated = np.array([file.identity in outdated_files for file in files])
     marks = archive.marks(since)
-    is_used = np.isin(_marks(mark_of_used_file(f.identity, f.version) for f in files), marks)
+    known = np.isin(_marks(mark_of_used_file(f.identity, f.version) for f in files), marks)
     # earlier releases made marks of addresses as they were typed
-    is_used |= np.isin(_marks(mark_of_used_file(f.address, f.version) for f in files), marks)
-    is_unused = np.isin(marks_if_unused, _marks(sorted(unused_marks)))
-    return (is_used & ~is_outdated) | is_unused
+    typed = [i for i in np.flatnonzero(~known).tolist() if files[i].address != files[i].identity]
+    typed_marks = _marks(mark_of_used_file(files[i].address, files[i].version) for i in typed)
+    known[typed] = np.isin(typed_marks, marks)
+    known[_outdated(files, log_entries, network)] = False
+    for i in np.flatnonzero(~known).tolist():
+        file = files[i]
+        known[i] = mark_of_unused_file(file.identity, file.version, network) in unused_marks
+    return known
+
+
+def _outdated(
+    files: Sequence[SourceFile], log_entries: Sequence[Rejection], network: RadarNetworkConfig
+) -> list[int]:
+    """Positions of files with rejected scans whose result can change now, if they are read again.
+
+    The file, the configuration or the release of Squall is another one.
+    """
+    marks_of: dict[str, set[int]] = {}
+    for entry in log_entries:
+        if entry.rule not in REDUNDANT:
+            marks_of.setdefault(canonical_address(entry.file), set()).add(entry.file_mark)
+    if not marks_of:
+        return []
+    outdated = []
+    for i, file in enumerate(files):
+        if file.identity in marks_of:
+            current = {
+                mark_of_unused_file(file.identity, version, network)
+                for version in (file.version, partial_version(file.version))
+            }
+            if not marks_of[file.identity] <= current:
+                outdated.append(i)
+    return outdated
 
 
 def _marks(marks: Iterable[int]) -> npt.NDArray[np.uint64]:
-    return np.array(list(marks), dtype=np.uint64)
+    return np.fromiter(marks, dtype=np.uint64)
 
 
 def _oldest_scan(requests: Sequence[ReadRequest], config: IngestConfig) -> pd.Timestamp | None:

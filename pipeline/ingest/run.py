@@ -11,6 +11,7 @@ import json
 import logging
 import random
 import time
+from collections.abc import Sequence
 
 from dask.system import CPU_COUNT
 
@@ -26,7 +27,12 @@ from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.pipeline.ingest.batches import BatchQueue, parts_of
 from squall.pipeline.ingest.commit import Committer
 from squall.pipeline.ingest.config import IngestConfig
-from squall.pipeline.ingest.execution import Execution, started_execution
+from squall.pipeline.ingest.execution import (
+    Execution,
+    LocalExecution,
+    ReadGroup,
+    started_execution,
+)
 from squall.pipeline.ingest.grids import grid_for_regridding
 from squall.pipeline.ingest.new_files import (
     Listing,
@@ -45,7 +51,11 @@ from squall.pipeline.provenance import code_version
 
 log = logging.getLogger("squall.ingest")
 
-FEW_FILES = 40  # fewer files are read in this process: starting processes would take longer
+# Files are read in this process until it would take this much longer than reading the others in
+# processes: these need a second to start, and messages to and from them take time, too [s]
+START_S = 1.5
+FEW_FILES = 40  # from so many on, an archive without `crash_mark` is filled by processes at once
+FIRST_GROUPS = (1, 2)  # that the first batches read; the first also imports libraries
 CONFLICTS = 5  # passes of a run, if others commit at the same time to object storage
 FILES_SHOWN = 20  # of the new files, in a dry run
 
@@ -225,25 +235,47 @@ def _grid(archive: Archive | None, listing: Listing, network: RadarNetworkConfig
 def _read_and_commit(config: IngestConfig, queue: BatchQueue, committer: Committer) -> None:
     with (
         crash_mark(config.address) as crashed_before,
-        started_execution(
-            config.scheduler, _worker_count(config, len(queue), crashed_before)
-        ) as execution,
         Progress("ingest", len(queue), "file") as progress,
     ):
-        _read_batches(execution, queue, committer, progress)
+        worker_count = config.workers
+        if worker_count is None:
+            if _starts_in_this_process(config, len(queue), crashed_before):
+                _read_while_quick(queue, committer, progress)
+            worker_count = CPU_COUNT
+        if queue:
+            with started_execution(config.scheduler, min(len(queue), worker_count)) as execution:
+                _read_batches(execution, queue, committer, progress)
 
 
-def _worker_count(config: IngestConfig, files: int, crashed_before: bool) -> int:
-    """Number of workers, at most one for each file.
+def _starts_in_this_process(config: IngestConfig, files: int, crashed_before: bool) -> bool:
+    """Whether this process may read files: not after a crash, since a file may have killed it."""
+    if config.scheduler != "processes" or crashed_before:
+        return False
+    return files < FEW_FILES or not is_remote(config.address)
 
-    After a crash it is not 0 by default, because a file may have killed the process.
-    """
-    if config.workers is not None:
-        return min(files, config.workers)
-    reads_in_main_process = (
-        files < FEW_FILES and not crashed_before and config.scheduler == "processes"
-    )
-    return 0 if reads_in_main_process else min(files, CPU_COUNT)
+
+def _read_while_quick(queue: BatchQueue, committer: Committer, progress: Progress) -> None:
+    """Read and commit files in this process, until the others would be read sooner in processes."""
+    execution = LocalExecution()
+    files_before, batch_count = len(queue), 0
+    while queue:
+        most_groups = FIRST_GROUPS[batch_count] if batch_count < len(FIRST_GROUPS) else None
+        batch = queue.start_batch(execution, committer.grid, most_groups)
+        began = time.monotonic()
+        groups = _finished(execution, batch)
+        seconds = time.monotonic() - began
+        _commit(execution, groups, queue, committer, progress)
+        del batch, groups  # memory must not hold the codes of two batches
+        read = files_before - len(queue)
+        files_before -= read
+        batch_count += 1
+        if batch_count > 1 and _gain_of_processes(seconds / max(read, 1), len(queue)) > START_S:
+            return
+
+
+def _gain_of_processes(seconds_a_file: float, files: int) -> float:
+    """How much sooner processes read files that this process needs a known time for, seconds."""
+    return seconds_a_file * (files - files / min(max(files, 1), CPU_COUNT))
 
 
 def _read_batches(
@@ -254,13 +286,27 @@ def _read_batches(
     while next_batch or queue:
         batch = next_batch
         next_batch = queue.start_batch(execution, committer.grid)
-        groups = [finished for group in batch for finished in execution.finish(group)]
-        parts = parts_of(groups)
-        finished_files = sum(file_part.remaining is None for file_part in parts)
-        queue.put_back(groups)
-        committer.commit(parts, execution.codes_writer(groups))
-        progress.advance(finished_files)
-        del batch, groups, parts  # memory must not hold the codes of three batches
+        # memory must not hold the codes of three batches, so nothing here keeps the groups
+        _commit(execution, _finished(execution, batch), queue, committer, progress)
+        del batch
+
+
+def _finished(execution: Execution, batch: Sequence[ReadGroup]) -> list[ReadGroup]:
+    return [finished for group in batch for finished in execution.finish(group)]
+
+
+def _commit(
+    execution: Execution,
+    groups: Sequence[ReadGroup],
+    queue: BatchQueue,
+    committer: Committer,
+    progress: Progress,
+) -> None:
+    """Commit what was read; what was not read goes back to the queue."""
+    parts = parts_of(groups)
+    queue.put_back(groups)
+    committer.commit(parts, execution.codes_writer(groups))
+    progress.advance(sum(file_part.remaining is None for file_part in parts))
 
 
 def _log_new_files(listing: Listing) -> None:

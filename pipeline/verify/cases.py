@@ -131,7 +131,10 @@ def rainiest(archive: ScanStore, cases: Sequence[int], lead_times: int, count: i
 
     Two of them are at least `SPREAD_MINUTES` apart.
     """
-    mean = np.nan_to_num(archive.block_statistics("rain_rate")).mean(axis=(1, 2))
+    is_led_to = np.zeros(archive.status.size, dtype=bool)
+    for index in cases:
+        is_led_to[index + 1 : index + 1 + lead_times] = True
+    mean = archive.mean_rain(is_led_to)
     rain = {index: float(mean[index + 1 : index + 1 + lead_times].sum()) for index in cases}
     spread = pd.Timedelta(minutes=SPREAD_MINUTES) / archive.step
     chosen: list[int] = []

@@ -173,6 +173,30 @@ def test_block_statistics_of_some_rows(store: ScanStore, name: str) -> None:
         np.testing.assert_array_equal(store.block_rows(name, first, end), statistics[first:end])
 
 
+@pytest.mark.parametrize("chunk", [4, 256])
+def test_mean_rain_is_that_of_all_blocks(
+    store: ScanStore, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the same to the bit, however many time steps are read together."""
+    monkeypatch.setattr(type(store), "block_chunk", chunk)
+    expected = np.nan_to_num(store.block_statistics("rain_rate")).mean(axis=(1, 2))
+    where = np.arange(expected.size) % 3 > 0
+    mean = store.mean_rain(where)
+    assert mean.dtype == expected.dtype
+    np.testing.assert_array_equal(mean, np.where(where, expected, 0))
+    assert expected[where].any()
+
+
+def test_the_size_of_very_many_files_is_not_added(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sum(path.is_file() for path in Path(archive.address).rglob("*"))
+    monkeypatch.setattr("squall.datasets.archive.archive.MOST_COUNTED", files)
+    assert archive.bytes_on_disk() is not None
+    monkeypatch.setattr("squall.datasets.archive.archive.MOST_COUNTED", files - 1)
+    assert archive.bytes_on_disk() is None
+
+
 def test_reading_beyond_both_ends_gives_missing_scans(store: ScanStore, codes: np.ndarray) -> None:
     rain = store.read(-2, COUNT + 5)
     assert (rain.dims, rain.dtype) == (("time", "y", "x"), np.float32)

@@ -36,6 +36,5 @@ class FakeArchive:
     def read(self, first, count):
         return SimpleNamespace(values=self.rain[first : first + count])
 
-    def block_statistics(self, name):
-        assert name == "rain_rate"
-        return self.rain.mean(axis=(1, 2))[:, None, None]
+    def mean_rain(self, where):
+        return np.where(where, self.rain.mean(axis=(1, 2)), 0)

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import nullcontext
 
 import dask
 import numpy as np
@@ -14,6 +15,9 @@ from squall.datasets.archive.archive import Archive
 from squall.datasets.archive.records import OK, REJECTED
 from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.ingest import execution
+from squall.pipeline.ingest import run as run_module
+from squall.pipeline.ingest.config import IngestConfig
+from squall.pipeline.ingest.execution import LocalExecution
 from tests.pipeline.tiny_radar import (
     FIRST,
     SIZE,
@@ -215,3 +219,46 @@ def test_the_run_after_a_crash_reads_in_worker_processes(fourteen_files, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *("a.icechunk", "a.icechunk.lock", "radar"),
     ]
+
+
+@pytest.mark.parametrize("start_s", [-1.0, 1e9])
+def test_processes_start_when_they_gain_more_than_they_cost(
+    start_s, fourteen_files, tmp_path, monkeypatch
+):
+    """The first batches are read in this process; the archive is the same in both cases."""
+    run(tmp_path / "expected", fourteen_files / "*.nc", workers=0)
+    batches, started = [], []
+    original = LocalExecution.start
+    monkeypatch.setattr(run_module, "START_S", start_s)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.TIME_CHUNK", 2)
+    monkeypatch.setattr("squall.pipeline.ingest.batches.BATCH_PIXELS", 1)
+
+    def counted(self, groups, settings):
+        batches.append(sum(len(group) for group in groups))
+        return original(self, groups, settings)
+
+    def processes(scheduler, worker_count):
+        started.append((scheduler, worker_count))
+        return nullcontext(LocalExecution())
+
+    monkeypatch.setattr(run_module, "CPU_COUNT", 2)
+    monkeypatch.setattr(run_module, "started_execution", processes)
+    monkeypatch.setattr(LocalExecution, "start", counted)
+    report = run(tmp_path / "a.icechunk", fourteen_files / "*.nc", workers=None)
+    assert report.ingested == 14
+    assert batches[:2] == [2, 4]
+    assert started == ([("processes", 2)] if start_s < 0 else [])
+    assert_same(contents(tmp_path / "a.icechunk"), contents(tmp_path / "expected"))
+
+
+def test_an_archive_on_object_storage_is_filled_by_processes_at_once():
+    """It has no mark of a crash, so a file that kills its reader would kill every pass."""
+    local, remote = (
+        IngestConfig(source=config_with(), archive=address, files=("*.nc",))
+        for address in ("/data/a", "s3://bucket/a")
+    )
+    starts_here = run_module._starts_in_this_process
+    assert starts_here(local, 1000, False)
+    assert not starts_here(local, 10, True)
+    assert starts_here(remote, 10, False)
+    assert not starts_here(remote, 1000, False)
