@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 
 from dask_jobqueue import SLURMCluster
@@ -17,6 +18,8 @@ def run() -> int:
     )
     parser.add_argument("--jobs", type=int, default=2, help="SLURM jobs to run (default 2)")
     arguments, rest = parser.parse_known_args()
+    if shutil.which("sbatch") is None:
+        parser.error("there is no sbatch here: start this on the login node of a SLURM cluster")
     with SLURMCluster() as cluster:
         cluster.scale(jobs=arguments.jobs)
         return main(["ingest", *rest, "--scheduler", cluster.scheduler_address])

@@ -156,3 +156,13 @@ def test_ingestion_with_slurm_jobs(tmp_path, synthetic_files):
     assert done.returncode == 0, done.stderr
     assert (Archive.open(tmp_path / "a.icechunk").status == 1).sum() == 60
     assert "#SBATCH" in next(tmp_path.glob("job.*")).read_text()
+
+
+def test_ingest_on_slurm_without_slurm_says_where_to_start_it(tmp_path):
+    command = [sys.executable, "scripts/ingest_on_slurm.py", "configs/archives/synthetic.yaml"]
+    environment = os.environ | {"PATH": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith("start this on the login node of a SLURM cluster\n")
