@@ -38,7 +38,7 @@ def create_inputs(words: list[str]) -> None:
         if path.suffix in (".yaml", ".nc", ".ckpt"):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        elif path.suffix == ".icechunk" or word.isupper():
+        elif path.suffix in (".icechunk", ".zarr") or word.isupper():
             path.mkdir(parents=True, exist_ok=True)
 
 

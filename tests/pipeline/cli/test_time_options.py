@@ -13,6 +13,7 @@ from squall.pipeline.cli import main as cli
 from squall.pipeline.cli.options import configured
 from squall.pipeline.export.config import ExportConfig
 from squall.pipeline.forecast.config import ForecastConfig
+from squall.pipeline.forecast.period_config import PeriodConfig
 from squall.pipeline.ingest.config import IngestConfig
 from squall.pipeline.live.config import LiveOptions
 from squall.pipeline.serve.config import ServeConfig
@@ -32,6 +33,7 @@ OPTIONS = {  # command with option: what the option takes
     f"{INGEST} --until": "end or age",
     f"{FORECAST} --at": "start",
     f"{FORECAST} --max-age": "age",
+    f"{FORECAST} --period": "period",
     f"{VERIFY} --start": "start",
     f"{VERIFY} --end": "end",
     f"{VERIFY} --period": "period",
@@ -46,7 +48,7 @@ OPTIONS = {  # command with option: what the option takes
     "synth --out s --start": "start or age",
 }
 CONFIGS = {
-    "forecast": ForecastConfig,
+    "forecast": PeriodConfig,
     "verify": VerifyConfig,
     "calibrate": CalibrateConfig,
     "live": LiveOptions,
@@ -87,9 +89,10 @@ def value_of(option: str, text: str) -> object:
     elif command == "archive":
         return expired_age([command, *words, text])
     else:
-        config = configured(CONFIGS[command], arguments)
+        is_period = command != "forecast" or "--period" in words
+        config = configured(CONFIGS[command] if is_period else ForecastConfig, arguments)
     if "--period" in words:
-        (period,) = config.periods
+        period = config.period if command == "forecast" else config.periods[0]
         return period.start, period.end
     return getattr(config, words[-1][2:].replace("-", "_"))
 
@@ -142,8 +145,8 @@ def test_a_date_is_inclusive(option, text):
 
 @pytest.mark.parametrize("first", ["2024-06-01T12:00", "20240601T1200"])
 @pytest.mark.parametrize("last", DATES)
-def test_a_period_includes_its_last_date(first, last):
-    (option,) = of_kinds("period")
+@pytest.mark.parametrize("option", of_kinds("period"))
+def test_a_period_includes_its_last_date(option, first, last):
     following = pd.Timestamp(DATES[last][1])
     assert value_of(option, f"{first}/{last}") == (NOON, following - pd.Timedelta("1ns"))
 
