@@ -129,7 +129,8 @@ class Forecaster:
     def __call__(self, index: int) -> StoreRow | str:
         """The forecast from the scans up to an index; a reason if there is none."""
         if self._prepared is None:
-            self._prepared = _prepared(self._config, self._snapshot)
+            with _silent():  # the main process has said it
+                self._prepared = _prepared(self._config, self._snapshot)
             if self._prepared.maker.digest != self._digest:
                 raise DataError(
                     f"{self._config.model}: is another model where this worker runs; put the same "

@@ -22,6 +22,7 @@ from squall.pipeline.cli.main import main
 from squall.pipeline.forecast import period as period_module
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.dataset import round_to_bits
+from squall.pipeline.forecast.forecast_file import read_forecast
 from squall.pipeline.forecast.period import Forecaster, forecast_period
 from squall.pipeline.forecast.run import forecast
 from tests.pipeline.forecast.period_examples import LEADS, PERIOD, contents, opened, period_config
@@ -326,6 +327,14 @@ def test_the_command_says_what_was_done(gappy_archive, tmp_path, capsys):
         "9 forecasts, 2024-06-01 00:20 to 2024-06-01 02:00 UTC, 9 new; 4 reference times left"
         in (capsys.readouterr().out)
     )
+
+
+def test_maps_say_that_they_want_one_forecast(made):
+    message = (
+        "holds 9 forecasts, from 2024-06-01T00:20 to 2024-06-01T02:00 UTC; maps and places are"
+    )
+    with pytest.raises(DataError, match=message):
+        read_forecast(made)
 
 
 def test_the_store_opens_in_scores_without_renaming(gappy_archive, made):
