@@ -35,20 +35,24 @@ RECORD_CHUNK = 8192  # time steps of the numeric records
 TEXT_CHUNK = 1024  # time steps, or log entries: an append rewrites one chunk of each
 ROOM = pd.Timedelta("731D")  # of empty rows before the first scan, for scans that are earlier
 MANIFEST_REFS = 2048  # chunks a manifest: an append rewrites one manifest of each array
+# and looks at all others of the codes, so large grids and short steps have larger manifests
+MOST_MANIFESTS, LONG = 500, pd.Timedelta("7305D")  # 20 years
 
 LOG = "set_aside"  # the group's stored name
 NOT_NEEDED = "not_needed"
 
 
-def manifest_splitting(grid: Grid) -> icechunk.ManifestSplittingConfig:
+def manifest_splitting(grid: Grid, step: pd.Timedelta) -> icechunk.ManifestSplittingConfig:
     """Split manifests so that each covers a bounded span of time.
 
-    An append rewrites one manifest of each array, so its cost does not grow with the archive.
+    An append rewrites one manifest of each array, and Icechunk compares it with all others of the
+    array: 20 years have at most `MOST_MANIFESTS` of codes. See decision 30.
     """
     height, width = grid.shape
     tiles = -(-height // TILE) * -(-width // TILE)
+    spans = max(1, MANIFEST_REFS // tiles, math.ceil(LONG / (step * TIME_CHUNK * MOST_MANIFESTS)))
     condition, dim = icechunk.ManifestSplitCondition, icechunk.ManifestSplitDimCondition
-    codes: dict[Any, int] = {dim.DimensionName("time"): max(1, MANIFEST_REFS // tiles)}
+    codes: dict[Any, int] = {dim.DimensionName("time"): spans}
     return icechunk.ManifestSplittingConfig.from_dict(
         {
             condition.name_matches(CODES): codes,

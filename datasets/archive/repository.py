@@ -29,6 +29,14 @@ from squall.datasets.archive.records import CODES
 from squall.datasets.errors import BusyError, ConfigError, DataError
 
 BRANCH = "main"
+# Icechunk would read hundreds of manifests at each opening, of chunks that nobody asks for
+_NO_PRELOAD = icechunk.RepositoryConfig(
+    manifest=icechunk.ManifestConfig(
+        preload=icechunk.ManifestPreloadConfig(
+            max_total_refs=0, preload_if=icechunk.ManifestPreloadCondition.false()
+        )
+    )
+)
 LISTED_PAGES = 15  # requests for a size or a number of snapshots on object storage
 UNFINISHED_S = 600  # older unfinished repositories on object storage are removed
 INITIAL_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"  # the empty first snapshot of every repository
@@ -257,7 +265,7 @@ def open_repository(address: str) -> icechunk.Repository:
     if not repository_exists(address):
         raise DataError(f"{address}: there is no archive; make one with `squall ingest`")
     with in_words(address):
-        return icechunk.Repository.open(storage_of(address))
+        return icechunk.Repository.open(storage_of(address), config=_NO_PRELOAD)
 
 
 @contextmanager

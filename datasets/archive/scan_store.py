@@ -120,9 +120,9 @@ class ScanStore(Protocol):
         A block that is not observed counts as 0. The statistics of a long archive do not fit into
         memory, so they are read chunk by chunk.
         """
-        means = np.zeros(where.size, dtype=np.float32)
-        for first in range(0, where.size, self.block_chunk):
-            wanted = where[first : first + self.block_chunk]
+        means, span = np.zeros(where.size, dtype=np.float32), self.block_chunk
+        for first in range(0, where.size, span):
+            wanted = where[first : first + span]
             if wanted.any():
                 rain = self.block_rows("rain_rate", first, first + wanted.size)
                 means[first : first + wanted.size][wanted] = np.nan_to_num(rain[wanted]).mean(

@@ -218,7 +218,7 @@ class ArchiveWriter:
         keeps: KeepsEntry,
     ) -> str:
         if self._repository is None:
-            self._repository = create_repository(self.address, manifest_splitting(grid))
+            self._repository = create_repository(self.address, manifest_splitting(grid, self.step))
             self._expected_snapshot = INITIAL_SNAPSHOT
         session = self._repository.writable_session(self._branch)
         if self._expected_snapshot not in (None, session.snapshot_id):

@@ -132,9 +132,9 @@ def _stored_in_period(archive: ScanStore, config: ExportConfig) -> Bools:
 
 def _observed(archive: ScanStore, selected: Bools) -> Bools:
     """(time,) the selected scans that have an observed pixel, by their block statistics."""
-    observed = selected.copy()
-    for low in range(0, selected.size, archive.block_chunk):
-        span = selected[low : low + archive.block_chunk]
+    observed, chunk = selected.copy(), archive.block_chunk
+    for low in range(0, selected.size, chunk):
+        span = selected[low : low + chunk]
         if span.any():
             shares = archive.block_rows("observed_share", low, low + span.size)
             observed[low : low + span.size] &= shares.any(axis=(1, 2))

@@ -43,18 +43,25 @@ def test_a_much_older_scan_needs_no_memory_for_the_gap(
 
 
 @pytest.mark.parametrize(
-    ("shape", "tiles"),
-    [((256, 256), 1), ((257, 256), 2), ((765, 700), 9), ((20_000, 20_000), 6241)],
+    ("shape", "step", "expected"),
+    [
+        ((256, 256), "5min", 2048),
+        ((257, 256), "5min", 1024),
+        ((765, 700), "5min", 227),
+        ((1226, 760), "5min", 176),
+        ((3500, 7000), "2min", 439),
+        ((20_000, 20_000), "1h", 15),
+    ],
 )
-def test_a_manifest_of_codes_covers_a_bounded_number_of_chunks(
-    shape: tuple[int, int], tiles: int
+def test_manifests_of_codes_are_not_large_and_20_years_have_few(
+    shape: tuple[int, int], step: str, expected: int
 ) -> None:
-    """One manifest has up to 2048 chunks: all tiles of as many spans of time as fit, or of one."""
-    grid = SimpleNamespace(shape=shape)
-    (_, [(_, spans)]), (_, [(_, others)]) = manifest_splitting(grid).split_sizes  # type: ignore[arg-type]
-    assert others == 2048
-    assert spans * tiles <= 2048 or spans == 1
-    assert (spans + 1) * tiles > 2048
+    """One manifest has up to 2048 chunks, or a five-hundredth of 20 years if that is more."""
+    grid: Any = SimpleNamespace(shape=shape)
+    splitting = manifest_splitting(grid, pd.Timedelta(step))
+    (_, [(_, spans)]), (_, [(_, others)]) = splitting.split_sizes
+    assert (spans, others) == (expected, 2048)
+    assert pd.Timedelta("7305D") / (spans * TIME_CHUNK * pd.Timedelta(step)) <= 500
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 7])
@@ -100,6 +107,7 @@ def test_a_manifest_holds_a_bounded_number_of_chunks(
 ) -> None:
     """With manifests of 4 chunks, a write in one span of time rewrites only that span's."""
     monkeypatch.setattr("squall.datasets.archive.layout.MANIFEST_REFS", 4)
+    monkeypatch.setattr("squall.datasets.archive.layout.LONG", pd.Timedelta(0))
     path = tmp_path / "split.icechunk"
     writer = ArchiveWriter(path, STEP, {"name": "radar"})
     codes = np.random.default_rng(0).integers(1, 200, (40, *grid.shape)).astype(np.uint8)

@@ -47,7 +47,9 @@ KILLED = """
              for i in range(60)]
     writer = archive_writer.ArchiveWriter(path, step, {"name": "rain"})
     if point == "written":
-        repository = writer._repository or create_repository(str(path), manifest_splitting(grid))
+        repository = writer._repository or create_repository(
+            str(path), manifest_splitting(grid, step)
+        )
         class Repository:
             def writable_session(self, branch):
                 return Session(repository.writable_session(branch))

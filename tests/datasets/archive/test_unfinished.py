@@ -17,6 +17,7 @@ from squall.datasets.archive.repository import (
 )
 from squall.datasets.errors import BusyError, DataError
 from squall.datasets.grid import Grid
+from tests.datasets.archive.archive_store import STEP
 from tests.s3_server import S3Server, moto_endpoint, s3_server  # noqa: F401 (fixtures)
 
 SNAPSHOT = f"snapshots/{INITIAL_SNAPSHOT}"
@@ -27,7 +28,7 @@ OTHERS = b"inline_chunk_threshold_bytes: 512\nmanifest: null\n"  # a configurati
 def own(tmp_path: Path, grid: Grid) -> dict[str, bytes]:
     """Name and content of the files that make up an unfinished archive."""
     path = tmp_path / "new.icechunk"
-    create_repository(str(path), manifest_splitting(grid))
+    create_repository(str(path), manifest_splitting(grid, STEP))
     return {name: (path / name).read_bytes() for name in ("config.yaml", SNAPSHOT)}
 
 
@@ -78,7 +79,7 @@ def test_nothing_of_others_is_removed_from_object_storage(
     for key, content in placed.items():
         s3_server.put(bucket, key, content)
     with pytest.raises(DataError, match="needs a folder of its own, and this one is not empty"):
-        create_repository(f"s3://{bucket}/radar", manifest_splitting(grid))
+        create_repository(f"s3://{bucket}/radar", manifest_splitting(grid, STEP))
     assert objects_of(s3_server, bucket) == placed
 
 
@@ -92,7 +93,7 @@ def test_nothing_of_others_is_removed_from_a_folder(
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     with pytest.raises(DataError, match="needs a folder of its own, and this one is not empty"):
-        create_repository(str(folder), manifest_splitting(grid))
+        create_repository(str(folder), manifest_splitting(grid, STEP))
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert {p.relative_to(folder).as_posix(): p.read_bytes() for p in files} == placed
 
@@ -103,7 +104,7 @@ def test_a_link_is_not_ours(tmp_path: Path, own: dict[str, bytes], grid: Grid) -
     link = tmp_path / "radar" / "config.yaml"
     link.symlink_to(tmp_path / "elsewhere.yaml")
     with pytest.raises(DataError, match="needs a folder of its own"):
-        create_repository(str(tmp_path / "radar"), manifest_splitting(grid))
+        create_repository(str(tmp_path / "radar"), manifest_splitting(grid, STEP))
     assert link.is_symlink()
 
 
@@ -124,10 +125,10 @@ def test_an_unfinished_archive_is_removed(
     (tmp_path / "radar" / "config.yaml#1").write_bytes(own["config.yaml"])
     monkeypatch.setattr("squall.datasets.archive.repository.UNFINISHED_S", 600)
     with pytest.raises(BusyError, match="what it left is removed after 10 minutes"):
-        create_repository(f"s3://{bucket}/radar", manifest_splitting(grid))
+        create_repository(f"s3://{bucket}/radar", manifest_splitting(grid, STEP))
     monkeypatch.setattr("squall.datasets.archive.repository.UNFINISHED_S", -60)
     for address in (f"s3://{bucket}/radar", str(tmp_path / "radar")):
-        create_repository(address, manifest_splitting(grid))
+        create_repository(address, manifest_splitting(grid, STEP))
         assert repository_exists(address)
 
 
@@ -136,7 +137,7 @@ def test_another_repository_of_icechunk_is_no_archive_to_be_made_again(
 ) -> None:
     icechunk.Repository.create(storage_of(str(tmp_path / "a")))
     with pytest.raises(BusyError):
-        create_repository(str(tmp_path / "a"), manifest_splitting(grid))
+        create_repository(str(tmp_path / "a"), manifest_splitting(grid, STEP))
 
 
 def test_a_file_that_is_called_like_the_lock_keeps_its_content(tmp_path: Path) -> None:
