@@ -21,6 +21,7 @@ import torch
 from distributed import Client, Future, wait
 
 from squall.datasets.errors import DataError
+from squall.pipeline.provenance import code_version
 
 ANSWER_TIMEOUT_S, JOIN_TIMEOUT_S = 10, 300
 CHECK_S = 5  # how often a wait looks whether there are workers
@@ -106,12 +107,13 @@ def results_on(
     Raises
     ------
     DataError
-        If the worker of an item died and there is no ``if_lost``, or all workers are gone.
+        If the worker of an item died and there is no ``if_lost``, all workers are gone, or one has
+        another version of Squall.
     """
-    pickled, name = pickle.dumps(function), uuid.uuid4().hex
+    pickled, name, version = pickle.dumps(function), uuid.uuid4().hex, code_version()
 
     def submitted(item: Any) -> Future:
-        return client.submit(_call, pickled, name, item, pure=False)
+        return client.submit(_call, pickled, name, version, item, pure=False)
 
     rest, pending = iter(items), deque[tuple[Any, Future]]()
     while True:
@@ -147,9 +149,20 @@ def _is_lost(client: Client, future: Future) -> bool:
 _of_thread = threading.local()  # the function, in a worker of a cluster
 
 
-def _call(pickled: bytes, name: str, item: Any) -> Any:
-    """Call a function that each thread unpickles once: it may hold arrays that it uses again."""
+def _call(pickled: bytes, name: str, version: str, item: Any) -> Any:
+    """Call a function that each thread unpickles once: it may hold arrays that it uses again.
+
+    Raises
+    ------
+    DataError
+        If the worker has another version of Squall: its results may differ.
+    """
     if getattr(_of_thread, "name", None) != name:
+        if code_version() != version:
+            raise DataError(
+                f"a worker of the cluster has Squall {code_version()}, and {version} is asked for; "
+                "start the workers again with this version"
+            )
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         _of_thread.function, _of_thread.name = pickle.loads(pickled), name

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,23 +93,25 @@ def forecast_period(config: PeriodConfig) -> PeriodResult:
         made, failed = 0, list[LeftOut]()
         if store is not None:
             store.leave_out(left_out)
-        for index, row in _rows(config, prepared, indices):
-            if isinstance(row, str):
-                failed.append(LeftOut(prepared.archive.times[index], row))
-                log.warning("%s UTC is left out: %s", f"{failed[-1].time:%Y-%m-%d %H:%M}", row)
-                left_out = sorted([*left_out, failed[-1]])
-                if store is not None:
+        # closed at once, so that no worker goes on after an error
+        with closing(_rows(config, prepared, indices)) as rows:
+            for index, row in rows:
+                if isinstance(row, str):
+                    failed.append(LeftOut(prepared.archive.times[index], row))
+                    log.warning("%s UTC is left out: %s", f"{failed[-1].time:%Y-%m-%d %H:%M}", row)
+                    left_out = sorted([*left_out, failed[-1]])
+                    if store is not None:
+                        store.leave_out(left_out)
+                    continue
+                if store is None:
+                    store = ForecastStore.create(
+                        config.out, row, _attributes(row, config, prepared, recipe)
+                    )
                     store.leave_out(left_out)
-                continue
-            if store is None:
-                store = ForecastStore.create(
-                    config.out, row, _attributes(row, config, prepared, recipe)
-                )
-                store.leave_out(left_out)
-            if not made:
-                store.set_attributes(_of_run(store, row, prepared.archive.snapshot))
-            store.append(row)
-            made += 1
+                if not made:
+                    store.set_attributes(_of_run(store, row, prepared.archive.snapshot))
+                store.append(row)
+                made += 1
         if store is None:
             raise DataError(
                 f"{config.archive}: no forecast could be made: {_summary(left_out)}"
@@ -179,7 +181,7 @@ class _InMemory:
 
 def _rows(
     config: PeriodConfig, prepared: Prepared, indices: Sequence[int]
-) -> Iterator[tuple[int, StoreRow | str]]:
+) -> Generator[tuple[int, StoreRow | str]]:
     """Each index with its encoded forecast, or the reason that there is none."""
     forecaster = Forecaster(config, prepared.archive.snapshot, prepared.maker.digest)
     with results_of(

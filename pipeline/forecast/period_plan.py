@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from squall.datasets.archive.records import OK
 from squall.datasets.archive.scan_store import ScanStore
 from squall.pipeline.forecast.period_config import PeriodConfig
 from squall.pipeline.forecast.reference_times import requested_times
-from squall.pipeline.forecast.run import missing_times
 from squall.pipeline.forecast.store import ForecastStore, LeftOut
 
 log = logging.getLogger("squall.forecast")
@@ -32,9 +32,14 @@ def planned(
     indices: list[int] = []
     left_out = [item for item in store.left_out if item.time <= last] if store and last else []
     possible = 0
+    times, is_good = archive.times, archive.status == OK
     for index in requested:
-        time = archive.times[index]
-        missing = missing_times(archive, index, steps)
+        time = times[index]
+        missing = [
+            time - step * archive.step
+            for step in steps
+            if step > index or not is_good[index - step]
+        ]
         if last is not None and time <= last:
             possible += not missing and time not in store.times  # type: ignore[union-attr]
         elif missing:
@@ -46,7 +51,7 @@ def planned(
         "%s: %d forecasts are there, %d to make, %d reference times left out",
         *(config.out, done, len(indices), len(left_out)),
     )
-    for line in _lines(left_out, archive.times[requested]):
+    for line in _lines(left_out, times[requested]):
         log.info("%s", line)
     if possible:
         log.warning(
@@ -58,7 +63,7 @@ def planned(
 
 
 def _reason(missing: Sequence[pd.Timestamp]) -> str:
-    times = ", ".join(f"{time:%Y-%m-%d %H:%M}" for time in missing)
+    times = ", ".join(f"{time:%Y-%m-%d %H:%M}" for time in sorted(missing))
     return f"scans of the context are missing: {times} UTC"
 
 

@@ -152,7 +152,7 @@ def fails(_):
     raise DataError("no such archive")
 
 
-def test_an_error_on_a_cluster_is_an_error(cluster):
+def test_an_error_on_a_cluster_is_an_error(cluster, monkeypatch):
     def computed():
         with results_of(
             fails, [1], 1, preload="", advice="", scheduler=cluster.scheduler_address
@@ -160,4 +160,7 @@ def test_an_error_on_a_cluster_is_an_error(cluster):
             list(results)
 
     with pytest.raises(DataError, match="no such archive"):
+        computed()
+    monkeypatch.setattr("squall.pipeline.cluster.code_version", lambda: "9.9.9")
+    with pytest.raises(DataError, match=r"has Squall .*, and 9\.9\.9 is asked for; start the work"):
         computed()
