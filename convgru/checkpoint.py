@@ -84,9 +84,14 @@ class Nowcaster(nn.Module):
         Chances in the moving frame, which may be larger than the context: rows and columns are
         added at its end.
         """
-        rain, observed = self.scaling.normalise(context)
-        resolution = rain.new_tensor([[step_min, spacing_km]]).expand(len(rain), -1)
-        return self.network.chances(rain, observed, lead_times, resolution, motion_B2hw)
+        head = self.network.head
+        assert isinstance(head, ExceedanceHead)
+        with torch.no_grad():
+            # no name holds the scans of a large grid longer than they are needed
+            frame = head.frame(*self.scaling.normalise(context), motion_B2hw)
+            resolution = context.new_tensor([[step_min, spacing_km]]).expand(len(context), -1)
+            del context
+            return self.network.chances(frame._replace(resolution_B2=resolution), lead_times)
 
 
 def draw_noise(

@@ -1,8 +1,8 @@
 """The motion of rain: optical flow, trajectories, and transport along them.
 
 Public: `coarse_motion`, `trajectories`, `one_step_longer`, `transport`, `moved_known`,
-`departure_points`, `at_points`, `from_nearest`, `trajectory_starts`, `place_in_frame`,
-`extrapolate`.
+`departure_points`, `departure_rows`, `at_points`, `from_nearest`, `trajectory_starts`,
+`place_in_frame`, `extrapolate`.
 
 Fields move with the rain by semi-Lagrangian transport: a pixel gets the value from the start of
 the trajectory that ends in it.
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate, pad
 
 from squall.convgru.scaling import RainScaling
+from squall.convgru.strips import interpolated_rows
 
 Image = npt.NDArray[np.uint8]
 
@@ -209,10 +210,11 @@ def transport(field_BCHW: Tensor, known_B1HW: Tensor, points_BHW2: Tensor) -> tu
     pixel is known if known pixels have more than half the weight at the start of its trajectory.
     """
     known, scale = moved_known(known_B1HW.to(field_BCHW.dtype), points_BHW2)
-    moved = [  # channel by channel: what is needed in between stays in the processor's cache
-        at_points(channel * known_B1HW, points_BHW2) * scale for channel in field_BCHW.split(1, 1)
-    ]
-    return torch.cat(moved, dim=1), known
+    moved = torch.empty_like(field_BCHW)
+    for number in range(field_BCHW.shape[1]):  # one by one, since all at once need much memory
+        channel = slice(number, number + 1)
+        moved[:, channel] = at_points(field_BCHW[:, channel] * known_B1HW, points_BHW2) * scale
+    return moved, known
 
 
 def moved_known(known_B1HW: Tensor, points_BHW2: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,6 +247,17 @@ def departure_points(displacement_B2hw: Tensor, size: tuple[int, int] | None = N
     return _points(displacement[:, :, :height, :width])
 
 
+def departure_rows(displacement_B2hw: Tensor, rows: slice) -> Tensor:
+    """The rows of `departure_points` that belong to a strip, (B, rows, W, 2).
+
+    Parameters
+    ----------
+    rows : from a multiple of `COARSE` to a multiple of it.
+    """
+    displacement = interpolated_rows(displacement_B2hw, rows, COARSE)
+    return _points(displacement, COARSE * displacement_B2hw.shape[-2], rows.start)
+
+
 def at_points(field_BCHW: Tensor, points_BHW2: Tensor, *, border: bool = False) -> Tensor:
     """(B, C, H, W): a field at `departure_points`, bilinear.
 
@@ -273,10 +286,11 @@ def from_nearest(fields_BCHW: Tensor, points_BHW2: Tensor) -> Tensor:
     (B, C, H, W)
     """
     inside = torch.ones_like(fields_BCHW[:, :1])
-    values = grid_sample(
-        torch.cat([fields_BCHW, inside], dim=1), points_BHW2, mode="nearest", align_corners=False
+    values, is_inside = (
+        grid_sample(field, points_BHW2, mode="nearest", align_corners=False)
+        for field in (fields_BCHW, inside)
     )
-    return torch.where(values[:, -1:] > 0, values[:, :-1], torch.nan)
+    return values.masked_fill_(is_inside <= 0, torch.nan)
 
 
 def trajectory_starts(displacement_B2HW: Tensor) -> Tensor:
@@ -329,13 +343,21 @@ def upsampled(x_BChw: Tensor) -> Tensor:
     return interpolate(x_BChw, scale_factor=COARSE, mode="bilinear", align_corners=False)
 
 
-def _points(displacement_B2HW: Tensor) -> Tensor:
-    """(B, H, W, 2): each pixel minus its displacement [px], see `departure_points`."""
-    height, width = displacement_B2HW.shape[-2:]
-    points = displacement_B2HW.new_empty(len(displacement_B2HW), height, width, 2)
+def _points(displacement_B2HW: Tensor, height: int | None = None, first_row: int = 0) -> Tensor:
+    """(B, H, W, 2): each pixel minus its displacement [px], see `departure_points`.
+
+    Parameters
+    ----------
+    height : rows of the domain, if these are some of them.
+    first_row : number of the first one in the domain.
+    """
+    rows, width = displacement_B2HW.shape[-2:]
+    height = height or rows
+    points = displacement_B2HW.new_empty(len(displacement_B2HW), rows, width, 2)
+    numbers = (torch.arange(count, device=points.device) for count in (rows, width))
     of_rows, of_columns = (
-        (2 * torch.arange(side, device=points.device, dtype=points.dtype) + 1) / side - 1
-        for side in (height, width)
+        (2 * (number + first).to(points.dtype) + 1) / side - 1
+        for number, first, side in zip(numbers, (first_row, 0), (height, width), strict=True)
     )
     points[..., 0] = torch.add(of_columns, displacement_B2HW[:, 0], alpha=-2 / width)
     points[..., 1] = torch.add(of_rows[:, None], displacement_B2HW[:, 1], alpha=-2 / height)

@@ -191,31 +191,19 @@ class EncoderForecaster(nn.Module):
             return forecast_BMLCHW[:, 0].contiguous()
         return forecast_BMLCHW.contiguous()
 
-    def chances(
-        self,
-        rain_BT1HW: Tensor,
-        observed_BT1HW: Tensor,
-        lead_times: int,
-        resolution_B2: Tensor,
-        motion_B2hw: Tensor | None = None,
-    ) -> Iterator[LeadChances]:
+    def chances(self, frame: Frame, lead_times: int) -> Iterator[LeadChances]:
         """Forecast chances of exceeding rain rates with an exceedance head, lead by lead.
 
         Parameters
         ----------
-        rain_BT1HW, observed_BT1HW : see `forward`.
-        resolution_B2 : time step [min] and grid spacing [km] of the context.
-        motion_B2hw : of the scans (`squall.convgru.motion.coarse_motion`), where it is known
-            already.
+        frame : of the context, from `ExceedanceHead.frame`, with ``resolution_B2``.
 
         Returns
         -------
         The chances in the moving frame, which is larger than the context (see `Head.multiple`).
         """
         assert isinstance(self.head, ExceedanceHead)
-        frame = self.head.frame(rain_BT1HW, observed_BT1HW, motion_B2hw)
-        frame = frame._replace(resolution_B2=resolution_B2)
-        features = self._unroll(self._encode(frame), lead_times)
+        features = self._lead_by_lead(self._encode(frame), lead_times)
         return self.head.chances(features, frame, lead_times)
 
     def frame_logits(
@@ -290,12 +278,15 @@ class EncoderForecaster(nn.Module):
 
     def _encode(self, frame: Frame) -> list[Tensor]:
         """The last state (B, C, H, W) of each layer, finest first."""
-        x_TBCHW = self.head.encoder_input(frame).transpose(0, 1)
-        steps, batch = x_TBCHW.shape[:2]
-        x = channels_last(x_TBCHW.flatten(0, 1))
+        batch, steps = frame.rain_BT1HW.shape[:2]
+        inputs = self.head.encoder_inputs(frame)
+        if not torch.is_grad_enabled():  # scan by scan: all at once need much memory
+            x = torch.cat([self.downs[0](channels_last(scan)) for scan in inputs])
+        else:
+            x = self.downs[0](channels_last(torch.cat(list(inputs))))
         states = []
-        for down, cell in zip(self.downs, self.encoders, strict=True):
-            x = down(x)
+        for level, (down, cell) in enumerate(zip(self.downs, self.encoders, strict=True)):
+            x = down(x) if level else x
             h = torch.zeros_like(x[:batch])
             outputs = self._run(cell, x, h, steps)
             states.append(outputs[-1])
@@ -320,6 +311,23 @@ class EncoderForecaster(nn.Module):
             x = torch.cat(self._run(self.forecasters[level], x, states[level], lead_times))
         assert x is not None
         return x
+
+    def _lead_by_lead(self, states: list[Tensor], lead_times: int) -> Iterator[Tensor]:
+        """The features (B, C, H, W) of `_unroll` for each lead time, with the memory of one."""
+        states = list(states)
+        for _ in range(lead_times):
+            self._advance(states)
+            yield states[0]
+
+    @torch.no_grad()
+    def _advance(self, states: list[Tensor]) -> None:
+        """Put the states one lead time later into their list."""
+        x = None
+        for level in reversed(range(len(states))):
+            if x is not None:
+                x = channels_last(self.ups[level](x))
+            (x,) = self._run(self.forecasters[level], x, states[level], 1)
+            states[level] = x
 
     def _run(self, cell: nn.Module, x: Tensor | None, h: Tensor, steps: int) -> list[Tensor]:
         """The states after each step, with inputs x (steps*B, C, H, W) or without."""

@@ -7,7 +7,8 @@ Dims: B batch, K thresholds, H rows, W columns.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -17,8 +18,9 @@ from torch import Tensor
 from squall.convgru.calibration import LeadCalibration
 from squall.convgru.heads.exceedance import LeadChances
 from squall.convgru.heads.matching import probability_matched
-from squall.convgru.motion import from_nearest, transport
+from squall.convgru.motion import at_points, from_nearest, moved_known, transport
 from squall.convgru.scaling import DRY_MM_H, RainScaling
+from squall.convgru.strips import in_strips
 from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 Product = Literal["order", "best-csi", "unbiased", "expected"]
@@ -27,7 +29,6 @@ HEAVIEST_MM_H = 100.0  # of a field that is made by cuts
 SCALING = RainScaling()
 FAINT_SLOPE = 0.2  # normalised dB for a logit, below the first threshold's cut
 TEXTURE_SHARE = 0.15  # of the last scan's small scales in the order of a calibrated network
-TEXTURE_BANDS = 5  # details of 1 to 16 pixels
 
 
 def product_rain(
@@ -56,15 +57,19 @@ def product_rain(
         raise ValueError(f"the product {product} needs a calibration of the network")
     if product == "expected":
         logits, is_known = moved_logits(lead, calibration)
-        mean = expected_rain(logits)
-        rain = torch.where(mean < DRY_MM_H, 0.0, mean)
+        rain = in_strips(_expected_or_dry, logits)
     else:
         assert calibration is not None
         logits, is_known = moved_logits(lead)
         is_best = product == "best-csi"
         cuts = calibration.best_cuts if is_best else calibration.unbiased_cuts
-        rain = rain_of_cuts(logits, cuts)
-    return torch.where(is_known, rain, torch.nan)
+        rain = in_strips(partial(rain_of_cuts, cuts=cuts), logits)
+    return rain.masked_fill_(~is_known, torch.nan)
+
+
+def _expected_or_dry(logits_BKHW: Tensor) -> Tensor:
+    mean = expected_rain(logits_BKHW)
+    return torch.where(mean < DRY_MM_H, 0.0, mean)
 
 
 def order_of_pixels(lead: LeadChances, calibration: LeadCalibration | None) -> Tensor:
@@ -80,26 +85,54 @@ def order_of_pixels(lead: LeadChances, calibration: LeadCalibration | None) -> T
         distribution. Cuts of another radar could be so high that hardly any chance reaches them,
         and then they would not order the rain. The mean has texture enough.
     """
-    logits = lead.logits_BKHW
     if calibration is None:
-        decibels = 10 * torch.log10(expected_rain(logits) / SCALING.floor_mm_h)
-        return decibels / SCALING.span_db
-    texture = lead.bands_BKHW[:, :TEXTURE_BANDS].sum(dim=1, keepdim=True)
-    rain, _ = SCALING.normalise(rain_of_cuts(logits, calibration.best_cuts))
-    first, _ = SCALING.normalise(rain.new_tensor(THRESHOLDS_MM_H[0]))
-    margin = logits[:, :1] - calibration.best_cuts[0]
-    return torch.where(margin < 0, first + FAINT_SLOPE * margin, rain) + TEXTURE_SHARE * texture
+        return in_strips(_order_of_means, lead.logits_BKHW)
+    cuts = calibration.best_cuts
+
+    def order(logits: Tensor, texture: Tensor) -> Tensor:
+        rain, _ = SCALING.normalise(rain_of_cuts(logits, cuts))
+        first, _ = SCALING.normalise(rain.new_tensor(THRESHOLDS_MM_H[0]))
+        margin = logits[:, :1] - cuts[0]
+        return torch.where(margin < 0, first + FAINT_SLOPE * margin, rain) + TEXTURE_SHARE * texture
+
+    return in_strips(order, lead.logits_BKHW, lead.texture())
 
 
-def exceedance(lead: LeadChances, calibration: LeadCalibration | None) -> Tensor:
-    """Chances of exceeding `THRESHOLDS_MM_H` at their place, (B, K, H, W); NaN = no forecast.
+def _order_of_means(logits_BKHW: Tensor) -> Tensor:
+    """The mean of the distribution in normalised dB, also of less rain than is stored."""
+    decibels = 10 * torch.log10(expected_rain(logits_BKHW) / SCALING.floor_mm_h)
+    return decibels / SCALING.span_db
+
+
+def exceedance(
+    lead: LeadChances, calibration: LeadCalibration | None, chosen: Sequence[int]
+) -> Iterator[Tensor]:
+    """Chances of exceeding some of `THRESHOLDS_MM_H` at their place; NaN = no forecast.
 
     Parameters
     ----------
     calibration : of the network on this radar; None: the chances as the network says them.
+    chosen : numbers of these thresholds, rising.
+
+    Yields
+    ------
+    (B, 1, H, W) of each threshold; all at once would need much memory.
     """
-    logits, is_known = moved_logits(lead, calibration)
-    return torch.where(is_known, torch.sigmoid(logits), torch.nan)
+    is_known, scale = moved_known(lead.known_B1HW, lead.points_BHW2)
+    lowest: Tensor | None = None
+    for number in range(chosen[-1] + 1 if chosen else 0):
+        if calibration is None and number not in chosen:
+            continue
+        known_only = lead.logits_BKHW[:, number : number + 1] * lead.known_B1HW
+        logit = at_points(known_only, lead.points_BHW2).mul_(scale)
+        del known_only
+        if calibration is not None:
+            logit.mul_(calibration.slopes[number]).add_(calibration.intercepts[number])
+            if lowest is not None:  # a chance never rises with the threshold
+                torch.minimum(logit, lowest, out=logit)
+            lowest = logit.clone() if number < chosen[-1] else None
+        if number in chosen:
+            yield logit.sigmoid_().masked_fill_(~is_known, torch.nan)
 
 
 def moved_logits(
@@ -113,7 +146,7 @@ def moved_logits(
     """
     logits, is_known = transport(lead.logits_BKHW, lead.known_B1HW, lead.points_BHW2)
     if calibration is not None:
-        logits = calibrated_logits(logits, calibration)
+        logits = in_strips(partial(calibrated_logits, calibration=calibration), logits)
     return logits, is_known
 
 
@@ -142,32 +175,41 @@ def ordered_rain(lead: LeadChances, order_B1HW: Tensor, bias: float) -> Tensor:
     -------
     (B, 1, H, W) rain rate at its place, mm/h, NaN = no forecast.
     """
-    matched = probability_matched(order_B1HW, lead.known_B1HW, biased(lead.amounts_BN, bias))
+    pixels = (lead.known_B1HW > 0).flatten(1).sum(dim=1).tolist()
+    amounts = [biased(*each, bias) for each in zip(lead.amounts, pixels, strict=True)]
+    matched = probability_matched(order_B1HW, lead.known_B1HW, amounts)
     around, is_known = transport(matched, lead.known_B1HW, lead.points_BHW2)
-    known_only = torch.where(lead.known_B1HW > 0, matched, torch.nan)
+    known_only = matched.masked_fill_(lead.known_B1HW <= 0, torch.nan)
     nearest = from_nearest(known_only, lead.points_BHW2)
-    moved = torch.where(torch.isnan(nearest), around, nearest)
-    return SCALING.denormalise(torch.where(is_known, moved, -torch.inf))
+
+    def rain(nearest: Tensor, around: Tensor, is_known: Tensor) -> Tensor:
+        moved = torch.where(torch.isnan(nearest), around, nearest)
+        return SCALING.denormalise(torch.where(is_known, moved, -torch.inf))
+
+    return in_strips(rain, nearest, around, is_known)
 
 
-def biased(values_BN: Tensor, bias: float) -> Tensor:
-    """Sorted values whose share above each value is that of the given ones times the bias.
+def biased(amounts_n: Tensor, pixels: int, bias: float) -> Tensor:
+    """Sorted amounts whose share of pixels above each value is that of the given ones times a bias.
 
     Parameters
     ----------
-    values_BN : rising; inf for pixels that are not known, which stay at the end.
+    amounts_n : above 0, in rising order; the other pixels have 0.
+    pixels : how many there are in all.
     """
-    if bias == 1:
-        return values_BN
-    known = torch.isfinite(values_BN).sum(dim=1, keepdim=True)
-    number = torch.arange(values_BN.shape[1], device=values_BN.device)
-    from_above = (known - number - 0.5) / bias  # pixels above a pixel, before
-    place = (known - from_above - 0.5).clamp(min=0)
-    lower = place.floor().long().clamp(max=values_BN.shape[1] - 1)
-    upper = (lower + 1).minimum((known - 1).clamp(min=0))
-    low, high = values_BN.gather(1, lower), values_BN.gather(1, upper.expand_as(lower))
-    result = torch.lerp(low, high, (place - lower).to(low.dtype).clamp(0, 1))
-    return torch.where(number < known, result, torch.inf)
+    if bias == 1 or not len(amounts_n):
+        return amounts_n
+    falling = torch.cat([amounts_n.flip(0), amounts_n.new_zeros(1)])
+    count = min(pixels, math.ceil((len(amounts_n) + 0.5) * bias - 0.5))
+    number = torch.arange(count, device=amounts_n.device, dtype=torch.float64)
+    place = ((number + 0.5) / bias - 0.5).clamp(min=0)  # of the same share of pixels, before
+    higher = place.floor().long()
+    share = (place - higher).to(falling.dtype)
+    last = len(amounts_n)
+    result = torch.lerp(
+        falling[higher.clamp(max=last)], falling[(higher + 1).clamp(max=last)], share
+    )
+    return result.flip(0)
 
 
 def rain_of_cuts(logits_BKHW: Tensor, cuts: Sequence[float]) -> Tensor:

@@ -48,7 +48,13 @@ class RainCode:
 
     def decode(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Rain rate of codes of any shape, mm/h; NaN = not observed."""
-        return self.table[codes]
+        codes = np.ascontiguousarray(codes)
+        rates = np.empty(codes.shape, np.float32)
+        flat_codes, flat_rates = codes.reshape(-1), rates.reshape(-1)
+        for first in range(0, len(flat_codes), _BLOCK):  # NumPy makes eight bytes of each code
+            block = slice(first, first + _BLOCK)
+            flat_rates[block] = self.table[flat_codes[block]]
+        return rates
 
     @cached_property
     def table(self) -> npt.NDArray[np.float32]:
@@ -63,4 +69,5 @@ class RainCode:
         return float(np.log(self.highest_mm_h / self.lowest_mm_h) / (self.WETTEST - 1))
 
 
+_BLOCK = 2**16
 RAIN_CODE = RainCode()

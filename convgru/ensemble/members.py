@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, threshold
@@ -26,7 +25,7 @@ from squall.convgru.ensemble.start import (
     start_of_ensemble,
 )
 from squall.convgru.heads.interface import Frame
-from squall.convgru.heads.matching import probability_matched, sorted_values
+from squall.convgru.heads.matching import highest, probability_matched, sorted_amounts
 from squall.convgru.motion import (
     departure_points,
     moved_known,
@@ -54,9 +53,9 @@ def stochastic_forecast(scans_THW: Tensor, lead_times: int, run: EnsembleRun) ->
     """
     start = start_of_ensemble(scans_THW, run)
     last, known = start.frame.rain_BT1HW[:, -1].float(), start.frame.known_BT1HW[:, -1].float()
-    values = sorted_values(last, known)
+    amounts = sorted_amounts(last, known)
     for smoothed, displacement in start.leads(lead_times):
-        matched = probability_matched(smoothed, known, values)
+        matched = probability_matched(smoothed, known, amounts)
         moved, is_known = transport(matched, known, departure_points(displacement))
         rain = SCALING.denormalise(torch.where(is_known, moved, -torch.inf))
         yield rain[0, 0, : start.size[0], : start.size[1]]
@@ -181,19 +180,8 @@ class _LastAmounts(NamedTuple):
         """
         wet = len(self.wet_N)
         if wet:
-            places = _highest((field_HW + self.below_all_HW).flatten(), wet)
+            places = highest((field_HW + self.below_all_HW).flatten(), wet)
             rain_HW.view(-1)[places] = self.wet_N
-
-
-def _highest(field_N: Tensor, count: int) -> Tensor:
-    """Places of the highest values, in rising order of value."""
-    if field_N.device.type != "cpu":
-        return field_N.topk(count).indices.flip(0)
-    values = field_N.numpy()
-    least = np.partition(values, len(values) - count)[len(values) - count]
-    candidates = np.flatnonzero(values >= least)
-    order = np.argsort(values[candidates])
-    return torch.from_numpy(candidates[order][-count:])
 
 
 class _Unperturbed(NamedTuple):

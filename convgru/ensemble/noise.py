@@ -20,9 +20,10 @@ from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
 from squall.convgru.ensemble.random_numbers import RandomSource
 from squall.convgru.ensemble.settings import EnsembleSettings
-from squall.convgru.heads.cascade import BANDS, BandProcesses
+from squall.convgru.heads.cascade import BANDS
 from squall.convgru.heads.filling import filled
 from squall.convgru.heads.interface import Frame
+from squall.convgru.heads.processes import BandProcesses
 from squall.convgru.motion import COARSE, pad_to
 
 LAG_CELLS = 4.0  # standard deviation of the window of autocovariances, in cells of a band's grid

@@ -17,9 +17,10 @@ from torch import Tensor
 from squall.convgru.ensemble.noise import NoiseProcess, noise_process
 from squall.convgru.ensemble.random_numbers import RandomSource
 from squall.convgru.ensemble.settings import EnsembleSettings
-from squall.convgru.heads.cascade import BandProcesses, band_processes
+from squall.convgru.heads.cascade import band_processes
 from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.moving_frame import lagrangian_frame, smoothed_scans
+from squall.convgru.heads.processes import BandProcesses
 from squall.convgru.motion import FLOW_SCANS, trajectories
 from squall.convgru.scaling import DRY_MM_H, RainScaling
 
@@ -116,18 +117,17 @@ def _with_longest_lifetimes(processes: BandProcesses, run: EnsembleRun) -> BandP
     ensemble would have no spread. A process whose correlation of one step is too high becomes one
     of first order with the highest correlation.
     """
-    bands = processes.bands_BKHW.shape[1]
+    bands = processes.phi_1_BKhw.shape[1]
     lifetimes = [
         run.settings.longest_lifetime_min(2**band * run.spacing_km) for band in range(bands)
     ]
     highest = torch.exp(-run.step_min / processes.phi_1_BKhw.new_tensor(lifetimes))[:, None, None]
     rho_1 = processes.phi_1_BKhw / (1 - processes.phi_2_BKhw)
     lasts = rho_1 > highest
-    previous = processes.previous_bands_BKHW
     return processes._replace(
         phi_1_BKhw=torch.where(lasts, highest, processes.phi_1_BKhw),
         phi_2_BKhw=torch.where(lasts, 0.0, processes.phi_2_BKhw),
-        previous_bands_BKHW=processes.bands_BKHW if previous is None else previous,
+        previous=processes.previous or processes.as_previous(),
     )
 
 

@@ -8,7 +8,7 @@ Dims: B batch, T context steps, K scale bands, H rows, W columns, h and w of the
 grid.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -17,10 +17,16 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, interpolate
 
 from squall.convgru.heads.interface import Frame
+from squall.convgru.heads.processes import (
+    LOCAL_BANDS,
+    BandProcesses,
+    PreviousBands,
+    SmoothBands,
+)
 from squall.convgru.motion import COARSE, upsampled
+from squall.convgru.strips import strips
 
 BANDS = 8  # details of 1, 2, 4, … 64 pixels, and the remaining smooth field
-LOCAL_BANDS = 4  # the finest bands, whose correlations are estimated locally
 LOCAL_SIGMA_PX = 32.0  # standard deviation of the Gaussian window of local estimates
 DOMAIN_WEIGHT = 0.03  # weight of rain anywhere in the domain; the local mean has weight 1
 TINY_POWER = 1e-9  # [normalised dB squared] keeps the correlation of bands without rain finite
@@ -56,60 +62,6 @@ class Moments(NamedTuple):
     """mean square of the last scan where it is known"""
 
 
-class BandForecast(NamedTuple):
-    """Scale bands at a lead time."""
-
-    bands: list[Tensor]
-    """K times (B, 1, H, W), normalised dB"""
-    forgotten_BKhw: Tensor
-    """share of a band's variance that does not follow from the last scan, 1 - rho(lead)**2, on the
-    motion's coarse grid"""
-
-
-class BandProcesses(NamedTuple):
-    """Scale bands as autoregressive processes of second order along the trajectories.
-
-    ::
-
-        band(t + 1) = phi_1 band(t) + phi_2 band(t - 1)
-    """
-
-    bands_BKHW: Tensor
-    """of the last scan"""
-    previous_bands_BKHW: Tensor | None
-    """one step before; None if the context has only one scan"""
-    phi_1_BKhw: Tensor
-    phi_2_BKhw: Tensor
-    """on the motion's coarse grid; those of bands from `LOCAL_BANDS` on are the same everywhere"""
-
-    def forecasts(self, lead_times: int) -> Iterator[BandForecast]:
-        """The bands at each lead time, and what share of their variance is forgotten.
-
-        The autocorrelation follows the same recursion,
-
-            rho(l) = phi_1 rho(l - 1) + phi_2 rho(l - 2), rho(0) = 1, rho(-1) = phi_1 / (1 - phi_2)
-
-        With one scan the bands stay as they are and the forgotten share is 1.
-        """
-        bands = list(self.bands_BKHW.split(1, dim=1))
-        if self.previous_bands_BKHW is None:
-            for _ in range(lead_times):
-                yield BandForecast(bands, torch.ones_like(self.phi_1_BKhw))
-            return
-        previous_bands = list(self.previous_bands_BKHW.split(1, dim=1))
-        phi_1, phi_2 = _at_pixels(self.phi_1_BKhw), _at_pixels(self.phi_2_BKhw)
-        rho = torch.ones_like(self.phi_1_BKhw)
-        previous_rho = self.phi_1_BKhw / (1 - self.phi_2_BKhw)
-        for _ in range(lead_times):
-            later = [
-                torch.addcmul(phi_1[k] * band, phi_2[k], previous_bands[k])
-                for k, band in enumerate(bands)
-            ]
-            bands, previous_bands = later, bands
-            rho, previous_rho = self.phi_1_BKhw * rho + self.phi_2_BKhw * previous_rho, rho
-            yield BandForecast(bands, (1 - rho.square()).clamp(min=0))
-
-
 def scale_bands(rain_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:
     """A field as the sum of K bands, finest first: differences of ever smoother versions.
 
@@ -119,35 +71,34 @@ def scale_bands(rain_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:
     -------
     (B, K, H, W)
     """
-    return torch.cat(list(_band_after_band(rain_B1HW, known_B1HW)), dim=1)
+    return torch.cat([part.band for part in _band_after_band(rain_B1HW, known_B1HW)], dim=1)
 
 
-def _band_after_band(rain_B1HW: Tensor, known_B1HW: Tensor) -> Iterator[Tensor]:
-    """The K bands of `scale_bands`, (B, 1, H, W) each."""
+class _Band(NamedTuple):
+    band: Tensor
+    """(B, 1, H, W)"""
+    means: tuple[Tensor, int]
+    """of the field without the finer bands, see `SmoothBands`"""
+
+
+def _band_after_band(rain_B1HW: Tensor, known_B1HW: Tensor) -> Iterator[_Band]:
+    """The K bands of `scale_bands`."""
     height, width = rain_B1HW.shape[-2:]
-    smooth = rain_B1HW * known_B1HW
-    weighted_and_weight = torch.cat([smooth, known_B1HW], dim=1)
+    smooth = rain = rain_B1HW * known_B1HW
+    means = (rain, 1)
     for power in range(1, BANDS):
         scale = 2**power
         if scale > min(height, width):
-            yield torch.zeros_like(smooth)
+            yield _Band(torch.zeros_like(smooth), means)
             continue
-        pooled = avg_pool2d(weighted_and_weight, scale, ceil_mode=True)
-        means = pooled[:, :1] / pooled[:, 1:].clamp(min=1e-3)
-        smoother = interpolate(means, scale_factor=scale, mode="bilinear", align_corners=False)[
+        total, share = (avg_pool2d(x, scale, ceil_mode=True) for x in (rain, known_B1HW))
+        wider = total / share.clamp(min=1e-3)
+        smoother = interpolate(wider, scale_factor=scale, mode="bilinear", align_corners=False)[
             ..., :height, :width
         ]
-        yield smooth - smoother
-        smooth = smoother
-    yield smooth
-
-
-def _at_pixels(parameter_BKhw: Tensor) -> list[Tensor]:
-    """A parameter of each band at each pixel; (B, 1, 1, 1) where it is the same everywhere."""
-    return [
-        upsampled(band) if number < LOCAL_BANDS else band[..., :1, :1]
-        for number, band in enumerate(parameter_BKhw.split(1, dim=1))
-    ]
+        yield _Band(smooth - smoother, means)
+        smooth, means = smoother, (wider, scale)
+    yield _Band(smooth, means)
 
 
 @torch.no_grad()
@@ -177,10 +128,12 @@ def band_processes(frame: Frame) -> BandProcesses:
     rain, known = frame.rain_BT1HW.float(), frame.known_BT1HW.float()
     scans = rain.shape[1]
     if scans == 1:
-        bands = scale_bands(rain[:, 0], known[:, 0])
-        ones = torch.ones_like(bands[..., ::COARSE, ::COARSE])
-        return BandProcesses(bands, None, ones, torch.zeros_like(ones))
-    bands, previous, moments = _bands_and_moments(rain, known)
+        parts = list(_band_after_band(rain[:, 0], known[:, 0]))
+        finest = torch.cat([part.band for part in parts[:LOCAL_BANDS]], dim=1)
+        smooth = SmoothBands([part.means for part in parts[LOCAL_BANDS:]], rain.shape[-1])
+        ones = torch.ones_like(rain[:, 0, :, ::COARSE, ::COARSE]).repeat(1, BANDS, 1, 1)
+        return BandProcesses(finest, smooth, None, ones, torch.zeros_like(ones))
+    (finest, smooth), (previous, previous_smooth), moments = _bands_and_moments(rain, known)
     lags = range(1, min(LONGEST_LAG, scans - 1) + 1)
     correlations = [_correlation(moments, known, lag) for lag in lags]
     rho_1 = torch.full_like(correlations[0].rho_BKhw, MAX_RHO_1)
@@ -193,15 +146,21 @@ def band_processes(frame: Frame) -> BandProcesses:
         rho_2 = rho_2.lerp(measured, evidence.expand_as(rho_2))
     remainder = 1 - rho_1**2
     phi_1, phi_2 = rho_1 * (1 - rho_2) / remainder, (rho_2 - rho_1**2) / remainder
-    if not known[:, -2].all():
-        for k, rho in enumerate(_at_pixels(rho_1)):
-            band = previous[:, k : k + 1]
-            band.copy_(torch.where(known[:, -2] > 0, band, rho * bands[:, k : k + 1]))
-    return BandProcesses(bands, previous, phi_1, phi_2)
+    is_known = known[:, -2] > 0
+    if not is_known.all():
+        for k in range(LOCAL_BANDS):
+            band, last = previous[:, k : k + 1], finest[:, k : k + 1]
+            band.copy_(torch.where(is_known, band, upsampled(rho_1[:, k : k + 1]) * last))
+    of_previous = PreviousBands(
+        previous, previous_smooth, is_known, rho_1[:, LOCAL_BANDS:, :1, :1].clone()
+    )
+    return BandProcesses(finest, smooth, of_previous, phi_1, phi_2)
 
 
-def _bands_and_moments(rain_BT1HW: Tensor, known_BT1HW: Tensor) -> tuple[Tensor, Tensor, Moments]:
-    """The bands of the last scan and of the one before, (B, K, H, W), and the moments of all pairs.
+def _bands_and_moments(
+    rain_BT1HW: Tensor, known_BT1HW: Tensor
+) -> tuple[tuple[Tensor, SmoothBands], tuple[Tensor, SmoothBands], Moments]:
+    """The bands of the last scan and of the one before, and the moments of all pairs of scans.
 
     One scale is computed after the other, for all scans: the bands of all scales and scans would
     not fit into the processor's cache, and a large grid's hardly into memory.
@@ -214,44 +173,58 @@ def _bands_and_moments(rain_BT1HW: Tensor, known_BT1HW: Tensor) -> tuple[Tensor,
         for later, earlier in combinations(scans, 2)
         if earlier - later <= LONGEST_LAG
     ]
-    of_last, of_previous, power_now, moments = [], [], [], []
-    for number, bands in enumerate(zip(*by_age, strict=True)):
-        of_last.append(bands[0])
-        of_previous.append(bands[1])
-        masked = [band * is_known for band, is_known in zip(bands, known, strict=True)]
-        squares = [band.square() for band in masked]
-        reduce = _cell_means if number < LOCAL_BANDS else _domain_means
-        power_now.append(squares[0].mean(dim=(2, 3), keepdim=True))
-        moments.append(
-            {
-                pair: torch.cat(
-                    [
-                        reduce(masked[pair.later] * masked[pair.earlier]),
-                        reduce(squares[pair.later] * known[pair.earlier]),
-                        reduce(squares[pair.earlier] * known[pair.later]),
-                    ]
-                )
-                for pair in pairs
-            }
+    shape = (len(rain_BT1HW), LOCAL_BANDS, *rain_BT1HW.shape[-2:])
+    newest = [(rain_BT1HW.new_empty(shape), SmoothBands([], shape[-1])) for _ in range(2)]
+    power_now, moments = [], []
+    for number, parts in enumerate(zip(*by_age, strict=True)):
+        is_local = number < LOCAL_BANDS
+        for (finest, smooth), part in zip(newest, parts[:2], strict=True):
+            if is_local:
+                finest[:, number] = part.band[:, 0]
+            else:
+                smooth.means.append(part.means)
+        of_pairs, power = _moments_of_band(
+            [part.band for part in parts], known, pairs, is_local=is_local
         )
+        moments.append(of_pairs)
+        power_now.append(power)
     of_pairs = {pair: torch.cat([band[pair] for band in moments], dim=1) for pair in pairs}
-    return (
-        torch.cat(of_last, dim=1),
-        torch.cat(of_previous, dim=1),
-        Moments(of_pairs, torch.cat(power_now, dim=1)),
-    )
+    return *newest, Moments(of_pairs, torch.cat(power_now, dim=1))  # type: ignore[return-value]
 
 
-def _cell_means(field_B1HW: Tensor) -> Tensor:
-    """(B, 1, h, w): means over the cells of the motion's coarse grid."""
-    return avg_pool2d(field_B1HW, COARSE)
+def _moments_of_band(
+    bands: Sequence[Tensor], known: Sequence[Tensor], pairs: Sequence[Pair], *, is_local: bool
+) -> tuple[dict[Pair, Tensor], Tensor]:
+    """`Moments` of one band, with K = 1, strip by strip.
 
-
-def _domain_means(field_B1HW: Tensor) -> Tensor:
-    """(B, 1, h, w): the mean of the domain in each cell."""
-    height, width = field_B1HW.shape[-2:]
-    mean = field_B1HW.mean(dim=(2, 3), keepdim=True)
-    return mean.expand(-1, -1, height // COARSE, width // COARSE)
+    Parameters
+    ----------
+    bands, known : (B, 1, H, W) of each scan, by age.
+    is_local : whether the means are those of each cell; else those of the domain in each cell.
+    """
+    height, width = bands[0].shape[-2:]
+    cells = (3 * len(bands[0]), 1, height // COARSE, width // COARSE)
+    of_pairs = {pair: bands[0].new_zeros(cells) for pair in pairs}
+    power_now = bands[0].new_zeros((len(bands[0]), 1, 1, 1), dtype=torch.float64)
+    for rows in strips(height, width, bands[0].device, COARSE):
+        of_cells = slice(rows.start // COARSE, rows.stop // COARSE)
+        is_known = [field[..., rows, :] for field in known]
+        masked = [band[..., rows, :] * mask for band, mask in zip(bands, is_known, strict=True)]
+        squares = [band.square() for band in masked]
+        power_now += squares[0].sum(dim=(2, 3), keepdim=True, dtype=torch.float64)
+        for pair in pairs:
+            products = [
+                masked[pair.later] * masked[pair.earlier],
+                squares[pair.later] * is_known[pair.earlier],
+                squares[pair.earlier] * is_known[pair.later],
+            ]
+            of_pairs[pair][..., of_cells, :] = avg_pool2d(torch.cat(products), COARSE)
+    if not is_local:
+        of_pairs = {
+            pair: moment.mean(dim=(2, 3), keepdim=True).expand_as(moment)
+            for pair, moment in of_pairs.items()
+        }
+    return of_pairs, (power_now / (height * width)).to(bands[0].dtype)
 
 
 def _correlation(

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, leaky_relu, softplus
+from torch.nn.functional import conv2d, interpolate, leaky_relu, pad, softplus
 
 from squall.convgru.compiling import not_compiled
 from squall.convgru.heads.cascade import band_processes
 from squall.convgru.heads.filling import filled, latest_known
 from squall.convgru.heads.interface import Frame, Head
-from squall.convgru.heads.matching import sorted_values
+from squall.convgru.heads.matching import sorted_amounts
 from squall.convgru.heads.moving_frame import (
     lagrangian_frame,
     paths_of_rain,
@@ -28,9 +28,11 @@ from squall.convgru.heads.moving_frame import (
     staying_rain,
 )
 from squall.convgru.heads.place import MapGrid, PlaceMap, places_of
+from squall.convgru.heads.processes import LOCAL_BANDS, BandProcesses, SmoothBands
 from squall.convgru.layers import strided_convolution
 from squall.convgru.motion import COARSE, departure_points, pad_to, trajectories
 from squall.convgru.scaling import RainScaling
+from squall.convgru.strips import in_strips, interpolated_rows, strips
 from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 KNOTS_MIN = (5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)  # lead times of the tables
@@ -46,6 +48,7 @@ FIRST_OFFSETS = (
     (-1.1, -0.1, 4.4, 2.2, 0.8, 1.1), (-1.2, -1.2, 4.0, 1.7, 0.2, -0.4),
     *[(-1.2, -2.3, 3.7, 1.7, 0.7, -1.0)] * 3,
 )  # fmt: skip
+TEXTURE_BANDS = 5  # details of 1 to 16 pixels
 AT_REST = 3  # fields of `scans_at_rest`
 HIDDEN = 24  # channels of the head's convolutions
 SHIFT = 0.1  # normalised dB for an output of 1
@@ -64,12 +67,21 @@ class LeadChances(NamedTuple):
     """the last scan, normalised dB"""
     known_B1HW: Tensor
     """1 where the last scan is known, 0 where not: there the logits mean nothing"""
-    amounts_BN: Tensor
-    """`sorted_values` of the last scan, the same for all lead times"""
+    amounts: list[Tensor]
+    """`sorted_amounts` of the last scan, the same for all lead times"""
     points_BHW2: Tensor
     """`departure_points` of the trajectories that end at the lead time"""
-    bands_BKHW: Tensor
-    """the scale bands of the last scan (`scale_bands`), the same for all lead times"""
+    smooth: SmoothBands
+    """of the last scan, the same for all lead times"""
+
+    def texture(self) -> Tensor:
+        """(B, 1, H, W): the sum of the `TEXTURE_BANDS` finest scale bands of the last scan."""
+        texture = self.last_B1HW * self.known_B1HW
+        means, scale = self.smooth.means[TEXTURE_BANDS - LOCAL_BANDS]
+        height, width = texture.shape[-2:]
+        for rows in strips(height, width, texture.device):
+            texture[..., rows, :] -= interpolated_rows(means, rows, scale, width)
+        return texture
 
 
 class ExceedanceHead(Head):
@@ -145,46 +157,93 @@ class ExceedanceHead(Head):
         return frame._replace(at_rest_B3HW=at_rest)
 
     @not_compiled
-    def encoder_input(self, frame: Frame) -> Tensor:
-        """(B, T, 4, H, W): the rain, continued where it is not known; where it is known; the
-        logarithms of time step and grid spacing."""
-        rain, known = frame.rain_BT1HW, frame.known_BT1HW
+    def encoder_inputs(self, frame: Frame) -> Iterator[Tensor]:
+        """(B, 4, H, W) for each scan: the rain, continued where it is not known; where it is known;
+        the logarithms of time step and grid spacing."""
         continued = filled(*latest_known(frame))
-        rain = torch.where(known > 0, rain, continued[:, None])
-        told = _told_resolution(frame)[:, None, :, None, None]
-        told = told.expand(-1, rain.shape[1], -1, *rain.shape[-2:])
-        return torch.cat([rain, known, told.to(rain.dtype)], dim=2)
+        told = _told_resolution(frame)[:, :, None, None]
+        told = told.expand(-1, -1, *continued.shape[-2:]).to(continued.dtype)
+        for rain, known in zip(
+            frame.rain_BT1HW.unbind(1), frame.known_BT1HW.unbind(1), strict=True
+        ):
+            yield torch.cat([torch.where(known > 0, rain, continued), known, told], dim=1)
 
-    def chances(self, features: Tensor, frame: Frame, lead_times: int) -> Iterator[LeadChances]:
+    @torch.no_grad()
+    def chances(
+        self, features: Iterator[Tensor], frame: Frame, lead_times: int
+    ) -> Iterator[LeadChances]:
         """What the head says of each lead time.
 
         Parameters
         ----------
-        features : (L * B, C, rows, columns) of the forecaster's finest layer.
+        features : for each lead time (B, C, rows, columns) of the forecaster's finest layer.
         frame : of the context, from `frame`.
         """
-        assert frame.motion_B2hw is not None
-        assert frame.at_rest_B3HW is not None
-        placed = frame
-        if self.place is not None:  # the context is the whole grid
-            paths = paths_of_rain(frame.motion_B2hw, lead_times)
-            corner = paths.new_zeros(len(paths), 2)
-            placed = frame._replace(paths_BL2hw=paths, corner_B2=corner)
-        last, known = frame.rain_BT1HW[:, -1].float(), frame.known_BT1HW[:, -1].float()
-        trust = _share_of_older_scans(frame)
-        amounts = sorted_values(last, known)
+        motion = frame.motion_B2hw
+        assert motion is not None
         processes = band_processes(frame)
-        leads = zip(
-            smoothed_scans(frame, processes, lead_times),
-            staying_rain(frame.at_rest_B3HW.float(), frame.motion_B2hw, lead_times),
-            trajectories(frame.motion_B2hw, lead_times),
-            features.chunk(lead_times),
-            strict=True,
+        trust = _share_of_older_scans(frame)
+        # the older scans of a large grid need much memory, and are not needed from here on
+        last, known = (
+            field[:, -1:].float().clone() for field in (frame.rain_BT1HW, frame.known_BT1HW)
         )
-        for number, (smoothed, staying, displacement, x) in enumerate(leads, start=1):
-            logits = self.logits(x, smoothed, staying, placed, number, trust_B111=trust)
-            points = departure_points(displacement)
-            yield LeadChances(logits, last, known, amounts, points, processes.bands_BKHW)
+        frame = frame._replace(rain_BT1HW=last, known_BT1HW=known)
+        if self.place is not None:  # the context is the whole grid
+            paths = paths_of_rain(motion, lead_times)
+            frame = frame._replace(paths_BL2hw=paths, corner_B2=paths.new_zeros(len(paths), 2))
+        return self._leads(features, frame, processes, trust, lead_times)
+
+    def _leads(
+        self,
+        features: Iterator[Tensor],
+        frame: Frame,
+        processes: BandProcesses,
+        trust_B111: Tensor,
+        lead_times: int,
+    ) -> Iterator[LeadChances]:
+        """`chances`, from a frame with the last scan alone. It uses up the processes.
+
+        Of a large grid no field is held while the caller works on a lead time, but those that the
+        next lead times need.
+        """
+        motion, at_rest = frame.motion_B2hw, frame.at_rest_B3HW
+        assert motion is not None
+        assert at_rest is not None
+        last, known = frame.rain_BT1HW[:, -1], frame.known_BT1HW[:, -1]
+        amounts = sorted_amounts(last, known)
+        smooth = processes.smooth
+        smoothed_leads = smoothed_scans(frame, processes, lead_times, use_up=True)
+        staying = staying_rain(at_rest.float(), motion, lead_times)
+        for number, displacement in enumerate(trajectories(motion, lead_times), start=1):
+            yield LeadChances(
+                self._logits_of_lead(
+                    next(features), next(smoothed_leads), next(staying), frame, number, trust_B111
+                ),
+                *(last, known, amounts, departure_points(displacement), smooth),
+            )
+
+    @torch.no_grad()
+    def _logits_of_lead(
+        self,
+        features: Tensor,
+        smoothed_B1HW: Tensor,
+        staying_B3HW: Tensor,
+        frame: Frame,
+        lead: int,
+        trust_B111: Tensor,
+    ) -> Tensor:
+        """`logits`, strip by strip, with a share of the maps."""
+        last = frame.rain_BT1HW[:, -1]
+        staying_B3HW = in_strips(_known_or, staying_B3HW, last)
+        maps = trust_B111 * self._maps(features, smoothed_B1HW, staying_B3HW, frame, lead)
+        tables = self._tables(frame, lead)
+        height, width = smoothed_B1HW.shape[-2:]
+        logits = smoothed_B1HW.new_empty(len(maps), len(THRESHOLDS_MM_H), height, width)
+        for rows in strips(height, width, maps.device, self.stride):
+            of_strip = interpolated_rows(maps, rows, self.stride)
+            fields = (field[..., rows, :] for field in (smoothed_B1HW, last, staying_B3HW))
+            logits[..., rows, :] = self._logits_of_pixels(tables, of_strip, *fields)
+        return logits
 
     def logits(
         self,
@@ -194,8 +253,6 @@ class ExceedanceHead(Head):
         frame: Frame,
         lead: int,
         pixels: tuple[slice, slice] = ALL_PIXELS,
-        *,
-        trust_B111: Tensor | None = None,
     ) -> Tensor:
         """(B, K, H, W) logits of the chances at one lead time, in the moving frame.
 
@@ -206,14 +263,30 @@ class ExceedanceHead(Head):
         staying_B3HW : see `staying_rain`, of this lead time; the last scan takes the place of NaN.
         lead : number of the lead time, in steps of the frame's resolution.
         pixels : rows and columns that are asked for.
-        trust_B111 : share of the maps that counts; None: all.
         """
+        last = frame.rain_BT1HW[:, -1]
+        staying_B3HW = _known_or(staying_B3HW, last)
+        maps = self._maps(features, smoothed_B1HW, staying_B3HW, frame, lead)
+        with torch.autocast(features.device.type, enabled=False):
+            maps = interpolate(maps, size=smoothed_B1HW.shape[-2:], mode="bilinear")
+            fields = (field[..., *pixels] for field in (maps, smoothed_B1HW, last, staying_B3HW))
+            return self._logits_of_pixels(self._tables(frame, lead), *fields)
+
+    def _maps(
+        self,
+        features: Tensor,
+        smoothed_B1HW: Tensor,
+        staying_B3HW: Tensor,
+        frame: Frame,
+        lead: int,
+    ) -> Tensor:
+        """(B, 4 + AT_REST, rows, columns), float32: the maps of `logits` on the features' grid;
+        parameters as there, without NaN."""
         assert frame.resolution_B2 is not None
         last, known = frame.rain_BT1HW[:, -1], frame.known_BT1HW[:, -1]
         minutes = lead * frame.resolution_B2[:, 0]
         told = torch.cat([(minutes / USUAL_STEP_MIN).log()[:, None], _told_resolution(frame)], 1)
-        staying_B3HW = torch.where(torch.isnan(staying_B3HW), last, staying_B3HW)
-        looked = self.look(torch.cat([smoothed_B1HW, last, known, staying_B3HW], dim=1))
+        looked = self._looked([smoothed_B1HW, last, known, staying_B3HW])
         x = self.mix(torch.cat([features, looked], dim=1)) + self.told(told)[:, :, None, None]
         if self.place is not None:
             assert frame.paths_BL2hw is not None
@@ -222,34 +295,69 @@ class ExceedanceHead(Head):
             x = x + self.place(places_of(path, frame.corner_B2, (rows, columns), self.stride))
         x = leaky_relu(self.mix_again(leaky_relu(x, 0.2)), 0.2)
         with torch.autocast(features.device.type, enabled=False):
-            size = smoothed_B1HW.shape[-2:]
-            maps = self.maps(x.float())
-            if trust_B111 is not None:
-                maps = trust_B111 * maps
-            maps = interpolate(maps, size=size, mode="bilinear")
-            maps, smoothed_B1HW, last, staying_B3HW = (
-                field[..., *pixels] for field in (maps, smoothed_B1HW, last, staying_B3HW)
-            )
-            shift, mixing, log_spread, tilt, *stay = maps.split(1, dim=1)
-            mu = torch.add(smoothed_B1HW, shift, alpha=SHIFT)
-            for weight, field in zip(
-                (mixing, *stay), (last, *staying_B3HW.split(1, 1)), strict=True
-            ):
-                mu = torch.addcmul(mu, weight, field - smoothed_B1HW)
-            spread = torch.exp(LARGEST_LOG_SPREAD * torch.tanh(log_spread))
-            mu_spread = mu * spread
-            slopes = SLOPE_UNIT * _at_lead_time(self.slopes, minutes)
-            offsets = OFFSET_UNIT * _at_lead_time(self.offsets, minutes)
-            logits: list[Tensor] = []
-            for number, threshold in enumerate(self._thresholds):
-                slope, offset = (x[:, number, None, None, None] for x in (slopes, offsets))
-                above = torch.sub(mu_spread, spread, alpha=threshold)
-                if not logits:
-                    logits.append(torch.addcmul(offset, slope, above))
-                else:
-                    fall = torch.addcmul(offset + tilt, slope, above, value=-1)
-                    logits.append(logits[-1] - softplus(fall))
-            return torch.cat(logits, dim=1)
+            maps: Tensor = self.maps(x.float())
+            return maps
+
+    def _looked(self, fields: list[Tensor]) -> Tensor:
+        """(B, HIDDEN, rows, columns): what the head sees of fields (B, C, H, W).
+
+        Without gradient strip by strip, each with the row above and the row below it.
+        """
+        if torch.is_grad_enabled():
+            looked: Tensor = self.look(torch.cat(fields, dim=1))
+            return looked
+        height, width = fields[0].shape[-2:]
+        convolution = self.look[0]
+        assert isinstance(convolution, nn.Conv2d)
+        parts = []
+        for rows in strips(height, width, fields[0].device, self.stride):
+            above, below = max(0, rows.start - 1), min(height, rows.stop + 1)
+            strip = torch.cat([field[..., above:below, :] for field in fields], dim=1)
+            missing = (1 - (rows.start - above), 1 - (below - rows.stop))  # at the edges
+            strip = pad(strip, (1, 1, *missing))
+            parts.append(conv2d(strip, convolution.weight, convolution.bias, self.stride))
+        return leaky_relu(torch.cat(parts, dim=2), 0.2)
+
+    def _tables(self, frame: Frame, lead: int) -> tuple[Tensor, Tensor]:
+        """Slopes and offsets at a lead time, (B, K)."""
+        assert frame.resolution_B2 is not None
+        minutes = lead * frame.resolution_B2[:, 0]
+        return (
+            SLOPE_UNIT * _at_lead_time(self.slopes, minutes),
+            OFFSET_UNIT * _at_lead_time(self.offsets, minutes),
+        )
+
+    def _logits_of_pixels(
+        self,
+        tables: tuple[Tensor, Tensor],
+        maps_BCHW: Tensor,
+        smoothed_B1HW: Tensor,
+        last_B1HW: Tensor,
+        staying_B3HW: Tensor,
+    ) -> Tensor:
+        """(B, K, H, W): the formula of the class, for each pixel by itself."""
+        shift, mixing, log_spread, tilt, *stay = maps_BCHW.split(1, dim=1)
+        mu = torch.add(smoothed_B1HW, shift, alpha=SHIFT)
+        for weight, field in zip(
+            (mixing, *stay), (last_B1HW, *staying_B3HW.split(1, 1)), strict=True
+        ):
+            mu = torch.addcmul(mu, weight, field - smoothed_B1HW)
+        spread = torch.exp(LARGEST_LOG_SPREAD * torch.tanh(log_spread))
+        mu_spread = mu * spread
+        logits: list[Tensor] = []
+        for number, threshold in enumerate(self._thresholds):
+            slope, offset = (table[:, number, None, None, None] for table in tables)
+            above = torch.sub(mu_spread, spread, alpha=threshold)
+            if not logits:
+                logits.append(torch.addcmul(offset, slope, above))
+            else:
+                fall = torch.addcmul(offset + tilt, slope, above, value=-1)
+                logits.append(logits[-1] - softplus(fall))
+        return torch.cat(logits, dim=1)
+
+
+def _known_or(fields: Tensor, instead: Tensor) -> Tensor:
+    return torch.where(torch.isnan(fields), instead, fields)
 
 
 def _share_of_older_scans(frame: Frame) -> Tensor:

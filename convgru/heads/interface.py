@@ -5,6 +5,7 @@ the motion's coarse grid.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -55,9 +56,12 @@ class Head(nn.Module, ABC):
             not known in rows and columns that are added at the end.
         """
 
-    def encoder_input(self, frame: Frame) -> Tensor:
-        """(B, T, 2, H, W): what the encoder reads of a frame, rain and where it is known."""
-        return torch.cat([frame.rain_BT1HW, frame.known_BT1HW], dim=2)
+    def encoder_inputs(self, frame: Frame) -> Iterator[Tensor]:
+        """(B, 2, H, W) for each scan: what the encoder reads of it, rain and where it is known."""
+        for rain, known in zip(
+            frame.rain_BT1HW.unbind(1), frame.known_BT1HW.unbind(1), strict=True
+        ):
+            yield torch.cat([rain, known], dim=1)
 
 
 class RainHead(Head):

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from squall.convgru.compiling import not_compiled
-from squall.convgru.heads.cascade import BandProcesses, band_processes
+from squall.convgru.heads.cascade import band_processes
 from squall.convgru.heads.interface import Frame
+from squall.convgru.heads.processes import BandProcesses
 from squall.convgru.motion import (
     COARSE,
     coarse_motion,
@@ -65,19 +66,21 @@ def lagrangian_frame(
     return Frame(torch.stack(rain[::-1], 1), torch.stack(known[::-1], 1), motion)
 
 
-def smoothed_scans(frame: Frame, processes: BandProcesses, lead_times: int) -> Iterator[Tensor]:
+def smoothed_scans(
+    frame: Frame, processes: BandProcesses, lead_times: int, *, use_up: bool = False
+) -> Iterator[Tensor]:
     """The last scan at each lead time, (B, 1, H, W) normalised dB, with what is forgotten removed.
 
     The scale bands go on as autoregressive processes, so short-lived scales fade. A small share of
     the last scan keeps its order of pixels where all bands are forgotten.
+
+    Parameters
+    ----------
+    use_up : see `BandProcesses.forecasts`.
     """
     last = frame.rain_BT1HW[:, -1].float()
-    of_last = processes.bands_BKHW.split(1, dim=1)
-    for forecast in processes.forecasts(lead_times):
-        smoothed = (1 + LAST_SCAN_SHARE) * last
-        for now, later in zip(of_last, forecast.bands, strict=True):
-            smoothed = smoothed - (now - later)
-        yield smoothed
+    for forecast in processes.forecasts(lead_times, use_up=use_up):
+        yield forecast.sum_B1HW.add_(last, alpha=LAST_SCAN_SHARE)
 
 
 def scans_at_rest(rain_BT1HW: Tensor, observed_BT1HW: Tensor) -> Tensor:

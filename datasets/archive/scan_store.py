@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, Protocol
 
+import dask
+import dask.array
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -166,20 +168,30 @@ class ScanStore(Protocol):
             )
         return int(index)
 
-    def read(self, first: int, count: int) -> xr.DataArray:
+    def read(self, first: int, count: int, *, lazy: bool = False) -> xr.DataArray:
         """Rain rate of consecutive scans; times outside the stored axis are not observed.
+
+        Parameters
+        ----------
+        lazy : whether each scan is read only when it is used, and again each time.
 
         Returns
         -------
         (time, y, x) float32, mm/h, NaN = not observed, with the grid's coordinates.
         """
-        codes = np.full((count, *self.grid.shape), RAIN_CODE.NOT_OBSERVED, dtype=np.uint8)
-        low, high = max(first, 0), min(first + count, self.codes.shape[0])
-        if low < high:
-            codes[low - first : high - first] = self.codes[low:high]
+        values: Any = None
+        if lazy:
+            read = dask.delayed(self._rates, pure=False)
+            scans = [
+                dask.array.from_delayed(read(index, 1), (1, *self.grid.shape), dtype=np.float32)
+                for index in range(first, first + count)
+            ]
+            values = dask.array.concatenate(scans)
+        else:
+            values = self._rates(first, count)
         times = pd.date_range(self.start + first * self.step, periods=count, freq=self.step)
         return xr.DataArray(
-            RAIN_CODE.decode(codes),
+            values,
             dims=("time", "y", "x"),
             coords={"time": times, **self.grid.coords()},
             name="rain_rate",
@@ -190,3 +202,11 @@ class ScanStore(Protocol):
                 "grid_mapping": GRID_MAPPING,
             },
         )
+
+    def _rates(self, first: int, count: int) -> npt.NDArray[np.float32]:
+        """(time, y, x) mm/h of `read`."""
+        codes = np.full((count, *self.grid.shape), RAIN_CODE.NOT_OBSERVED, dtype=np.uint8)
+        low, high = max(first, 0), min(first + count, self.codes.shape[0])
+        if low < high:
+            codes[low - first : high - first] = self.codes[low:high]
+        return RAIN_CODE.decode(codes)

@@ -34,7 +34,8 @@ def chance_codes(chances: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """Chances, 0 to 1, as the nearest half percents; `UNKNOWN_CHANCE` for NaN."""
     codes = np.empty(chances.shape, np.uint8)
     for code, chance in zip(codes, chances, strict=True):  # a copy of all would need much memory
-        scaled = np.rint(200 * chance)
+        scaled = 200 * chance
+        np.rint(scaled, out=scaled)
         scaled[np.isnan(scaled)] = UNKNOWN_CHANCE
         code[:] = scaled
     return codes

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import dask.array
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -37,6 +38,7 @@ from squall.pipeline.provenance import now_utc
 _NOT_COPIED = ("name", "title", "configuration")
 # levels above 1 take twice the time for files that are 5 % smaller
 _COMPRESSION = {"zlib": True, "complevel": 1}
+_CHUNK_SIDE = 1024  # largest side of a chunk of a netCDF file [px]
 _RAIN_RATE = {
     "standard_name": "rainfall_rate",
     "units": "mm h-1",
@@ -48,7 +50,7 @@ def forecast_dataset(
     archive: ScanStore,
     method: ForecastMethod,
     context: xr.DataArray,
-    rain_rate: npt.NDArray[np.float32],
+    rain_rate: npt.NDArray[np.float32] | dask.array.Array,
     configuration: str,
     missing: Sequence[pd.Timestamp] = (),
 ) -> xr.Dataset:
@@ -71,7 +73,7 @@ def forecast_dataset(
             ),
             "observed_rain_rate": (
                 ("context_time", "y", "x"),
-                context.values,
+                context.data,
                 {"long_name": "observed rain rate that the forecast starts from", **_RAIN_RATE},
             ),
         },
@@ -83,7 +85,9 @@ def forecast_dataset(
     )
 
 
-def with_chances(forecast: xr.Dataset, codes: npt.NDArray[np.uint8]) -> xr.Dataset:
+def with_chances(
+    forecast: xr.Dataset, codes: npt.NDArray[np.uint8] | dask.array.Array
+) -> xr.Dataset:
     """Add the chances that the rain rate is at least a threshold.
 
     They are as the file stores them; `xarray.decode_cf` decodes them.
@@ -123,7 +127,7 @@ def netcdf_encoding(forecast: xr.Dataset) -> dict[str, dict[str, Any]]:
 
     Chances and the times of an ensemble are bytes and seconds already.
     """
-    rain = {"dtype": "float32", "_FillValue": np.float32(np.nan), **_COMPRESSION}
+    rain = {"dtype": "float32", "_FillValue": np.float32(np.nan)}
     plain = {"_FillValue": None}
     time = {"units": "seconds since 1970-01-01 00:00:00", "dtype": "int64"}
     encoding: dict[str, dict[str, Any]] = {
@@ -134,8 +138,24 @@ def netcdf_encoding(forecast: xr.Dataset) -> dict[str, dict[str, Any]]:
         **dict.fromkeys(("x", "y", "threshold", "percentile", RATE_OF_CODE), plain),
     }
     for name, variable in forecast.data_vars.items():
-        encoding.setdefault(str(name), rain if variable.dtype.kind == "f" else _COMPRESSION)
+        own = rain if variable.dtype.kind == "f" else {}
+        encoding.setdefault(str(name), own | _storage(variable))
     return {name: how for name, how in encoding.items() if name in forecast.variables}
+
+
+def _storage(variable: xr.DataArray) -> dict[str, Any]:
+    """Chunks and compression of a variable.
+
+    A chunk has one lead time, so a file can be written lead time by lead time. Rates of an archive
+    are few different numbers: to put their bytes in another order (shuffle) takes as long as to
+    compress them, and makes larger files. Rounded rates have zeros at the end, and become smaller.
+    """
+    shuffle = KEPT_BITS in variable.attrs
+    if variable.ndim < 3:
+        return {**_COMPRESSION, "shuffle": shuffle}
+    sides = tuple(min(side, _CHUNK_SIDE) for side in variable.shape[-2:])
+    chunks = (*(1,) * (variable.ndim - 2), *sides)
+    return {**_COMPRESSION, "shuffle": shuffle, "chunksizes": chunks}
 
 
 def round_to_bits(
@@ -159,13 +179,20 @@ def rounded(forecast: xr.Dataset, keep_bits: int | None) -> xr.Dataset:
         {
             name: (
                 variable.dims,
-                round_to_bits(variable.values, keep_bits),
+                _rounded(variable.data, keep_bits),
                 variable.attrs | {KEPT_BITS: keep_bits},
             )
             for name, variable in forecast.data_vars.items()
             if variable.dtype == np.float32 and name != RATE_OF_CODE
         }
     )
+
+
+def _rounded(values: Any, keep_bits: int) -> Any:
+    """`round_to_bits`, for arrays that are read when they are used, too."""
+    if isinstance(values, dask.array.Array):
+        return dask.array.map_blocks(round_to_bits, values, keep_bits, dtype=values.dtype)
+    return round_to_bits(values, keep_bits)
 
 
 def _time_coordinates(context: xr.DataArray, step: pd.Timedelta, lead_times: int) -> dict[str, Any]:

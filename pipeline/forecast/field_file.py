@@ -5,34 +5,77 @@ Public: `FieldFile`.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import weakref
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any, NamedTuple
 
+import dask.array
 import numpy as np
 import numpy.typing as npt
+from dask import delayed
 
-Fields = npt.NDArray[np.float32]
+Fields = npt.NDArray[Any]
+
+
+class _Place(NamedTuple):
+    """Where an array lies in the file, and what it is."""
+
+    start: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
 
 
 class FieldFile:
-    """A sequence of arrays that can be read again and again. The file goes with the object."""
+    """A sequence of arrays that can be read again and again, from several threads.
+
+    The file goes with the object.
+    """
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed below)
+        self._file: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed below)
         weakref.finalize(self, self._file.close)
-        self._starts: list[int] = []
+        self._places: list[_Place] = []
 
     def append(self, fields: Fields) -> None:
         """Write the fields of the next lead time."""
-        self._starts.append(self._file.seek(0, 2))
-        np.save(self._file, fields)
+        fields = np.ascontiguousarray(fields)
+        start = self._file.seek(0, os.SEEK_END)
+        self._places.append(_Place(start, fields.dtype, fields.shape))
+        rest = _bytes_of(fields)
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._places)
+
+    def __getitem__(self, number: int) -> Fields:
+        start, dtype, shape = self._places[number]
+        fields = np.empty(shape, dtype)
+        rest = _bytes_of(fields)
+        while rest:
+            count = os.preadv(self._file.fileno(), [rest], start)
+            if not count:
+                raise OSError("a temporary file with fields of a forecast became shorter")
+            rest, start = rest[count:], start + count
+        return fields
 
     def __iter__(self) -> Iterator[Fields]:
-        for start in self._starts:
-            self._file.seek(start)
-            yield np.load(self._file)
+        return (self[number] for number in range(len(self)))
+
+    def stacked(self, axis: int) -> dask.array.Array:
+        """All fields, with a new axis, read when they are needed; they hold on to the file."""
+        read = delayed(self.__getitem__, pure=False)
+        return dask.array.stack(
+            [
+                dask.array.from_delayed(read(number), place.shape, dtype=place.dtype)
+                for number, place in enumerate(self._places)
+            ],
+            axis=axis,
+        )
+
+
+def _bytes_of(fields: Fields) -> memoryview:
+    """The memory of a contiguous array."""
+    return memoryview(fields.reshape(-1).view(np.uint8)).cast("B")  # type: ignore[arg-type]

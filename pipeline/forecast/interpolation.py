@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,12 @@ from squall.convgru.motion import (
     COARSE,
     at_points,
     coarse_motion,
-    departure_points,
+    departure_rows,
     moved_known,
     pad_to,
     trajectories,
 )
+from squall.convgru.strips import strips
 from squall.datasets.grid import is_wide_pixel_known
 
 Rates = npt.NDArray[np.float32]
@@ -55,17 +56,19 @@ def with_fields_between(
     the fields of two times are kept.
     """
     fractions = [k / parts for k in range(1, parts)]
-    ways = [
-        tuple(departure_points(trajectories(motion_12hw * steps, 1)[0]) for steps in (f, f - 1))
-        for f in fractions
+    displacements = [
+        [trajectories(motion_12hw * steps, 1)[0] for steps in (f, f - 1)] for f in fractions
     ]
-    earlier: Rates | None = None
-    for later in fields:
+    earlier: _Fields | None = None
+    for fields_of_time in fields:
+        later = _Fields.of(fields_of_time)
+        del fields_of_time  # those of a large grid need much memory
         if earlier is not None:
-            for fraction, (forward, backward) in zip(fractions, ways, strict=True):
-                yield _mean_of_moved((earlier, forward, 1 - fraction), (later, backward, fraction))
-        yield later
+            for f, (forward, backward) in zip(fractions, displacements, strict=True):
+                yield _mean_of_moved((earlier, forward, 1 - f), (later, backward, f))
         earlier = later
+        del later
+        yield earlier.with_nan()
 
 
 def scan_motion(rain_rate: Rates) -> Tensor:
@@ -95,33 +98,56 @@ def regridded(rain_rate: Rates, factor: Fraction) -> Rates:
     return _refined(_tensor(rain_rate), factor.denominator)[:, 0].numpy()
 
 
-def _mean_of_moved(*parts: tuple[Rates, Tensor, float]) -> Rates:
+class _Fields(NamedTuple):
+    """Fields that can be moved."""
+
+    values_1CHW: Tensor
+    """0 where not known; rows and columns up to multiples of `COARSE`"""
+    known_11HW: Tensor
+    """1 where known, 0 where not"""
+    size: tuple[int, int]
+    """rows and columns of the fields"""
+
+    @classmethod
+    def of(cls, fields: Rates) -> _Fields:
+        """From (C, y, x), NaN = not known."""
+        channels, height, width = fields.shape
+        shape = (1, channels, height + -height % COARSE, width + -width % COARSE)
+        values, known = torch.zeros(shape), torch.zeros((1, 1, *shape[2:]))
+        known[0, 0, :height, :width] = torch.from_numpy(~np.isnan(fields[0]))
+        for value, field in zip(values[0], fields, strict=True):
+            value[:height, :width] = torch.from_numpy(field)
+            value.nan_to_num_()
+        return cls(values, known, (height, width))
+
+    def with_nan(self) -> Rates:
+        """(C, y, x), NaN = not known."""
+        height, width = self.size
+        fields = self.values_1CHW[0, :, :height, :width].clone()
+        fields.masked_fill_(self.known_11HW[0, :, :height, :width] == 0, torch.nan)
+        return fields.numpy()
+
+
+def _mean_of_moved(*parts: tuple[_Fields, Tensor, float]) -> Rates:
     """(C, y, x): the weighted mean of moved fields, NaN where none of them is known.
 
     Parameters
     ----------
-    parts : fields (C, y, x), NaN = not known; their `departure_points`; and their weight.
+    parts : fields; the displacement (1, 2, h, w) that they move by [px]; and their weight.
     """
-    weights, scales = [], []
-    for fields, points, weight in parts:
-        is_known, scale = moved_known(_filled_up(~np.isnan(fields[0])), points)
-        weights.append(weight * is_known)
-        scales.append(weight * scale)
-    total = torch.stack(weights).sum(dim=0)
-    factors = [scale / total for scale in scales]  # 0 / 0 gives NaN: no field is known there
-    mean = np.empty_like(parts[0][0])
-    height, width = mean.shape[1:]
-    for channel, of_channel in enumerate(mean):  # one by one, since all at once need much memory
-        moved = torch.zeros_like(total)
-        for (fields, points, _), factor in zip(parts, factors, strict=True):
-            moved.addcmul_(at_points(_filled_up(np.nan_to_num(fields[channel])), points), factor)
-        of_channel[:] = moved[0, 0, :height, :width].numpy()
+    fields = parts[0][0]
+    height, width = fields.size
+    mean = np.empty((fields.values_1CHW.shape[1], height, width), np.float32)
+    for rows in strips(height, width, torch.device("cpu")):
+        moved, total = torch.zeros(()), torch.zeros(())
+        for (values, known, _), displacement, weight in parts:
+            points = departure_rows(displacement, rows)
+            is_known, scale = moved_known(known, points)
+            moved = moved + at_points(values, points).mul_(scale.mul_(weight))
+            total = total + weight * is_known
+        strip = moved / total  # 0 / 0: not known, NaN
+        mean[:, rows] = strip[0, :, :, :width].numpy()
     return mean
-
-
-def _filled_up(field_HW: npt.NDArray[Any]) -> Tensor:
-    """(1, 1, H, W) float32: rows and columns up to multiples of `COARSE`, with zeros at the end."""
-    return pad_to(torch.from_numpy(field_HW).float()[None, None], COARSE)
 
 
 def _block_means(rate_T1HW: Tensor, side: int) -> Tensor:

@@ -19,10 +19,11 @@ from squall.convgru.distribution import chances_of_reaching
 from squall.convgru.ensemble.calibration import EnsembleCalibration, ShareTables
 from squall.convgru.heads.exceedance import LeadChances
 from squall.convgru.pretrained import UnknownModelError, find_model
-from squall.convgru.products import Product, exceedance, product_rain
+from squall.convgru.products import Product
 from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
+from squall.pipeline.forecast.lead_fields import next_fields
 from squall.pipeline.forecast.member_chances import (
     chances_in_words,
     mixture,
@@ -371,18 +372,17 @@ class NetworkMethod:
         """`leads_with_chances` at the network's own time step and grid spacing."""
         if not self.nowcaster.gives_chances:
             assert not thresholds_mm_h
-            yield from self._rain(scans, lead_times)
-            return
-        height, width = scans.shape[-2:]
+            return iter(self._rain(scans, lead_times))
+        # The generator does not hold the scans: those of a large grid need much memory.
+        leads = self.chances(scans, lead_times, motion_12hw)
         chosen = [THRESHOLDS_MM_H.index(level) for level in thresholds_mm_h]
-        for number, lead in enumerate(self.chances(scans, lead_times, motion_12hw), start=1):
-            minutes = number * self.resolution[0]
-            calibration = self.calibration.at(minutes) if self.calibration else None
-            fields = product_rain(lead, self.product, calibration)
-            if chosen:
-                chances = exceedance(lead, None if self.are_chances_raw else calibration)
-                fields = torch.cat([fields, chances[:, chosen]], dim=1)
-            yield fields[0, :, :height, :width].cpu().numpy()
+        size = (scans.shape[-2], scans.shape[-1])
+        minutes = [number * self.resolution[0] for number in range(1, lead_times + 1)]
+        calibrations = [self.calibration.at(m) if self.calibration else None for m in minutes]
+        return (
+            next_fields(leads, self.product, calibration, self.are_chances_raw, chosen, size)
+            for calibration in calibrations
+        )
 
     def _rain(self, scans: npt.NDArray[np.float32], lead_times: int) -> npt.NDArray[np.float32]:
         """(lead_time, 1, y, x) of a network that forecasts rain and no chances."""

@@ -30,6 +30,7 @@ from squall.pipeline.provenance import atomic_folder, atomic_path
 SUFFIXES = (".nc", ".nc4", ".netcdf")
 ZARR = ".zarr"
 _DIMS = ("realization", "lead_time", "y", "x")
+_NETCDF_ONLY = ("zlib", "complevel", "shuffle", "chunksizes")
 _COORDINATES = {"coordinates": "time forecast_reference_time"}
 
 
@@ -160,7 +161,7 @@ class _Zarr:
 
     def write(self, forecast: xr.Dataset) -> None:
         encoding = {
-            name: {key: value for key, value in how.items() if key not in ("zlib", "complevel")}
+            name: {key: value for key, value in how.items() if key not in _NETCDF_ONLY}
             for name, how in netcdf_encoding(forecast).items()
         }
         mode: Any = "a" if self._members is not None else "w"

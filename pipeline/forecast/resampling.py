@@ -134,17 +134,18 @@ class Resampling:
         motion = scan_motion(scans) if self.time_factor > 1 else None
         fields = iter(network(scans, self.network_lead_times(lead_times), motion))
         if motion is not None:
-            levels = np.reshape(np.asarray(thresholds_mm_h, np.float32), (-1, 1, 1))
-            reached = np.where(np.isnan(scans[-1]), np.nan, scans[-1] >= levels)
-            last = np.concatenate([scans[-1:], reached.astype(np.float32)])
+            last = _reached(scans[-1], thresholds_mm_h)
             in_time = with_fields_between(chain([last], fields), motion, int(self.time_factor))
             fields = islice(in_time, 1, lead_times + 1)
+            del last
         elif self.time_factor < 1:
             every = self.time_factor.denominator
             fields = islice(fields, every - 1, None, every)
         rows, columns = context.shape[1:]
+        del context, scans  # those of a large grid need much memory
         for lead in fields:
             yield self._on_archive_grid(lead)[:, :rows, :columns]
+            del lead
 
     def network_scans(self, context: Rates) -> Rates:
         """Scans at the network's step and spacing, from those of the archive, see `leads`."""
@@ -180,6 +181,16 @@ class Resampling:
         rain = regridded(fields[:1], 1 / factor)
         side = int(factor)
         return np.concatenate([rain, fields[1:].repeat(side, axis=1).repeat(side, axis=2)])
+
+
+def _reached(scan: Rates, thresholds_mm_h: Sequence[float]) -> Rates:
+    """(1 + K, y, x): a scan, and 1 where it reaches each threshold, 0 where not; NaN stays."""
+    result = np.empty((1 + len(thresholds_mm_h), *scan.shape), np.float32)
+    result[0] = scan
+    for reached, threshold in zip(result[1:], thresholds_mm_h, strict=True):
+        reached[:] = scan >= np.float32(threshold)
+        reached[np.isnan(scan)] = np.nan
+    return result
 
 
 def _check_range(

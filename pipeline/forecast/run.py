@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
+import dask.array
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
@@ -26,7 +26,6 @@ from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
 from squall.datasets.public_text import public_text
 from squall.datasets.times import duration_text, now
-from squall.pipeline.forecast.chance_code import chance_codes
 from squall.pipeline.forecast.config import ForecastConfig
 from squall.pipeline.forecast.dataset import (
     ensemble_attributes,
@@ -46,8 +45,8 @@ from squall.pipeline.forecast.ensemble_products import (
     EnsembleProducts,
     Wanted,
 )
+from squall.pipeline.forecast.lead_fields import fields_of_leads, fills_memory
 from squall.pipeline.forecast.methods import (
-    ChanceMethod,
     EnsembleMethod,
     ForecastMethod,
     Rates,
@@ -152,55 +151,43 @@ def forecast_from(
     """
     config, archive, method = prepared.config, prepared.archive, prepared.method
     lead_times = prepared.lead_times
-    context = archive.read(index - method.context + 1, method.context)
+    first = index - method.context + 1
+    context = archive.read(first, method.context)
     missing = missing_times(archive, index, used_steps(method))
     if missing:
         times = ", ".join(f"{time:%H:%M}" for time in missing)
         log.warning("the scan of %s UTC is missing in the context", times)
     used = context[[-1 - step for step in used_steps(method)][::-1]]
     blank = [time for time in _blank_times(used) if time not in missing]
+    del used
     if blank:
         times = ", ".join(f"{time:%H:%M}" for time in blank)
         log.warning("nothing was observed in the scan of %s UTC: it has no observed pixel", times)
     configuration = public_text(json.dumps(config.model_dump(mode="json")))
     unknown = sorted(missing + blank)
 
-    def described(rain_rate: Rates) -> xr.Dataset:
+    def described(context: xr.DataArray, rain_rate: Rates | dask.array.Array) -> xr.Dataset:
         maker = prepared.maker
         return forecast_dataset(archive, maker, context, rain_rate, configuration, unknown)
 
     if config.members is not None:
         products = _ensemble(*(config, archive, method, context, lead_times, output, see_members))
-        dataset = with_products(described(products.mean), products)
+        dataset = with_products(described(context, products.mean), products)
         dataset.attrs |= ensemble_attributes(method)
         if config.codes:
             dataset[RATE_OF_CODE] = rate_of_code()
     elif prepared.has_chances and gives_chances(method, THRESHOLDS_MM_H):
-        rain_rate, codes = _with_chances(method, context, lead_times)
-        dataset = with_chances(described(rain_rate), codes)
+        leads = method.leads_with_chances(context.values, lead_times, THRESHOLDS_MM_H)
+        if fills_memory(archive.grid.shape, lead_times):
+            context = archive.read(first, method.context, lazy=True)
+        rain_rate, codes = fields_of_leads(leads, archive.grid.shape, lead_times)
+        dataset = with_chances(described(context, rain_rate), codes)
     else:
-        dataset = described(method.nowcast(context.values, lead_times))
+        dataset = described(context, method.nowcast(context.values, lead_times))
     dataset = rounded(dataset, config.keep_bits)
     output.write(dataset)
     has_codes = config.members is not None or CHANCES in dataset
     return xr.decode_cf(dataset) if has_codes else dataset
-
-
-def _with_chances(
-    method: ChanceMethod, context: xr.DataArray, lead_times: int
-) -> tuple[Rates, npt.NDArray[np.uint8]]:
-    """Rain rate (lead_time, y, x), mm/h, and the codes of the chances (threshold, lead_time, y, x).
-
-    Chances become bytes lead time by lead time: as numbers they would need four times the memory.
-    """
-    shape = (lead_times, *context.shape[1:])
-    rain_rate = np.empty(shape, np.float32)
-    codes = np.empty((len(THRESHOLDS_MM_H), *shape), np.uint8)
-    leads = method.leads_with_chances(context.values, lead_times, THRESHOLDS_MM_H)
-    for number, fields in enumerate(leads):
-        rain_rate[number] = fields[0]
-        codes[:, number] = chance_codes(fields[1:])
-    return rain_rate, codes
 
 
 def _with_raw_chances(method: ForecastMethod, config: ForecastConfig) -> ForecastMethod:

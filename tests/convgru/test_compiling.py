@@ -10,6 +10,7 @@ from torch._inductor.utils import fresh_cache
 
 from squall.convgru import ConvGRUCell, EncoderForecaster, NetworkConfig, compile_network
 from squall.convgru.torch_internals import compiled_call
+from tests.convgru.chances_of import trained_logits
 
 pytestmark = [
     pytest.mark.slow,
@@ -74,9 +75,9 @@ def test_a_compiled_network_of_chances_gives_the_same_logits_and_gradients(
     rain, resolution = torch.rand(2, 2, 1, 32, 32), torch.tensor([[10.0, 1.0]] * 2)
     forecasts = []
     for net in (plain, compiled):
-        (lead,) = net.chances(rain, torch.ones_like(rain), 1, resolution)
-        lead.logits_BKHW.square().sum().backward()
-        forecasts.append(lead.logits_BKHW.detach())
+        logits = trained_logits(net, rain, torch.ones_like(rain), 1, resolution)
+        logits.square().sum().backward()
+        forecasts.append(logits.detach())
     torch.testing.assert_close(forecasts[1], forecasts[0], atol=1e-4, rtol=1e-4)
     for a, b in zip(compiled.parameters(), plain.parameters(), strict=True):
         assert b.grad is not None

@@ -7,9 +7,10 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from squall.convgru.calibration import LeadCalibration
-from squall.convgru.heads.cascade import scale_bands
-from squall.convgru.heads.exceedance import LeadChances
-from squall.convgru.heads.matching import sorted_values
+from squall.convgru.heads.cascade import band_processes, scale_bands
+from squall.convgru.heads.exceedance import TEXTURE_BANDS, LeadChances
+from squall.convgru.heads.interface import Frame
+from squall.convgru.heads.matching import sorted_amounts
 from squall.convgru.motion import departure_points
 from squall.convgru.products import (
     SCALING,
@@ -39,8 +40,13 @@ def lead(seed=1, shift=0.0):
     known = torch.ones_like(last)
     known[..., :10, :7] = 0
     still = departure_points(torch.zeros(1, 2, 8, 8))
-    amounts = sorted_values(last, known)
-    return LeadChances(logits, last, known, amounts, still, scale_bands(last, known))
+    amounts = sorted_amounts(last, known)
+    return LeadChances(logits, last, known, amounts, still, smooth_bands(last, known))
+
+
+def smooth_bands(last, known):
+    """The bands beyond the texture, of the last scan alone."""
+    return band_processes(Frame(last[:, None], known[:, None], None)).smooth
 
 
 def test_order_has_the_amounts_of_the_last_scan_and_the_order_of_the_chances():
@@ -95,8 +101,10 @@ def test_order_follows_the_first_chance_below_its_cut(cut):
 
 def test_order_has_the_texture_of_the_last_scan_where_chances_are_smooth():
     flat, known = lead(), torch.ones(1, 1, 64, 64)
-    amounts, bands = sorted_values(flat.last_B1HW, known), scale_bands(flat.last_B1HW, known)
-    flat = flat._replace(known_B1HW=known, amounts_BN=amounts, bands_BKHW=bands)
+    amounts, smooth = sorted_amounts(flat.last_B1HW, known), smooth_bands(flat.last_B1HW, known)
+    flat = flat._replace(known_B1HW=known, amounts=amounts, smooth=smooth)
+    texture = scale_bands(flat.last_B1HW, known)[:, :TEXTURE_BANDS].sum(dim=1, keepdim=True)
+    assert torch.allclose(flat.texture(), texture, atol=1e-5)
     flat = flat._replace(logits_BKHW=torch.full_like(flat.logits_BKHW, -0.2))
     order = order_of_pixels(flat, NEUTRAL)
     last = flat.last_B1HW
@@ -110,13 +118,13 @@ def test_order_has_the_texture_of_the_last_scan_where_chances_are_smooth():
 def test_a_bias_changes_the_area_above_each_rain_rate(bias):
     chances = lead()
     known = chances.known_B1HW
-    values = biased(sorted_values(chances.last_B1HW, known), bias)
-    count = int(known.sum())
-    assert torch.isinf(values[0, count:]).all()
-    assert (values[0, :count].diff() >= 0).all()
+    (amounts,) = sorted_amounts(chances.last_B1HW, known)
+    values = biased(amounts, int(known.sum()), bias)
+    assert len(values) <= int(known.sum())
+    assert (values.diff() >= 0).all()
     last = chances.last_B1HW[known > 0]
     for level in (0.5, 0.6, 0.7):
-        before, after = int((last >= level).sum()), int((values[0, :count] >= level).sum())
+        before, after = int((last >= level).sum()), int((values >= level).sum())
         assert before > 50
         assert after == pytest.approx(bias * before, abs=1.5)
 

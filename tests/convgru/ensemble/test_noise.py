@@ -7,9 +7,9 @@ import torch
 from squall.convgru.ensemble.noise import NoiseProcess, NoiseState, noise_process
 from squall.convgru.ensemble.random_numbers import RandomSource
 from squall.convgru.ensemble.settings import EnsembleSettings
-from squall.convgru.heads.cascade import BandProcesses, scale_bands
+from squall.convgru.heads.cascade import band_processes
 from squall.convgru.heads.interface import Frame
-from squall.convgru.motion import COARSE
+from squall.convgru.heads.processes import BandProcesses
 from squall.convgru.scaling import RainScaling
 from tests.convgru.ensemble.evolving_rain import TIME, evolving_rain, radial_spectrum_db
 
@@ -18,10 +18,12 @@ SOURCE = RandomSource(3, TIME)
 
 def context(rain_HW: torch.Tensor, phi_1: float, phi_2: float) -> tuple[Frame, BandProcesses]:
     """The last scan at rest, with the same parameters for all bands."""
-    rain, known = RainScaling().normalise(rain_HW[None, None, None])
-    bands = scale_bands(rain[:, 0], known[:, 0])
-    phi = torch.ones_like(bands[..., ::COARSE, ::COARSE])
-    return Frame(rain, known, None), BandProcesses(bands, bands, phi_1 * phi, phi_2 * phi)
+    frame = Frame(*RainScaling().normalise(rain_HW[None, None, None]), None)
+    of_scan = band_processes(frame)
+    phi = torch.ones_like(of_scan.phi_1_BKhw)
+    return frame, of_scan._replace(
+        previous=of_scan.as_previous(), phi_1_BKhw=phi_1 * phi, phi_2_BKhw=phi_2 * phi
+    )
 
 
 def noise_of(rain_HW: torch.Tensor, phi_1: float, phi_2: float, **settings) -> NoiseProcess:

@@ -15,6 +15,7 @@ from squall.convgru.heads.exceedance import (
 from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.moving_frame import lagrangian_frame, smoothed_scans, staying_rain
 from squall.convgru.thresholds import THRESHOLDS_MM_H
+from tests.convgru.chances_of import chances_of
 
 from ..moving_rain import moving_texture
 
@@ -45,7 +46,7 @@ def context(side=96):
 
 @torch.no_grad()
 def chances(network, rain, observed, resolution=RESOLUTION):
-    return list(network.chances(rain, observed, LEADS, resolution.expand(len(rain), -1)))
+    return chances_of(network, rain, observed, LEADS, resolution)
 
 
 def test_chances_fall_with_the_threshold_whatever_the_weights():

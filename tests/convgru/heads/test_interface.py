@@ -24,7 +24,8 @@ def test_a_frame_is_filled_up_to_the_multiple_of_its_head(head: Head) -> None:
     assert not frame.known_BT1HW[:, -1, :, 21:].any()
     assert not frame.known_BT1HW[:, -1, :, :, 30:].any()
     told = frame._replace(resolution_B2=torch.tensor([[10.0, 1.0]] * 2))
-    assert head.encoder_input(told).shape == (2, 3, head.input_channels, height, width)
+    inputs = [scan.shape for scan in head.encoder_inputs(told)]
+    assert inputs == [(2, head.input_channels, height, width)] * 3
 
 
 def test_the_direct_head_gives_each_member_rain_in_the_domain_of_its_frame() -> None:

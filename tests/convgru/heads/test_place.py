@@ -13,6 +13,7 @@ from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.moving_frame import paths_of_rain, smoothed_scans, staying_rain
 from squall.convgru.heads.place import MapGrid, places_of
 from squall.convgru.thresholds import THRESHOLDS_MM_H
+from tests.convgru.chances_of import chances_of, trained_logits
 
 from ..moving_rain import moving_texture
 
@@ -93,13 +94,10 @@ def test_a_new_map_changes_nothing_and_can_learn():
     with_map, without = network(), network(place_channels=0)
     missing = with_map.load_state_dict(without.state_dict(), strict=False).missing_keys
     assert set(missing) == {"head.place.values", "head.place.mix.weight"}
-    with torch.no_grad():
-        leads = [list(n.chances(*context(), LEADS, RESOLUTION)) for n in (with_map, without)]
+    leads = [chances_of(n, *context(), LEADS, RESOLUTION) for n in (with_map, without)]
     for lead, expected in zip(*leads, strict=True):
         assert torch.equal(lead.logits_BKHW, expected.logits_BKHW)
-    sum(
-        lead.logits_BKHW.mean() for lead in with_map.chances(*context(), LEADS, RESOLUTION)
-    ).backward()
+    trained_logits(with_map, *context(), LEADS, RESOLUTION).mean().backward()
     assert with_map.head.place.values.grad.abs().max() > 0
     assert with_map.head.place.mix.weight.grad[:, -2:].abs().max() > 0
 
@@ -113,7 +111,7 @@ def test_windows_with_a_map_give_the_chances_of_a_forecast():
         head.place.mix.weight.normal_(std=0.3)
         head.mix.weight[:, :4] = 0
         rain, observed = context()
-        expected = list(trained.chances(rain, observed, LEADS, RESOLUTION))
+        expected = chances_of(trained, rain, observed, LEADS, RESOLUTION)
         whole = head.frame(rain, observed)
         smoothed = torch.stack(list(smoothed_scans(whole, band_processes(whole), LEADS)), 1)
         staying = torch.stack(list(staying_rain(whole.at_rest_B3HW, whole.motion_B2hw, LEADS)), 1)
