@@ -261,9 +261,10 @@ def _marks(marks: Iterable[int]) -> npt.NDArray[np.uint64]:
 
 
 def _oldest_scan(requests: Sequence[ReadRequest], config: IngestConfig) -> pd.Timestamp | None:
-    """Lower bound of the valid times of the files' scans; None if a name has no time."""
+    """Lower bound of the valid times of the files' scans; None without files, or if a name has no
+    time."""
     times = [request.time_in_name for request in requests]
-    if None in times:
+    if not times or None in times:
         return None
     tolerance = max(era.quality.name_tolerance for era in config.source.all_eras)
     return min(time for time in times if time is not None) - config.source.file_span - tolerance

@@ -17,6 +17,7 @@ import netCDF4
 import numpy as np
 import numpy.typing as npt
 
+from squall.datasets.errors import DataError
 from squall.datasets.radar.network_config import RadarNetworkConfig
 from squall.datasets.radar.product import Product
 from squall.datasets.radar.readers.cf_forecasts import observed_scans
@@ -94,5 +95,8 @@ def _keep_header(
     if hdf5 is None or not is_plain or variable.dimensions[-2:] != layout.map_dims:
         return
     names = [(layout.time, None), (layout.bounds, layout.time), (layout.start, None)]
-    times = [stored_times(file, name, bounded) for name, bounded in names if name is not None]
+    try:
+        times = [stored_times(file, name, bounded) for name, bounded in names if name is not None]
+    except DataError:  # with `time_from: name` a broken time is no obstacle
+        return
     keep_header(path, hdf5[path_of(variable)], times, layout, config)
