@@ -1,6 +1,6 @@
 """Where a command writes: the path is checked before any work, so that no work is lost.
 
-Public: `OutputPath`, `output_path`, `check_output_file`, `check_output_folder`.
+Public: `OutputPath`, `output_path`, `check_output_file`, `check_output_folder`, `check_own_folder`.
 
 Each stage calls a check first. Missing folders are no error: they are created with the output.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -85,6 +85,27 @@ def check_output_folder(path: Path, flag: str) -> None:
             raise ConfigError(f"{path}: is a file; {flag} names a folder")
         _check_names(path, flag)
         _check_writable(path, flag)
+
+
+def check_own_folder(path: Path, flag: str, is_own: Callable[[Path], bool], what: str) -> None:
+    """Check that a folder can be written, and holds nothing, or what it is to hold.
+
+    Parameters
+    ----------
+    is_own : whether a folder with files is one that may be replaced or go on.
+    what : it is to hold, for the message.
+
+    Raises
+    ------
+    ConfigError
+        As `check_output_folder`, or if the folder holds something else.
+    """
+    check_output_folder(path, flag)
+    if path.is_dir() and any(path.iterdir()) and not is_own(path):
+        raise ConfigError(
+            f"{path}: is a folder that holds something else than {what} of Squall; remove it or "
+            f"choose another {flag}"
+        )
 
 
 @contextmanager

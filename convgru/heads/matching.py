@@ -12,10 +12,8 @@ from torch import Tensor
 
 def sorted_amounts(field_B1HW: Tensor, known_B1HW: Tensor) -> list[Tensor]:
     """(n,) for each sample: the values above 0 of its known pixels, in rising order."""
-    amounts = []
-    for field, known in zip(field_B1HW, known_B1HW, strict=True):
-        amounts.append(_sorted(field[(known > 0) & (field > 0)]))
-    return amounts
+    samples = zip(field_B1HW, known_B1HW, strict=True)
+    return [_sorted(field[(known > 0) & (field > 0)]) for field, known in samples]
 
 
 @torch.no_grad()

@@ -90,13 +90,11 @@ class BandProcesses(NamedTuple):
         previous = self.previous
         ones = torch.ones_like(self.phi_1_BKhw)
         if previous is None:
+            total = self.finest_BkHW.sum(dim=1, keepdim=True)
+            for rows in strips(*_size(total), total.device):
+                total[..., rows, :] += self.smooth.weighted_sum(ones[:, LOCAL_BANDS:, :1, :1], rows)
             for _ in range(lead_times):
-                total = self.finest_BkHW.sum(dim=1, keepdim=True)
-                for rows in strips(*_size(total), total.device):
-                    total[..., rows, :] += self.smooth.weighted_sum(
-                        ones[:, LOCAL_BANDS:, :1, :1], rows
-                    )
-                yield BandForecast(total, ones)
+                yield BandForecast(total.clone(), ones)
             return
         now, before = (
             [band if use_up else band.clone() for band in finest.split(1, dim=1)]

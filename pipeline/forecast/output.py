@@ -21,10 +21,9 @@ import xarray as xr
 import zarr
 
 from squall.datasets.coding import RAIN_CODE
-from squall.datasets.errors import ConfigError
 from squall.pipeline.forecast.dataset import netcdf_encoding
 from squall.pipeline.forecast.ensemble_dataset import member_variable
-from squall.pipeline.outputs import check_output_file, check_output_folder
+from squall.pipeline.outputs import check_output_file, check_own_folder
 from squall.pipeline.provenance import atomic_folder, atomic_path
 
 SUFFIXES = (".nc", ".nc4", ".netcdf")
@@ -69,12 +68,7 @@ def check_output(path: Path) -> None:
     if path.suffix.lower() != ZARR:
         check_output_file(path, "--out", (*SUFFIXES, ZARR))
         return
-    check_output_folder(path, "--out")
-    if path.is_dir() and any(path.iterdir()) and not _is_forecast(path):
-        raise ConfigError(
-            f"{path}: is a folder that holds something else than a forecast of Squall; remove it "
-            "or choose another --out"
-        )
+    check_own_folder(path, "--out", _is_forecast, "a forecast")
 
 
 @contextmanager

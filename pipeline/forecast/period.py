@@ -32,7 +32,7 @@ from squall.pipeline.forecast.period_config import OF_PERIOD, PeriodConfig
 from squall.pipeline.forecast.period_plan import planned
 from squall.pipeline.forecast.run import Prepared, forecast_from, prepare
 from squall.pipeline.forecast.store import ForecastStore, LeftOut, StoreRow, is_store, store_row
-from squall.pipeline.outputs import check_output_folder
+from squall.pipeline.outputs import check_own_folder
 from squall.pipeline.processes import cores, results_of
 from squall.pipeline.progress import tracked
 from squall.pipeline.provenance import code_version, now_utc
@@ -289,12 +289,7 @@ def _check_output(path: Path) -> None:
         raise ConfigError(
             f"{path}: the name of a store of many forecasts must end in .zarr (--out)"
         )
-    check_output_folder(path, "--out")
-    if path.is_dir() and any(path.iterdir()) and not is_store(path):
-        raise ConfigError(
-            f"{path}: is a folder that holds something else than many forecasts of Squall; remove "
-            "it or choose another --out"
-        )
+    check_own_folder(path, "--out", is_store, "many forecasts")
 
 
 @contextmanager
