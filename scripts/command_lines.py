@@ -12,11 +12,13 @@ import importlib
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
 from squall.pipeline.cli.main import COMMANDS
 
+SHELL_OPERATORS = {"|", "||", "&&", ";", "&", ">", ">>"}
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SCRIPTS = [path for path in sorted((ROOT / "scripts").iterdir()) if path.is_file()]
@@ -40,10 +42,10 @@ class CommandLine(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """The words behind `squall`, up to a pipe."""
+        """The words behind `squall`, up to what the shell joins to them."""
         line = self.line.replace("$configs", "configs").replace("…", "s3://bucket/a")
         words = shlex.split(line, comments=True)[1:]
-        return words[: words.index("|")] if "|" in words else words
+        return list(takewhile(lambda word: word not in SHELL_OPERATORS, words))
 
     @property
     def run_by(self) -> str:

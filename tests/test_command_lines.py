@@ -49,6 +49,12 @@ def test_squall_accepts_the_command_line(command, tmp_path, monkeypatch):
     assert parse(command.words).command == command.words[0]
 
 
+@pytest.mark.parametrize("operator", ["|", "||", "&&", ";", "&", ">", ">>"])
+def test_a_command_line_ends_where_the_shell_joins_another_word(operator):
+    command = SCRIPT.CommandLine("a place", f"squall info --archive a.icechunk {operator} rest")
+    assert command.words == ["info", "--archive", "a.icechunk"]
+
+
 def test_command_lines_of_all_documents_and_scripts_are_tested():
     places = {command.place for command in SCRIPT.command_lines()}
     assert {"README.md", "docs/training.md", "docs/verification.md", "scripts/demo"} <= places
