@@ -18,6 +18,7 @@ import re
 import select
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Protocol, cast
 
 from squall import __version__
@@ -74,6 +75,33 @@ class CommandModule(Protocol):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare flags and positional arguments; ``run`` of the defaults runs the command."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that names a mistyped flag, and the flag that is meant.
+
+    argparse alone says that a required flag is missing, if ``--achive`` was typed for it.
+    """
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """Read a command line, as argparse does; ends with code 2 at an unknown flag."""
+        if self._subparsers is None and not {"-h", "--help"} & set(args or ()):
+            for word in takewhile(lambda word: word != "--", args or ()):
+                self._check_flag(word)
+        return super().parse_known_args(args, namespace)
+
+    def _check_flag(self, word: str) -> None:
+        """End with an error if a word is a flag that the command does not have.
+
+        The beginning of a flag, like ``--lead-time``, is enough for argparse.
+        """
+        flag = re.fullmatch(r"(-{1,2}[A-Za-z][\w.-]*)(=.*)?", word, re.DOTALL)
+        known = self._option_string_actions
+        if flag is None or any(name.startswith(flag[1]) for name in known):
+            return
+        names = [name[2:] for name in known if name.startswith("--")]
+        near = did_you_mean(flag[1].lstrip("-").lower(), names, prefix="--")
+        self.error(f"{flag[1]} is not a flag{near or ';'} `{self.prog} --help` lists the flags")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,7 +178,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     SystemExit
         After ``--help`` and ``--version``, and with code 2 if the command line is wrong.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="squall", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"squall {__version__}")

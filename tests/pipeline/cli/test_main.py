@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 import yaml
 
-from squall.pipeline.cli.main import main
+from squall.pipeline.cli.main import main, parse
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = (
@@ -78,6 +78,52 @@ def test_a_missing_or_mistyped_command_is_named(arguments, message, capsys):
         main(arguments)
     assert exit.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["forecast", "--achive", "x"], "--achive is not a flag; did you mean '--archive'?"),
+        (["forecast", "--leadtimes=3"], "--leadtimes is not a flag; did you mean '--lead-times'?"),
+        (["forecast", "--lead_times", "3"], "did you mean '--lead-times'?"),
+        (["forecast", "-archive", "x"], "-archive is not a flag; did you mean '--archive'?"),
+        (["forecast", "--Archive", "x"], "--Archive is not a flag; did you mean '--archive'?"),
+        (["point", "f.nc", "--day", "1"], "--day is not a flag; `squall point --help` lists the"),
+        (["train", "--innit", "m", "a.b=1"], "--innit is not a flag; did you mean '--init'?"),
+        (["archive", "check", ".", "--repare"], "did you mean '--repair'? `squall archive check"),
+    ],
+)
+def test_a_mistyped_flag_is_named_with_the_flag_that_is_meant(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["point", ".", "--at", "-37.8,145"],
+        ["point", ".", "--at=-37.8,145"],
+        ["synth", "--out", "x", "--quie"],
+        ["forecast", "--archive", ".", "--model", "squall-base", "--out", "f", "--lead-time", "3"],
+        ["status", "--", "--odd-name"],
+    ],
+    ids=" ".join,
+)
+def test_values_and_beginnings_of_flags_are_not_taken_for_mistyped_flags(
+    words, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("--odd-name").mkdir()
+    assert parse(words).command == words[0]
+
+
+def test_help_is_printed_beside_a_mistyped_flag(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["forecast", "--achive", "x", "--help"])
+    assert exit.value.code == 0
+    assert "--archive" in capsys.readouterr().out
 
 
 def test_data_problems_give_exit_code_1(capsys, tmp_path):
