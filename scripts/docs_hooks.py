@@ -63,6 +63,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Mark the words of command lines that a browser would split at a hyphen, like flags."""
+    return re.sub(
+        r'(<div class="[^"]*language-bash.*?<code>)(.*?)(</code>)',
+        lambda block: block[1] + _with_whole_words(block[2]) + block[3],
+        html,
+        flags=re.DOTALL,
+    )
+
+
+def _with_whole_words(code: str) -> str:
+    parts = re.split(r"(<[^>]*>)", code)  # text and tags in turn
+    parts[::2] = [re.sub(r"\S*-\S+", r'<span class="word">\g<0></span>', p) for p in parts[::2]]
+    return "".join(parts)
+
+
 def decisions() -> list[Path]:
     """The decisions in the order of their numbers."""
     return sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))

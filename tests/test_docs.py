@@ -182,3 +182,74 @@ def test_the_search_finds_a_page_when_the_site_is_opened_as_a_file(site, chromiu
     assert any("verification.html" in address for address in results), results
     assert asked
     assert not [address for address in asked if not address.startswith(("file:", "about:"))]
+
+
+# Texts of a page with less contrast to their background than WCAG 2.1 asks for.
+FAINT_TEXTS = r"""() => {
+  const pixel = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const rgba = (colour) => {
+    pixel.clearRect(0, 0, 1, 1);
+    pixel.fillStyle = colour;
+    pixel.fillRect(0, 0, 1, 1);
+    return [...pixel.getImageData(0, 0, 1, 1).data];
+  };
+  const over = (top, below) =>
+    [0, 1, 2].map((i) => below[i] + ((top[i] - below[i]) * top[3]) / 255);
+  const linear = (v) => (v <= 10 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  const luminance = ([r, g, b]) =>
+    0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) + 0.05;
+  const lineage = (element) => (element ? [element, ...lineage(element.parentElement)] : []);
+  const faint = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const text = texts.currentNode.data.trim();
+    const element = texts.currentNode.parentElement;
+    const style = getComputedStyle(element);
+    const opacity = lineage(element).reduce((o, e) => o * getComputedStyle(e).opacity, 1);
+    const hidden = style.visibility === "hidden" || !element.getClientRects().length;
+    if (!text || hidden || opacity < 0.05) continue; // links beside headings appear at the mouse
+    const background = lineage(element)
+      .map((e) => rgba(getComputedStyle(e).backgroundColor))
+      .reduceRight((below, top) => over(top, below), [255, 255, 255]);
+    const colour = rgba(style.color);
+    const shown = over([...colour.slice(0, 3), colour[3] * opacity], background);
+    const ratio = luminance(shown) / luminance(background);
+    const contrast = Math.max(ratio, 1 / ratio);
+    const large = parseFloat(style.fontSize) >= 24;
+    if (contrast < (large ? 3 : 4.5)) faint.push(`${contrast.toFixed(2)}: ${text.slice(0, 40)}`);
+  }
+  return faint;
+}"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("system", "scheme"), [("dark", "slate"), ("light", "default")])
+def test_pages_follow_the_colours_of_the_system_and_are_legible(site, chromium, system, scheme):
+    page = chromium.new_page(color_scheme=system, viewport={"width": 1400, "height": 1000})
+    for name in ("index", "tutorials/train", "reference/python/stages", "how-to/kubernetes"):
+        page.goto((site / f"{name}.html").as_uri())
+        page.wait_for_selector(f'body[data-md-color-scheme="{scheme}"]')
+        assert page.evaluate(FAINT_TEXTS) == [], name
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_reader_chooses_colours_and_goes_back_to_those_of_the_system(site, chromium):
+    page = chromium.new_page(color_scheme="dark")
+    page.goto((site / "index.html").as_uri())
+    for scheme in ("slate", "default", "slate", "slate"):  # system, light, dark, system
+        page.wait_for_selector(f'body[data-md-color-scheme="{scheme}"]')
+        page.click("[data-md-component=palette] label:not([hidden])")
+    page.close()
+
+
+@pytest.mark.slow
+def test_no_flag_of_a_command_line_is_split_at_its_hyphens(site, chromium):
+    page = chromium.new_page(viewport={"width": 400, "height": 800})
+    page.goto((site / "tutorials" / "train.html").as_uri())
+    heights = page.eval_on_selector_all(
+        ".language-bash .word", "words => words.map((w) => w.getClientRects().length)"
+    )
+    assert len(heights) > 20
+    assert set(heights) == {1}
+    page.close()
