@@ -1,8 +1,8 @@
 """The motion of rain: optical flow, trajectories, and transport along them.
 
-Public: `coarse_motion`, `trajectories`, `one_step_longer`, `transport`, `moved_known`,
-`departure_points`, `departure_rows`, `at_points`, `from_nearest`, `trajectory_starts`,
-`place_in_frame`, `extrapolate`.
+Public: `coarse_motion`, `trajectories`, `one_step_longer`, `transport`, `moved_strips`,
+`moved_known`, `departure_points`, `departure_rows`, `at_points`, `at_nearest`, `from_nearest`,
+`trajectory_starts`, `place_in_frame`, `extrapolate`.
 
 Fields move with the rain by semi-Lagrangian transport: a pixel gets the value from the start of
 the trajectory that ends in it.
@@ -11,6 +11,7 @@ Dims: B batch, T context steps, L lead steps, C channels, H rows, W columns, h a
 coarse grid. Vectors are (columns to the right, rows down) in pixels.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from os import cpu_count
@@ -23,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate, pad
 
 from squall.convgru.scaling import RainScaling
-from squall.convgru.strips import interpolated_rows
+from squall.convgru.strips import interpolated_rows, strips
 
 Image = npt.NDArray[np.uint8]
 
@@ -230,6 +231,27 @@ def moved_known(known_B1HW: Tensor, points_BHW2: Tensor) -> tuple[Tensor, Tensor
     return known, torch.where(known, 1 / share.clamp(min=0.5), 0.0)
 
 
+def moved_strips(
+    field_BCHW: Tensor, known_B1HW: Tensor, displacement_B2hw: Tensor
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """`transport`, strip by strip.
+
+    Parameters
+    ----------
+    field_BCHW : 0 where not known.
+    displacement_B2hw : of the trajectories that end at the time, on the coarse grid.
+
+    Yields
+    ------
+    The rows of a strip, the moved field (B, C, rows, W), and where it is known (B, 1, rows, W).
+    """
+    height, width = field_BCHW.shape[-2:]
+    for rows in strips(height, width, field_BCHW.device, COARSE):
+        points = departure_rows(displacement_B2hw, rows)
+        is_known, scale = moved_known(known_B1HW, points)
+        yield rows, at_points(field_BCHW, points).mul_(scale), is_known
+
+
 def departure_points(displacement_B2hw: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     """Where the trajectory that ends in each pixel starts.
 
@@ -272,6 +294,11 @@ def at_points(field_BCHW: Tensor, points_BHW2: Tensor, *, border: bool = False) 
     )
 
 
+def at_nearest(field_BCHW: Tensor, points_BHW2: Tensor) -> Tensor:
+    """(B, C, rows, W): a field at the pixels nearest to `departure_points`, 0 beyond the edge."""
+    return grid_sample(field_BCHW, points_BHW2, mode="nearest", align_corners=False)
+
+
 def from_nearest(fields_BCHW: Tensor, points_BHW2: Tensor) -> Tensor:
     """The fields at the pixel nearest to the start of each trajectory; NaN outside.
 
@@ -286,10 +313,7 @@ def from_nearest(fields_BCHW: Tensor, points_BHW2: Tensor) -> Tensor:
     (B, C, H, W)
     """
     inside = torch.ones_like(fields_BCHW[:, :1])
-    values, is_inside = (
-        grid_sample(field, points_BHW2, mode="nearest", align_corners=False)
-        for field in (fields_BCHW, inside)
-    )
+    values, is_inside = (at_nearest(field, points_BHW2) for field in (fields_BCHW, inside))
     return values.masked_fill_(is_inside <= 0, torch.nan)
 
 

@@ -18,9 +18,16 @@ from torch import Tensor
 from squall.convgru.calibration import LeadCalibration
 from squall.convgru.heads.exceedance import LeadChances
 from squall.convgru.heads.matching import probability_matched
-from squall.convgru.motion import at_points, from_nearest, moved_known, transport
+from squall.convgru.motion import (
+    COARSE,
+    at_nearest,
+    at_points,
+    departure_rows,
+    moved_known,
+    moved_strips,
+)
 from squall.convgru.scaling import DRY_MM_H, RainScaling
-from squall.convgru.strips import in_strips
+from squall.convgru.strips import in_strips, strips
 from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 Product = Literal["order", "best-csi", "unbiased", "expected"]
@@ -53,18 +60,17 @@ def product_rain(
     if product == "order":
         order = order_of_pixels(lead, calibration)
         return ordered_rain(lead, order, calibration.bias if calibration else 1.0)
-    if calibration is None and product != "expected":
-        raise ValueError(f"the product {product} needs a calibration of the network")
     if product == "expected":
-        logits, is_known = moved_logits(lead, calibration)
-        rain = in_strips(_expected_or_dry, logits)
+        rain_of, of_logits = _expected_or_dry, calibration
+    elif calibration is None:
+        raise ValueError(f"the product {product} needs a calibration of the network")
     else:
-        assert calibration is not None
-        logits, is_known = moved_logits(lead)
-        is_best = product == "best-csi"
-        cuts = calibration.best_cuts if is_best else calibration.unbiased_cuts
-        rain = in_strips(partial(rain_of_cuts, cuts=cuts), logits)
-    return rain.masked_fill_(~is_known, torch.nan)
+        cuts = calibration.best_cuts if product == "best-csi" else calibration.unbiased_cuts
+        rain_of, of_logits = partial(rain_of_cuts, cuts=cuts), None
+    rain = torch.empty_like(lead.last_B1HW)
+    for rows, logits, is_known in _moved_logits(lead, of_logits):
+        rain[..., rows, :] = rain_of(logits).masked_fill_(~is_known, torch.nan)
+    return rain
 
 
 def _expected_or_dry(logits_BKHW: Tensor) -> Tensor:
@@ -106,8 +112,8 @@ def _order_of_means(logits_BKHW: Tensor) -> Tensor:
 
 def exceedance(
     lead: LeadChances, calibration: LeadCalibration | None, chosen: Sequence[int]
-) -> Iterator[Tensor]:
-    """Chances of exceeding some of `THRESHOLDS_MM_H` at their place; NaN = no forecast.
+) -> Iterator[tuple[slice, Tensor]]:
+    """Chances of exceeding some of `THRESHOLDS_MM_H` at their place, strip by strip.
 
     Parameters
     ----------
@@ -116,38 +122,28 @@ def exceedance(
 
     Yields
     ------
-    (B, 1, H, W) of each threshold; all at once would need much memory.
+    The rows of a strip, and its chances (B, chosen, rows, W); NaN = no forecast.
     """
-    is_known, scale = moved_known(lead.known_B1HW, lead.points_BHW2)
-    lowest: Tensor | None = None
-    for number in range(chosen[-1] + 1 if chosen else 0):
-        if calibration is None and number not in chosen:
-            continue
-        known_only = lead.logits_BKHW[:, number : number + 1] * lead.known_B1HW
-        logit = at_points(known_only, lead.points_BHW2).mul_(scale)
-        del known_only
+    for rows, logits, is_known in _moved_logits(lead, calibration):
+        wanted = logits if len(chosen) == logits.shape[1] else logits[:, list(chosen)]
+        yield rows, wanted.sigmoid_().masked_fill_(~is_known, torch.nan)
+
+
+def moved_logits(lead: LeadChances) -> tuple[Tensor, Tensor]:
+    """The logits at their place, (B, K, H, W), and where there is a forecast, (B, 1, H, W) bool."""
+    _, logits, is_known = zip(*_moved_logits(lead, None), strict=True)
+    return torch.cat(logits, dim=2), torch.cat(is_known, dim=2)
+
+
+def _moved_logits(
+    lead: LeadChances, calibration: LeadCalibration | None
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """The rows of each strip and `moved_logits` there, calibrated if a calibration is given."""
+    moved = moved_strips(lead.logits_BKHW, lead.known_B1HW, lead.displacement_B2hw)
+    for rows, logits, is_known in moved:
         if calibration is not None:
-            logit.mul_(calibration.slopes[number]).add_(calibration.intercepts[number])
-            if lowest is not None:  # a chance never rises with the threshold
-                torch.minimum(logit, lowest, out=logit)
-            lowest = logit.clone() if number < chosen[-1] else None
-        if number in chosen:
-            yield logit.sigmoid_().masked_fill_(~is_known, torch.nan)
-
-
-def moved_logits(
-    lead: LeadChances, calibration: LeadCalibration | None = None
-) -> tuple[Tensor, Tensor]:
-    """The logits at their place, (B, K, H, W), and where there is a forecast, (B, 1, H, W) bool.
-
-    Parameters
-    ----------
-    calibration : applied to the logits, if given.
-    """
-    logits, is_known = transport(lead.logits_BKHW, lead.known_B1HW, lead.points_BHW2)
-    if calibration is not None:
-        logits = in_strips(partial(calibrated_logits, calibration=calibration), logits)
-    return logits, is_known
+            logits = calibrated_logits(logits, calibration)
+        yield rows, logits, is_known
 
 
 def calibrated_logits(logits_BKHW: Tensor, calibration: LeadCalibration) -> Tensor:
@@ -178,15 +174,17 @@ def ordered_rain(lead: LeadChances, order_B1HW: Tensor, bias: float) -> Tensor:
     pixels = (lead.known_B1HW > 0).flatten(1).sum(dim=1).tolist()
     amounts = [biased(*each, bias) for each in zip(lead.amounts, pixels, strict=True)]
     matched = probability_matched(order_B1HW, lead.known_B1HW, amounts)
-    around, is_known = transport(matched, lead.known_B1HW, lead.points_BHW2)
-    known_only = matched.masked_fill_(lead.known_B1HW <= 0, torch.nan)
-    nearest = from_nearest(known_only, lead.points_BHW2)
-
-    def rain(nearest: Tensor, around: Tensor, is_known: Tensor) -> Tensor:
-        moved = torch.where(torch.isnan(nearest), around, nearest)
-        return SCALING.denormalise(torch.where(is_known, moved, -torch.inf))
-
-    return in_strips(rain, nearest, around, is_known)
+    rain = torch.empty_like(matched)
+    height, width = matched.shape[-2:]
+    for rows in strips(height, width, matched.device, COARSE):
+        points = departure_rows(lead.displacement_B2hw, rows)
+        is_known, scale = moved_known(lead.known_B1HW, points)
+        moved = at_nearest(matched, points)
+        is_nearest_unknown = is_known & (at_nearest(lead.known_B1HW, points) <= 0)
+        if is_nearest_unknown.any():
+            moved = torch.where(is_nearest_unknown, at_points(matched, points) * scale, moved)
+        rain[..., rows, :] = SCALING.denormalise(torch.where(is_known, moved, -torch.inf))
+    return rain
 
 
 def biased(amounts_n: Tensor, pixels: int, bias: float) -> Tensor:

@@ -30,9 +30,9 @@ from squall.convgru.heads.moving_frame import (
 from squall.convgru.heads.place import MapGrid, PlaceMap, places_of
 from squall.convgru.heads.processes import LOCAL_BANDS, BandProcesses, SmoothBands
 from squall.convgru.layers import strided_convolution
-from squall.convgru.motion import COARSE, departure_points, pad_to, trajectories
+from squall.convgru.motion import COARSE, pad_to, trajectories
 from squall.convgru.scaling import RainScaling
-from squall.convgru.strips import in_strips, interpolated_rows, strips
+from squall.convgru.strips import interpolated_rows, strips
 from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 KNOTS_MIN = (5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)  # lead times of the tables
@@ -62,15 +62,16 @@ class LeadChances(NamedTuple):
     """What the head says of one lead time, in the moving frame."""
 
     logits_BKHW: Tensor
-    """of the chances that the rain rate is at least `THRESHOLDS_MM_H`; they fall with K"""
+    """of the chances that the rain rate is at least `THRESHOLDS_MM_H`; they fall with K; 0 where
+    the last scan is not known: there they mean nothing"""
     last_B1HW: Tensor
     """the last scan, normalised dB"""
     known_B1HW: Tensor
-    """1 where the last scan is known, 0 where not: there the logits mean nothing"""
+    """1 where the last scan is known, 0 where not"""
     amounts: list[Tensor]
     """`sorted_amounts` of the last scan, the same for all lead times"""
-    points_BHW2: Tensor
-    """`departure_points` of the trajectories that end at the lead time"""
+    displacement_B2hw: Tensor
+    """pixels, of the `trajectories` that end at the lead time, on the motion's coarse grid"""
     smooth: SmoothBands
     """of the last scan, the same for all lead times"""
 
@@ -219,7 +220,7 @@ class ExceedanceHead(Head):
                 self._logits_of_lead(
                     next(features), next(smoothed_leads), next(staying), frame, number, trust_B111
                 ),
-                *(last, known, amounts, departure_points(displacement), smooth),
+                *(last, known, amounts, displacement, smooth),
             )
 
     @torch.no_grad()
@@ -232,17 +233,20 @@ class ExceedanceHead(Head):
         lead: int,
         trust_B111: Tensor,
     ) -> Tensor:
-        """`logits`, strip by strip, with a share of the maps."""
-        last = frame.rain_BT1HW[:, -1]
-        staying_B3HW = in_strips(_known_or, staying_B3HW, last)
+        """`logits`, strip by strip, with a share of the maps; 0 where not known."""
+        last, known = frame.rain_BT1HW[:, -1], frame.known_BT1HW[:, -1]
+        height, width = smoothed_B1HW.shape[-2:]
+        for rows in strips(height, width, last.device):  # in its own memory
+            of_strip = staying_B3HW[..., rows, :]
+            of_strip.copy_(_known_or(of_strip, last[..., rows, :]))
         maps = trust_B111 * self._maps(features, smoothed_B1HW, staying_B3HW, frame, lead)
         tables = self._tables(frame, lead)
-        height, width = smoothed_B1HW.shape[-2:]
         logits = smoothed_B1HW.new_empty(len(maps), len(THRESHOLDS_MM_H), height, width)
         for rows in strips(height, width, maps.device, self.stride):
             of_strip = interpolated_rows(maps, rows, self.stride)
             fields = (field[..., rows, :] for field in (smoothed_B1HW, last, staying_B3HW))
-            logits[..., rows, :] = self._logits_of_pixels(tables, of_strip, *fields)
+            of_pixels = self._logits_of_pixels(tables, of_strip, *fields)
+            torch.mul(of_pixels, known[..., rows, :], out=logits[..., rows, :])
         return logits
 
     def logits(

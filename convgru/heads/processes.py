@@ -41,15 +41,34 @@ class SmoothBands(NamedTuple):
     width: int
     """columns of the domain"""
 
-    def weighted_sum(self, weights_Bk11: Tensor, rows: slice) -> Tensor:
-        """(B, 1, rows, W): the sum of the bands times their weights, in a strip of the domain."""
+    def weighted_sum(self, weights_Bk11: Tensor) -> "SmoothField":
+        """The sum of the bands times their weights."""
         differences = torch.diff(weights_Bk11, dim=1, prepend=torch.zeros_like(weights_Bk11[:, :1]))
         parts = zip(self.means, differences.split(1, dim=1), strict=True)
-        total: Tensor | None = None
-        for (means, scale), weight in parts:
-            part = interpolated_rows(weight * means, rows, scale, self.width)
-            total = part if total is None else total.add_(part)
-        assert total is not None
+        return SmoothField(
+            [(means * weight, scale) for (means, scale), weight in parts], self.width
+        )
+
+
+class SmoothField(NamedTuple):
+    """A field as the sum of fields that are interpolated from means over squares."""
+
+    means: list[tuple[Tensor, int]]
+    """(B, 1, rows, columns) and the side of the squares [px]"""
+    width: int
+    """columns of the domain"""
+
+    def plus(self, other: "SmoothField") -> "SmoothField":
+        """The sum with a field whose squares have the same sides."""
+        pairs = zip(self.means, other.means, strict=True)
+        return SmoothField([(one + more, side) for (one, side), (more, _) in pairs], self.width)
+
+    def in_rows(self, rows: slice) -> Tensor:
+        """(B, 1, rows, W): a strip of the domain."""
+        parts = [interpolated_rows(means, rows, side, self.width) for means, side in self.means]
+        total = parts[0]
+        for part in parts[1:]:
+            total += part
         return total
 
 
@@ -91,36 +110,45 @@ class BandProcesses(NamedTuple):
         ones = torch.ones_like(self.phi_1_BKhw)
         if previous is None:
             total = self.finest_BkHW.sum(dim=1, keepdim=True)
+            smooth = self.smooth.weighted_sum(ones[:, LOCAL_BANDS:, :1, :1])
             for rows in strips(*_size(total), total.device):
-                total[..., rows, :] += self.smooth.weighted_sum(ones[:, LOCAL_BANDS:, :1, :1], rows)
+                total[..., rows, :] += smooth.in_rows(rows)
             for _ in range(lead_times):
                 yield BandForecast(total.clone(), ones)
             return
         now, before = (
-            [band if use_up else band.clone() for band in finest.split(1, dim=1)]
+            finest if use_up else finest.clone()
             for finest in (self.finest_BkHW, previous.finest_BkHW)
         )
+        phis = torch.cat([phi[:, :LOCAL_BANDS] for phi in (self.phi_1_BKhw, self.phi_2_BKhw)], 1)
         phi_1, phi_2 = (phi[:, LOCAL_BANDS:, :1, :1] for phi in (self.phi_1_BKhw, self.phi_2_BKhw))
         # a smooth band is w_0 band(0) + w_1 band(-1), with the recursion of the band for w_0, w_1
         one, zero = torch.ones_like(phi_1), torch.zeros_like(phi_1)
         weights, weights_before = (one, zero), (zero, one)
         rho, previous_rho = ones, self.phi_1_BKhw / (1 - self.phi_2_BKhw)
         for _ in range(lead_times):
-            for k in range(LOCAL_BANDS):
-                self._advance(k, now[k], before[k])
-            now, before = before, now
             w_0, w_1 = (
                 phi_1 * w + phi_2 * w_before
                 for w, w_before in zip(weights, weights_before, strict=True)
             )
             weights, weights_before = (w_0, w_1), weights
             rho, previous_rho = self.phi_1_BKhw * rho + self.phi_2_BKhw * previous_rho, rho
-            total = torch.empty_like(now[0])
+            smooth = self.smooth.weighted_sum(w_0).plus(previous.smooth.weighted_sum(w_1))
+            expected = self.smooth.weighted_sum(w_0 + w_1 * previous.rho_1_Bk11)
+            total = torch.empty_like(now[:, :1])
             for rows in strips(*_size(total), total.device, COARSE):
-                total[..., rows, :] = self.smooth.weighted_sum(w_0, rows)
-                total[..., rows, :] += previous.smooth_sum(w_1, self.smooth, rows)
-                for band in now:
-                    total[..., rows, :] += band[..., rows, :]
+                at_pixels = interpolated_rows(phis, rows, COARSE).split(LOCAL_BANDS, dim=1)
+                later = before[..., rows, :]  # the memory of the band before
+                later.mul_(at_pixels[1]).addcmul_(at_pixels[0], now[..., rows, :])
+                finest, is_known = (
+                    later.sum(dim=1, keepdim=True),
+                    previous.is_known_B1HW[..., rows, :],
+                )
+                of_bands = smooth.in_rows(rows)
+                if not is_known.all():
+                    of_bands = torch.where(is_known, of_bands, expected.in_rows(rows))
+                torch.add(finest, of_bands, out=total[..., rows, :])
+            now, before = before, now
             yield BandForecast(total, (1 - rho.square()).clamp(min=0))
 
     def as_previous(self) -> "PreviousBands":
@@ -131,14 +159,6 @@ class BandProcesses(NamedTuple):
             torch.ones_like(self.finest_BkHW[:, :1], dtype=torch.bool),
             torch.ones_like(self.phi_1_BKhw[:, LOCAL_BANDS:, :1, :1]),
         )
-
-    def _advance(self, k: int, now_B1HW: Tensor, before_B1HW: Tensor) -> None:
-        """Put one of the finest bands one step later into the memory of the band before."""
-        phi_1, phi_2 = self.phi_1_BKhw[:, k : k + 1], self.phi_2_BKhw[:, k : k + 1]
-        for rows in strips(*_size(now_B1HW), now_B1HW.device, COARSE):
-            at_pixels = [interpolated_rows(phi, rows, COARSE) for phi in (phi_1, phi_2)]
-            before = before_B1HW[..., rows, :]
-            before.mul_(at_pixels[1]).addcmul_(at_pixels[0], now_B1HW[..., rows, :])
 
 
 class PreviousBands(NamedTuple):
@@ -154,20 +174,6 @@ class PreviousBands(NamedTuple):
     """bool"""
     rho_1_Bk11: Tensor
     """of the smooth bands"""
-
-    def smooth_sum(self, weights_Bk11: Tensor, last: SmoothBands, rows: slice) -> Tensor:
-        """(B, 1, rows, W): the sum of the smooth bands times their weights, in a strip.
-
-        Parameters
-        ----------
-        last : of the last scan.
-        """
-        of_scan = self.smooth.weighted_sum(weights_Bk11, rows)
-        is_known = self.is_known_B1HW[..., rows, :]
-        if is_known.all():
-            return of_scan
-        expected = last.weighted_sum(weights_Bk11 * self.rho_1_Bk11, rows)
-        return torch.where(is_known, of_scan, expected)
 
 
 def _size(field_BCHW: Tensor) -> tuple[int, int]:

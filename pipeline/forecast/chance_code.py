@@ -31,12 +31,13 @@ def half_percents(
 
 
 def chance_codes(chances: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Chances, 0 to 1, as the nearest half percents; `UNKNOWN_CHANCE` for NaN."""
+    """Chances (…, y, x), 0 to 1, as the nearest half percents; `UNKNOWN_CHANCE` for NaN."""
     codes = np.empty(chances.shape, np.uint8)
-    for code, chance in zip(codes, chances, strict=True):  # a copy of all would need much memory
-        scaled = 200 * chance
+    scaled = np.empty(chances.shape[1:], np.float32)  # for all thresholds at once it would be large
+    for code, chance in zip(codes, chances, strict=True):
+        np.multiply(chance, 200, out=scaled)
         np.rint(scaled, out=scaled)
-        scaled[np.isnan(scaled)] = UNKNOWN_CHANCE
+        np.copyto(scaled, UNKNOWN_CHANCE, where=np.isnan(scaled))
         code[:] = scaled
     return codes
 

@@ -1,7 +1,7 @@
 """A forecast as a CF dataset: variables, coordinates, attributes, and how they are stored.
 
 Public: `forecast_dataset`, `with_chances`, `ensemble_attributes`, `rounded`,
-`round_to_bits`, `netcdf_encoding`.
+`round_to_bits`, `encoding_of`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,6 @@ from squall.pipeline.provenance import now_utc
 
 # Attributes of the archive that the forecast does not copy, because it has its own.
 _NOT_COPIED = ("name", "title", "configuration")
-# levels above 1 take twice the time for files that are 5 % smaller
-_COMPRESSION = {"zlib": True, "complevel": 1}
-_CHUNK_SIDE = 1024  # largest side of a chunk of a netCDF file [px]
 _RAIN_RATE = {
     "standard_name": "rainfall_rate",
     "units": "mm h-1",
@@ -122,8 +119,8 @@ def ensemble_attributes(method: ForecastMethod) -> dict[str, str]:
     }
 
 
-def netcdf_encoding(forecast: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """How `xarray.Dataset.to_netcdf` stores each variable of a forecast.
+def encoding_of(forecast: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """How xarray stores each variable of a forecast.
 
     Chances and the times of an ensemble are bytes and seconds already.
     """
@@ -138,24 +135,9 @@ def netcdf_encoding(forecast: xr.Dataset) -> dict[str, dict[str, Any]]:
         **dict.fromkeys(("x", "y", "threshold", "percentile", RATE_OF_CODE), plain),
     }
     for name, variable in forecast.data_vars.items():
-        own = rain if variable.dtype.kind == "f" else {}
-        encoding.setdefault(str(name), own | _storage(variable))
+        if variable.dtype.kind == "f":
+            encoding.setdefault(str(name), rain)
     return {name: how for name, how in encoding.items() if name in forecast.variables}
-
-
-def _storage(variable: xr.DataArray) -> dict[str, Any]:
-    """Chunks and compression of a variable.
-
-    A chunk has one lead time, so a file can be written lead time by lead time. Rates of an archive
-    are few different numbers: to put their bytes in another order (shuffle) takes as long as to
-    compress them, and makes larger files. Rounded rates have zeros at the end, and become smaller.
-    """
-    shuffle = KEPT_BITS in variable.attrs
-    if variable.ndim < 3:
-        return {**_COMPRESSION, "shuffle": shuffle}
-    sides = tuple(min(side, _CHUNK_SIDE) for side in variable.shape[-2:])
-    chunks = (*(1,) * (variable.ndim - 2), *sides)
-    return {**_COMPRESSION, "shuffle": shuffle, "chunksizes": chunks}
 
 
 def round_to_bits(

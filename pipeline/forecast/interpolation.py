@@ -116,16 +116,14 @@ class _Fields(NamedTuple):
         values, known = torch.zeros(shape), torch.zeros((1, 1, *shape[2:]))
         known[0, 0, :height, :width] = torch.from_numpy(~np.isnan(fields[0]))
         for value, field in zip(values[0], fields, strict=True):
-            value[:height, :width] = torch.from_numpy(field)
-            value.nan_to_num_()
+            torch.nan_to_num(torch.from_numpy(field), out=value[:height, :width])
         return cls(values, known, (height, width))
 
     def with_nan(self) -> Rates:
         """(C, y, x), NaN = not known."""
         height, width = self.size
-        fields = self.values_1CHW[0, :, :height, :width].clone()
-        fields.masked_fill_(self.known_11HW[0, :, :height, :width] == 0, torch.nan)
-        return fields.numpy()
+        values, known = (x[0, :, :height, :width] for x in (self.values_1CHW, self.known_11HW))
+        return torch.where(known > 0, values, torch.nan).numpy()
 
 
 def _mean_of_moved(*parts: tuple[_Fields, Tensor, float]) -> Rates:
@@ -139,13 +137,17 @@ def _mean_of_moved(*parts: tuple[_Fields, Tensor, float]) -> Rates:
     height, width = fields.size
     mean = np.empty((fields.values_1CHW.shape[1], height, width), np.float32)
     for rows in strips(height, width, torch.device("cpu")):
-        moved, total = torch.zeros(()), torch.zeros(())
-        for (values, known, _), displacement, weight in parts:
-            points = departure_rows(displacement, rows)
-            is_known, scale = moved_known(known, points)
-            moved = moved + at_points(values, points).mul_(scale.mul_(weight))
-            total = total + weight * is_known
-        strip = moved / total  # 0 / 0: not known, NaN
+        points = [departure_rows(displacement, rows) for _, displacement, _ in parts]
+        known = [moved_known(p.known_11HW, at) for (p, *_), at in zip(parts, points, strict=True)]
+        weights = [weight for *_, weight in parts]
+        pairs = zip(weights, known, strict=True)
+        total = torch.stack([weight * is_known for weight, (is_known, _) in pairs]).sum(dim=0)
+        strip: Tensor | None = None
+        for (part, *_), at, weight, (_, scale) in zip(parts, points, weights, known, strict=True):
+            moved = at_points(part.values_1CHW, at)
+            share = scale.mul_(weight).div_(total)  # 0 / 0: not known, NaN
+            strip = moved.mul_(share) if strip is None else strip.addcmul_(moved, share)
+        assert strip is not None
         mean[:, rows] = strip[0, :, :, :width].numpy()
     return mean
 

@@ -56,9 +56,10 @@ def next_fields(
     rain = product_rain(lead, product, calibration)
     fields[0] = rain[0, 0, :height, :width].cpu().numpy()
     del rain
-    chances = exceedance(lead, None if are_chances_raw else calibration, chosen)
-    for field, chance in zip(fields[1:], chances, strict=True):
-        field[:] = chance[0, 0, :height, :width].cpu().numpy()
+    if chosen:
+        for rows, chances in exceedance(lead, None if are_chances_raw else calibration, chosen):
+            inside = fields[1:, rows]
+            inside[:] = chances[0, :, : inside.shape[1], :width].cpu().numpy()
     return fields
 
 

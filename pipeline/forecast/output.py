@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import h5py
 import netCDF4
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +22,15 @@ import xarray as xr
 import zarr
 
 from squall.datasets.coding import RAIN_CODE
-from squall.pipeline.forecast.dataset import netcdf_encoding
-from squall.pipeline.forecast.ensemble_dataset import member_variable
+from squall.pipeline.forecast.dataset import encoding_of
+from squall.pipeline.forecast.ensemble_dataset import KEPT_BITS, member_variable
+from squall.pipeline.forecast.netcdf_chunks import create_gridded, is_gridded, write_gridded
 from squall.pipeline.outputs import check_output_file, check_own_folder
 from squall.pipeline.provenance import atomic_folder, atomic_path
 
 SUFFIXES = (".nc", ".nc4", ".netcdf")
 ZARR = ".zarr"
 _DIMS = ("realization", "lead_time", "y", "x")
-_NETCDF_ONLY = ("zlib", "complevel", "shuffle", "chunksizes")
 _COORDINATES = {"coordinates": "time forecast_reference_time"}
 
 
@@ -97,36 +98,63 @@ def _is_forecast(path: Path) -> bool:
 class _Netcdf:
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: netCDF4.Dataset | None = None
-        self._members: Any = None
+        self._file: h5py.File | None = None
+        self._members = ""
         self._codes = False
 
     def create_members(
         self, shape: tuple[int, int, int, int], codes: bool, keep_bits: int | None
     ) -> None:
-        name, dtype, attributes = member_variable(codes, keep_bits)
-        self._file, self._codes = netCDF4.Dataset(self._path, "w"), codes
-        for dim, size in zip(_DIMS, shape, strict=True):
-            self._file.createDimension(dim, size)
-        fill = attributes.pop("_FillValue", None)
-        options: dict[str, Any] = {} if fill is None else {"fill_value": fill}
-        self._members = self._file.createVariable(
-            name, dtype, _DIMS, zlib=True, complevel=1, chunksizes=(1, 1, *shape[2:]), **options
-        )
-        self._members.setncatts(attributes | _COORDINATES)
-        self._members.set_auto_maskandscale(False)
+        self._members, dtype, attributes = member_variable(codes, keep_bits)
+        self._codes = codes
+        with netCDF4.Dataset(self._path, "w") as file:
+            dims = dict(zip(_DIMS, shape, strict=True))
+            shuffle = not codes
+            create_gridded(
+                file, self._members, dims, dtype, attributes | _COORDINATES, shuffle=shuffle
+            )
+        self._file = h5py.File(self._path, "r+")
 
     def write_members(self, index: int, rates: npt.NDArray[np.float32]) -> None:
-        self._members[:, index] = RAIN_CODE.encode(rates) if self._codes else rates
+        assert self._file is not None
+        values = RAIN_CODE.encode(rates) if self._codes else rates
+        write_gridded(self._file[self._members], values[:, None], (0, index, 0, 0))
 
     def write(self, forecast: xr.Dataset) -> None:
         mode: Any = "a" if self._file else "w"
         self.close()
-        forecast.to_netcdf(self._path, mode=mode, encoding=netcdf_encoding(forecast))
+        gridded = {str(k): v for k, v in forecast.data_vars.items() if is_gridded(v)}
+        encoding = encoding_of(forecast)
+        stored = {name: encoding.pop(name, {}) for name in gridded}
+        forecast.drop_vars(gridded).to_netcdf(self._path, mode=mode, encoding=encoding)
+        with netCDF4.Dataset(self._path, "a") as file:
+            for name, variable in gridded.items():
+                _create(file, variable, stored[name])
+        with h5py.File(self._path, "r+") as file:
+            for name, variable in gridded.items():
+                write_gridded(file[name], variable.data)
 
     def close(self) -> None:
-        if self._file and self._file.isopen():
+        if self._file:
             self._file.close()
+            self._file = None
+
+
+def _create(file: netCDF4.Dataset, variable: xr.DataArray, encoding: dict[str, Any]) -> None:
+    """Create a gridded variable with the attributes that xarray would give it.
+
+    Rates of an archive are few different numbers: to put their bytes in another order (shuffle)
+    takes as long as to compress them, and makes larger files. Rounded rates have zeros at the end,
+    and become smaller.
+    """
+    coordinates = sorted(str(name) for name in variable.coords if name not in variable.dims)
+    attributes = variable.attrs | {"coordinates": " ".join(coordinates)}
+    if "_FillValue" in encoding:
+        attributes["_FillValue"] = encoding["_FillValue"]
+    dims = {str(dim): size for dim, size in variable.sizes.items()}
+    dtype = encoding.get("dtype", variable.dtype)
+    shuffle = KEPT_BITS in variable.attrs
+    create_gridded(file, str(variable.name), dims, dtype, attributes, shuffle=shuffle)
 
 
 class _Zarr:
@@ -154,11 +182,7 @@ class _Zarr:
         self._members[:, index] = RAIN_CODE.encode(rates) if self._codes else rates
 
     def write(self, forecast: xr.Dataset) -> None:
-        encoding = {
-            name: {key: value for key, value in how.items() if key not in _NETCDF_ONLY}
-            for name, how in netcdf_encoding(forecast).items()
-        }
         mode: Any = "a" if self._members is not None else "w"
-        options: dict[str, Any] = {"zarr_format": 2, "consolidated": False, "encoding": encoding}
-        forecast.to_zarr(self._path, mode=mode, **options)
+        options: dict[str, Any] = {"zarr_format": 2, "consolidated": False}
+        forecast.to_zarr(self._path, mode=mode, encoding=encoding_of(forecast), **options)
         zarr.consolidate_metadata(self._path, zarr_format=2)

@@ -11,7 +11,6 @@ from squall.convgru.heads.cascade import band_processes, scale_bands
 from squall.convgru.heads.exceedance import TEXTURE_BANDS, LeadChances
 from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.matching import sorted_amounts
-from squall.convgru.motion import departure_points
 from squall.convgru.products import (
     SCALING,
     biased,
@@ -39,9 +38,9 @@ def lead(seed=1, shift=0.0):
     logits = 12 * (level - thresholds[:, None, None]) + shift
     known = torch.ones_like(last)
     known[..., :10, :7] = 0
-    still = departure_points(torch.zeros(1, 2, 8, 8))
+    still = torch.zeros(1, 2, 8, 8)
     amounts = sorted_amounts(last, known)
-    return LeadChances(logits, last, known, amounts, still, smooth_bands(last, known))
+    return LeadChances(logits * known, last, known, amounts, still, smooth_bands(last, known))
 
 
 def smooth_bands(last, known):
@@ -66,7 +65,7 @@ def test_order_has_the_amounts_of_the_last_scan_and_the_order_of_the_chances():
 
 def test_order_keeps_the_amounts_and_the_small_scales_where_the_rain_moves():
     """A mean of neighbouring pixels would have amounts that no pixel of the last scan has."""
-    moving = lead()._replace(points_BHW2=departure_points(torch.full((1, 2, 8, 8), 2.5)))
+    moving = lead()._replace(displacement_B2hw=torch.full((1, 2, 8, 8), 2.5))
     rain = product_rain(moving, "order", None)
     is_known = moved_logits(moving)[1]
     assert torch.equal(torch.isnan(rain), ~is_known)

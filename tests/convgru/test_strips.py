@@ -35,12 +35,15 @@ def test_a_function_of_pixels_gives_the_same_in_strips(monkeypatch):
     assert torch.equal(in_strips(function, a, b), function(a, b))
 
 
+@pytest.mark.parametrize("few_rows", [1, 64])
 @pytest.mark.parametrize("factor", [1, 4, 8, 64])
-def test_interpolated_rows_are_those_of_the_whole_field(factor):
+def test_interpolated_rows_are_those_of_the_whole_field(factor, few_rows, monkeypatch):
+    monkeypatch.setattr(strips_module, "FEW_ROWS", few_rows)
     field = torch.rand(2, 3, 5, 7)
     whole = interpolate(field, scale_factor=float(factor), mode="bilinear", align_corners=False)
     width = whole.shape[-1] - 1
-    for rows in (slice(0, 3), slice(2, 5), slice(whole.shape[-2] - 2, whole.shape[-2])):
+    height = whole.shape[-2]
+    for rows in (slice(0, 3), slice(2, 5), slice(height - 2, height), slice(0, height)):
         strip = interpolated_rows(field, rows, factor, width)
         assert torch.allclose(strip, whole[..., rows, :width], atol=1e-6)
 
@@ -54,10 +57,10 @@ def base():
 def forecast(model, context, lead_times=2):
     leads = model.chances(context, lead_times, step_min=10, spacing_km=1)
     height, width = context.shape[-2:]
-    fields = [
-        torch.cat([product_rain(lead, "order", None), *exceedance(lead, None, range(6))], dim=1)
-        for lead in leads
-    ]
+    fields = []
+    for lead in leads:
+        chances = [of_strip for _, of_strip in exceedance(lead, None, range(6))]
+        fields.append(torch.cat([product_rain(lead, "order", None), torch.cat(chances, 2)], dim=1))
     return torch.stack(fields)[..., :height, :width]
 
 
