@@ -23,13 +23,14 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SCRIPTS = [path for path in sorted((ROOT / "scripts").iterdir()) if path.is_file()]
 CONFIGURATIONS = sorted((ROOT / "configs").rglob("*.yaml"))
-# documents whose command lines are run, one after the other; of a tutorial those with the word
+# documents whose command lines are run, one after the other: those that match the pattern
 RUN = {
     "docs/tutorials/first-forecast.md": ("tests/test_tutorials.py", ""),
     "docs/tutorials/own-archive.md": ("tests/test_tutorials.py", ""),
-    "docs/tutorials/train.md": ("tests/test_tutorials.py", "synthetic"),
+    "docs/tutorials/train.md": ("tests/test_tutorials.py", "^(?!.*devices=4)"),
+    "docs/tutorials/live-service.md": ("tests/test_live_tutorial.py", ""),
     "scripts/demo": ("the demo", ""),
-    "scripts/live-demo": ("the live demo", ""),
+    "scripts/live-demo": ("tests/test_live_tutorial.py", "--replay"),
     "scripts/release": ("the release", ""),
 }
 
@@ -50,8 +51,8 @@ class CommandLine(NamedTuple):
     @property
     def run_by(self) -> str:
         """What runs it; otherwise it is only parsed."""
-        runner, word = RUN.get(self.place, ("", ""))
-        return runner if word in self.line else ""
+        runner, pattern = RUN.get(self.place, ("", ""))
+        return runner if re.search(pattern, self.line) else ""
 
 
 def command_lines() -> Iterator[CommandLine]:

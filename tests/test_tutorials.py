@@ -26,11 +26,19 @@ SMALLER = {
         *("--minutes", "10", "--every", "60", "--cases", "0"),
         *("--thresholds", "1", "--scales", "4", "--workers", "1"),
     ],
-    "train": [
+    "configs/experiments/small.yaml": [
         *("network.channels=[4,6,8]", "data.crop=32", "data.context=3", "data.lead_times=4"),
         *("data.samples_per_epoch=16", "data.validation_samples=4", "trainer.max_epochs=1"),
         "trackers.tensorboard=false",
     ],
+    "configs/experiments/own.yaml": [  # the archive has hours in place of weeks
+        "data.split={validation: [{start: 2024-06-01T01:30, end: 2024-06-01T03:00}], "
+        "test: [{start: 2024-06-01T03:00, end: 2024-06-01T04:00}]}",
+        *("data.crop=32", "data.kept_windows=4", "data.samples_per_epoch=16", "data.batch_size=4"),
+        *("data.validation_samples=4", "trainer.max_epochs=1", "trackers.tensorboard=false"),
+        *("trial.forecasts=2", "trial.compare=[squall-base]"),
+    ],
+    "calibrate": ["--forecasts", "4", "--workers", "1"],
 }
 
 
@@ -39,17 +47,24 @@ def blocks(name: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def run_commands(name: str) -> None:
-    """Run the command lines that the table of `scripts/command_lines.py` says are run here."""
+def run_commands(name: str, pattern: str = "") -> None:
+    """Run the command lines that the table of `scripts/command_lines.py` says are run here.
+
+    Parameters
+    ----------
+    pattern : those alone that match it.
+    """
     lines = [
         command
         for command in load_script("command_lines").command_lines()
         if command.place == f"docs/tutorials/{name}.md" and command.run_by
+        if re.search(pattern, command.line)
     ]
     assert len(lines) > 4
     for command in lines:
         words = command.words
-        assert main([*words, *SMALLER.get(words[0], [])]) == 0, command.line
+        smaller = next((SMALLER[word] for word in words[:2] if word in SMALLER), [])
+        assert main([*words, *smaller]) == 0, command.line
 
 
 @pytest.fixture
@@ -80,8 +95,20 @@ def test_an_own_archive_is_made(folder):
 
 @pytest.mark.slow
 def test_a_small_network_is_trained(folder):
-    run_commands("train")
+    run_commands("train", "synthetic")
     assert Path("runs/first/best.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_squall_base_is_fine_tuned_and_calibrated(folder, capsys):
+    archive = "archives/mynetwork.icechunk"
+    network = "configs/archives/synthetic.yaml"
+    assert main(["synth", "--out", "radar", "--hours", "4", "--size", "64"]) == 0
+    assert main(["ingest", network, "--archive", archive, "--files", "radar/**/*.nc"]) == 0
+    run_commands("train", "mynetwork")
+    assert re.search(r"that nothing was chosen on, CSI at 2 mm/h is", capsys.readouterr().out)
+    for path in ("runs/own/scores/report.html", "mine.safetensors", "ensemble.nc"):
+        assert Path(path).exists(), path
 
 
 def test_the_configurations_are_complete():

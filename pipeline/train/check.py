@@ -53,7 +53,8 @@ def check_training(experiment: ExperimentConfig) -> str:
             f"archive     {archive.address}, snapshot {archive.snapshot}",
             f"            {np.count_nonzero(ok)} scans of {height} × {width} pixels, one every "
             f"{archive.step.total_seconds() / 60:g} min",
-            f"            windows of {config.context} + {config.lead_times} scans: "
+            f"            windows of {config.context} + {config.lead_times} scans, "
+            f"{config.lead_times * archive.step.total_seconds() / 60:g} min ahead: "
             f"{data.training.counts[number]} training, {data.validation.counts[number]} "
             f"validation, {kept} test",
         ]

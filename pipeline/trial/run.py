@@ -72,9 +72,11 @@ def check_trial(experiment: ExperimentConfig) -> None:
 def trial(result: TrainResult, experiment: ExperimentConfig) -> TrialResult:
     """Calibrate the model of a run on its validation days, and score it on its test days.
 
+    Where there is nothing to calibrate or to score on, a warning says why: the model is complete.
+
     Raises
     ------
-    ConfigError, DataError
+    ConfigError
         As `calibrate` and `verify`. The run and its checkpoints are complete before.
     """
     assert experiment.trial is not None
@@ -86,8 +88,11 @@ def trial(result: TrainResult, experiment: ExperimentConfig) -> TrialResult:
             out = result.out / "scores"
             if len(addresses) > 1:
                 out /= open_archive(address).name
-            reports.append(_scored(model, address, periods, out, experiment.trial))
-    if not reports:
+            try:
+                reports.append(_scored(model, address, periods, out, experiment.trial))
+            except DataError as error:
+                log.warning("not scored: %s", error)
+    if not any(result.test_periods):
         log.warning("data.split has no test days, so the model was not scored")
     return TrialResult(model, tuple(reports))
 
@@ -122,7 +127,13 @@ def _scored(
     spans = [(parse_time(start), parse_time(end)) for start, end in periods]
     days = len({day for start, end in spans for day in _days(start, end)})
     scans = sum((end - start) / archive.step for start, end in spans)
-    every = archive.step * max(1, math.ceil(scans / config.forecasts))
+    steps = max(1, math.ceil(scans / config.forecasts))
+    tested = []
+    for start, end in spans:
+        # not from its start on: such a forecast begins with scans of the day before, which may
+        # have trained the model
+        first = start + archive.step * (min(steps, int((end - start) / archive.step)) // 2)
+        tested.append(ReferencePeriod(first, end - archive.step))
     # a model with a calibration: the sharp forecast, and the one with the highest CSI
     products = [f"{model}:best-csi"] if model.suffix == WEIGHTS_SUFFIX else []
     scores = verify(
@@ -130,8 +141,8 @@ def _scored(
             archives=(address,),
             models=(model, *products, *_possible(config.compare)),
             out=out,
-            periods=tuple(ReferencePeriod(start, end - archive.step) for start, end in spans),
-            every_minutes=every.total_seconds() / 60,
+            periods=tuple(tested),
+            every_minutes=(archive.step * steps).total_seconds() / 60,
             thresholds_mm_h=config.thresholds_mm_h,
         )
     )

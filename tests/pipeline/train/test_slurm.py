@@ -6,6 +6,7 @@ on SIGTERM and exits with 143.
 """
 
 import os
+import re
 import shutil
 import signal
 import stat
@@ -52,6 +53,17 @@ case $1 in
   show) echo "JobId=71 JobName=squall-train JobState=$(cat state) Reason=None" ;;
   requeue) if [ -e no_requeue ]; then exit 1; else echo "$2" >>requeued; fi ;;
 esac
+""",
+    "sbatch": """
+while [[ $1 == --* ]]; do
+  case $1 in
+    --nodes=*) export SLURM_JOB_NUM_NODES=${1#*=} ;;
+    --gpus-per-node=*) export SLURM_GPUS_ON_NODE=${1#*=} ;;
+    *) echo "sbatch: unknown option $1" >&2; exit 1 ;;
+  esac
+  shift
+done
+exec bash "$@"
 """,
     "squall": """
 printf '%s\\n' "$@" >"arguments.$SLURM_PROCID"
@@ -278,6 +290,30 @@ def test_mistakes_are_reported_before_srun_starts(
     assert code == 2
     assert message in errors
     assert not (job.folder / "srun.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("document", "pattern"),
+    [
+        ("docs/how-to/slurm.md", r"^(sbatch .*)"),
+        ("docs/training.md", r"`(sbatch .*?)`"),
+        ("scripts/train.slurm", r"^#\s+(sbatch .*)"),
+    ],
+)
+def test_the_command_lines_of_the_documents_train(job: Job, document: str, pattern: str) -> None:
+    root = SCRIPT.parents[1]
+    text = re.sub(r"\\\n#?", "", (root / document).read_text())
+    (line,) = re.findall(pattern, text, re.MULTILINE)
+    line = line.replace("--archive …", "--archive a.icechunk")
+    for name in ("scripts", "configs"):
+        (job.folder / name).symlink_to(root / name)
+    (archive,) = re.findall(r"--archive (\S+)", line)
+    (job.folder / archive).mkdir(parents=True, exist_ok=True)
+    job.environment |= {"SLURM_JOB_NUM_NODES": "", "SLURM_GPUS_ON_NODE": ""}
+    (job.folder / "behaviour").write_text("0")
+    done = subprocess.run(["bash", "-c", line], env=job.environment, check=False)
+    assert done.returncode == 0
+    assert parse(job.arguments(7)).overrides == ["trainer.num_nodes=2", "trainer.devices=4"]
 
 
 def test_the_options_for_sbatch() -> None:

@@ -216,7 +216,7 @@ def test_a_check_reports_the_size_of_a_run_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     experiment = make_experiment(chain.archive, network__checkpoint_activations=True)
     report = check_training(experiment)
-    assert "30 training, 6 validation, 6 test" in report
+    assert " scans, 20 min ahead: 30 training, 6 validation, 6 test" in report
     assert "16 samples: 4 batches of 4 on each of 1 device, 4 optimiser steps" in report
     weights = sum(p.numel() for p in EncoderForecaster(experiment.network).parameters())
     assert f"{weights:,} weights" in report

@@ -4,11 +4,12 @@ import re
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import yaml
 
 from squall.convgru.checkpoint import load_nowcaster
-from squall.datasets.errors import ConfigError
+from squall.datasets.errors import ConfigError, DataError
 from squall.pipeline.cli.main import main
 from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.train.experiment import TrainConfig
@@ -59,10 +60,11 @@ def test_the_report_has_the_ratios_that_a_verification_has(chain, run, tried, tm
     assert report.startswith("synthetic, 1 test days, 3 forecasts up to 20 min")
     assert (run.out / "scores" / "report.html").is_file()
     (start, end) = run.test_periods[0][0]
+    start = pd.Timestamp(start) + pd.Timedelta("5min")  # forecasts are every 15 min
     again = verify(
         VerifyConfig(
             archives=[str(chain.archive)], models=[tried.model, "extrapolation"],
-            out=tmp_path / "scores", periods=[f"{start}/{end}"],
+            out=tmp_path / "scores", periods=[f"{start.isoformat()}/{end}"],
             every_minutes=15, thresholds_mm_h=TRIAL["thresholds_mm_h"],
             workers=1,
         )
@@ -79,6 +81,25 @@ def test_a_network_of_rain_is_scored_without_a_calibration(chain, make_experimen
     tried = trial(run, experiment)
     assert tried.model == run.best
     assert "extrapolation" in tried.reports[0]
+
+
+def test_few_forecasts_stand_in_the_middle_of_the_test(run, experiment, chain):
+    """One at its start would begin with scans that the model was trained on, and be left out."""
+    config = experiment.trial.model_copy(update={"forecasts": 1})
+    tried = trial(run, experiment.model_copy(update={"trial": config}))
+    assert tried.reports[0].startswith("synthetic, 1 test days, 1 forecasts up to 20 min")
+
+
+def test_a_model_that_cannot_be_scored_is_complete(run, experiment, monkeypatch, caplog):
+    def nothing(config):
+        raise DataError("no forecast to score")
+
+    monkeypatch.setattr(trial_module, "verify", nothing)
+    tried = trial(run, experiment)
+    assert tried.model.exists()
+    assert tried.reports == ()
+    assert "not scored: no forecast to score" in caplog.text
+    assert "no test days" not in caplog.text
 
 
 def test_without_pysteps_the_other_methods_are_compared(monkeypatch, caplog):
