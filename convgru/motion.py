@@ -2,7 +2,7 @@
 
 Public: `coarse_motion`, `trajectories`, `one_step_longer`, `transport`, `moved_strips`,
 `moved_known`, `departure_points`, `departure_rows`, `at_points`, `at_nearest`, `from_nearest`,
-`trajectory_starts`, `place_in_frame`, `extrapolate`.
+`trajectory_starts`, `place_in_frame`, `extrapolate`, `extrapolated_leads`.
 
 Fields move with the rain by semi-Lagrangian transport: a pixel gets the value from the start of
 the trajectory that ends in it.
@@ -345,15 +345,24 @@ def extrapolate(context: Tensor, lead_times: int) -> Tensor:
     (B, L, 1, H, W) rain rate, mm/h; NaN where the trajectory does not start at pixels that the
     last scan observed.
     """
+    return torch.stack(list(extrapolated_leads(context, lead_times)), dim=1)
+
+
+def extrapolated_leads(context: Tensor, lead_times: int) -> Iterator[Tensor]:
+    """(B, 1, H, W) of `extrapolate`, one lead time after the other; without gradient."""
     height, width = context.shape[-2:]
-    rain, observed = RainScaling().normalise(context)
-    known = pad_to(observed[:, -1], COARSE)
-    last = pad_to(rain[:, -1], COARSE)
-    leads = []
-    for displacement in trajectories(coarse_motion(context), lead_times):
-        moved, is_known = transport(last, known, departure_points(displacement))
-        leads.append(torch.where(is_known, moved, -torch.inf)[..., :height, :width])
-    return RainScaling().denormalise(torch.stack(leads, dim=1))
+    with torch.no_grad():
+        displacements = trajectories(coarse_motion(context), lead_times)
+        rain, known = (pad_to(x, COARSE) for x in RainScaling().normalise(context[:, -1]))
+
+    @torch.no_grad()
+    def moved_along(displacement: Tensor) -> Tensor:
+        moved, is_known = transport(rain, known, departure_points(displacement))
+        return RainScaling().denormalise(
+            moved.masked_fill_(~is_known, -torch.inf)[..., :height, :width]
+        )
+
+    return map(moved_along, displacements)
 
 
 def pad_to(x: Tensor, multiple: int, value: float = 0.0) -> Tensor:

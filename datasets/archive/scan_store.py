@@ -7,6 +7,7 @@ them. Members that need only the abstract ones are implemented here.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import dask
@@ -203,10 +204,21 @@ class ScanStore(Protocol):
             },
         )
 
+    def scans(self, first: int, count: int) -> Iterator[npt.NDArray[np.float32]]:
+        """Rain rate (y, x) of consecutive scans as in `read`, one after the other.
+
+        Their codes are read at once, since a chunk holds many scans; that is a byte a pixel.
+        """
+        return (RAIN_CODE.decode(codes) for codes in self._codes(first, count))
+
     def _rates(self, first: int, count: int) -> npt.NDArray[np.float32]:
         """(time, y, x) mm/h of `read`."""
+        return RAIN_CODE.decode(self._codes(first, count))
+
+    def _codes(self, first: int, count: int) -> npt.NDArray[np.uint8]:
+        """(time, y, x) codes of `read`."""
         codes = np.full((count, *self.grid.shape), RAIN_CODE.NOT_OBSERVED, dtype=np.uint8)
         low, high = max(first, 0), min(first + count, self.codes.shape[0])
         if low < high:
             codes[low - first : high - first] = self.codes[low:high]
-        return RAIN_CODE.decode(codes)
+        return codes

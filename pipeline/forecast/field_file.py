@@ -47,6 +47,16 @@ class FieldFile:
         while rest:
             rest = rest[self._file.write(rest) :]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of all fields stacked, as far as they have the shape of the first one."""
+        return (len(self._places), *self._places[0].shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of the first fields."""
+        return self._places[0].dtype
+
     def __len__(self) -> int:
         return len(self._places)
 

@@ -1,12 +1,13 @@
 """The fields of a forecast of chances, lead time by lead time.
 
-Public: `next_fields`, `fields_of_leads`, `fills_memory`.
+Public: `next_fields`, `fields_of_leads`, `kept_fields`, `fills_memory`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
+from typing import Any
 
 import dask.array
 import numpy as np
@@ -30,6 +31,19 @@ IN_MEMORY_BYTES = 2**28  # of a forecast that is kept in memory
 def fills_memory(shape: Size, lead_times: int) -> bool:
     """Whether the fields of a forecast are kept in a file, since the grid is large."""
     return prod(shape) * lead_times * (4 + len(THRESHOLDS_MM_H)) > IN_MEMORY_BYTES
+
+
+def kept_fields(
+    leads: Iterable[npt.NDArray[Any]], shape: Size, lead_times: int
+) -> npt.NDArray[Any] | FieldFile:
+    """The fields (y, x) of all lead times, by number; those of a large grid in a temporary file."""
+    if not fills_memory(shape, lead_times):
+        return np.stack(list(leads))
+    fields = FieldFile()
+    for field in leads:
+        fields.append(field)
+        del field  # before the next is made
+    return fields
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """What a forecast method is, the methods of Squall that need no training, and `find_method`.
 
 Public: `ForecastMethod`, `EnsembleMethod`, `is_ensemble`, `ChanceMethod`, `gives_chances`,
-`Persistence`, `Extrapolation`, `find_method`, `used_steps`.
+`rain_of_leads`, `Persistence`, `Extrapolation`, `find_method`, `used_steps`.
 
 The forecast and verify stages know a method only as a `ForecastMethod`, an `EnsembleMethod` or a
 `ChanceMethod`. Trained networks are in `squall.pipeline.forecast.network_method`, beside it the
@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from squall import __version__
-from squall.convgru.motion import FLOW_SCANS, extrapolate
+from squall.convgru.motion import FLOW_SCANS, extrapolated_leads
 from squall.convgru.pretrained import UnknownModelError, packaged_models
 from squall.convgru.products import PRODUCTS
 from squall.datasets.archive.scan_store import ScanStore
@@ -160,6 +160,17 @@ def gives_chances(
     return thresholds_of is not None and bool(thresholds_of(thresholds_mm_h))
 
 
+def rain_of_leads(method: ForecastMethod, context: Rates, lead_times: int) -> Iterator[Rates]:
+    """The forecast (y, x) of `ForecastMethod.nowcast`, one lead time after the other.
+
+    A method that has `leads`, with the arguments of `nowcast`, makes no more than one at a time.
+    """
+    leads = getattr(method, "leads", None)
+    return (
+        iter(method.nowcast(context, lead_times)) if leads is None else leads(context, lead_times)
+    )
+
+
 @dataclass(frozen=True)
 class Persistence:
     """The last scan, unchanged, for all lead times. Every useful forecast is better than this."""
@@ -196,9 +207,13 @@ class Extrapolation:
 
         Pixels are NaN where the trajectory starts outside the observed area.
         """
+        of_lead = np.dtype((np.float32, context.shape[1:]))
+        return np.fromiter(self.leads(context, lead_times), of_lead, lead_times)
+
+    def leads(self, context: Rates, lead_times: int) -> Iterator[Rates]:
+        """The forecast (y, x) of `nowcast`, one lead time after the other."""
         scans = torch.from_numpy(np.ascontiguousarray(context))[None, :, None]
-        with torch.inference_mode():
-            return extrapolate(scans, lead_times)[0, :, 0].numpy()
+        return (lead[0, 0].numpy() for lead in extrapolated_leads(scans, lead_times))
 
 
 def used_steps(method: ForecastMethod) -> range:

@@ -35,6 +35,7 @@ from squall.pipeline.forecast.radar_network import calibration_for, check_place,
 from squall.pipeline.forecast.resampling import Resampling
 from squall.pipeline.forecast.stochastic_method import DEFAULT_SETTINGS, StochasticMethod
 
+Rates = npt.NDArray[np.float32]
 USUAL_PRODUCT: Product = "order"
 MEMBERS = 8  # of an ensemble network; the forecast is their mean
 
@@ -240,7 +241,7 @@ class NetworkMethod:
             "calibrate`)"
         )
 
-    def nowcast(self, context: npt.NDArray[np.float32], lead_times: int) -> npt.NDArray[np.float32]:
+    def nowcast(self, context: Rates, lead_times: int) -> Rates:
         """Forecast rain rate. An ensemble network gives the mean of `MEMBERS` members.
 
         Parameters
@@ -251,10 +252,12 @@ class NetworkMethod:
         -------
         (lead_time, y, x), mm/h, NaN = not known.
         """
-        rain = np.empty((lead_times, *context.shape[1:]), np.float32)
-        for number, fields in enumerate(self.leads_with_chances(context, lead_times, ())):
-            rain[number] = fields[0]
-        return rain
+        of_lead = np.dtype((np.float32, context.shape[1:]))
+        return np.fromiter(self.leads(context, lead_times), of_lead, lead_times)
+
+    def leads(self, context: Rates, lead_times: int) -> Iterator[Rates]:
+        """The forecast (y, x) of `nowcast`, one lead time after the other."""
+        return (fields[0] for fields in self.leads_with_chances(context, lead_times, ()))
 
     def chance_thresholds(self, thresholds_mm_h: Sequence[float]) -> tuple[float, ...]:
         """Those of `THRESHOLDS_MM_H`; none if the method says no chances."""
@@ -263,11 +266,8 @@ class NetworkMethod:
         return tuple(level for level in thresholds_mm_h if level in THRESHOLDS_MM_H)
 
     def leads_with_chances(
-        self,
-        context: npt.NDArray[np.float32],
-        lead_times: int,
-        thresholds_mm_h: Sequence[float],
-    ) -> Iterator[npt.NDArray[np.float32]]:
+        self, context: Rates, lead_times: int, thresholds_mm_h: Sequence[float]
+    ) -> Iterator[Rates]:
         """Rain rate and chances; see `squall.pipeline.forecast.methods.ChanceMethod`.
 
         The chances are calibrated if the network is calibrated on the archive's radar network,
@@ -277,12 +277,8 @@ class NetworkMethod:
         return self.resampling.leads(leads, context, lead_times, thresholds_mm_h)
 
     def ensemble(
-        self,
-        context: npt.NDArray[np.float32],
-        lead_times: int,
-        members: int,
-        reference_time: np.datetime64,
-    ) -> Iterator[npt.NDArray[np.float32]]:
+        self, context: Rates, lead_times: int, members: int, reference_time: np.datetime64
+    ) -> Iterator[Rates]:
         """Forecast the members; see `squall.pipeline.forecast.methods.EnsembleMethod.ensemble`.
 
         Those of the engine ``stochastic`` do not depend on the weights. All engines make them at
@@ -293,12 +289,12 @@ class NetworkMethod:
 
     def members_and_chances(
         self,
-        context: npt.NDArray[np.float32],
+        context: Rates,
         lead_times: int,
         members: int,
         reference_time: np.datetime64,
         thresholds_mm_h: tuple[float, ...],
-    ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]]:
+    ) -> Iterator[tuple[Rates, Rates | None]]:
         """The members, and the chances that they and the network give (`source_of_chances`).
 
         Parameters
@@ -338,7 +334,7 @@ class NetworkMethod:
 
     def chances(
         self,
-        scans: npt.NDArray[np.float32],
+        scans: Rates,
         lead_times: int,
         motion_12hw: torch.Tensor | None = None,
     ) -> Iterator[LeadChances]:
@@ -363,12 +359,12 @@ class NetworkMethod:
     @torch.inference_mode()
     def _leads(
         self,
-        scans: npt.NDArray[np.float32],
+        scans: Rates,
         lead_times: int,
         motion_12hw: torch.Tensor | None,
         *,
         thresholds_mm_h: Sequence[float],
-    ) -> Iterator[npt.NDArray[np.float32]]:
+    ) -> Iterator[Rates]:
         """`leads_with_chances` at the network's own time step and grid spacing."""
         if not self.nowcaster.gives_chances:
             assert not thresholds_mm_h
@@ -384,7 +380,7 @@ class NetworkMethod:
             for calibration in calibrations
         )
 
-    def _rain(self, scans: npt.NDArray[np.float32], lead_times: int) -> npt.NDArray[np.float32]:
+    def _rain(self, scans: Rates, lead_times: int) -> Rates:
         """(lead_time, 1, y, x) of a network that forecasts rain and no chances."""
         context = self._scans(scans)
         noise = draw_noise(self.nowcaster.network, [0], MEMBERS, scans.shape[-2:], self.device)
@@ -393,6 +389,6 @@ class NetworkMethod:
             rate = rate.mean(dim=1)
         return np.asarray(rate[0].float().cpu().numpy())
 
-    def _scans(self, context: npt.NDArray[np.float32]) -> torch.Tensor:
+    def _scans(self, context: Rates) -> torch.Tensor:
         """(1, T, 1, y, x) on the network's device."""
         return torch.from_numpy(np.ascontiguousarray(context))[None, :, None].to(self.device)

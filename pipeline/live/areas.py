@@ -58,7 +58,8 @@ def write_areas(
         "smallest_pixels": SMALLEST,
     }
     features: list[str] = []
-    for rates, time, lead_min in zip(rain.values, times, minutes, strict=True):
+    for of_lead, time, lead_min in zip(rain, times, minutes, strict=True):
+        rates = of_lead.values  # one lead time after the other: all need much memory
         when = {"valid_time": utc_text(time), "lead_min": float(lead_min)}
         features += _features(rates, when, thresholds_mm_h, lonlat)
     text = json.dumps(head)[:-1] + ', "features": [\n' + ",\n".join(features) + "\n]}\n"

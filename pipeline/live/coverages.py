@@ -1,6 +1,6 @@
 """``places.covjson``: the forecast at the configured places after the CoverageJSON standard.
 
-Public: `coverages_of`, `COVERAGES`.
+Public: `coverages_of`, `at_places`, `COVERAGES`.
 
 Source: OGC CoverageJSON Community Standard 1.0 (21-069r2).
 """
@@ -26,6 +26,24 @@ _STANDARD_NAME = "http://vocab.nerc.ac.uk/standard_name/"
 _UNITS = "http://www.opengis.net/def/uom/UCUM/"
 
 
+def at_places(
+    forecast: xr.Dataset, grid: Grid, places: Mapping[str, Place]
+) -> dict[str, xr.Dataset | None]:
+    """What a forecast says of the pixel of each place, one row and column; None: outside the grid.
+
+    The fields of a large grid lie in files, so they are read once for all places.
+    """
+    pixels = {n: grid.pixel_at(place.latitude, place.longitude) for n, place in places.items()}
+    inside = [(name, *pixel) for name, pixel in pixels.items() if pixel is not None]
+    names, rows, columns = map(list, zip(*inside, strict=True)) if inside else ([], [], [])
+    own = forecast.isel(y=rows, x=columns).load()
+    numbers = {name: number for number, name in enumerate(names)}
+    return {
+        name: own.isel(y=[numbers[name]], x=[numbers[name]]) if name in numbers else None
+        for name in places
+    }
+
+
 def coverages_of(
     forecast: xr.Dataset,
     grid: Grid,
@@ -41,14 +59,13 @@ def coverages_of(
     parameters = {name: parameter for name, parameter, _ in _fields(forecast, thresholds_mm_h)}
     times = [utc_text(time) for time in pd.DatetimeIndex(forecast["time"].values)]
     coverages = []
-    for name, place in places.items():
-        pixel = grid.pixel_at(place.latitude, place.longitude)
-        if pixel is None:
+    for name, own in at_places(forecast, grid, places).items():
+        if own is None:
             series = dict.fromkeys(parameters, np.full(len(times), np.nan))
         else:
-            own = forecast.isel(y=pixel[0], x=pixel[1])
-            series = {key: values for key, _, values in _fields(own, thresholds_mm_h)}
-        coverages.append(_coverage(name, place, times, series))
+            of_fields = _fields(own.isel(y=0, x=0), thresholds_mm_h)
+            series = {key: values for key, _, values in of_fields}
+        coverages.append(_coverage(name, places[name], times, series))
     return {
         "type": "CoverageCollection",
         "domainType": "PointSeries",

@@ -9,8 +9,10 @@ colours to draw it.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +78,10 @@ class Frames:
         (self.folder / FRAMES).mkdir()
         forecast = self.forecast
         rain = shown_rain(forecast)
-        codes = RAIN_CODE.encode(rain.values)
-        scans = RAIN_CODE.encode(forecast["observed_rain_rate"].values)
+        codes = np.empty(rain.shape, np.uint8)
+        for target, field in zip(codes, _coded(rain), strict=True):
+            target[:] = field
+        scans = _coded(forecast["observed_rain_rate"])
         layers = [
             self._layer("observed", "rain_rate", scans, forecast["context_time"].values),
             self._layer("rain_rate", "rain_rate", codes)
@@ -96,7 +100,7 @@ class Frames:
         if PERCENTILES not in self.forecast:
             return
         for percent in self.forecast["percentile"].values.tolist():
-            codes = RAIN_CODE.encode(self.forecast[PERCENTILES].sel(percentile=percent).values)
+            codes = _coded(self.forecast[PERCENTILES].sel(percentile=percent))
             yield self._layer(f"percentile_{percent:g}", "rain_rate", codes) | {"percent": percent}
 
     def _chances(self, name: str) -> Iterator[Layer]:
@@ -106,7 +110,7 @@ class Frames:
             if not np.isclose(held, threshold).any():
                 continue
             of_threshold = self.forecast[name].sel(threshold=threshold, method="nearest")
-            codes = chance_codes(of_threshold.values.astype(np.float32))
+            codes = (chance_codes(of_lead.values.astype(np.float32)) for of_lead in of_threshold)
             layer = self._layer(f"chance_{where}_{threshold:g}", "chance", codes)
             yield layer | {"threshold_mm_h": threshold, "where": where}
 
@@ -131,11 +135,10 @@ class Frames:
 
     def _first_times(self) -> Iterator[Layer]:
         """When rain of each threshold first comes, as the number of a lead time."""
-        for threshold in self.thresholds_mm_h:
-            if FIRST_RAIN in self.forecast:
-                codes = self._first_times_of_ensemble(threshold)
-            else:
-                codes = _first_lead_of(self._rates(), threshold)
+        is_ensemble = FIRST_RAIN in self.forecast
+        of_rates = () if is_ensemble else _first_leads_of(self._rates(), self.thresholds_mm_h)
+        for number, threshold in enumerate(self.thresholds_mm_h):
+            codes = self._first_times_of_ensemble(threshold) if is_ensemble else of_rates[number]
             layer = self._layer(
                 f"first_rain_{threshold:g}", "first_rain", codes[None], self._times()[-1:]
             )
@@ -152,10 +155,11 @@ class Frames:
         codes[np.isnan(own[CHANCES_AT_ANY_TIME].values)] = UNKNOWN_TIME
         return codes
 
-    def _rates(self) -> Rates:
-        """(1 + lead_time, y, x) mm/h: the last scan and the forecast."""
-        scan = self.forecast["observed_rain_rate"].values[-1:]
-        return np.concatenate([scan, shown_rain(self.forecast).values])
+    def _rates(self) -> Iterator[Rates]:
+        """(y, x) mm/h: the last scan, and the forecast of each lead time."""
+        yield self.forecast["observed_rain_rate"][-1].values
+        for rain in shown_rain(self.forecast):
+            yield rain.values
 
     def _minutes(self) -> list[float]:
         minutes = self.forecast["lead_time"].values / np.timedelta64(1, "m")
@@ -165,9 +169,13 @@ class Frames:
         return np.atleast_1d(self.forecast["time"].values)
 
     def _layer(
-        self, name: str, code: str, codes: Codes, times: npt.NDArray[np.datetime64] | None = None
+        self,
+        name: str,
+        code: str,
+        codes: Iterable[Codes],
+        times: npt.NDArray[np.datetime64] | None = None,
     ) -> Layer:
-        """Write the frames (time, y, x) of a layer, and say where they are."""
+        """Write the frames (y, x) of a layer, and say where they are."""
         frames = []
         valid = pd.DatetimeIndex(self._times() if times is None else times)
         for field, time in zip(codes, valid, strict=True):
@@ -218,20 +226,28 @@ def _colours(scale: RainScale, unit: float = 1.0) -> dict[str, Any]:
     return {"levels": levels, "colours": list(scale.colours)}
 
 
-def _amount_of(rates: Rates, minutes: Sequence[float]) -> Rates:
-    """(y, x) mm; the rate (1 + lead_time, y, x) changes linearly between two times."""
+def _coded(rain: xr.DataArray) -> Iterator[Codes]:
+    """The codes (y, x) of fields of rain (time, y, x), one field after the other."""
+    return (RAIN_CODE.encode(field.values) for field in rain)
+
+
+def _amount_of(rates: Iterable[Rates], minutes: Sequence[float]) -> Rates:
+    """(y, x) mm; the rate (y, x) of 1 + lead_time times changes linearly between two times."""
     hours = np.diff([0.0, *minutes]) / 60
-    return sum(
+    parts = (
         (before + after) / 2 * np.float32(span)
-        for before, after, span in zip(rates, rates[1:], hours, strict=False)
+        for (before, after), span in zip(pairwise(rates), hours, strict=True)
     )
+    return np.asarray(reduce(np.add, parts))
 
 
-def _first_lead_of(rates: Rates, threshold_mm_h: float) -> Codes:
-    """(y, x): 1 + the first index of rates (1 + lead_time, y, x) with such rain."""
-    codes = np.full(rates.shape[1:], NO_RAIN, np.uint8)
+def _first_leads_of(rates: Iterable[Rates], thresholds_mm_h: Sequence[float]) -> list[Codes]:
+    """(y, x) of each threshold: 1 + the number of the first rates (y, x) with such rain."""
+    result: list[Codes] = []
     for number, rate in enumerate(rates, start=1):
-        is_open = codes == NO_RAIN
-        codes[is_open & (rate >= np.float32(threshold_mm_h))] = number
-        codes[is_open & np.isnan(rate)] = UNKNOWN_TIME  # it may have rained before
-    return codes
+        result = result or [np.full(rate.shape, NO_RAIN, np.uint8) for _ in thresholds_mm_h]
+        for codes, threshold in zip(result, thresholds_mm_h, strict=True):
+            is_open = codes == NO_RAIN
+            codes[is_open & (rate >= np.float32(threshold))] = number
+            codes[is_open & np.isnan(rate)] = UNKNOWN_TIME  # it may have rained before
+    return result

@@ -23,6 +23,7 @@ from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.grid import Grid, lonlat_crs
 from squall.datasets.times import utc_text
 from squall.pipeline.live.config import LiveConfig
+from squall.pipeline.live.coverages import at_places
 from squall.pipeline.live.exports import write_exports
 from squall.pipeline.live.frames import Codes, Frames, codes_of_frames
 from squall.pipeline.live.stac import ITEM, item_of
@@ -89,14 +90,14 @@ def _missing(forecast: xr.Dataset) -> list[str]:
 def _points(forecast: xr.Dataset, grid: Grid, config: LiveConfig) -> dict[str, Any]:
     """What the forecast says of each place."""
     result: dict[str, Any] = {}
-    for name, place in config.places.items():
-        pixel = grid.pixel_at(place.latitude, place.longitude)
+    for name, own in at_places(forecast, grid, config.places).items():
+        place = config.places[name]
         at = {"latitude": place.latitude, "longitude": place.longitude}
-        if pixel is None:
+        if own is None:
             result[name] = at | {"sentence": "not known: outside the radar's grid"} | when(None)
         else:
             threshold = config.thresholds_mm_h[0]
-            result[name] = at | outlook_of(forecast, *pixel, threshold).as_dict()
+            result[name] = at | outlook_of(own, 0, 0, threshold).as_dict()
     return result
 
 

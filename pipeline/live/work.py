@@ -189,7 +189,9 @@ class Worker:
                 scored.append((time, counts, archive.step))
         method = Extrapolation(lead_times)
         context = archive.read(newest - method.context + 1, method.context).values
-        extrapolated = RAIN_CODE.encode(method.nowcast(context, lead_times))
+        leads = method.leads(context, lead_times)
+        del context
+        extrapolated = np.stack([RAIN_CODE.encode(rain) for rain in leads])
         runs.add(reference, codes, extrapolated)
         if sample.fields:  # an ensemble
             ensembles.add(reference, sample, extrapolated)

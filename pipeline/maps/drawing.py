@@ -1,6 +1,6 @@
 """Drawing rain: one map with its caption, or an overview of several maps.
 
-Public: `Caption`, `Panel`, `draw_map`, `draw_overview`.
+Public: `Caption`, `Panel`, `draw_map`, `draw_overview`, `MAP_IN`.
 
 The functions return figures and write no files. `basemap.py` draws what is under the rain; the
 rain colours are in `squall.pipeline.pictures`.
@@ -36,6 +36,8 @@ from squall.pipeline.pictures import (
 )
 
 Kind = Literal["observed", "forecast"]
+
+MAP_IN = (7.6, 7.2)  # largest width and height of a map [inches]
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def draw_map(
     is_covered : (y, x), where the radar observed in the context. A pixel of a forecast that is
         unknown there is "no forecast", elsewhere "no radar". None: nowhere.
     """
-    map_width, map_height = _size_within(basemap, 7.6, 7.2)
+    map_width, map_height = _size_within(basemap, *MAP_IN)
     width, height = max(map_width + 1.85, 6.6), map_height + 1.9
     left, top = 0.55, height - 0.32
     figure = _figure(width, height, dpi)

@@ -6,26 +6,32 @@ It writes the files. `frames.py` says which maps there are,
 and `drawing.py` draws them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dask
+import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from squall.datasets.errors import DataError
-from squall.pipeline.forecast.forecast_file import open_forecast, read_forecast, timestamp
+from squall.pipeline.forecast.forecast_file import open_forecast, timestamp
 from squall.pipeline.maps.animation import Animation
 from squall.pipeline.maps.basemap import Basemap, basemap_for_grid
 from squall.pipeline.maps.cities import CREDIT, largest_cities
 from squall.pipeline.maps.config import NO_PLACES, MapsConfig
-from squall.pipeline.maps.drawing import Caption, Panel, draw_map, draw_overview
+from squall.pipeline.maps.drawing import MAP_IN, Caption, Panel, draw_map, draw_overview
 from squall.pipeline.maps.ensemble_maps import ensemble_pictures
 from squall.pipeline.maps.frames import Frame, amounts_of, frames_of, overview_panels, pairs_of
 from squall.pipeline.maps.observed import scans_by_time
 from squall.pipeline.maps.places import Place, read_places
 from squall.pipeline.maps.projection import grid_extent
+from squall.pipeline.maps.sampling import sampled, sampled_forecast, samples
 from squall.pipeline.maps.view import view_of
 from squall.pipeline.outputs import check_output_folder
 from squall.pipeline.pictures import AMOUNT_SCALE, RAIN_SCALE, RainScale, image_of
@@ -67,23 +73,43 @@ def maps(config: MapsConfig, *, observed: xr.DataArray | None = None) -> MapsRes
     """
     check_output_folder(config.out, "--out")
     named = _places_of_file(config)
-    forecast = read_forecast(config.forecast)
-    observed_by_time = {} if observed is None else scans_by_time(observed, forecast)
-    try:
-        view = view_of(forecast, config.extent)
-        forecast = forecast.isel(y=view.rows, x=view.columns)
-        extent = grid_extent(forecast["x"].values, forecast["y"].values)
-        basemap = basemap_for_grid(forecast["spatial_ref"].attrs["crs_wkt"], extent)
-    except DataError as error:
-        raise DataError(f"{config.forecast}: {error}") from error
-    observed_by_time = {time: scan[view] for time, scan in observed_by_time.items()}
-    places = largest_cities(basemap) if named is None else named
-    credits = [f"coastlines: {basemap.credit}", *([] if named is not None else [CREDIT])]
-    scans, leads = frames_of(forecast, credits, config.timezone)
+    # one field after the other: several at once would need much memory
+    with open_forecast(config.forecast) as opened, dask.config.set(scheduler="synchronous"):
+        try:
+            view = view_of(opened, config.extent)
+            shown = opened.isel(y=view.rows, x=view.columns)
+            extent = grid_extent(shown["x"].values, shown["y"].values)
+            basemap = basemap_for_grid(shown["spatial_ref"].attrs["crs_wkt"], extent)
+        except DataError as error:
+            raise DataError(f"{config.forecast}: {error}") from error
+        rows, columns = (
+            samples(shown.sizes[axis], inches, config.dpi)
+            for axis, inches in zip(("y", "x"), reversed(MAP_IN), strict=True)
+        )
+
+        def as_drawn(scan: NDArray) -> NDArray:
+            return sampled(scan[view], (rows, columns))
+
+        later = {} if observed is None else scans_by_time(observed, opened, as_drawn)
+        places = largest_cities(basemap) if named is None else named
+        credits = [f"coastlines: {basemap.credit}", *([] if named is not None else [CREDIT])]
+        painter = _Painter(config, basemap, places)
+        return _drawn(sampled_forecast(shown, (rows, columns)), later, credits, painter, config)
+
+
+def _drawn(
+    forecast: xr.Dataset,
+    observed: dict[pd.Timestamp, NDArray],
+    credits: Sequence[str],
+    painter: _Painter,
+    config: MapsConfig,
+) -> MapsResult:
+    """Draw and write all pictures of a forecast, with the scans that were observed later."""
+    rain = forecast[["rain_rate", "observed_rain_rate"]].load()
+    scans, leads = frames_of(rain, credits, config.timezone)
     config.out.mkdir(parents=True, exist_ok=True)
     stem = f"{timestamp(forecast['forecast_reference_time']):%Y%m%dT%H%MZ}"
-    painter = _Painter(config, basemap, places)
-    in_animation = config.animate and not observed_by_time
+    in_animation = config.animate and not observed
     animation = Animation(painter.scale)
     paths: list[Path] = []
     frames = [*scans, *leads] if in_animation else leads
@@ -96,21 +122,19 @@ def maps(config: MapsConfig, *, observed: xr.DataArray | None = None) -> MapsRes
     for frame in amounts_of(scans[-1], leads) if config.accumulation else []:
         image = painter.map(frame, painter.amount_scale)
         paths.append(_save_png(image, f"{stem}_{frame.name}.png", frame.caption, config))
-    panels = overview_panels(scans, leads, observed_by_time)
+    panels = overview_panels(scans, leads, observed)
     overview = _save_png(
         painter.overview(panels), f"{stem}_overview.png", panels[-1].caption, config
     )
-    if config.animate and observed_by_time:
-        for pair in pairs_of(scans, leads, observed_by_time):
+    if config.animate and observed:
+        for pair in pairs_of(scans, leads, observed):
             kind = "observed" if pair[1].rain_rate_mm_h is None else "forecast"
             animation.add(painter.overview(pair, panel_in=_PAIR_IN), _FRAME_MS[kind])
     ensemble = []
-    with open_forecast(config.forecast) as opened:
-        shown = opened.isel(y=view.rows, x=view.columns)
-        for picture in ensemble_pictures(shown, leads, config.thresholds):
-            image = painter.overview(picture.panels, **picture.look)
-            name = f"{stem}_{picture.name}.png"
-            ensemble.append(_save_png(image, name, picture.panels[-1].caption, config))
+    for picture in ensemble_pictures(forecast, leads, config.thresholds):
+        image = painter.overview(picture.panels, **picture.look)
+        name = f"{stem}_{picture.name}.png"
+        ensemble.append(_save_png(image, name, picture.panels[-1].caption, config))
     path = config.out / f"{stem}_animation.{config.animation_format}" if config.animate else None
     if path:
         animation.save(path)

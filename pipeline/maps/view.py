@@ -39,7 +39,7 @@ def view_of(forecast: xr.Dataset, extent: Sequence[float] = ()) -> View:
 
     Parameters
     ----------
-    forecast : as `squall.pipeline.forecast.forecast_file.read_forecast` returns it.
+    forecast : as `squall.pipeline.forecast.forecast_file.open_forecast` gives it.
     extent : west, east, south, north in degrees. Empty: the pixels that are observed or forecast.
 
     Raises
@@ -50,19 +50,21 @@ def view_of(forecast: xr.Dataset, extent: Sequence[float] = ()) -> View:
     if extent:
         return _box_view(forecast, extent)
     is_seen = np.zeros((forecast.sizes["y"], forecast.sizes["x"]), dtype=bool)
+    view = View(slice(None), slice(None))
     for name in ("observed_rain_rate", "rain_rate"):
-        for rain in forecast[name].values:
-            is_seen |= np.isfinite(rain)
-    if not is_seen.any():
-        return View(slice(None), slice(None))
-    rows, columns = (_span(np.logical_or.reduce(is_seen, axis=axis)) for axis in (1, 0))
-    shown = (
-        (span.stop - span.start) / size
-        for span, size in zip((rows, columns), is_seen.shape, strict=True)
-    )
-    if min(shown) > 1 - _LEAST_SAVING:
-        return View(slice(None), slice(None))
-    return View(rows, columns)
+        for index in range(len(forecast[name])):
+            is_seen |= np.isfinite(forecast[name][index].values)
+            if not is_seen.any():
+                continue
+            rows, columns = (_span(np.logical_or.reduce(is_seen, axis=axis)) for axis in (1, 0))
+            shown = (
+                (span.stop - span.start) / size
+                for span, size in zip((rows, columns), is_seen.shape, strict=True)
+            )
+            if min(shown) > 1 - _LEAST_SAVING:  # further fields show no less
+                return View(slice(None), slice(None))
+            view = View(rows, columns)
+    return view
 
 
 def _span(is_seen: NDArray[np.bool_]) -> slice:

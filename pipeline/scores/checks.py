@@ -1,11 +1,13 @@
 """Checks of what is scored: shapes, numbers of members, ranges of chances, pixels that count.
 
-Public: `checked_members`, `checked_chances`, `counting_pixels`, `positive_unique`, `as_lead_times`.
+Public: `LeadFields`, `check_fields`, `checked_members`, `checked_chances`, `counting_pixels`,
+`positive_unique`, `as_lead_times`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,10 +16,26 @@ from squall.pipeline.scores.chance_sums import Chances
 _ROUNDING = 1e-5  # means and convolutions of chances leave 0 to 1 by so much
 
 
+class LeadFields(Protocol):
+    """Fields (y, x) by the number of the lead time: an array, or a file of them."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lead times, rows, columns."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, lead: int, /) -> Any:
+        """The field of a lead time."""
+        ...
+
+
 def checked_members(
     ensembles: Mapping[str, Iterable[np.ndarray]],
-    forecasts: Mapping[str, np.ndarray],
-    observed: np.ndarray,
+    forecasts: Mapping[str, LeadFields],
+    observed: LeadFields,
 ) -> dict[str, Iterator[np.ndarray]]:
     """The members of each ensemble, checked lead time by lead time.
 
@@ -43,7 +61,7 @@ def checked_members(
             )
 
     def checked(name: str, of_method: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for members in _of_all_lead_times("members", name, of_method, len(observed)):
+        for members in _of_all_lead_times("members", name, of_method, observed.shape[0]):
             check(name, members)
             yield members
 
@@ -52,8 +70,8 @@ def checked_members(
 
 def checked_chances(
     chances: Mapping[str, Chances],
-    forecasts: Mapping[str, np.ndarray],
-    observed: np.ndarray,
+    forecasts: Mapping[str, LeadFields],
+    observed: LeadFields,
     thresholds_mm_h: Sequence[float],
 ) -> dict[str, Iterator[dict[int, np.ndarray]]]:
     """The chances of each method, (y, x) by number of the threshold, lead time by lead time.
@@ -71,7 +89,7 @@ def checked_chances(
         numbers = [scored.index(threshold) for threshold in of_method.thresholds_mm_h]
         shape = (len(numbers), *observed.shape[1:])
         of_lead_times = of_method.of_lead_times
-        for of_lead in _of_all_lead_times("chances", name, of_lead_times, len(observed)):
+        for of_lead in _of_all_lead_times("chances", name, of_lead_times, observed.shape[0]):
             if of_lead.shape != shape:
                 raise ValueError(
                     f"chances of '{name}' have shape {of_lead.shape}, expected (threshold, y, x), "
@@ -92,7 +110,7 @@ def checked_chances(
 
 
 def _check_methods(
-    what: str, given: Mapping[str, object], forecasts: Mapping[str, np.ndarray]
+    what: str, given: Mapping[str, object], forecasts: Mapping[str, LeadFields]
 ) -> None:
     others = sorted(set(given) - set(forecasts))
     if others:
@@ -110,29 +128,34 @@ def _of_all_lead_times(
     raise ValueError(f"{what} of '{name}' end after {n_leads} of {lead_times} lead times.")
 
 
-def counting_pixels(
-    forecasts: Mapping[str, np.ndarray], observed: np.ndarray, valid: np.ndarray | None
-) -> np.ndarray:
-    """(lead_time, y, x) whether all fields are known and `valid`."""
+def check_fields(
+    forecasts: Mapping[str, LeadFields], observed: LeadFields, valid: LeadFields | None
+) -> None:
+    """ValueError if there is no forecast, or fields of one case have different shapes."""
     if not forecasts:
         raise ValueError("no forecast to score, expected at least one method.")
-    if observed.ndim != 3:
+    if len(observed.shape) != 3:
         raise ValueError(f"observed has shape {observed.shape}, expected (lead_time, y, x).")
-    known = ~np.isnan(observed)
     for method, forecast in forecasts.items():
         if forecast.shape != observed.shape:
             raise ValueError(
                 f"forecast '{method}' has shape {forecast.shape}, expected that of the "
                 f"observation, {observed.shape}."
             )
-        known &= ~np.isnan(forecast)
-    if valid is not None:
-        if valid.dtype != bool or valid.shape not in (observed.shape, observed.shape[1:]):
-            raise ValueError(
-                f"valid is {valid.dtype} with shape {valid.shape}, expected bool with shape "
-                f"{observed.shape} or {observed.shape[1:]}."
-            )
-        known &= valid
+    if valid is not None and (
+        valid.dtype != bool or valid.shape not in (observed.shape, observed.shape[1:])
+    ):
+        raise ValueError(
+            f"valid is {valid.dtype} with shape {valid.shape}, expected bool with shape "
+            f"{observed.shape} or {observed.shape[1:]}."
+        )
+
+
+def counting_pixels(rates: Sequence[np.ndarray], valid_HW: np.ndarray | None) -> np.ndarray:
+    """(y, x) whether all fields of a lead time are known and `valid`."""
+    known = np.ones(rates[0].shape, bool) if valid_HW is None else valid_HW.copy()
+    for rate in rates:
+        known &= ~np.isnan(rate)
     return known
 
 

@@ -33,7 +33,9 @@ from squall.pipeline.scores.chance_sums import (
 from squall.pipeline.scores.chance_sums import COUNTS as CHANCE_COUNTS
 from squall.pipeline.scores.chance_sums import SUMS as CHANCE_SUMS
 from squall.pipeline.scores.checks import (
+    LeadFields,
     as_lead_times,
+    check_fields,
     checked_chances,
     checked_members,
     counting_pixels,
@@ -77,6 +79,9 @@ _SUMS: dict[str, Dims] = {
 }
 
 
+_PIXELS_AT_ONCE = 2**21  # whose errors are summed, in 64 bits: more would need much memory
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreSums:
     """Sums over the pixels of some cases, from which every score follows; `a + b` pools two.
@@ -113,14 +118,14 @@ class ScoreSums:
 
 
 def score_sums_by_method(
-    forecasts: Mapping[str, np.ndarray],
-    observed: np.ndarray,
+    forecasts: Mapping[str, LeadFields],
+    observed: LeadFields,
     *,
     lead_times: np.ndarray,
     thresholds_mm_h: Sequence[float],
     scales_km: Sequence[float],
     pixel_km: float,
-    valid: np.ndarray | None = None,
+    valid: LeadFields | None = None,
     ensembles: Mapping[str, Iterable[np.ndarray]] | None = None,
     chances: Mapping[str, Chances] | None = None,
 ) -> ScoreSums:
@@ -141,7 +146,8 @@ def score_sums_by_method(
 
     Parameters
     ----------
-    forecasts : name of the method to (lead_time, y, x), mm/h. NaN = not known.
+    forecasts : name of the method to (lead_time, y, x), mm/h. NaN = not known. Each lead time is
+        used once, in turn, so that those of a large grid can lie in a file.
     observed : (lead_time, y, x), mm/h. NaN = not observed.
     lead_times : timedelta64, one for each field.
     thresholds_mm_h : positive rain rates.
@@ -155,21 +161,23 @@ def score_sums_by_method(
     chances : name of a method to the chances that it says. With any, or with ensembles, the result
         has the sums of `squall.pipeline.scores.chance_sums` for all methods, too.
     """
+    check_fields(forecasts, observed, valid)
     members = checked_members(ensembles or {}, forecasts, observed)
     said = checked_chances(chances or {}, forecasts, observed, thresholds_mm_h)
     windows_px = fss_windows_px(scales_km, pixel_km)
-    known = counting_pixels(forecasts, observed, valid)
     coords: dict[str, Sequence[str] | np.ndarray] = {
         "method": list(forecasts),
         "threshold": positive_unique(thresholds_mm_h),
         "scale": np.round(np.array(windows_px, dtype=float) * pixel_km, 6),
         "wavelength": WAVELENGTHS_KM,
-        "lead_time": as_lead_times(lead_times, len(observed)),
+        "lead_time": as_lead_times(lead_times, observed.shape[0]),
     }
     data = _zeros(coords)
     if members or said:
         data = data.merge(_zeros_of_chances(coords))
-    for lead, known_HW in enumerate(known):
+    for lead in range(observed.shape[0]):
+        rates = [field[lead] for field in (observed, *forecasts.values())]
+        known_HW = counting_pixels(rates, _of_lead(valid, lead))
         probable = _Probable(
             {name: next(of_method) for name, of_method in members.items()},
             {name: next(of_method) for name, of_method in said.items()},
@@ -179,19 +187,32 @@ def score_sums_by_method(
         if members and "rank" not in data.dims:
             most = max(len(of_method) for of_method in probable.members.values())
             data = data.merge(_zeros_of_members(coords, most))
-        n_pixels = int(np.count_nonzero(known_HW))
-        if n_pixels == 0:
+        if not known_HW.any():
             continue
         sums = _views_of_lead_time(data, lead)
-        sums["n_pixels"][:], sums["n_cases"][:] = n_pixels, 1
-        rates = [np.where(known_HW, field[lead], 0.0) for field in (observed, *forecasts.values())]
-        _fill_errors(sums, [rate[known_HW] for rate in rates])
+        for number in range(len(rates)):
+            rates[number] = np.where(known_HW, rates[number], 0.0)
         neighbourhoods = Neighbourhoods(known_HW, windows_px)
-        _fill_events(sums, rates, thresholds_mm_h, neighbourhoods, n_pixels)
-        _fill_spectra(sums, rates, pixel_km)
         at = LeadTime(rates[0], known_HW, thresholds_mm_h, pixel_km, neighbourhoods)
+        _fill_rates(sums, rates, at)
         _fill_probable(sums, dict(zip(forecasts, rates[1:], strict=True)), probable, at)
     return ScoreSums(data)
+
+
+def _of_lead(valid: LeadFields | None, lead: int) -> np.ndarray | None:
+    """(y, x) of a lead time, or of all."""
+    if valid is None:
+        return None
+    return np.asarray(valid if len(valid.shape) == 2 else valid[lead])
+
+
+def _fill_rates(sums: Mapping[str, np.ndarray], rates: Sequence[np.ndarray], at: LeadTime) -> None:
+    """Fill all sums of the observed rates and of forecasts, (y, x), the observed ones first."""
+    n_pixels = int(np.count_nonzero(at.known_HW))
+    sums["n_pixels"][:], sums["n_cases"][:] = n_pixels, 1
+    _fill_errors(sums, rates, at.known_HW)
+    _fill_events(sums, rates, at.thresholds_mm_h, at.neighbourhoods, n_pixels)
+    _fill_spectra(sums, rates, at.pixel_km)
 
 
 @dataclass(frozen=True)
@@ -244,21 +265,32 @@ def _views_of_lead_time(data: xr.Dataset, lead: int) -> dict[str, np.ndarray]:
     }
 
 
-def _fill_errors(sums: Mapping[str, np.ndarray], rates: Sequence[np.ndarray]) -> None:
-    """Fill the sums of errors and rain; rates are (pixel,), the observed ones first."""
+def _fill_errors(
+    sums: Mapping[str, np.ndarray], rates: Sequence[np.ndarray], known_HW: np.ndarray
+) -> None:
+    """Fill the sums of errors and rain; rates are (y, x), the observed ones first."""
+    rows = max(1, _PIXELS_AT_ONCE // known_HW.shape[1])
+    for top in range(0, len(known_HW), rows):
+        part = slice(top, top + rows)
+        _add_errors(sums, [rate[part][known_HW[part]] for rate in rates])
+
+
+def _add_errors(sums: Mapping[str, np.ndarray], rates: Sequence[np.ndarray]) -> None:
+    """Add the sums of errors and rain; rates are (pixel,), the observed ones first."""
     observed, *forecasts = (rate.astype(np.float64) for rate in rates)
     weights = np.array(SHI_WEIGHTS)[np.searchsorted(SHI_THRESHOLDS_MM_H, observed, side="right")]
-    sums["observed_rain"][:], sums["observed_rain2"][:] = observed.sum(), observed @ observed
+    sums["observed_rain"][:] += observed.sum()
+    sums["observed_rain2"][:] += observed @ observed
     for m, forecast in enumerate(forecasts):
         error = forecast - observed
         absolute, weighted = np.abs(error), weights * error
-        sums["absolute_error"][m] = absolute.sum()
-        sums["squared_error"][m] = error @ error
-        sums["balanced_absolute_error"][m] = weights @ absolute
-        sums["balanced_squared_error"][m] = weighted @ error
-        sums["forecast_rain"][m] = forecast.sum()
-        sums["forecast_rain2"][m] = forecast @ forecast
-        sums["rain_product"][m] = forecast @ observed
+        sums["absolute_error"][m] += absolute.sum()
+        sums["squared_error"][m] += error @ error
+        sums["balanced_absolute_error"][m] += weights @ absolute
+        sums["balanced_squared_error"][m] += weighted @ error
+        sums["forecast_rain"][m] += forecast.sum()
+        sums["forecast_rain2"][m] += forecast @ forecast
+        sums["rain_product"][m] += forecast @ observed
 
 
 def _fill_events(

@@ -13,12 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from squall.datasets.archive.scan_store import ScanStore
+from squall.datasets.grid import Grid
 from squall.datasets.public_text import public_address, public_text
-from squall.pipeline.forecast.methods import ForecastMethod, gives_chances, is_ensemble
+from squall.pipeline.forecast.methods import (
+    ForecastMethod,
+    Rates,
+    gives_chances,
+    is_ensemble,
+)
 from squall.pipeline.forecast.network_method import NetworkMethod
+from squall.pipeline.maps.sampling import sampled, sampled_axis
 from squall.pipeline.pictures import image_of
 from squall.pipeline.provenance import atomic_path, code_version, now_utc
 from squall.pipeline.report.case_figure import ForecastCase
@@ -27,6 +35,7 @@ from squall.pipeline.report.plots import score_figures
 from squall.pipeline.report.probability_plots import probability_figures
 from squall.pipeline.report.summary import shown_leads
 from squall.pipeline.report.tables import score_table, write_csv
+from squall.pipeline.scores.checks import LeadFields
 from squall.pipeline.scores.pooling import on_common_axes
 from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.verify.blocks import Block
@@ -38,6 +47,7 @@ from squall.pipeline.verify.scoring import Scorer, lead_times_of
 log = logging.getLogger("squall.verify")
 
 FAILURES_SHOWN = 5
+_MOST_DRAWN = 1536  # pixels of a side of a case: more than twice the dots of its map
 PIXELS = {
     "reachable": "observed at the valid time, known to every method, and reached by a trajectory "
     "that starts where the last scan observed, along the motion of the rain",
@@ -309,6 +319,8 @@ def _cases_to_draw(
     archive, lead_times = scored.archive, scored.target.lead_times
     leads = lead_times_of(archive, lead_times)
     drawn_leads = shown_leads(leads)
+    rows, columns = shape = tuple(min(side, _MOST_DRAWN) for side in archive.grid.shape)
+    x, y = sampled_axis(archive.grid.x, columns), sampled_axis(archive.grid.y, rows)
     cases = []
     for index in rainiest(archive, scored.cases.indices, lead_times, config.cases):
         try:
@@ -320,12 +332,17 @@ def _cases_to_draw(
                 title=f"{archive.title}: a rainy case",
                 reference_time=archive.times[index],
                 lead_times=leads[drawn_leads],
-                observed=made.observed[drawn_leads],
-                forecasts={name: rain[drawn_leads] for name, rain in made.rain.items()},
-                grid=archive.grid,
+                observed=_drawn(made.observed, drawn_leads, shape),
+                forecasts={n: _drawn(rain, drawn_leads, shape) for n, rain in made.rain.items()},
+                grid=Grid(x=x, y=y, crs_wkt=archive.grid.crs_wkt),
             )
         )
     return cases
+
+
+def _drawn(rain: LeadFields, leads: Sequence[int], shape: tuple[int, ...]) -> Rates:
+    """(lead, y, x): the samples of some lead times that a picture needs."""
+    return np.stack([sampled(rain[lead], (shape[0], shape[1])) for lead in leads])
 
 
 def _failure_lines(scored_archives: list[ArchiveScores]) -> list[str]:

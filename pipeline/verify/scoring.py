@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -19,16 +19,19 @@ import pandas as pd
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.open_archive import open_archive
 from squall.pipeline.forecast.field_file import FieldFile
+from squall.pipeline.forecast.lead_fields import kept_fields
 from squall.pipeline.forecast.methods import (
     Extrapolation,
     ForecastMethod,
     gives_chances,
     is_ensemble,
+    rain_of_leads,
 )
 from squall.pipeline.forecast.names import EXTRAPOLATION
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod
 from squall.pipeline.scores.chance_sums import Chances
+from squall.pipeline.scores.checks import LeadFields
 from squall.pipeline.scores.sums import score_sums_by_method
 from squall.pipeline.verify.blocks import Block
 from squall.pipeline.verify.plan import (
@@ -50,44 +53,63 @@ class Forecasts:
 
     Parameters
     ----------
-    observed : (lead_time, y, x), mm/h, NaN = not observed.
+    observed : (lead_time, y, x), mm/h, NaN = not observed. That of a large grid, and the rain, are
+        in temporary files (`kept_fields`).
     rain : by method, as `observed`.
     chances : by method, of the methods that give chances. They are in a temporary file.
     seconds : that each method took.
     """
 
-    observed: Rates
-    rain: dict[str, Rates] = field(default_factory=dict)
+    observed: LeadFields
+    rain: dict[str, LeadFields] = field(default_factory=dict)
     chances: dict[str, Chances] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(
-        self, label: str, method: ForecastMethod, context: Rates, thresholds_mm_h: Sequence[float]
+        self,
+        label: str,
+        method: ForecastMethod,
+        scans: Callable[[int], Rates],
+        thresholds_mm_h: Sequence[float],
     ) -> None:
-        """Forecast with one more method."""
-        lead_times = len(self.observed)
+        """Forecast with one more method.
+
+        Parameters
+        ----------
+        scans : reads so many scans (time, y, x) up to the reference time. They are not kept here.
+        """
+        lead_times, *shape = self.observed.shape
         if not gives_chances(method, thresholds_mm_h):
-            self.rain[label] = method.nowcast(context, lead_times)
-            return
-        thresholds_mm_h = method.chance_thresholds(thresholds_mm_h)
-        rain, chances = np.empty_like(self.observed), FieldFile()
-        leads = method.leads_with_chances(context, lead_times, thresholds_mm_h)
-        for lead, fields in enumerate(leads):
-            rain[lead] = fields[0]
-            chances.append(fields[1:])
-        self.rain[label], self.chances[label] = rain, Chances(thresholds_mm_h, chances)
+            leads = rain_of_leads(method, scans(method.context), lead_times)
+        else:
+            thresholds_mm_h = method.chance_thresholds(thresholds_mm_h)
+            chances = FieldFile()
+            self.chances[label] = Chances(thresholds_mm_h, chances)
+            both = method.leads_with_chances(scans(method.context), lead_times, thresholds_mm_h)
+            leads = _without_chances(both, chances)
+        self.rain[label] = kept_fields(leads, (shape[0], shape[1]), lead_times)
 
     def add_stored(
         self, label: str, stored: StoredForecasts, reference_time: pd.Timestamp, plan: Plan
     ) -> None:
         """Read a forecast that was made before; how long it took is not known."""
-        lead_times = len(self.observed)
-        self.rain[label] = stored.rain(reference_time, lead_times)
+        lead_times, *shape = self.observed.shape
+        leads = stored.rain(reference_time, lead_times)
+        self.rain[label] = kept_fields(leads, (shape[0], shape[1]), lead_times)
         self.seconds[label] = float("nan")
         thresholds_mm_h = stored.chance_thresholds(plan.thresholds_mm_h)
         if thresholds_mm_h:
             chances = stored.chances_at(reference_time, lead_times, thresholds_mm_h)
             self.chances[label] = Chances(thresholds_mm_h, chances)
+
+
+def _without_chances(leads: Iterator[Rates], chances: FieldFile) -> Iterator[Rates]:
+    """Rain rate (y, x) of fields (1 + threshold, y, x); the chances are put into a file."""
+    for fields in leads:
+        chances.append(fields[1:])
+        rain = fields[0].copy()
+        del fields
+        yield rain
 
 
 @dataclass
@@ -145,22 +167,25 @@ class Scorer:
         """
         archive, methods = self.open_target(case.target)
         lead_times = self.plan.targets[case.target].lead_times
-        longest = max(Extrapolation.context, *(method.context for method in methods.values()))
-        context = archive.read(case.index - longest + 1, longest).values
-        observed = archive.read(case.index + 1, lead_times).values
-        made = Forecasts(observed)
+
+        def scans(count: int) -> Rates:
+            return np.asarray(archive.read(case.index - count + 1, count).values)
+
+        observed = archive.scans(case.index + 1, lead_times)
+        made = Forecasts(kept_fields(observed, archive.grid.shape, lead_times))
         for label, method in methods.items():
             start = time.perf_counter()
             if isinstance(method, StoredForecasts):
                 made.add_stored(label, method, archive.times[case.index], self.plan)
                 continue
             try:
-                made.add(label, method, context[-method.context :], self._said(method))
+                made.add(label, method, scans, self._said(method))
             except Exception as error:  # a library may raise anything on unusual scans
                 raise MethodError(label, f"{type(error).__name__}: {error}") from error
             made.seconds[label] = time.perf_counter() - start
         for label, rain in made.rain.items():
-            if np.isnan(rain).all() and not np.isnan(context[-1]).all():
+            is_unknown = all(np.isnan(rain[lead]).all() for lead in range(lead_times))
+            if is_unknown and not np.isnan(scans(1)).all():
                 raise MethodError(label, "no pixel of the forecast is known")
         return made
 
@@ -180,7 +205,9 @@ class Scorer:
             return self._failed(case, error)
         valid = None
         if self.plan.reachable_only:
-            valid = ~np.isnan(self._extrapolated(case, made.rain))
+            extrapolated = self._extrapolated(case, made.rain)
+            is_reached = (~np.isnan(lead) for lead in extrapolated)
+            valid = kept_fields(is_reached, archive.grid.shape, target.lead_times)
         ensembles = self._ensembles(case, made)
         try:
             sums = score_sums_by_method(
@@ -222,17 +249,18 @@ class Scorer:
             return {}
         archive, methods = self.open_target(case.target)
         thresholds, count = self.plan.thresholds_mm_h, self.plan.members
+        target = self.plan.targets[case.target]
         result = {}
         for label, method in methods.items():
             if isinstance(method, StoredForecasts) and method.members:
                 reference_time = archive.times[case.index]
-                result[label] = method.ensemble_at(reference_time, len(made.observed), count)
+                result[label] = method.ensemble_at(reference_time, target.lead_times, count)
                 continue
             if not is_ensemble(method):
                 continue
             context = archive.read(case.index - method.context + 1, method.context).values
             time = archive.times[case.index].to_datetime64()
-            arguments = (context, len(made.observed), count, time)
+            arguments = (context, target.lead_times, count, time)
             if not isinstance(method, NetworkMethod):
                 result[label] = _timed(label, method.ensemble(*arguments), made.seconds)
                 continue
@@ -243,15 +271,21 @@ class Scorer:
                 made.chances[label] = Chances(thresholds, both.chances())
         return result
 
-    def _extrapolated(self, case: VerificationCase, forecasts: dict[str, Rates]) -> Rates:
-        """The extrapolation of the last scan, NaN at the pixels that no trajectory reaches."""
+    def _extrapolated(
+        self, case: VerificationCase, forecasts: dict[str, LeadFields]
+    ) -> Iterator[Rates]:
+        """The extrapolation (y, x) of the last scan at each lead time.
+
+        It is NaN at the pixels that no trajectory reaches.
+        """
         if self.plan.methods.get(EXTRAPOLATION) == EXTRAPOLATION:
-            return forecasts[EXTRAPOLATION]
+            made = forecasts[EXTRAPOLATION]
+            return (made[lead] for lead in range(made.shape[0]))
         archive, _ = self.open_target(case.target)
         lead_times = self.plan.targets[case.target].lead_times
         method = Extrapolation(lead_times)
         context = archive.read(case.index - method.context + 1, method.context).values
-        return method.nowcast(context, lead_times)
+        return method.leads(context, lead_times)
 
 
 def _timed(label: str, leads: Iterator[Item], seconds: dict[str, float]) -> Iterator[Item]:

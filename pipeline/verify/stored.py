@@ -108,18 +108,21 @@ class StoredForecasts:
         """(time,) whether there is a forecast of each reference time."""
         return np.asarray(times.isin(self.times))
 
-    def rain(self, time: pd.Timestamp, lead_times: int) -> Rates:
-        """The forecast (lead_time, y, x) of a reference time, mm/h; of members, their mean."""
-        rates = self._fields(self.variable, time, slice(0, lead_times))
-        if MEMBER in rates.dims:
-            rates = rates.mean(MEMBER, skipna=False)
-        values = self._mm_h(rates.transpose("lead_time", "y", "x"))
-        if (values < 0).any():
-            raise DataError(
-                f"{self.path}: {self.variable} has negative values, down to {np.nanmin(values):g}; "
-                "expected rain rates in mm/h, NaN where nothing is known"
-            )
-        return values
+    def rain(self, time: pd.Timestamp, lead_times: int) -> Iterator[Rates]:
+        """The forecast (y, x) of a reference time, mm/h, one lead time at a time; of members, their
+        mean."""
+        for lead in range(lead_times):
+            rates = self._fields(self.variable, time, lead)
+            if MEMBER in rates.dims:
+                rates = rates.mean(MEMBER, skipna=False)
+            values = self._mm_h(rates.transpose("y", "x"))
+            if (values < 0).any():
+                raise DataError(
+                    f"{self.path}: {self.variable} has negative values, down to "
+                    f"{np.nanmin(values):g}; expected rain rates in mm/h, NaN where nothing is "
+                    "known"
+                )
+            yield values
 
     def ensemble_at(self, time: pd.Timestamp, lead_times: int, members: int) -> Iterator[Rates]:
         """The first members (member, y, x) of a reference time, mm/h, one lead time at a time."""
@@ -149,7 +152,7 @@ class StoredForecasts:
         values = np.asarray(rates.values, np.float32)
         return values if self.factor_to_mm_h == 1 else values * np.float32(self.factor_to_mm_h)
 
-    def _fields(self, name: str, time: pd.Timestamp, lead: int | slice) -> xr.DataArray:
+    def _fields(self, name: str, time: pd.Timestamp, lead: int) -> xr.DataArray:
         number = self.times.get_loc(time)
         return self.dataset[name].isel({REFERENCE_TIME: number, "lead_time": lead})
 

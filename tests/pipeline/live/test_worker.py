@@ -16,7 +16,7 @@ from squall.datasets.coding import RAIN_CODE
 from squall.pipeline.cli.main import main
 from squall.pipeline.live.alerts.records import Evaluation
 from squall.pipeline.live.config import LiveConfig
-from squall.pipeline.live.frames import _first_lead_of
+from squall.pipeline.live.frames import _first_leads_of
 from squall.pipeline.live.states import Order, wanted_run
 from squall.pipeline.live.work import Worker
 from squall.pipeline.point.config import PointConfig
@@ -155,8 +155,9 @@ def test_percentiles_of_an_ensemble_are_frames(made):
 
 def test_rain_that_may_have_begun_unseen_has_no_first_time():
     rates = np.array([[[0.0, np.nan, 1.0, 0.0]], [[np.nan, 1.0, np.nan, 0.2]], [[1.0, 1, 1, 0.6]]])
-    codes = _first_lead_of(rates.astype(np.float32), 0.5)
+    codes, of_more = _first_leads_of(iter(rates.astype(np.float32)), (0.5, 2.0))
     assert codes.tolist() == [[255, 255, 1, 3]]
+    assert of_more.tolist() == [[255, 255, 255, 0]]
 
 
 def test_the_map_under_the_rain_is_in_the_grid_s_projection(chain, tmp_path):

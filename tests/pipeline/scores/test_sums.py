@@ -12,6 +12,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from squall.pipeline.scores import sums as sums_module
 from squall.pipeline.scores.skill import scores_from_sums
 from squall.pipeline.scores.sums import ScoreSums, score_sums_by_method
 from tests.pipeline.scores.rain_examples import (
@@ -74,6 +75,14 @@ def test_all_methods_are_summed_over_the_same_pixels() -> None:
     for method, forecast in {"a": first, "b": second}.items():
         alone = sums_of(forecast, observed, valid=known).data
         xr.testing.assert_identical(both.sel({"method": method}, drop=True), alone)
+
+
+@pytest.mark.parametrize("pixels", [1, 30, 10**6])
+def test_errors_of_strips_add_up(monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
+    forecast, observed = random_rain(0), random_rain(1)
+    whole = sums_of(forecast, observed).data
+    monkeypatch.setattr(sums_module, "_PIXELS_AT_ONCE", pixels)
+    xr.testing.assert_allclose(sums_of(forecast, observed).data, whole, rtol=1e-12)
 
 
 FIELD = np.zeros((2, 4, 5), np.float32)

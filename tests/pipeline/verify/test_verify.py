@@ -205,8 +205,9 @@ def test_all_dry_is_scored_without_events(chain, tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(Archive, "read", dry)
+    monkeypatch.setattr(Archive, "scans", lambda *arguments: iter(dry(*arguments).values))
     monkeypatch.setattr(
-        NetworkMethod, "nowcast", lambda self, context, n: np.zeros((n, 64, 64), "f4")
+        NetworkMethod, "leads", lambda self, context, n: iter(np.zeros((n, 64, 64), "f4"))
     )
     verified = verify(config(chain, tmp_path))
     assert np.isnan(verified.scores.csi).all()
@@ -214,7 +215,7 @@ def test_all_dry_is_scored_without_events(chain, tmp_path, monkeypatch):
 
 
 def test_a_case_that_one_method_fails_on_is_left_out_for_all(chain, tmp_path, monkeypatch):
-    original = Extrapolation.nowcast
+    original = Extrapolation.leads
     calls = []
 
     def sometimes(self, context, lead_times):
@@ -222,10 +223,10 @@ def test_a_case_that_one_method_fails_on_is_left_out_for_all(chain, tmp_path, mo
         if len(calls) == 2:
             raise FloatingPointError("no rain to work with")
         if len(calls) == 3:
-            return np.full((lead_times, *context.shape[1:]), np.nan, dtype=np.float32)
+            return iter(np.full((lead_times, *context.shape[1:]), np.nan, dtype=np.float32))
         return original(self, context, lead_times)
 
-    monkeypatch.setattr(Extrapolation, "nowcast", sometimes)
+    monkeypatch.setattr(Extrapolation, "leads", sometimes)
     result = verify(config(chain, tmp_path, models=("extrapolation",), lead_times=4, start=TEST))
     assert result.cases == int(result.scores.n_cases.max()) == 4
     reasons = [(f.reference_time, f.method, f.reason) for f in result.failures]
@@ -238,7 +239,7 @@ def test_a_case_that_one_method_fails_on_is_left_out_for_all(chain, tmp_path, mo
     def never(self, context, lead_times):
         raise FloatingPointError("no rain at all")
 
-    monkeypatch.setattr(Extrapolation, "nowcast", never)
+    monkeypatch.setattr(Extrapolation, "leads", never)
     with pytest.raises(DataError, match=r"all 6 forecasts failed.*no rain at all"):
         verify(config(chain, tmp_path / "b", models=("extrapolation",), lead_times=4, start=TEST))
 
