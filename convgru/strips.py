@@ -1,6 +1,6 @@
 """Functions of single pixels, applied to a large field in strips that fit into the cache.
 
-Public: `in_strips`, `strips`, `interpolated_rows`.
+Public: `in_strips`, `strips`, `interpolated_rows`, `interpolated_at`.
 
 A chain of operations on a whole field reads and writes it from memory each time. On the CPU that
 costs more than the arithmetic, and each step needs memory for another field.
@@ -75,6 +75,28 @@ def _row_weights(start: int, stop: int, factor: int, height: int) -> npt.NDArray
     place = ((np.arange(start, stop) + 0.5) / factor - 0.5).clip(0, height - 1)
     distance = np.abs(place[:, None] - np.arange(few.start, few.stop))
     return (1 - distance).clip(min=0).astype(np.float32)
+
+
+def interpolated_at(field_BChw: Tensor, factor: int, pixels: tuple[slice, slice]) -> Tensor:
+    """Some pixels of a field that is interpolated to finer pixels; differentiable.
+
+    The interpolation is that of `interpolated_rows`, as products with matrices of weights. A few
+    pixels cost less than all of them, and so does their gradient.
+
+    Parameters
+    ----------
+    factor : finer pixels to one pixel of the field, on each side.
+    pixels : rows and columns of the finer pixels.
+
+    Returns
+    -------
+    (B, C, rows, columns)
+    """
+    rows, columns = (
+        torch.from_numpy(_row_weights(0, side * factor, factor, side)[part]).to(field_BChw)
+        for side, part in zip(field_BChw.shape[-2:], pixels, strict=True)
+    )
+    return rows @ field_BChw @ columns.T
 
 
 @torch.no_grad()

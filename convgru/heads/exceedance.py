@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate, leaky_relu, pad, softplus
+from torch.nn.functional import conv2d, leaky_relu, pad, softplus
 
 from squall.convgru.compiling import not_compiled
 from squall.convgru.heads.cascade import band_processes
@@ -32,7 +32,7 @@ from squall.convgru.heads.processes import LOCAL_BANDS, BandProcesses, SmoothBan
 from squall.convgru.layers import strided_convolution
 from squall.convgru.motion import COARSE, pad_to, trajectories
 from squall.convgru.scaling import RainScaling
-from squall.convgru.strips import interpolated_rows, strips
+from squall.convgru.strips import interpolated_at, interpolated_rows, strips
 from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 KNOTS_MIN = (5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)  # lead times of the tables
@@ -272,9 +272,9 @@ class ExceedanceHead(Head):
         staying_B3HW = _known_or(staying_B3HW, last)
         maps = self._maps(features, smoothed_B1HW, staying_B3HW, frame, lead)
         with torch.autocast(features.device.type, enabled=False):
-            maps = interpolate(maps, size=smoothed_B1HW.shape[-2:], mode="bilinear")
-            fields = (field[..., *pixels] for field in (maps, smoothed_B1HW, last, staying_B3HW))
-            return self._logits_of_pixels(self._tables(frame, lead), *fields)
+            maps = interpolated_at(maps, self.stride, pixels)
+            fields = (field[..., *pixels] for field in (smoothed_B1HW, last, staying_B3HW))
+            return self._logits_of_pixels(self._tables(frame, lead), maps, *fields)
 
     def _maps(
         self,

@@ -9,7 +9,7 @@ from squall.convgru import strips as strips_module
 from squall.convgru.checkpoint import load_nowcaster
 from squall.convgru.pretrained import find_model
 from squall.convgru.products import exceedance, product_rain
-from squall.convgru.strips import in_strips, interpolated_rows, strips
+from squall.convgru.strips import in_strips, interpolated_at, interpolated_rows, strips
 from tests.convgru.moving_rain import moving_texture
 
 CPU = torch.device("cpu")
@@ -46,6 +46,21 @@ def test_interpolated_rows_are_those_of_the_whole_field(factor, few_rows, monkey
     for rows in (slice(0, 3), slice(2, 5), slice(height - 2, height), slice(0, height)):
         strip = interpolated_rows(field, rows, factor, width)
         assert torch.allclose(strip, whole[..., rows, :width], atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1, 4, 8])
+@pytest.mark.parametrize(
+    "pixels", [(slice(None), slice(None)), (slice(1, None, 2), slice(0, None, 3))]
+)
+def test_some_pixels_are_those_of_the_whole_field_with_the_same_gradient(factor, pixels):
+    torch.manual_seed(1)
+    field = torch.rand(2, 3, 5, 7, requires_grad=True)
+    expected = interpolate(field, scale_factor=float(factor), mode="bilinear")[..., *pixels]
+    some = interpolated_at(field, factor, pixels)
+    assert torch.allclose(some, expected, atol=1e-6)
+    weights = torch.rand_like(some)
+    gradients = [torch.autograd.grad((x * weights).sum(), field)[0] for x in (some, expected)]
+    assert torch.allclose(*gradients, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
