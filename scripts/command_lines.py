@@ -25,6 +25,7 @@ SCRIPTS = [path for path in sorted((ROOT / "scripts").iterdir()) if path.is_file
 CONFIGURATIONS = sorted((ROOT / "configs").rglob("*.yaml"))
 # documents whose command lines are run, one after the other: those that match the pattern
 RUN = {
+    "README.md": ("tests/test_readme.py", ""),
     "docs/tutorials/first-forecast.md": ("tests/test_tutorials.py", ""),
     "docs/tutorials/own-archive.md": ("tests/test_tutorials.py", ""),
     "docs/tutorials/train.md": ("tests/test_tutorials.py", "^(?!.*devices=4)"),

@@ -1,11 +1,12 @@
 """Hooks of MkDocs: what the site has beside the files of ``docs/`` (see mkdocs.yml).
 
-They add the reference pages that are made from the code, the decisions in the order of their
-numbers, pages from the top of the repository like the changelog, and the icon.
+They add the reference pages that are made from the code, the notebooks as pages, the decisions in
+the order of their numbers, pages from the top of the repository like the changelog, and the icon.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     for section in config.nav:
         if "Reference" in section:
             section["Reference"] = [*_generated(), *section["Reference"]]
+        if "Tutorials" in section:
+            section["Tutorials"].append({"Notebooks": [_page_of(path) for path in notebooks()]})
     config.nav += [
         {"Decisions": [DECISIONS, *map(_decision, decisions())]},
         {"Project": [*FROM_TOP]},
@@ -56,11 +59,17 @@ def _decision(path: Path) -> dict[str, str]:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are no files of ``docs/``, and the icon."""
     contents = pages() | {DECISIONS: decisions_page()}
+    contents |= {_page_of(path): notebook_page(path) for path in notebooks()}
     contents |= {name: from_top((ROOT / source).read_text()) for name, source in FROM_TOP.items()}
     for path, content in contents.items():
         files.append(File.generated(config, path, content=content))
     files.append(File.generated(config, "assets/icon.svg", content=ICON.read_text()))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Let links to a notebook lead to its page; on the disk they lead to its file."""
+    return re.sub(r"\]\(\.\./notebooks/(\w+)\.ipynb\)", r"](../notebooks/\1.md)", markdown)
 
 
 def on_page_content(html: str, **_: Any) -> str:
@@ -77,6 +86,28 @@ def _with_whole_words(code: str) -> str:
     parts = re.split(r"(<[^>]*>)", code)  # text and tags in turn
     parts[::2] = [re.sub(r"\S*-\S+", r'<span class="word">\g<0></span>', p) for p in parts[::2]]
     return "".join(parts)
+
+
+def notebooks() -> list[Path]:
+    """The notebooks, by name."""
+    return sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+
+
+def _page_of(notebook: Path) -> str:
+    return f"notebooks/{notebook.stem}.md"
+
+
+def notebook_page(path: Path) -> str:
+    """The cells of a notebook as a page, with a link to the file; notebooks have no outputs."""
+    heading, *cells = [
+        "".join(cell["source"])
+        if cell["cell_type"] == "markdown"
+        else "```python\n" + "".join(cell["source"]) + "\n```"
+        for cell in json.loads(path.read_text())["cells"]
+    ]
+    title, _, rest = heading.partition("\n")
+    link = f"*A notebook: [{path.name}]({path.name}). To run it: `jupyter lab docs/notebooks`.*"
+    return "\n\n".join([title, link, rest.strip(), *cells]) + "\n"
 
 
 def decisions() -> list[Path]:

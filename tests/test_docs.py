@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -253,3 +255,18 @@ def test_no_flag_of_a_command_line_is_split_at_its_hyphens(site, chromium):
     assert len(heights) > 20
     assert set(heights) == {1}
     page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(DOCS.glob("notebooks/*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_can_be_read_and_downloaded(site, path):
+    page = site / "notebooks" / f"{path.stem}.html"
+    text = re.sub("<[^>]*>", "", page.read_text())
+    for cell in json.loads(path.read_text())["cells"]:
+        first = "".join(cell["source"]).splitlines()[0].lstrip("# ").replace("`", "")
+        assert html.unescape(text).find(first.partition("[")[0]) > 0, first
+    assert f'href="{path.name}"' in page.read_text()
+    assert (page.parent / path.name).is_file()
+    index = (site / "tutorials" / "index.html").read_text()
+    assert f"notebooks/{page.name}" in index
+    assert f"notebooks/{path.name}" not in index

@@ -37,16 +37,19 @@ def test_the_archive_snippet_runs(tmp_path, monkeypatch, rain_archive):
     assert np.isfinite(names["rain"].values).any()
 
 
-def test_three_commands_lead_from_radar_files_to_a_page(tmp_path):
+def test_its_commands_lead_from_radar_files_to_a_page_and_to_maps(tmp_path):
     """On a radar whose newest scan is of now."""
     radar = SyntheticConfig(hours=1.25, size=64, missing_fraction=0, radar_faults=False)
     synth(SynthConfig(out=tmp_path / "radar", radar=radar, start="75min"))
     (live,) = blocks("yaml")
     (tmp_path / "live.yaml").write_text(live)
-    (commands,) = [block for block in blocks("bash") if "squall init" in block]
+    commands = "".join(block for block in blocks("bash") if "squall" in block)
+    commands = commands.replace("52.1,5.18", "55.6,10.9")  # a place of the synthetic radar
     lines = [shlex.split(line, comments=True) for line in commands.splitlines()]
-    assert [line[1] for line in lines] == ["init", "ingest", "live"]
-    lines[-1].append("--once")
+    lines = [line for line in lines if line[0] == "squall"]
+    assert [line[1] for line in lines] == ["init", "ingest", "live", "forecast", "maps", "point"]
+    lines[2].append("--once")
+    lines[4] += ["--dpi", "40"]
     program = Path(sys.executable).with_name("squall")
     for _, *arguments in lines:
         subprocess.run([program, *arguments], cwd=tmp_path, check=True, timeout=300)
@@ -55,6 +58,8 @@ def test_three_commands_lead_from_radar_files_to_a_page(tmp_path):
     manifest = json.loads((tmp_path / "live" / latest["manifest"]).read_text())
     assert manifest["members"] == 20
     assert manifest["fallback"] is None
+    assert len(list((tmp_path / "maps").glob("*_animation.*"))) == 1
+    assert (tmp_path / "rain.png").stat().st_size > 10_000
 
 
 def test_it_is_short():

@@ -36,7 +36,7 @@ SMALLER = {
         "test: [{start: 2024-06-01T03:00, end: 2024-06-01T04:00}]}",
         *("data.crop=32", "data.kept_windows=4", "data.samples_per_epoch=16", "data.batch_size=4"),
         *("data.validation_samples=4", "trainer.max_epochs=1", "trackers.tensorboard=false"),
-        *("trial.forecasts=2", "trial.compare=[squall-base]"),
+        *("trial.forecasts=6", "trial.compare=[squall-base]"),
     ],
     "calibrate": ["--forecasts", "4", "--workers", "1"],
 }

@@ -129,8 +129,11 @@ def draw_spectra(
     figure, axes = panels(len(leads), height_in=3.0, shared=True)
     wavelength = scores["wavelength"].values
     styles = method_styles(scores["method"].values)
+    powers = scores[[name, "power_observed"]]
+    powers = powers.where(powers > 0)  # dry fields have no power
+    has_power = bool(powers.isel(lead_time=leads).notnull().to_array().any())
     for ax, lead in zip(axes, leads, strict=True):
-        at_lead = scores.isel(lead_time=lead)
+        at_lead = powers.isel(lead_time=lead)
         observed = at_lead["power_observed"].values
         ax.plot(wavelength, observed, color="black", linewidth=4, alpha=0.85, label="observed")
         for method in methods:
@@ -139,7 +142,8 @@ def draw_spectra(
         lead_min = minutes(scores)[lead]
         ax.set_title(f"+{lead_min:g} min", loc="left", fontsize=10, fontweight="bold")
         ax.set_xscale("log")
-        ax.set_yscale("log")
+        if has_power:  # a logarithmic axis finds no limits otherwise
+            ax.set_yscale("log")
         ax.set_xlim(wavelength.max(), wavelength.min())
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

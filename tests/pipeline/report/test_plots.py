@@ -85,6 +85,15 @@ def test_undefined_scores_can_be_drawn(tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").stat().st_size > 0
 
 
+@pytest.mark.parametrize("lead_times", [slice(None), slice(1)])
+def test_spectra_of_dry_fields_can_be_drawn(tmp_path: Path, lead_times: slice) -> None:
+    """They have no power, which a logarithmic axis cannot show."""
+    scores = example_scores()
+    for name in ("power", "power_observed"):
+        scores[name][{"lead_time": lead_times}] = 0
+    score_figures(scores)["spectra"].savefig(tmp_path / "spectra.png")
+
+
 def test_a_method_has_the_same_style_among_other_methods() -> None:
     alone = method_styles(["persistence", "squall-base", "mine.ckpt"])
     among = method_styles(["squall-base", "s-prog", "mine.ckpt", "steps", "persistence"])
