@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate, pad
 
 from squall.convgru.scaling import RainScaling
-from squall.convgru.strips import interpolated_rows, strips
+from squall.convgru.strips import in_strips, interpolated_rows, strips
 
 Image = npt.NDArray[np.uint8]
 
@@ -68,13 +68,16 @@ def coarse_motion(rain_rate_BT1HW: Tensor) -> Tensor:
 
 
 def _measured(rain_rate_BT1HW: Tensor) -> Tensor:
-    newest = rain_rate_BT1HW[:, -FLOW_SCANS:, 0].detach().float()
-    normalised, _ = RainScaling().normalise(newest)
-    images = (normalised * 255).round().to(torch.uint8).cpu().numpy()
+    images = in_strips(_image, rain_rate_BT1HW[:, -FLOW_SCANS:, 0].detach()).cpu().numpy()
     # threads, since OpenCV and NumPy release Python's lock
     with ThreadPoolExecutor(min(len(images), cpu_count() or 1)) as threads:
         fields = np.stack(list(threads.map(_flow, images)))
     return torch.from_numpy(fields).to(rain_rate_BT1HW.device)
+
+
+def _image(rain_rate: Tensor) -> Tensor:
+    normalised, _ = RainScaling().normalise(rain_rate.float())
+    return normalised.mul_(255).round_().to(torch.uint8)
 
 
 @torch.library.custom_op("squall::coarse_motion", mutates_args=())

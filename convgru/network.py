@@ -11,7 +11,7 @@ takes all steps at once, and one step is a slice without a copy.
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from operator import mul
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -27,6 +27,7 @@ from squall.convgru.layers import (
     channels_last,
     noise_convolution,
     strided_convolution,
+    strided_in_strips,
     sub_pixel_convolution,
 )
 from squall.convgru.trajgru import TrajGRUCell
@@ -281,7 +282,8 @@ class EncoderForecaster(nn.Module):
         batch, steps = frame.rain_BT1HW.shape[:2]
         inputs = self.head.encoder_inputs(frame)
         if not torch.is_grad_enabled():  # scan by scan: all at once need much memory
-            x = torch.cat([self.downs[0](channels_last(scan)) for scan in inputs])
+            first = cast(nn.Sequential, self.downs[0])
+            x = torch.cat([channels_last(strided_in_strips(first, [scan])) for scan in inputs])
         else:
             x = self.downs[0](channels_last(torch.cat(list(inputs))))
         states = []

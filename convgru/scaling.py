@@ -38,8 +38,9 @@ class RainScaling:
         """
         observed = ~torch.isnan(rain_rate_mm_h)
         rate = torch.where(observed, rain_rate_mm_h, self.floor_mm_h)
-        decibels = torch.log(rate.clamp(self.floor_mm_h, self.ceiling_mm_h) / self.floor_mm_h)
-        return decibels / self._log_span, observed.to(rain_rate_mm_h.dtype)
+        # in the memory of `rate`: a large field costs more to store than to compute
+        rate.clamp_(self.floor_mm_h, self.ceiling_mm_h).div_(self.floor_mm_h)
+        return rate.log_().div_(self._log_span), observed.to(rain_rate_mm_h.dtype)
 
     def inverse(self, normalised: Tensor) -> Tensor:
         """Rain rate in mm/h, exactly that before `normalise`; `floor_mm_h` where it was lower."""

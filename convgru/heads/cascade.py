@@ -9,12 +9,13 @@ grid.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from functools import reduce
+from itertools import combinations, islice
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, interpolate
+from torch.nn.functional import avg_pool2d, conv2d
 
 from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.processes import (
@@ -22,9 +23,10 @@ from squall.convgru.heads.processes import (
     BandProcesses,
     PreviousBands,
     SmoothBands,
+    SmoothMeans,
 )
 from squall.convgru.motion import COARSE, upsampled
-from squall.convgru.strips import strips
+from squall.convgru.strips import interpolated_rows, strips
 
 BANDS = 8  # details of 1, 2, 4, … 64 pixels, and the remaining smooth field
 LOCAL_SIGMA_PX = 32.0  # standard deviation of the Gaussian window of local estimates
@@ -71,34 +73,50 @@ def scale_bands(rain_B1HW: Tensor, known_B1HW: Tensor) -> Tensor:
     -------
     (B, K, H, W)
     """
-    return torch.cat([part.band for part in _band_after_band(rain_B1HW, known_B1HW)], dim=1)
-
-
-class _Band(NamedTuple):
-    band: Tensor
-    """(B, 1, H, W)"""
-    means: tuple[Tensor, int]
-    """of the field without the finer bands, see `SmoothBands`"""
-
-
-def _band_after_band(rain_B1HW: Tensor, known_B1HW: Tensor) -> Iterator[_Band]:
-    """The K bands of `scale_bands`."""
     height, width = rain_B1HW.shape[-2:]
-    smooth = rain = rain_B1HW * known_B1HW
-    means = (rain, 1)
+    versions = _smoother_versions(rain_B1HW, known_B1HW)
+    return torch.cat(list(_bands_in_rows(versions, slice(0, height), width)), dim=1)
+
+
+def _smoother_versions(rain_B1HW: Tensor, known_B1HW: Tensor) -> list[SmoothMeans]:
+    """Ever smoother versions of a field, as means of its known pixels over ever larger squares.
+
+    Returns
+    -------
+    `BANDS` versions; the first is the field itself, 0 where it is not known. A square that is
+    larger than the domain has no version of its own.
+    """
+    height, width = rain_B1HW.shape[-2:]
+    total, count = rain_B1HW * known_B1HW, known_B1HW
+    versions = [SmoothMeans(total, 1)]
     for power in range(1, BANDS):
-        scale = 2**power
-        if scale > min(height, width):
-            yield _Band(torch.zeros_like(smooth), means)
+        side = 2**power
+        if side > min(height, width):
+            versions.append(versions[-1])
             continue
-        total, share = (avg_pool2d(x, scale, ceil_mode=True) for x in (rain, known_B1HW))
-        wider = total / share.clamp(min=1e-3)
-        smoother = interpolate(wider, scale_factor=scale, mode="bilinear", align_corners=False)[
-            ..., :height, :width
-        ]
-        yield _Band(smooth - smoother, means)
-        smooth, means = smoother, (wider, scale)
-    yield _Band(smooth, means)
+        total, count = (
+            avg_pool2d(x, 2, ceil_mode=True, divisor_override=1) for x in (total, count)
+        )
+        rows, columns = (_sides_inside(size, side, total.device) for size in (height, width))
+        pixels = rows[:, None] * columns
+        versions.append(SmoothMeans(total / pixels / (count / pixels).clamp(min=1e-3), side))
+    return versions
+
+
+def _sides_inside(size: int, side: int, device: torch.device) -> Tensor:
+    """(n,): how many of a domain's pixels each square has along one side."""
+    first = torch.arange(0, size, side, device=device)
+    return (size - first).clamp(max=side)
+
+
+def _bands_in_rows(versions: Sequence[SmoothMeans], rows: slice, width: int) -> Iterator[Tensor]:
+    """The bands (B, 1, rows, W) in a strip, finest first."""
+    fine = versions[0].means_B1hw[..., rows, :]
+    for means, side in versions[1:]:
+        smoother = fine if side == 1 else interpolated_rows(means, rows, side, width)
+        yield fine - smoother
+        fine = smoother
+    yield fine
 
 
 @torch.no_grad()
@@ -128,9 +146,11 @@ def band_processes(frame: Frame) -> BandProcesses:
     rain, known = frame.rain_BT1HW.float(), frame.known_BT1HW.float()
     scans = rain.shape[1]
     if scans == 1:
-        parts = list(_band_after_band(rain[:, 0], known[:, 0]))
-        finest = torch.cat([part.band for part in parts[:LOCAL_BANDS]], dim=1)
-        smooth = SmoothBands([part.means for part in parts[LOCAL_BANDS:]], rain.shape[-1])
+        versions = _smoother_versions(rain[:, 0], known[:, 0])
+        whole = slice(0, rain.shape[-2])
+        bands = islice(_bands_in_rows(versions, whole, rain.shape[-1]), LOCAL_BANDS)
+        finest = torch.cat(list(bands), dim=1)
+        smooth = SmoothBands(versions[LOCAL_BANDS:], rain.shape[-1])
         ones = torch.ones_like(rain[:, 0, :, ::COARSE, ::COARSE]).repeat(1, BANDS, 1, 1)
         return BandProcesses(finest, smooth, None, ones, torch.zeros_like(ones))
     (finest, smooth), (previous, previous_smooth), moments = _bands_and_moments(rain, known)
@@ -162,69 +182,49 @@ def _bands_and_moments(
 ) -> tuple[tuple[Tensor, SmoothBands], tuple[Tensor, SmoothBands], Moments]:
     """The bands of the last scan and of the one before, and the moments of all pairs of scans.
 
-    One scale is computed after the other, for all scans: the bands of all scales and scans would
-    not fit into the processor's cache, and a large grid's hardly into memory.
+    They are computed strip by strip: the bands of all scales and scans would not fit into the
+    processor's cache, and a large grid's hardly into memory.
     """
-    scans = range(rain_BT1HW.shape[1])
-    known = [known_BT1HW[:, -1 - age] for age in scans]
-    by_age = [_band_after_band(rain_BT1HW[:, -1 - age], known[age]) for age in scans]
+    batch, scans, _, height, width = rain_BT1HW.shape
+    known = [known_BT1HW[:, -1 - age] for age in range(scans)]
+    by_age = [_smoother_versions(rain_BT1HW[:, -1 - age], known[age]) for age in range(scans)]
     pairs = [
         Pair(later, earlier)
-        for later, earlier in combinations(scans, 2)
+        for later, earlier in combinations(range(scans), 2)
         if earlier - later <= LONGEST_LAG
     ]
-    shape = (len(rain_BT1HW), LOCAL_BANDS, *rain_BT1HW.shape[-2:])
-    newest = [(rain_BT1HW.new_empty(shape), SmoothBands([], shape[-1])) for _ in range(2)]
-    power_now, moments = [], []
-    for number, parts in enumerate(zip(*by_age, strict=True)):
-        is_local = number < LOCAL_BANDS
-        for (finest, smooth), part in zip(newest, parts[:2], strict=True):
-            if is_local:
-                finest[:, number] = part.band[:, 0]
-            else:
-                smooth.means.append(part.means)
-        of_pairs, power = _moments_of_band(
-            [part.band for part in parts], known, pairs, is_local=is_local
-        )
-        moments.append(of_pairs)
-        power_now.append(power)
-    of_pairs = {pair: torch.cat([band[pair] for band in moments], dim=1) for pair in pairs}
-    return *newest, Moments(of_pairs, torch.cat(power_now, dim=1))  # type: ignore[return-value]
-
-
-def _moments_of_band(
-    bands: Sequence[Tensor], known: Sequence[Tensor], pairs: Sequence[Pair], *, is_local: bool
-) -> tuple[dict[Pair, Tensor], Tensor]:
-    """`Moments` of one band, with K = 1, strip by strip.
-
-    Parameters
-    ----------
-    bands, known : (B, 1, H, W) of each scan, by age.
-    is_local : whether the means are those of each cell; else those of the domain in each cell.
-    """
-    height, width = bands[0].shape[-2:]
-    cells = (3 * len(bands[0]), 1, height // COARSE, width // COARSE)
-    of_pairs = {pair: bands[0].new_zeros(cells) for pair in pairs}
-    power_now = bands[0].new_zeros((len(bands[0]), 1, 1, 1), dtype=torch.float64)
-    for rows in strips(height, width, bands[0].device, COARSE):
+    finest = [rain_BT1HW.new_empty((batch, LOCAL_BANDS, height, width)) for _ in range(2)]
+    cells = (3 * batch, BANDS, height // COARSE, width // COARSE)
+    of_pairs = {pair: rain_BT1HW.new_zeros(cells) for pair in pairs}
+    power_now = rain_BT1HW.new_zeros((batch, BANDS, 1, 1), dtype=torch.float64)
+    for rows in strips(height, width, rain_BT1HW.device, COARSE):
         of_cells = slice(rows.start // COARSE, rows.stop // COARSE)
         is_known = [field[..., rows, :] for field in known]
-        masked = [band[..., rows, :] * mask for band, mask in zip(bands, is_known, strict=True)]
-        squares = [band.square() for band in masked]
-        power_now += squares[0].sum(dim=(2, 3), keepdim=True, dtype=torch.float64)
-        for pair in pairs:
-            products = [
-                masked[pair.later] * masked[pair.earlier],
-                squares[pair.later] * is_known[pair.earlier],
-                squares[pair.earlier] * is_known[pair.later],
-            ]
-            of_pairs[pair][..., of_cells, :] = avg_pool2d(torch.cat(products), COARSE)
-    if not is_local:
-        of_pairs = {
-            pair: moment.mean(dim=(2, 3), keepdim=True).expand_as(moment)
-            for pair, moment in of_pairs.items()
-        }
-    return of_pairs, (power_now / (height * width)).to(bands[0].dtype)
+        of_ages = (_bands_in_rows(versions, rows, width) for versions in by_age)
+        for number, bands in enumerate(zip(*of_ages, strict=True)):
+            if number < LOCAL_BANDS:
+                for field, band in zip(finest, bands[:2], strict=True):
+                    field[:, number, rows] = band[:, 0]
+            masked = [band * mask for band, mask in zip(bands, is_known, strict=True)]
+            squares = [band.square() for band in masked]
+            power_now[:, number] += squares[0].sum(dim=(2, 3), dtype=torch.float64)[..., None]
+            for pair in pairs:
+                products = [
+                    masked[pair.later] * masked[pair.earlier],
+                    squares[pair.later] * is_known[pair.earlier],
+                    squares[pair.earlier] * is_known[pair.later],
+                ]
+                means = avg_pool2d(torch.cat(products), COARSE)
+                of_pairs[pair][:, number, of_cells] = means[:, 0]
+    for moment in of_pairs.values():
+        smooth = moment[:, LOCAL_BANDS:]
+        smooth.copy_(_domain_mean(smooth).expand_as(smooth))
+    newest = [
+        (field, SmoothBands(versions[LOCAL_BANDS:], width))
+        for field, versions in zip(finest, by_age[:2], strict=True)
+    ]
+    power_now = (power_now / (height * width)).to(rain_BT1HW.dtype)
+    return newest[0], newest[1], Moments(of_pairs, power_now)
 
 
 def _correlation(
@@ -253,7 +253,7 @@ def _correlation(
         power_ratio = xx.minimum(yy) / most.clamp(min=NO_POWER)
         ends = [pair.later, pair.earlier]
         needed = range(pair.later, pair.earlier + 1) if linked and pair.later > 0 else ends
-        shared = torch.stack([known_BT1HW[:, -1 - age] for age in needed]).amin(dim=0)
+        shared = reduce(torch.minimum, (known_BT1HW[:, -1 - age] for age in needed))
         overlap = shared.mean(dim=(2, 3), keepdim=True) / known_now.clamp(min=NO_POWER)
         weight = (power_ratio.minimum(overlap) / FULL_EVIDENCE).clamp(max=1)
         weights.append(weight)
@@ -284,7 +284,7 @@ def _local_means(x_BKhw: Tensor, domain_weight_BK11: Tensor) -> Tensor:
     weight is the larger, the smaller the share of the domain where it rains: so a lone shower
     gets the lifetime of all showers, and not one that its few pixels happen to have.
     """
-    domain_mean = x_BKhw.mean(dim=(2, 3), keepdim=True)
+    domain_mean = _domain_mean(x_BKhw)
     sigma = LOCAL_SIGMA_PX / COARSE
     reach = round(3 * sigma)
     distance = torch.arange(-reach, reach + 1, device=x_BKhw.device, dtype=x_BKhw.dtype)
@@ -295,3 +295,11 @@ def _local_means(x_BKhw: Tensor, domain_weight_BK11: Tensor) -> Tensor:
     local = local + (domain_weight_BK11 * domain_mean)[:, :LOCAL_BANDS]
     coarser = domain_mean[:, LOCAL_BANDS:].expand_as(x_BKhw[:, LOCAL_BANDS:])
     return torch.cat([local, coarser], dim=1)
+
+
+def _domain_mean(x_BKhw: Tensor) -> Tensor:
+    """(B, K, 1, 1): the mean, summed in double precision.
+
+    The processes of long-lived bands follow from the small difference of a correlation from 1.
+    """
+    return x_BKhw.mean(dim=(2, 3), keepdim=True, dtype=torch.float64).to(x_BKhw.dtype)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, leaky_relu, pad, softplus
+from torch.nn.functional import leaky_relu, softplus
 
 from squall.convgru.compiling import not_compiled
 from squall.convgru.heads.cascade import band_processes
@@ -29,7 +29,7 @@ from squall.convgru.heads.moving_frame import (
 )
 from squall.convgru.heads.place import MapGrid, PlaceMap, places_of
 from squall.convgru.heads.processes import LOCAL_BANDS, BandProcesses, SmoothBands
-from squall.convgru.layers import strided_convolution
+from squall.convgru.layers import strided_convolution, strided_in_strips
 from squall.convgru.motion import COARSE, pad_to, trajectories
 from squall.convgru.scaling import RainScaling
 from squall.convgru.strips import interpolated_at, interpolated_rows, strips
@@ -291,13 +291,15 @@ class ExceedanceHead(Head):
         minutes = lead * frame.resolution_B2[:, 0]
         told = torch.cat([(minutes / USUAL_STEP_MIN).log()[:, None], _told_resolution(frame)], 1)
         looked = self._looked([smoothed_B1HW, last, known, staying_B3HW])
-        x = self.mix(torch.cat([features, looked], dim=1)) + self.told(told)[:, :, None, None]
+        x = self.mix(torch.cat([features, looked], dim=1))
+        x = x.add_(self.told(told)[:, :, None, None])
         if self.place is not None:
             assert frame.paths_BL2hw is not None
             assert frame.corner_B2 is not None
             path, (rows, columns) = frame.paths_BL2hw[:, lead - 1], features.shape[-2:]
             x = x + self.place(places_of(path, frame.corner_B2, (rows, columns), self.stride))
-        x = leaky_relu(self.mix_again(leaky_relu(x, 0.2)), 0.2)
+        x = self.mix_again(leaky_relu(x, 0.2, inplace=True))
+        x = leaky_relu(x, 0.2, inplace=True)
         with torch.autocast(features.device.type, enabled=False):
             maps: Tensor = self.maps(x.float())
             return maps
@@ -305,22 +307,12 @@ class ExceedanceHead(Head):
     def _looked(self, fields: list[Tensor]) -> Tensor:
         """(B, HIDDEN, rows, columns): what the head sees of fields (B, C, H, W).
 
-        Without gradient strip by strip, each with the row above and the row below it.
+        Without gradient strip by strip.
         """
         if torch.is_grad_enabled():
             looked: Tensor = self.look(torch.cat(fields, dim=1))
             return looked
-        height, width = fields[0].shape[-2:]
-        convolution = self.look[0]
-        assert isinstance(convolution, nn.Conv2d)
-        parts = []
-        for rows in strips(height, width, fields[0].device, self.stride):
-            above, below = max(0, rows.start - 1), min(height, rows.stop + 1)
-            strip = torch.cat([field[..., above:below, :] for field in fields], dim=1)
-            missing = (1 - (rows.start - above), 1 - (below - rows.stop))  # at the edges
-            strip = pad(strip, (1, 1, *missing))
-            parts.append(conv2d(strip, convolution.weight, convolution.bias, self.stride))
-        return leaky_relu(torch.cat(parts, dim=2), 0.2)
+        return strided_in_strips(self.look, fields)
 
     def _tables(self, frame: Frame, lead: int) -> tuple[Tensor, Tensor]:
         """Slopes and offsets at a lead time, (B, K)."""

@@ -19,14 +19,17 @@ from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.processes import BandProcesses
 from squall.convgru.motion import (
     COARSE,
+    at_nearest,
     coarse_motion,
     departure_points,
+    departure_rows,
     from_nearest,
     pad_to,
     trajectories,
     transport,
 )
 from squall.convgru.scaling import RainScaling
+from squall.convgru.strips import strips
 
 MOVING_FRAME_VERSION = "4"  # raise it if `moving_window` gives other numbers than before
 LAST_SCAN_SHARE = 0.01  # of the last scan in the smoothed field: it orders what is forgotten
@@ -105,7 +108,20 @@ def staying_rain(at_rest_B3HW: Tensor, motion_B2hw: Tensor, lead_times: int) -> 
     (B, 3, H, W) for each lead time, from the nearest pixel; NaN outside and where not observed.
     """
     for displacement in trajectories(-motion_B2hw, lead_times):
-        yield from_nearest(at_rest_B3HW, departure_points(displacement))
+        yield _at_end(at_rest_B3HW, displacement)
+
+
+def _at_end(at_rest_B3HW: Tensor, displacement_B2hw: Tensor) -> Tensor:
+    """`from_nearest`, strip by strip."""
+    height, width = at_rest_B3HW.shape[-2:]
+    inside = at_rest_B3HW.new_ones(1).expand(len(at_rest_B3HW), 1, height, width)
+    result = torch.empty_like(at_rest_B3HW)
+    for rows in strips(height, width, result.device, COARSE):
+        points = departure_rows(displacement_B2hw, rows)
+        is_outside = at_nearest(inside, points) <= 0
+        strip = at_nearest(at_rest_B3HW, points).masked_fill_(is_outside, torch.nan)
+        result[..., rows, :] = strip
+    return result
 
 
 def paths_of_rain(motion_B2hw: Tensor, lead_times: int) -> Tensor:

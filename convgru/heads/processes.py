@@ -28,6 +28,14 @@ class BandForecast(NamedTuple):
     motion's coarse grid"""
 
 
+class SmoothMeans(NamedTuple):
+    """A field that is interpolated from means over squares."""
+
+    means_B1hw: Tensor
+    side: int
+    """of the squares [px]"""
+
+
 class SmoothBands(NamedTuple):
     """The bands of a scan from `LOCAL_BANDS` on, kept as the coarse means that they come from.
 
@@ -35,9 +43,8 @@ class SmoothBands(NamedTuple):
     bands need a hundredth of the memory of fields.
     """
 
-    means: list[tuple[Tensor, int]]
-    """(B, 1, rows, columns) and the side of the squares [px]: of the field without the finer bands,
-    for each band, finest first"""
+    means: list[SmoothMeans]
+    """of the field without the finer bands, for each band, finest first"""
     width: int
     """columns of the domain"""
 
@@ -45,30 +52,29 @@ class SmoothBands(NamedTuple):
         """The sum of the bands times their weights."""
         differences = torch.diff(weights_Bk11, dim=1, prepend=torch.zeros_like(weights_Bk11[:, :1]))
         parts = zip(self.means, differences.split(1, dim=1), strict=True)
-        return SmoothField(
-            [(means * weight, scale) for (means, scale), weight in parts], self.width
-        )
+        weighted = [SmoothMeans(means * weight, side) for (means, side), weight in parts]
+        return SmoothField(weighted, self.width)
 
 
 class SmoothField(NamedTuple):
     """A field as the sum of fields that are interpolated from means over squares."""
 
-    means: list[tuple[Tensor, int]]
-    """(B, 1, rows, columns) and the side of the squares [px]"""
+    parts: list[SmoothMeans]
     width: int
     """columns of the domain"""
 
     def plus(self, other: "SmoothField") -> "SmoothField":
         """The sum with a field whose squares have the same sides."""
-        pairs = zip(self.means, other.means, strict=True)
-        return SmoothField([(one + more, side) for (one, side), (more, _) in pairs], self.width)
+        pairs = zip(self.parts, other.parts, strict=True)
+        sums = [SmoothMeans(one + more, side) for (one, side), (more, _) in pairs]
+        return SmoothField(sums, self.width)
 
     def in_rows(self, rows: slice) -> Tensor:
         """(B, 1, rows, W): a strip of the domain."""
-        parts = [interpolated_rows(means, rows, side, self.width) for means, side in self.means]
-        total = parts[0]
-        for part in parts[1:]:
-            total += part
+        fields = (interpolated_rows(means, rows, side, self.width) for means, side in self.parts)
+        total = next(fields)
+        for field in fields:
+            total += field
         return total
 
 
