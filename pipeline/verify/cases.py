@@ -5,7 +5,7 @@ This module compares times. It reads no scans and makes no forecasts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,17 +113,45 @@ def training_times(archive: ScanStore, provenances: Iterable[Mapping[str, Any]])
     """
     is_training = np.zeros(archive.times.size, dtype=bool)
     for provenance in provenances:
-        init = provenance.get("init", {"archives": []})
-        for source in [*provenance["archives"], *init["archives"]]:
-            if source["name"] == archive.name:
-                for start, end in source["training_periods"] + source["validation_periods"]:
-                    is_training |= Period(start=start, end=end).contains(archive.times)
+        for name, period in _training_periods(provenance):
+            if name == archive.name:
+                is_training |= period.contains(archive.times)
         for calibration in provenance.get("calibrations", ()):
             if calibration["archive"] == archive.name:
                 first, last = (calibration["source"][key] for key in ("first", "last"))
                 times = archive.times
                 is_training |= (times >= parse_time(first)) & (times <= parse_time(last))
     return is_training
+
+
+def others_trained_then(
+    archive: ScanStore, provenances: Iterable[Mapping[str, Any]], indices: Sequence[int]
+) -> list[str]:
+    """Names of other archives that a model was trained on at some of the archive's times.
+
+    The same radars may have another name there, and then the model knows what it forecasts.
+
+    Parameters
+    ----------
+    indices : of the times.
+    """
+    times = archive.times[list(indices)]
+    return sorted(
+        {
+            name
+            for provenance in provenances
+            for name, period in _training_periods(provenance)
+            if name != archive.name and period.contains(times).any()
+        }
+    )
+
+
+def _training_periods(provenance: Mapping[str, Any]) -> Iterator[tuple[str, Period]]:
+    """Name of the archive and period of all that a model was trained and validated on."""
+    init = provenance.get("init", {"archives": []})
+    for source in [*provenance["archives"], *init["archives"]]:
+        for start, end in source["training_periods"] + source["validation_periods"]:
+            yield source["name"], Period(start=start, end=end)
 
 
 def rainiest(archive: ScanStore, cases: Sequence[int], lead_times: int, count: int) -> list[int]:

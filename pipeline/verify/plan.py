@@ -32,7 +32,12 @@ from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod
 from squall.pipeline.forecast.reference_times import ReferencePeriod
 from squall.pipeline.scores.pooling import scales_of_grid
-from squall.pipeline.verify.cases import ChosenCases, choose_cases, training_times
+from squall.pipeline.verify.cases import (
+    ChosenCases,
+    choose_cases,
+    others_trained_then,
+    training_times,
+)
 from squall.pipeline.verify.config import VerifyConfig
 from squall.pipeline.verify.stored import StoredForecasts
 
@@ -223,6 +228,12 @@ def _planned(
         incomplete=config.incomplete_contexts,
         stored=_common_times(archive, made_before),
     )
+    if others := others_trained_then(archive, provenances, cases.indices):
+        log.warning(
+            "%s: a model was trained on %s at some of these times; if that is the same radar "
+            "network, its scores are too good: leave these times out with --period",
+            *(archive.name, ", ".join(others)),
+        )
     for count, reason in (
         (cases.trained_on, "a model was trained or validated on them"),
         (cases.gaps, "scans of their context are missing"),

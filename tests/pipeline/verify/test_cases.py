@@ -9,7 +9,12 @@ import pytest
 from squall.datasets.archive.records import MISSING, OK
 from squall.datasets.errors import ConfigError
 from squall.pipeline.forecast.reference_times import ReferencePeriod
-from squall.pipeline.verify.cases import choose_cases, rainiest, training_times
+from squall.pipeline.verify.cases import (
+    choose_cases,
+    others_trained_then,
+    rainiest,
+    training_times,
+)
 
 ALL_TIMES = (ReferencePeriod(),)
 NOON = pd.Timestamp("2024-06-01T12:00")
@@ -107,6 +112,19 @@ def test_training_times_are_those_of_the_same_archive():
     is_training = training_times(archive([OK] * 6), provenances)
     assert np.flatnonzero(is_training).tolist() == [0, 1, 4]
     assert not training_times(archive([OK] * 6), provenances[1:]).any()
+
+
+def test_another_archive_that_was_trained_on_at_the_same_times_is_named():
+    """The same radars may have another name in the archive that is scored."""
+    periods = {"training_periods": [["2024-06-01T12:00", "2024-06-01T12:10"]]}
+    periods["validation_periods"] = []
+    provenances = [
+        {"archives": [{"name": name, **periods} for name in ("radar", "other")]},
+        {"archives": [], "init": {"archives": [{"name": "first", **periods}]}},
+    ]
+    radar = archive([OK] * 6)
+    assert others_trained_then(radar, provenances, (1, 4)) == ["first", "other"]
+    assert others_trained_then(radar, provenances, (3, 4)) == []
 
 
 def test_the_rainiest_cases_lie_an_hour_apart():
