@@ -34,19 +34,22 @@ def at_places(
     The fields of a large grid lie in files, so they are read once for all places.
     """
     pixels = {n: grid.pixel_at(place.latitude, place.longitude) for n, place in places.items()}
-    inside = [(name, *pixel) for name, pixel in pixels.items() if pixel is not None]
-    names, rows, columns = map(list, zip(*inside, strict=True)) if inside else ([], [], [])
-    own = forecast.isel(y=rows, x=columns).load()
-    numbers = {name: number for number, name in enumerate(names)}
-    return {
-        name: own.isel(y=[numbers[name]], x=[numbers[name]]) if name in numbers else None
-        for name in places
-    }
+    inside = {name: pixel for name, pixel in pixels.items() if pixel is not None}
+    result: dict[str, xr.Dataset | None] = dict.fromkeys(places)
+    if inside:
+        numbers = np.array(list(inside.values()))
+        rows, columns = (
+            xr.DataArray(numbers[:, [k]], dims=("place", dim)) for k, dim in enumerate(("y", "x"))
+        )
+        # as points: all rows with all columns would be the square of the number of places
+        own = forecast.drop_vars(("y", "x")).isel(y=rows, x=columns).load()
+        result |= {name: own.isel(place=number) for number, name in enumerate(inside)}
+    return result
 
 
 def coverages_of(
     forecast: xr.Dataset,
-    grid: Grid,
+    own_of_places: Mapping[str, xr.Dataset | None],
     places: Mapping[str, Place],
     thresholds_mm_h: Sequence[float],
 ) -> dict[str, Any]:
@@ -55,11 +58,15 @@ def coverages_of(
     Its parameters are the rain rate (the median of an ensemble), percentiles of the members, and
     chances of the thresholds at the pixel and within a distance, as far as the forecast has them.
     A place outside the grid has nulls.
+
+    Parameters
+    ----------
+    own_of_places : from `at_places`.
     """
     parameters = {name: parameter for name, parameter, _ in _fields(forecast, thresholds_mm_h)}
     times = [utc_text(time) for time in pd.DatetimeIndex(forecast["time"].values)]
     coverages = []
-    for name, own in at_places(forecast, grid, places).items():
+    for name, own in own_of_places.items():
         if own is None:
             series = dict.fromkeys(parameters, np.full(len(times), np.nan))
         else:

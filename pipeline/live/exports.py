@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import shapely  # type: ignore[import-untyped]
@@ -28,20 +29,25 @@ log = logging.getLogger("squall.live")
 
 
 def write_exports(
-    folder: Path, forecast: xr.Dataset, grid: Grid, config: LiveConfig
+    folder: Path,
+    forecast: xr.Dataset,
+    own_of_places: Mapping[str, xr.Dataset | None],
+    grid: Grid,
+    config: LiveConfig,
 ) -> shapely.MultiPolygon | None:
     """Write the areas above the thresholds, the coverages of the places, and what `also` names.
 
     Parameters
     ----------
     folder : of the run, with the forecast file in it.
+    own_of_places : of the forecast, from `at_places`.
 
     Returns
     -------
     The area of the grid in longitude and latitude. None if GeoJSON has no polygon for it: then
     there are no areas either.
     """
-    coverages = coverages_of(forecast, grid, config.places, config.thresholds_mm_h)
+    coverages = coverages_of(forecast, own_of_places, config.places, config.thresholds_mm_h)
     (folder / COVERAGES).write_text(json.dumps(coverages, allow_nan=False) + "\n", encoding="utf-8")
     if "zarr" in config.also:
         write_zarr(folder / ZARR, folder / FORECAST)

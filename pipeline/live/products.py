@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,9 @@ def write_products(
     (lead_time, y, x) codes of the rain that the frames show.
     """
     layers, codes = Frames(folder, forecast, config.thresholds_mm_h).write()
-    _write_json(folder / POINTS, _points(forecast, archive.grid, config))
-    footprint = write_exports(folder, forecast, archive.grid, config)
+    own_of_places = at_places(forecast, archive.grid, config.places)
+    _write_json(folder / POINTS, _points(own_of_places, config))
+    footprint = write_exports(folder, forecast, own_of_places, archive.grid, config)
     created, files = now_utc(), _files(folder)
     item = item_of(run, created, forecast, archive.grid, footprint, files)
     _write_json(folder / ITEM, item)
@@ -87,10 +89,10 @@ def _missing(forecast: xr.Dataset) -> list[str]:
     return [utc_text(pd.Timestamp(time)) for time in times if time]
 
 
-def _points(forecast: xr.Dataset, grid: Grid, config: LiveConfig) -> dict[str, Any]:
+def _points(own_of_places: Mapping[str, xr.Dataset | None], config: LiveConfig) -> dict[str, Any]:
     """What the forecast says of each place."""
     result: dict[str, Any] = {}
-    for name, own in at_places(forecast, grid, config.places).items():
+    for name, own in own_of_places.items():
         place = config.places[name]
         at = {"latitude": place.latitude, "longitude": place.longitude}
         if own is None:

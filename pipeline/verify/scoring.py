@@ -77,17 +77,29 @@ class Forecasts:
         Parameters
         ----------
         scans : reads so many scans (time, y, x) up to the reference time. They are not kept here.
+
+        Raises
+        ------
+        MethodError
+            If the method fails.
         """
         lead_times, *shape = self.observed.shape
-        if not gives_chances(method, thresholds_mm_h):
-            leads = rain_of_leads(method, scans(method.context), lead_times)
-        else:
-            thresholds_mm_h = method.chance_thresholds(thresholds_mm_h)
-            chances = FieldFile()
-            self.chances[label] = Chances(thresholds_mm_h, chances)
-            both = method.leads_with_chances(scans(method.context), lead_times, thresholds_mm_h)
-            leads = _without_chances(both, chances)
-        self.rain[label] = kept_fields(leads, (shape[0], shape[1]), lead_times)
+        context = scans(method.context)
+        start = time.perf_counter()
+        try:
+            if not gives_chances(method, thresholds_mm_h):
+                leads = rain_of_leads(method, context, lead_times)
+            else:
+                thresholds_mm_h = method.chance_thresholds(thresholds_mm_h)
+                chances = FieldFile()
+                self.chances[label] = Chances(thresholds_mm_h, chances)
+                both = method.leads_with_chances(context, lead_times, thresholds_mm_h)
+                leads = _without_chances(both, chances)
+            del context  # that of a large grid needs much memory
+            self.rain[label] = kept_fields(leads, (shape[0], shape[1]), lead_times)
+        except Exception as error:  # a library may raise anything on unusual scans
+            raise MethodError(label, f"{type(error).__name__}: {error}") from error
+        self.seconds[label] = time.perf_counter() - start
 
     def add_stored(
         self, label: str, stored: StoredForecasts, reference_time: pd.Timestamp, plan: Plan
@@ -174,15 +186,10 @@ class Scorer:
         observed = archive.scans(case.index + 1, lead_times)
         made = Forecasts(kept_fields(observed, archive.grid.shape, lead_times))
         for label, method in methods.items():
-            start = time.perf_counter()
             if isinstance(method, StoredForecasts):
                 made.add_stored(label, method, archive.times[case.index], self.plan)
-                continue
-            try:
+            else:
                 made.add(label, method, scans, self._said(method))
-            except Exception as error:  # a library may raise anything on unusual scans
-                raise MethodError(label, f"{type(error).__name__}: {error}") from error
-            made.seconds[label] = time.perf_counter() - start
         for label, rain in made.rain.items():
             is_unknown = all(np.isnan(rain[lead]).all() for lead in range(lead_times))
             if is_unknown and not np.isnan(scans(1)).all():

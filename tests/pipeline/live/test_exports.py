@@ -19,7 +19,8 @@ from pystac.extensions.projection import ProjectionExtension
 
 from squall.datasets.archive.archive import Archive
 from squall.datasets.grid import proj_parameters
-from squall.pipeline.live.config import LiveConfig
+from squall.pipeline.live.config import LiveConfig, Place
+from squall.pipeline.live.coverages import at_places
 from squall.pipeline.live.states import Order
 from squall.pipeline.live.work import Worker
 from tests.pipeline.live.test_worker import AT, LEADS, config_of, published
@@ -44,6 +45,24 @@ def rich_run(chain, tmp_path_factory):
     path, manifest = published(folder, Worker(config, str(chain.archive)).make(Order(AT, LEADS)))
     with xr.open_dataset(path / "forecast.nc", decode_timedelta=True) as opened:
         return path, manifest, opened.load()
+
+
+def test_what_is_read_grows_with_the_number_of_places_and_not_with_its_square(run, chain):
+    grid = Archive.open(chain.archive).grid
+    forecast = run[2]
+    lazy = forecast.chunk({"lead_time": 1})  # as the fields of a large grid, which lie in files
+    near = {f"{k}": Place(latitude=55.5 + 0.02 * k, longitude=10.8 + 0.03 * k) for k in range(9)}
+    places = near | {"far away": Place(latitude=0, longitude=0)}
+    for given in (forecast, lazy):
+        own_of_places = at_places(given, grid, places)
+        assert list(own_of_places) == list(places)
+        assert own_of_places.pop("far away") is None
+        assert len({own.rain_rate.values.tobytes() for own in own_of_places.values()}) > 1
+        for name, own in own_of_places.items():
+            row, column = grid.pixel_at(near[name].latitude, near[name].longitude)
+            expected = forecast.isel(y=[row], x=[column]).drop_vars(("y", "x"))
+            xr.testing.assert_identical(own, expected)
+            assert own.rain_rate.values.base.size <= LEADS * len(near)
 
 
 def test_coverages_hold_the_forecast_at_the_places(run, chain):
