@@ -26,7 +26,7 @@ from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.orphans import end_with_launcher
 from squall.datasets.spelling import did_you_mean
 from squall.pipeline.cli.process import explained, set_up_logging
-from squall.pipeline.interrupts import sigterm_raises
+from squall.pipeline.interrupts import interrupts_raise
 
 log = logging.getLogger("squall")
 
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(sys.argv[1:] if argv is None else list(argv))
     as_json = arguments.log_format == "json"
     set_up_logging(quiet=arguments.quiet, as_json=as_json)
-    with sigterm_raises():
+    with interrupts_raise():
         try:
             code = int(arguments.run(arguments))
             sys.stdout.flush()
