@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-import cv2
-import torch
 from distributed import Client, Future, wait
 
 from squall.datasets.errors import DataError
@@ -163,6 +161,9 @@ def _call(pickled: bytes, name: str, version: str, item: Any) -> Any:
                 f"a worker of the cluster has Squall {code_version()}, and {version} is asked for; "
                 "start the workers again with this version"
             )
+        import cv2
+        import torch  # here, because ingestion does not need it
+
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         _of_thread.function, _of_thread.name = pickle.loads(pickled), name

@@ -10,8 +10,6 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-import dask
-import dask.array
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -182,6 +180,8 @@ class ScanStore(Protocol):
         """
         values: Any = None
         if lazy:
+            import dask.array
+
             read = dask.delayed(self._rates, pure=False)
             scans = [
                 dask.array.from_delayed(read(index, 1), (1, *self.grid.shape), dtype=np.float32)

@@ -4,13 +4,14 @@ Owns their time-outs, options and error messages, and the description of one fil
 from the environment or from options only. Listing is `squall.datasets.sources.stores`.
 """
 
+from __future__ import annotations
+
 import errno
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import fsspec
 import pandas as pd
 
@@ -23,6 +24,9 @@ from squall.datasets.addresses import (
 )
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.public_text import public_text
+
+if TYPE_CHECKING:
+    import aiohttp
 
 Options = Mapping[str, Any]
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S, DOWNLOAD_TIMEOUT_S = 10, 60, 1800
@@ -45,7 +49,7 @@ class UnclearFill(DataError):
     value: float
 
     @classmethod
-    def of(cls, value: float, message: str) -> "UnclearFill":
+    def of(cls, value: float, message: str) -> UnclearFill:
         """The error with a message."""
         error = cls(message)
         error.value = value
@@ -127,6 +131,8 @@ def unavailable(address: str, error: BaseException, options: Options) -> DataErr
 
 def http_status(error: BaseException) -> str | None:
     """HTTP status or S3 error code (``NoSuchKey``) of an error or of its causes, if any."""
+    import aiohttp  # takes a quarter of a second
+
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, aiohttp.ClientResponseError):
@@ -235,6 +241,8 @@ def _options_for(
 
 
 def _http_timeout(timeout: Any) -> aiohttp.ClientTimeout:
+    import aiohttp
+
     if isinstance(timeout, aiohttp.ClientTimeout):
         return timeout
     defaults = {

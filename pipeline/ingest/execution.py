@@ -39,6 +39,7 @@ _LOCAL_CLUSTER = {
     f"{_ENVIRONMENT}.MALLOC_MMAP_THRESHOLD_": 2**25,
     f"{_ENVIRONMENT}.MALLOC_TOP_PAD_": 2**26,
 }
+_OF_READERS = ("dask.array", "netCDF4")  # what the first file imports, xarray the first of them
 WRITE_ATTEMPTS = 3  # of a batch, if workers die during the write
 
 
@@ -253,7 +254,7 @@ def _local_cluster(processes: bool, worker_count: int) -> Iterator[Client]:
     # the fork server keeps the environment of the first run; credentials may have changed since
     environment = {"distributed.nanny.environ": dict(os.environ)}
     with dask.config.set(_LOCAL_CLUSTER | environment):
-        get_mp_context().set_forkserver_preload([__name__])
+        get_mp_context().set_forkserver_preload([__name__, *_OF_READERS])
         with (
             LocalCluster(
                 n_workers=worker_count if processes else 1,

@@ -10,6 +10,7 @@ import pytest
     ("start", "unused"),
     [
         ("import squall.pipeline.maps.run, squall.pipeline.maps.observed", ("torch",)),
+        ("import squall.pipeline.ingest.run", ("torch", "cv2", "dask.array", "aiohttp")),
         ("import squall.pipeline.point.run", ("torch", "zarr")),
         ("import squall.pipeline.live.work", ("cartopy", "torch._dynamo")),
         (
