@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.special import ndtri
 
 from squall.convgru.scaling import RainScaling
+from squall.convgru.strips import STRIP_PX
 from squall.convgru.thresholds import THRESHOLDS_MM_H
 
 TAIL_SLOPE = 2.7  # found on Italian rain (issue 16)
@@ -69,18 +70,21 @@ def chances_of_reaching(chances_KHW: Tensor, thresholds_mm_h: Sequence[float]) -
 class RainDistribution(NamedTuple):
     """The distribution of rain rate at each pixel of one lead time."""
 
-    chances_KHW: Tensor
-    """of at least `THRESHOLDS_MM_H`, which do not rise with K; NaN = not known"""
     limit_N: Tensor
     """normal score from which on the first threshold is reached, for all pixels in a row"""
     logits_KN: Tensor
-    """of the chances, with infinities"""
+    """of the chances of at least `THRESHOLDS_MM_H`, with infinities; NaN = not known"""
 
     @classmethod
     def of(cls, chances_KHW: Tensor) -> "RainDistribution":
-        """The distribution that chances describe."""
+        """The distribution that chances describe.
+
+        Parameters
+        ----------
+        chances_KHW : of at least `THRESHOLDS_MM_H`, which do not rise with K; NaN = not known.
+        """
         limit_HW, logits_KHW = -ndtri(chances_KHW[0]), torch.logit(chances_KHW)
-        return cls(chances_KHW, limit_HW.flatten(), logits_KHW.flatten(1))
+        return cls(limit_HW.flatten(), logits_KHW.flatten(1))
 
     def rain_at_scores(self, scores_MHW: Tensor) -> Tensor:
         """The rain rate of each pixel's distribution at normal scores.
@@ -92,11 +96,19 @@ class RainDistribution(NamedTuple):
         -------
         (M, H, W) mm/h; 0 below the first threshold, NaN where not known.
         """
-        rain = torch.zeros_like(scores_MHW)
-        scores = scores_MHW.flatten(1)
-        wet_N = (scores >= self.limit_N).flatten().nonzero()[:, 0]
+        rain = torch.empty_like(scores_MHW)
+        for strip in range(0, rain[0].numel(), STRIP_PX):
+            pixels = slice(strip, strip + STRIP_PX)
+            rain.flatten(1)[:, pixels] = self._of_pixels(scores_MHW.flatten(1)[:, pixels], pixels)
+        return rain
+
+    def _of_pixels(self, scores: Tensor, pixels: slice) -> Tensor:
+        """(M, n): `rain_at_scores` of some pixels, since it needs memory for each of them."""
+        limit, logits_Kn = self.limit_N[pixels], self.logits_KN[:, pixels]
+        rain = torch.zeros_like(scores)
+        wet_N = (scores >= limit).flatten().nonzero()[:, 0]
         logit_N = _logit_of_exceeding(scores.flatten().index_select(0, wet_N))
-        logits_KN = self.logits_KN.index_select(1, wet_N % scores.shape[1])
+        logits_KN = logits_Kn.index_select(1, wet_N % scores.shape[1])
         reached_N = (logit_N <= logits_KN[1:]).sum(dim=0, dtype=torch.int8).long() + 1
         places = torch.stack([reached_N - 1, reached_N.clamp(max=len(LEVELS) - 1)])
         impossible, certain = torch.logit(scores.new_tensor([0.0, 1.0]), LEAST_CHANCE)
@@ -110,7 +122,7 @@ class RainDistribution(NamedTuple):
         least, most = (scores.new_tensor(limit) for limit in (THRESHOLDS_MM_H, _MOST_MM_H))
         rate_N = rate_N.maximum(least[reached_N - 1]).minimum(most[reached_N - 1])
         rain.view(-1)[wet_N] = rate_N
-        return rain.masked_fill_(self.chances_KHW[0].isnan(), torch.nan)
+        return rain.masked_fill_(logits_Kn[0].isnan(), torch.nan)
 
 
 def _logit_of_exceeding(scores_N: Tensor) -> Tensor:

@@ -323,10 +323,9 @@ def from_nearest(fields_BCHW: Tensor, points_BHW2: Tensor) -> Tensor:
 def trajectory_starts(displacement_B2HW: Tensor) -> Tensor:
     """(B, 2, H, W): column and row of the start of each trajectory."""
     height, width = displacement_B2HW.shape[-2:]
-    device = displacement_B2HW.device
-    columns = torch.arange(width, device=device).expand(height, width)
-    rows = torch.arange(height, device=device)[:, None].expand(height, width)
-    return torch.stack([columns, rows]) - displacement_B2HW
+    columns, rows = (torch.arange(n, device=displacement_B2HW.device) for n in (width, height))
+    right, down = displacement_B2HW.unbind(1)
+    return torch.stack([columns - right, rows[:, None] - down], dim=1)
 
 
 def place_in_frame(columns: Tensor, rows: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -95,4 +95,5 @@ def tracked(items: Iterable[Item], label: str, total: int, unit: str = "") -> It
     with Progress(label, total, unit) as progress:
         for item in items:
             yield item
+            del item  # a large one must not be held while the next is made
             progress.advance()

@@ -1,12 +1,13 @@
 """Members drawn from the chances of a network: the marginal ensemble.
 
-Public: `marginal_members`.
+Public: `marginal_members`, `marginal_groups`.
 
 Dims: M members, T context steps, K thresholds, H rows, W columns.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -15,7 +16,9 @@ from squall.convgru.distribution import RainDistribution
 from squall.convgru.ensemble.normal_scores import NormalScores
 from squall.convgru.ensemble.start import (
     EnsembleRun,
+    Groups,
     Start,
+    gathered,
     member_groups,
     numbers_of,
     start_of_ensemble,
@@ -23,13 +26,8 @@ from squall.convgru.ensemble.start import (
 from squall.convgru.motion import one_step_longer, place_in_frame, trajectory_starts, upsampled
 
 
-@torch.no_grad()
 def marginal_members(
-    scans_THW: Tensor,
-    chances: Iterable[Tensor],
-    members: int | Sequence[int],
-    run: EnsembleRun,
-    start: Start | None = None,
+    scans_THW: Tensor, chances: Iterable[Tensor], members: int | Sequence[int], run: EnsembleRun
 ) -> Iterator[Tensor]:
     """Members whose rain at each pixel has the distribution of given chances.
 
@@ -50,11 +48,11 @@ def marginal_members(
     chances : for each lead time (K, H, W), of at least `THRESHOLDS_MM_H` at the place and time of
         the forecast; NaN = not known.
     members : how many, or the numbers of the members, counted from 0.
-    start : of the scans, if it is known already.
 
     Returns
     -------
     (M, H, W) mm/h for each lead time, NaN where the chances are not known, on the scans' device.
+    Members of a large grid lie in a temporary file.
 
     Raises
     ------
@@ -62,31 +60,63 @@ def marginal_members(
         If a number is out of range, or the last scan has rain and no other scan was observed.
     """
     numbers = numbers_of(members)
-    start = start or start_of_ensemble(scans_THW, run)
+    start = start_of_ensemble(scans_THW, run)
+    del scans_THW  # those of a large grid need much memory
+    for groups in marginal_groups(start, chances, numbers, run):
+        yield gathered([groups], len(numbers), start)
+
+
+def marginal_groups(
+    start: Start, chances: Iterable[Tensor], numbers: Sequence[int], run: EnsembleRun
+) -> Iterator[Groups]:
+    """The members of `marginal_members` at each lead time, some at a time.
+
+    The groups of one lead time must be taken before the next lead time.
+    """
     noise, scores = start.noise, NormalScores(start.noise)
-    groups = member_groups(numbers)
-    states = [noise.begin(len(group.numbers)) for group in groups]
+    groups = member_groups(numbers, noise.sides)
+    states = [noise.begin(len(group.numbers), len(numbers)) for group in groups]
     height, width = start.size
     frame_height, frame_width = start.frame.rain_BT1HW.shape[-2:]
     displacement = torch.zeros_like(start.motion_B2hw)
+
+    def places_in_frame(displacement: Tensor) -> Tensor:
+        """(N,): the pixel of the frame that the rain of each pixel comes from."""
+        columns, rows = trajectory_starts(upsampled(displacement))[0].round()
+        place, _ = place_in_frame(columns, rows, frame_height, frame_width)
+        return place[:height, :width].flatten()
+
+    @torch.no_grad()
+    def rain_of(number: int, step: int, distribution: RainDistribution, place: Tensor) -> Tensor:
+        """(M, H, W) of a group."""
+        spectrum = noise.draw_group(run.random_source(), groups[number].numbers, step, threads)
+        states[number] = noise.advance(states[number], spectrum)
+        del spectrum
+        field = scores.of_noise(states[number])
+        states[number].release()
+        field = field[:, :frame_height, :frame_width].flatten(1)
+        moved = field.index_select(1, place).unflatten(1, (height, width))
+        del field
+        return distribution.rain_at_scores(moved)
+
+    def members_of(step: int, distribution: RainDistribution, displacement: Tensor) -> Groups:
+        place = places_in_frame(displacement)
+        for number, group in enumerate(groups):
+            places = range(*group.rows.indices(len(numbers)))
+            yield places, rain_of(number, step, distribution, place)
+
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        for step, chances_KHW in enumerate(chances, start=1):
+        steps = count(1)
+        for chances_KHW in chances:  # `enumerate` and `zip` would hold on to them
+            step = next(steps)
             factors = [
                 run.settings.score_weight(level, step * run.step_min, run.spacing_km)
                 for level in range(len(noise.bands))
             ]
             scores.advance(factors)
-            distribution = RainDistribution.of(chances_KHW)
             displacement = one_step_longer(displacement, start.motion_B2hw)
-            columns, rows = trajectory_starts(upsampled(displacement))[0].round()
-            place, _ = place_in_frame(columns, rows, frame_height, frame_width)
-            place = place[:height, :width].flatten()
-            result = scans_THW.new_empty((len(numbers), height, width), dtype=torch.float32)
-            for number, group in enumerate(groups):
-                spectrum = noise.draw_group(run.random_source(), group.numbers, step, threads)
-                states[number] = noise.advance(states[number], spectrum)
-                field = scores.of_noise(states[number])
-                field = field[:, :frame_height, :frame_width].flatten(1)
-                moved = field.index_select(1, place).unflatten(1, (height, width))
-                result[group.rows] = distribution.rain_at_scores(moved)
-            yield result
+            distribution = RainDistribution.of(chances_KHW.detach())
+            of_lead = members_of(step, distribution, displacement)
+            del chances_KHW, distribution  # before the next are made
+            yield of_lead
+            del of_lead

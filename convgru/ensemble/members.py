@@ -1,6 +1,6 @@
 """Members of the stochastic ensemble, from scans of rain rate.
 
-Public: `stochastic_members`, `stochastic_forecast`.
+Public: `stochastic_members`, `stochastic_groups`, `stochastic_forecast`.
 
 Dims: B batch, M members, T context steps, K scale bands, H rows, W columns, h and w of the motion's
 coarse grid, N pixels of the frame in a row.
@@ -19,7 +19,9 @@ from squall.convgru.ensemble.noise import NoiseProcess, NoiseState
 from squall.convgru.ensemble.perturbations import Perturbations
 from squall.convgru.ensemble.start import (
     EnsembleRun,
+    Groups,
     Start,
+    gathered,
     member_groups,
     numbers_of,
     start_of_ensemble,
@@ -61,13 +63,8 @@ def stochastic_forecast(scans_THW: Tensor, lead_times: int, run: EnsembleRun) ->
         yield rain[0, 0, : start.size[0], : start.size[1]]
 
 
-@torch.no_grad()
 def stochastic_members(
-    scans_THW: Tensor,
-    lead_times: int,
-    members: int | Sequence[int],
-    run: EnsembleRun,
-    start: Start | None = None,
+    scans_THW: Tensor, lead_times: int, members: int | Sequence[int], run: EnsembleRun
 ) -> Iterator[Tensor]:
     """Members of the stochastic ensemble at each lead time.
 
@@ -92,11 +89,11 @@ def stochastic_members(
     scans_THW : mm/h, NaN = not observed, oldest first, at equal steps.
     lead_times : how many.
     members : how many, or the numbers of the members, counted from 0.
-    start : of the scans, if it is known already.
 
     Returns
     -------
-    (M, H, W) mm/h for each lead time, NaN = not known, on the scans' device.
+    (M, H, W) mm/h for each lead time, NaN = not known, on the scans' device. Members of a large
+    grid lie in a temporary file.
 
     Raises
     ------
@@ -107,7 +104,19 @@ def stochastic_members(
     numbers = numbers_of(members)
     if lead_times < 1:
         raise ValueError(f"asked for {lead_times} lead times; give 1 or more")
-    start = start or start_of_ensemble(scans_THW, run)
+    start = start_of_ensemble(scans_THW, run)
+    del scans_THW  # those of a large grid need much memory
+    for groups in stochastic_groups(start, lead_times, numbers, run):
+        yield gathered([groups], len(numbers), start)
+
+
+def stochastic_groups(
+    start: Start, lead_times: int, numbers: Sequence[int], run: EnsembleRun
+) -> Iterator[Groups]:
+    """The members of `stochastic_members` at each lead time, some at a time.
+
+    The groups of one lead time must be taken before the next lead time. It uses up the start.
+    """
     noise = start.noise
     amounts = _LastAmounts.of(start.frame)
     perturbations = Perturbations.draw(
@@ -117,28 +126,41 @@ def stochastic_members(
         *(start.frame, numbers, lead_times * run.step_min),
         *(run.random_source(), run.settings, run.spacing_km),
     )
-    groups = member_groups(numbers)
-    states = [noise.begin(len(group.numbers)) for group in groups]
+    groups = member_groups(numbers, noise.sides)
+    states = [noise.begin(len(group.numbers), len(numbers)) for group in groups]
     known = start.frame.known_BT1HW[:, -1].float()
     height, width = start.size
+
+    @torch.no_grad()
+    def rain_of(
+        number: int, step: int, smoothed: Tensor, displacement: Tensor, of_scans: _Unperturbed
+    ) -> Tensor:
+        """(M, H, W) of a group."""
+        minutes, group = step * run.step_min, groups[number]
+        spectrum = noise.draw_group(run.random_source(), group.numbers, step, threads)
+        states[number] = noise.advance(states[number], spectrum)
+        del spectrum
+        noisy = _with_noise(smoothed[0], noise, states[number], run, minutes)
+        states[number].release()
+        rain = torch.zeros_like(noisy)
+        list(threads.map(amounts.put_in_order_of, noisy, rain))
+        del noisy
+        rain.mul_(perturbations.amount(group.rows, minutes))
+        threshold(rain, DRY_MM_H, 0.0, inplace=True)
+        new_rain.add_to(rain, group.rows, minutes)
+        places = perturbations.places(group.rows, displacement, minutes)
+        return _moved(rain.add_(amounts.nan_HW), places, of_scans)[:, :height, :width]
+
+    def members_of(step: int, smoothed: Tensor, displacement: Tensor) -> Groups:
+        of_scans = _Unperturbed.of(known, displacement)
+        for number, group in enumerate(groups):
+            places = range(*group.rows.indices(len(numbers)))
+            yield places, rain_of(number, step, smoothed, displacement, of_scans)
+
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        for step, (smoothed, displacement) in enumerate(start.leads(lead_times), start=1):
-            minutes = step * run.step_min
-            of_scans = _Unperturbed.of(known, displacement)
-            result = smoothed.new_empty((len(numbers), height, width))
-            for number, group in enumerate(groups):
-                spectrum = noise.draw_group(run.random_source(), group.numbers, step, threads)
-                states[number] = noise.advance(states[number], spectrum)
-                noisy = _with_noise(smoothed[0], noise, states[number], run, minutes)
-                rain = torch.zeros_like(noisy)
-                list(threads.map(amounts.put_in_order_of, noisy, rain))
-                rain.mul_(perturbations.amount(group.rows, minutes))
-                threshold(rain, DRY_MM_H, 0.0, inplace=True)
-                new_rain.add_to(rain, group.rows, minutes)
-                places = perturbations.places(group.rows, displacement, minutes)
-                moved = _moved(rain.add_(amounts.nan_HW), places, of_scans)
-                result[group.rows] = moved[:, :height, :width]
-            yield result
+        for step, lead in enumerate(start.leads(lead_times), start=1):
+            yield members_of(step, *lead)
+            del lead
 
 
 def _with_noise(

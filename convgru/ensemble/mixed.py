@@ -5,15 +5,20 @@ Public: `mixed_members`, `is_marginal`.
 Dims: M members, T context steps, K thresholds, H rows, W columns.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-import torch
 from torch import Tensor
 from torch.special import ndtr
 
-from squall.convgru.ensemble.marginal import marginal_members
-from squall.convgru.ensemble.members import stochastic_members
-from squall.convgru.ensemble.start import EnsembleRun, numbers_of, start_of_ensemble
+from squall.convgru.ensemble.marginal import marginal_groups
+from squall.convgru.ensemble.members import stochastic_groups
+from squall.convgru.ensemble.start import (
+    EnsembleRun,
+    Groups,
+    gathered,
+    numbers_of,
+    start_of_ensemble,
+)
 
 
 def is_marginal(member: int, run: EnsembleRun) -> bool:
@@ -26,7 +31,6 @@ def is_marginal(member: int, run: EnsembleRun) -> bool:
     return float(ndtr(drawn)) < run.settings.marginal_share
 
 
-@torch.no_grad()
 def mixed_members(
     scans_THW: Tensor, chances: Iterable[Tensor], lead_times: int, members: int, run: EnsembleRun
 ) -> Iterator[Tensor]:
@@ -57,18 +61,24 @@ def mixed_members(
     of_chances = [number for number in numbers_of(members) if is_marginal(number, run)]
     of_scans = [number for number in numbers_of(members) if not is_marginal(number, run)]
     start = start_of_ensemble(scans_THW, run)
-    kinds: list[tuple[list[int], Iterator[Tensor]]] = []
-    if of_scans:
-        leads = stochastic_members(scans_THW, lead_times, of_scans, run, start)
-        kinds.append((of_scans, leads))
+    del scans_THW  # those of a large grid need much memory
+    kinds: list[tuple[list[int], Iterator[Groups]]] = []
     if of_chances:
-        kinds.append((of_chances, marginal_members(scans_THW, chances, of_chances, run, start)))
-    for fields in zip(*(leads for _, leads in kinds), strict=True):
-        rain = fields[0].new_empty((members, *fields[0].shape[1:]))
-        for (numbers, _), field in zip(kinds, fields, strict=True):
-            for number, member in zip(numbers, field, strict=True):
-                rain[number] = member
-        unknown = torch.stack([field[0].isnan() for field in fields])
-        if not torch.equal(unknown[0], unknown[-1]):
-            rain.masked_fill_(unknown.any(dim=0), torch.nan)
-        yield rain
+        kinds.append((of_chances, marginal_groups(start, chances, of_chances, run)))
+    if of_scans:
+        kinds.append((of_scans, stochastic_groups(start, lead_times, of_scans, run)))
+    for of_lead in zip(*(leads for _, leads in kinds), strict=True):
+        named = [
+            _named(groups, numbers) for groups, (numbers, _) in zip(of_lead, kinds, strict=True)
+        ]
+        del of_lead
+        yield gathered(named, members, start)
+        del named
+
+
+def _named(groups: Groups, numbers: Sequence[int]) -> Groups:
+    """Members at the places of their numbers in the ensemble."""
+    for places, rain in groups:
+        own = [numbers[place] for place in places]
+        yield own, rain
+        del rain

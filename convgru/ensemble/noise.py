@@ -12,14 +12,17 @@ R rows, C columns of a band's grid, F frequencies of the columns.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
 from squall.convgru.ensemble.random_numbers import RandomSource
 from squall.convgru.ensemble.settings import EnsembleSettings
+from squall.convgru.file_arrays import release, zeros
 from squall.convgru.heads.cascade import BANDS
 from squall.convgru.heads.filling import filled
 from squall.convgru.heads.interface import Frame
@@ -69,6 +72,11 @@ class NoiseState(NamedTuple):
     """(M, R, C) for each band"""
     before: list[Tensor]
 
+    def release(self) -> None:
+        """See `squall.convgru.file_arrays.release`."""
+        if self.now[0].device.type == "cpu":
+            release(*(noise.numpy() for noise in (*self.now, *self.before)))
+
 
 class NoiseProcess(NamedTuple):
     """The noise of all scale bands."""
@@ -78,23 +86,35 @@ class NoiseProcess(NamedTuple):
     sides: tuple[int, int]
     """rows and columns of pixels, filled up so that the coarsest grid divides them"""
 
-    def begin(self, members: int) -> NoiseState:
-        """No noise at the last scan's time."""
+    def begin(self, members: int, of_members: int = 0) -> NoiseState:
+        """No noise at the last scan's time.
 
-        def zeros() -> list[Tensor]:
-            return [
-                band.deviation_RC.new_zeros((members, *band.deviation_RC.shape))
-                for band in self.bands
-            ]
+        Parameters
+        ----------
+        of_members : of the ensemble. The noise of all members of a large grid does not fit into
+            memory, so it lies in files.
+        """
+        device = self.bands[0].deviation_RC.device
+        shapes = [tuple(band.deviation_RC.shape) for band in self.bands]
+        of_bytes = 8 * max(members, of_members) * sum(map(prod, shapes))
 
-        return NoiseState(zeros(), zeros())
+        def no_noise() -> list[Tensor]:
+            if device.type != "cpu":
+                return [torch.zeros(members, *shape, device=device) for shape in shapes]
+            arrays = (zeros((members, *shape), np.float32, of_bytes) for shape in shapes)
+            return [torch.from_numpy(array) for array in arrays]
+
+        return NoiseState(no_noise(), no_noise())
 
     def draw_group(
         self, source: RandomSource, numbers: Sequence[int], step: int, threads: ThreadPoolExecutor
     ) -> Tensor:
         """(M, H, F): the spectra of some members from `draw`, on the device of the noise."""
+        device = self.bands[0].deviation_RC.device
+        if len(numbers) == 1:  # no second copy
+            return self.draw(source, numbers[0], step)[None].to(device)
         spectra = threads.map(lambda member: self.draw(source, member, step), numbers)
-        return torch.stack(list(spectra)).to(self.bands[0].deviation_RC.device)
+        return torch.stack(list(spectra)).to(device)
 
     def draw(self, source: RandomSource, member: int, step: int) -> Tensor:
         """(H, F): the spectrum of white noise of a member and a step, complex, on the CPU."""

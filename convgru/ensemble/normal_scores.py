@@ -23,6 +23,7 @@ motion's coarse grid, R rows, C columns of a band's grid.
 """
 
 from itertools import combinations_with_replacement
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,7 +37,8 @@ from squall.convgru.ensemble.noise import (
     finer,
     lowest_frequencies,
 )
-from squall.convgru.motion import upsampled
+from squall.convgru.motion import COARSE
+from squall.convgru.strips import interpolated_rows, strips
 
 NEGLIGIBLE = 1e-3  # correlation of two bands' noise that is left out
 
@@ -64,7 +66,7 @@ class NormalScores:
         self._response_before = torch.zeros_like(self._shock)
         self._common = {pair: torch.zeros_like(self._shock[0]) for pair in self._pairs}
         self._step = 0
-        self._weights: list[Tensor] = []
+        self._weights: list[Tensor] = []  # each on its band's grid, or on the coarse grid
         self._scale = torch.empty(0)
 
     def advance(self, factors_K: list[float]) -> None:
@@ -81,16 +83,24 @@ class NormalScores:
         else:
             self._response = self._shock
         self._step += 1
-        self._weights = [f * d for f, d in zip(factors_K, self._deviation, strict=True)]
-        variance: Tensor | None = None
+        weights = [f * d for f, d in zip(factors_K, self._deviation, strict=True)]
+        parts = []
         for (j, k), correlation in self._pairs.items():
             common = self._common[j, k]
             common += self._response[j] * self._response[k]
-            coarse = self._weights[j] * self._weights[k] * common * (1 if j == k else 2)
-            part = upsampled(coarse[None, None])[0, 0].mul_(correlation)
-            variance = part if variance is None else variance.add_(part)
-        assert variance is not None
-        self._scale = variance.clamp_(min=1e-30).rsqrt_()
+            parts.append((weights[j] * weights[k] * common * (1 if j == k else 2), correlation))
+        height, width = self.process.sides
+        self._scale = torch.zeros(height, width, device=self._shock.device)
+        for rows in strips(height, width, self._scale.device, COARSE):
+            variance = self._scale[rows]
+            for coarse, correlation in parts:
+                part = interpolated_rows(coarse[None, None], rows, COARSE)[0, 0]
+                variance += part.mul_(correlation.in_rows(rows))
+            variance.clamp_(min=1e-30).rsqrt_()
+        self._weights = [
+            weight if band.level >= COARSE_LEVEL else _on_grid(weight, band.deviation_RC.shape)
+            for band, weight in zip(self.process.bands, weights, strict=True)
+        ]
 
     def of_noise(self, state: NoiseState) -> Tensor:
         """(M, H, W): standard normal scores of members from the noise of this step."""
@@ -104,14 +114,32 @@ class NormalScores:
                 part = weight * noise
                 total = part if total is None else total + part
             else:
-                part = _on_grid(weight, noise.shape[-2:]) * noise
+                part = weight * noise
                 total = part if total is None else part.add_(finer(total))
         assert total is not None
         return total.mul_(self._scale)
 
 
-def pair_correlations(process: NoiseProcess) -> dict[tuple[int, int], Tensor]:
-    """For pairs j <= k of bands the correlation (H, W) of their white noise at each pixel, R_jk.
+class PairCorrelation(NamedTuple):
+    """The correlation of two bands' white noise at each pixel.
+
+    It repeats with the cells of the coarser band, but near the edges. So it is kept for the pixels
+    of a few cells.
+    """
+
+    table: Tensor
+    """(rows, columns) that differ, half precision"""
+    rows_H: Tensor
+    """the row of the table for each row of pixels"""
+    columns_W: Tensor
+
+    def in_rows(self, rows: slice) -> Tensor:
+        """(rows, W): the correlation in a strip."""
+        return self.table[self.rows_H[rows]].index_select(1, self.columns_W)
+
+
+def pair_correlations(process: NoiseProcess) -> dict[tuple[int, int], PairCorrelation]:
+    """For pairs j <= k of bands the correlation of their white noise at each pixel, R_jk.
 
     The noise of band k at a pixel is the sum over the cells of the band of the interpolation's
     weights times the noise of the cells. With X the spectrum of white noise, F_k the filter and
@@ -126,10 +154,8 @@ def pair_correlations(process: NoiseProcess) -> dict[tuple[int, int], Tensor]:
     column, so the sum is two products of matrices. Correlations that are `NEGLIGIBLE` at all pixels
     are left out; they are kept in half precision.
     """
-    bands = process.bands
-    height, width = process.sides
-    rows = [_interpolation_spectrum(band, height, 0) for band in bands]
-    columns = [_interpolation_spectrum(band, width, 1) for band in bands]
+    bands, sides = process.bands, process.sides
+    device = bands[0].deviation_RC.device
     result = {}
     for j, k in combinations_with_replacement(range(len(bands)), 2):
         (n_rows, n_columns), filter_k = bands[k].deviation_RC.shape, bands[k].filter_RF
@@ -137,14 +163,41 @@ def pair_correlations(process: NoiseProcess) -> dict[tuple[int, int], Tensor]:
         product = filter_j * filter_k.conj()
         product[:, 1:] *= 2  # of both signs of the columns' frequency
         if bands[k].level == 0:  # no interpolation, so it is the same at all pixels
-            result[j, k] = (2 * product.real.sum()).half().expand(height, width)
+            numbers = (torch.zeros(side, dtype=torch.long, device=device) for side in sides)
+            result[j, k] = PairCorrelation((2 * product.real.sum()).half().view(1, 1), *numbers)
             continue
-        of_row = lowest_frequencies(rows[j], n_rows, 1) * rows[k].conj()
-        of_column = columns[j][:, : n_columns // 2 + 1] * columns[k][:, : n_columns // 2 + 1].conj()
+        both_signs = torch.arange(n_rows) - n_rows * (torch.arange(n_rows) >= (n_rows + 1) // 2)
+        period = 2 ** bands[k].level
+        (rows, rows_H), (columns, columns_W) = (_that_differ(side, period) for side in sides)
+        of_row, of_column = (
+            _interpolation_spectrum(bands[j], pixels, side, frequencies)
+            * _interpolation_spectrum(bands[k], pixels, side, frequencies).conj()
+            for pixels, side, frequencies in (
+                (rows, sides[0], both_signs),
+                (columns, sides[1], torch.arange(n_columns // 2 + 1)),
+            )
+        )
         correlation = 2 * _real_product(of_row @ product, of_column.mT)  # E|X|**2 is 2
         if j == k or correlation.abs().max() > NEGLIGIBLE:
-            result[j, k] = correlation.half()
+            result[j, k] = PairCorrelation(
+                correlation.half(), rows_H.to(device), columns_W.to(device)
+            )
     return result
+
+
+def _that_differ(side: int, period: int) -> tuple[Tensor, Tensor]:
+    """The pixels along a side that have correlations of their own, and which of them each pixel is.
+
+    Interpolation from a band repeats with its cells, the ``period`` [px]. The edge changes it in
+    one cell.
+    """
+    pixels = torch.arange(side)
+    if side <= 3 * period:
+        return pixels, pixels
+    end = side - period
+    of_pixels = torch.where(pixels < 2 * period, pixels, period + pixels % period)
+    of_pixels = torch.where(pixels >= end, pixels - end + 2 * period, of_pixels)
+    return torch.cat([pixels[: 2 * period], pixels[end:]]), of_pixels
 
 
 def _real_product(a: Tensor, b: Tensor) -> Tensor:
@@ -152,17 +205,38 @@ def _real_product(a: Tensor, b: Tensor) -> Tensor:
     return torch.cat([a.real, -a.imag], dim=1) @ torch.cat([b.real, b.imag])
 
 
-def _interpolation_spectrum(band: BandNoise, pixels: int, dim: int) -> Tensor:
+def _interpolation_spectrum(
+    band: BandNoise, pixels: Tensor, side: int, frequencies: Tensor
+) -> Tensor:
     """(pixels, frequencies), complex: the Fourier transform of the interpolation's weights from
-    the cells of a band to each pixel, along the rows (``dim`` 0) or columns."""
-    cells = band.deviation_RC.shape[dim]
-    weights = torch.eye(cells, device=band.deviation_RC.device)[None]
+    the cells of a band to some pixels along a side.
+
+    Parameters
+    ----------
+    pixels, side : numbers of the pixels, and how many the side has.
+    frequencies : their numbers in a transform of the band's cells; negative ones count back.
+    """
+    weights = torch.zeros(len(pixels), side)
+    weights[torch.arange(len(pixels)), pixels] = 1
     for _ in range(band.level):
-        weights = interpolate(weights, scale_factor=2, mode="linear", align_corners=False)
-    assert weights.shape[-1] == pixels
-    frequency, cell = (torch.arange(cells, device=weights.device) for _ in range(2))
-    phase = 2 * torch.pi * (frequency[None] * cell[:, None] % cells) / cells
-    return weights[0].mT.to(torch.complex64) @ torch.polar(torch.ones_like(phase), phase)
+        weights = _from_twice_as_many(weights)
+    cells = weights.shape[1]
+    cell = weights.any(dim=0).nonzero()[:, 0]
+    phase = 2 * torch.pi * (frequencies * cell[:, None] % cells) / cells
+    spectrum = weights[:, cell].to(torch.complex64) @ torch.polar(torch.ones_like(phase), phase)
+    return spectrum.to(band.filter_RF.device)
+
+
+def _from_twice_as_many(weights: Tensor) -> Tensor:
+    """Weights of cells (n, C) from those of the cells of half their size (n, 2 C), which are
+    interpolated as `finer` does."""
+    even, odd = weights[:, ::2], weights[:, 1::2]
+    result = 0.75 * (even + odd)
+    result[:, :-1] += 0.25 * even[:, 1:]
+    result[:, 0] += 0.25 * even[:, 0]
+    result[:, 1:] += 0.25 * odd[:, :-1]
+    result[:, -1] += 0.25 * odd[:, -1]
+    return result
 
 
 def _on_coarse(field_RC: Tensor, level: int) -> Tensor:

@@ -1,7 +1,7 @@
 """What all members of an ensemble share: run, frame and band processes.
 
 Public: `EnsembleRun`, `Start`, `start_of_ensemble`, `numbers_of`,
-`MemberGroup`, `member_groups`.
+`MemberGroup`, `member_groups`, `Groups`, `gathered`.
 
 Dims: B batch, M members, T context steps, K scale bands, H rows, W columns, h and w of the motion's
 coarse grid.
@@ -17,6 +17,7 @@ from torch import Tensor
 from squall.convgru.ensemble.noise import NoiseProcess, noise_process
 from squall.convgru.ensemble.random_numbers import RandomSource
 from squall.convgru.ensemble.settings import EnsembleSettings
+from squall.convgru.file_arrays import release, zeros
 from squall.convgru.heads.cascade import band_processes
 from squall.convgru.heads.interface import Frame
 from squall.convgru.heads.moving_frame import lagrangian_frame, smoothed_scans
@@ -24,7 +25,8 @@ from squall.convgru.heads.processes import BandProcesses
 from squall.convgru.motion import FLOW_SCANS, trajectories
 from squall.convgru.scaling import DRY_MM_H, RainScaling
 
-GROUP = 4  # members that are computed at once; it changes no number
+GROUP = 4  # members that are computed at once, at most; it changes no number
+GROUP_PX = 2**24  # their pixels, at most; but one member
 NOMINAL = RandomSource(0, np.datetime64(0, "s"))  # of the texture where no scan tells one
 NOMINAL_SLOPE = 2.7  # of its power spectrum
 SCALING = RainScaling()
@@ -65,8 +67,8 @@ class Start(NamedTuple):
 
     def leads(self, lead_times: int) -> Iterator[tuple[Tensor, Tensor]]:
         """For each lead time what lasts of the last scan, (1, 1, H, W) normalised dB in the moving
-        frame, and the displacement (1, 2, h, w) [px]."""
-        smoothed = smoothed_scans(self.frame, self.processes, lead_times)
+        frame, and the displacement (1, 2, h, w) [px]. It uses up the processes."""
+        smoothed = smoothed_scans(self.frame, self.processes, lead_times, use_up=True)
         return zip(smoothed, trajectories(self.motion_B2hw, lead_times), strict=True)
 
 
@@ -85,10 +87,14 @@ def start_of_ensemble(scans_THW: Tensor, run: EnsembleRun) -> Start:
             "an ensemble needs at least two observed scans, to tell how rain moves and how long it "
             f"lasts; only the last of {len(scans)} scans was observed. Ingest the scans before it"
         )
+    size = (scans.shape[-2], scans.shape[-1])
     frame = lagrangian_frame(*SCALING.normalise(scans[None, :, None]))
     processes = _with_longest_lifetimes(band_processes(frame), run)
+    # the older scans of a large grid need much memory, and are not needed from here on
+    last, known = (field[:, -1:].clone() for field in (frame.rain_BT1HW, frame.known_BT1HW))
+    frame = frame._replace(rain_BT1HW=last, known_BT1HW=known)
     noise = noise_process(_with_texture(frame), processes, run.settings, run.spacing_km)
-    return Start(frame, processes, noise, (scans.shape[-2], scans.shape[-1]))
+    return Start(frame, processes, noise, size)
 
 
 def _with_texture(frame: Frame) -> Frame:
@@ -148,8 +154,41 @@ class MemberGroup(NamedTuple):
     """their random numbers follow from these"""
 
 
-def member_groups(numbers: Sequence[int]) -> list[MemberGroup]:
-    """Members in groups."""
-    firsts = range(0, len(numbers), GROUP)
-    slices = [slice(first, min(first + GROUP, len(numbers))) for first in firsts]
+def member_groups(numbers: Sequence[int], size: tuple[int, int]) -> list[MemberGroup]:
+    """Members in groups, of fields with some rows and columns."""
+    together = min(GROUP, max(1, GROUP_PX // (size[0] * size[1])))
+    firsts = range(0, len(numbers), together)
+    slices = [slice(first, min(first + together, len(numbers))) for first in firsts]
     return [MemberGroup(rows, numbers[rows]) for rows in slices]
+
+
+Groups = Iterator[tuple[Sequence[int], Tensor]]  # places of some members, and (M, H, W) mm/h
+
+
+def gathered(kinds: Sequence[Groups], members: int, start: Start) -> Tensor:
+    """(M, H, W): the members of a lead time; NaN where those of one kind are not known.
+
+    Those of a large grid lie in a file: they would fill the memory.
+
+    Parameters
+    ----------
+    kinds : ensembles whose members are all known at the same pixels.
+    """
+    shape, device = (members, *start.size), start.motion_B2hw.device
+    file = zeros(shape if device.type == "cpu" else (0,), np.float32)
+    result = torch.from_numpy(file) if file.size else torch.empty(shape, device=device)
+    unknown: list[Tensor] = []
+    for groups in kinds:
+        for number, (places, rain) in enumerate(groups):
+            if not number:
+                unknown.append(rain[0].isnan())
+            for place, member in zip(places, rain, strict=True):
+                result[place] = member
+            del rain, member  # before the next are made
+            release(file)
+    if not torch.equal(unknown[0], unknown[-1]):
+        is_unknown = torch.stack(unknown).any(dim=0)
+        for member in result:
+            member.masked_fill_(is_unknown, torch.nan)
+            release(file)
+    return result

@@ -160,7 +160,7 @@ class BandProcesses(NamedTuple):
     def as_previous(self) -> "PreviousBands":
         """The bands of the last scan, as if they were those one step before."""
         return PreviousBands(
-            self.finest_BkHW,
+            self.finest_BkHW.clone(),  # both may be used up
             self.smooth,
             torch.ones_like(self.finest_BkHW[:, :1], dtype=torch.bool),
             torch.ones_like(self.phi_1_BKhw[:, LOCAL_BANDS:, :1, :1]),

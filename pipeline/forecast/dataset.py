@@ -18,6 +18,7 @@ import xarray as xr
 from numcodecs.bitround import BitRound
 
 from squall import __version__
+from squall.convgru.file_arrays import IN_MEMORY_BYTES
 from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.grid import GRID_MAPPING
@@ -171,7 +172,10 @@ def rounded(forecast: xr.Dataset, keep_bits: int | None) -> xr.Dataset:
 
 
 def _rounded(values: Any, keep_bits: int) -> Any:
-    """`round_to_bits`, for arrays that are read when they are used, too."""
+    """`round_to_bits`; that of large arrays, and of those in files, when they are used."""
+    if isinstance(values, np.ndarray) and values.nbytes > IN_MEMORY_BYTES:
+        of_field = (1,) * (values.ndim - 2) + values.shape[-2:]
+        values = dask.array.from_array(values, chunks=of_field, name=False)
     if isinstance(values, dask.array.Array):
         return dask.array.map_blocks(round_to_bits, values, keep_bits, dtype=values.dtype)
     return round_to_bits(values, keep_bits)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from squall.convgru.file_arrays import release, zeros
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.grid import GRID_MAPPING
 from squall.pipeline.forecast.chance_code import CHANCE_CODE
@@ -172,10 +173,10 @@ def _amounts(products: EnsembleProducts) -> _Variables:
         (f"{AMOUNT}_median", ("y", "x"), median, "median of the members"),
     ):
         attributes = {"long_name": f"rain amount {span}, {words}", **_AMOUNT}
-        variables[name] = (dims, values.astype(np.float32), attributes)
+        variables[name] = (dims, np.asarray(values, np.float32), attributes)
     if percentiles:
         attributes = {"long_name": f"rain amount {span}, percentile of the members", **_AMOUNT}
-        values = np.stack(percentiles).astype(np.float32)
+        values = np.stack(percentiles)
         variables[f"{AMOUNT}_percentile"] = (("percentile", "y", "x"), values, attributes)
     return variables
 
@@ -231,7 +232,11 @@ def _times_in_seconds(
     minutes: Floats, reference: pd.Timestamp, long_name: str, comment: str
 ) -> tuple[npt.NDArray[np.int32], dict[str, Any]]:
     """Minutes after the reference time, NaN = missing, as a file stores them."""
-    seconds = np.where(np.isnan(minutes), _NO_TIME, np.rint(minutes * 60)).astype(np.int32)
+    seconds = zeros(minutes.shape, np.int32)
+    for number in np.ndindex(minutes.shape[:-2]):
+        of_field = minutes[number]
+        seconds[number] = np.where(np.isnan(of_field), _NO_TIME, np.rint(of_field * 60))
+        release(seconds, minutes)
     attributes: dict[str, Any] = {"long_name": long_name, "comment": comment, **_TIME}
     attributes |= {"units": f"seconds since {reference:%Y-%m-%d %H:%M:%S}"}
     attributes |= {"_FillValue": np.int32(_NO_TIME), "calendar": "proleptic_gregorian"}

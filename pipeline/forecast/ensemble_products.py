@@ -1,5 +1,7 @@
 """What an ensemble says, computed in a stream of lead times: no more than one is held as members.
 
+What is kept of a large grid lies in temporary files, and is computed strip by strip.
+
 Public: `EnsembleProducts`, `Wanted`, `quantiles`, `NEIGHBOURHOOD_KM`.
 
 A pixel is known where at least half of the members are; statistics are those of the members that
@@ -10,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from squall.convgru.ensemble.calibration import ShareTables
+from squall.convgru.file_arrays import release, zeros
 from squall.pipeline.forecast.chance_code import (
     UNKNOWN_CHANCE,
     calibrated_codes,
@@ -23,7 +27,7 @@ from squall.pipeline.forecast.chance_code import (
 )
 from squall.pipeline.forecast.member_chances import share_in_words
 from squall.pipeline.forecast.neighbourhood import Neighbourhood
-from squall.pipeline.forecast.pixels import Pixels
+from squall.pipeline.forecast.pixels import Pixels, row_strips
 from squall.pipeline.forecast.spells import RainSpells, SpellTimes
 
 Floats = npt.NDArray[np.float32]
@@ -85,25 +89,32 @@ class EnsembleProducts:
 
     def __post_init__(self) -> None:
         wanted, shape, leads = self.wanted, self.last_scan.shape, len(self.lead_min)
-        self.mean = np.empty((leads, *shape), np.float32)
-        self.median = np.empty((leads if wanted.median else 0, *shape), np.float32)
+        self.mean = zeros((leads, *shape), np.float32)
+        self.median = zeros((leads if wanted.median else 0, *shape), np.float32)
         percentiles = len(wanted.percentiles) if wanted.rate_percentiles else 0
-        self.percentiles = np.empty((percentiles, leads, *shape), np.float32)
+        self.percentiles = zeros((percentiles, leads, *shape), np.float32)
         thresholds = len(wanted.thresholds_mm_h)
         for name, is_wanted in (
             ("chances", wanted.chances),
             ("chances_around", wanted.neighbourhood),
         ):
-            setattr(self, name, np.empty((thresholds * is_wanted, leads, *shape), np.uint8))
-        self.amounts = np.zeros((self.members if wanted.amounts else 0, *shape), np.float32)
+            setattr(self, name, zeros((thresholds * is_wanted, leads, *shape), np.uint8))
+        self.amounts = zeros((self.members if wanted.amounts else 0, *shape), np.float32)
         self._previous = np.broadcast_to(self.last_scan, (self.members, *shape))
-        self._is_known = np.ones((self.members, *shape), bool)
+        self._is_known = zeros((self.members, *shape), bool)
+        self._is_known.fill(True)
+        self._release()
         if wanted.times:
             ranks = self._ranks(self.last_scan)
             self._spells = RainSpells.begin(ranks, thresholds, self.members, self.lead_min)
 
+    def _release(self, *arrays: npt.NDArray[Any]) -> None:
+        """See `squall.convgru.file_arrays.release`."""
+        own = (self.mean, self.median, self.percentiles, self.chances, self.chances_around)
+        release(*own, self.amounts, self._is_known, self._previous, *arrays)
+
     def add(self, index: int, rates: Floats, chances: Floats | None = None) -> None:
-        """Add a lead time.
+        """Add a lead time, strip by strip.
 
         Parameters
         ----------
@@ -113,6 +124,20 @@ class EnsembleProducts:
             any time, are shares of members also then (calibrated if there is a table), but at least
             the highest of these chances there.
         """
+        for rows in row_strips(rates.shape):
+            strip = np.ascontiguousarray(rates[:, rows])
+            self._add_rows(index, rows, strip, are_shares_wanted=chances is None)
+            self._release(rates)
+        if self.wanted.neighbourhood:
+            self._add_around(index, rates)
+        if chances is not None:
+            self._add_chances(index, chance_codes(chances))
+        if self.wanted.amounts:
+            self._previous = rates
+        self._release()
+
+    def _add_rows(self, index: int, rows: slice, rates: Floats, *, are_shares_wanted: bool) -> None:
+        """Add what a strip of the members says of its own pixels."""
         wanted = self.wanted
         unknown = np.isnan(rates)
         known = np.full(rates.shape[1:], self.members) - unknown.sum(axis=0, dtype=np.uint16)
@@ -124,38 +149,69 @@ class EnsembleProducts:
         is_known = 2 * known >= self.members
         elsewhere = np.where(is_known, np.float32(0), np.float32(np.nan))
         mean = _mean_of_known(rates_when_wet, wet.of(unknown), known_when_wet)
-        wet.fill(self.mean[index], mean, elsewhere)
+        wet.fill(self.mean[index, rows], mean, elsewhere)
         for value, target in zip(values, self._targets(index), strict=True):
-            wet.fill(target, np.where(wet.of(is_known), value, np.nan), elsewhere)
-        if wanted.chances or wanted.neighbourhood or wanted.times:
+            wet.fill(target[rows], np.where(wet.of(is_known), value, np.nan), elsewhere)
+        if (wanted.chances and are_shares_wanted) or wanted.times:
             ranks = np.zeros(rates.shape, np.uint8)
             wet.put(ranks, self._ranks(rates_when_wet))
-            self._add_ranks(index, ranks, ~unknown, known)
-            if chances is not None:
-                self._add_chances(index, chance_codes(chances))
-            elif wanted.chances:
-                self.chances[:, index] = self._shares(ranks, known)
+            if wanted.times:
+                self._spells.add(index + 1, ranks, rows)
+            if wanted.chances and are_shares_wanted:
+                self.chances[:, index, rows] = self._shares(ranks, known)
         if wanted.amounts:
             before = (0.0, *self.lead_min)[index]
             hours = np.float32((self.lead_min[index] - before) / 60)
-            amount = self._previous + rates
+            amount = self._previous[:, rows] + rates
             amount /= 2
             amount *= hours
-            self.amounts += amount
-            self._previous = rates
-        self._is_known &= ~unknown
+            self.amounts[:, rows] += amount
+        self._is_known[:, rows] &= ~unknown
 
-    def amount_quantiles(self, fractions: Sequence[float]) -> Iterator[Floats]:
-        """Quantiles (y, x) of the amount [mm]; a member's is known if its rates always are."""
-        known = self.members - np.isnan(self.amounts).sum(axis=0)
-        for value in quantiles(self.amounts, known, fractions):
-            yield np.where(2 * known >= self.members, value, np.nan)
+    def _add_around(self, index: int, rates: Floats) -> None:
+        """Add the chances within a distance."""
+        thresholds = self.wanted.thresholds_mm_h
+        known = np.zeros(rates.shape[1:], np.intp)
+        counts = np.zeros((len(thresholds), *rates.shape[1:]), np.uint16)
+        for member in rates:
+            # only where the member is known, so that no chance is below that at the pixel
+            is_known = ~np.isnan(member)
+            highest = self.around.highest(self._ranks(member)) * is_known
+            known += is_known
+            release(rates)
+            for number, count in enumerate(counts):
+                count += highest > number
+        shares = self.chances_around[:, index]
+        for share, count in zip(shares, counts, strict=True):
+            for rows in row_strips((1, *count.shape)):
+                share[rows] = half_percents(count[rows], known[rows], self.members)
+        if self.table_around is not None:
+            minutes = self.lead_min[index]
+            shares[:] = calibrated_codes(shares, self.table_around, minutes, thresholds)
+
+    def amount_quantiles(self, fractions: Sequence[float]) -> Floats:
+        """Quantiles (fraction, y, x) of the amount [mm]; a member's is known if its rates always
+        are."""
+        result = np.empty((len(fractions), *self.amounts.shape[1:]), np.float32)
+        for rows in row_strips(self.amounts.shape):
+            amounts = np.ascontiguousarray(self.amounts[:, rows])
+            known = self.members - np.isnan(amounts).sum(axis=0)
+            for target, value in zip(result, quantiles(amounts, known, fractions), strict=True):
+                target[rows] = np.where(2 * known >= self.members, value, np.nan)
+            self._release()
+        return result
 
     @property
     def mean_amount(self) -> Floats:
         """(y, x), mm."""
-        unknown = np.isnan(self.amounts)
-        return _mean_of_known(self.amounts, unknown, self.members - unknown.sum(axis=0))
+        result = np.empty(self.amounts.shape[1:], np.float32)
+        for rows in row_strips(self.amounts.shape):
+            amounts = np.ascontiguousarray(self.amounts[:, rows])
+            unknown = np.isnan(amounts)
+            known = self.members - unknown.sum(axis=0)
+            result[rows] = _mean_of_known(amounts, unknown, known)
+            self._release()
+        return result
 
     @property
     def times(self) -> SpellTimes:
@@ -182,22 +238,6 @@ class EnsembleProducts:
         for threshold in self.wanted.thresholds_mm_h:
             ranks += rates >= np.float32(threshold)
         return ranks
-
-    def _add_ranks(
-        self, index: int, ranks: Bytes, is_known: Bools, known: npt.NDArray[np.int_]
-    ) -> None:
-        if self.wanted.neighbourhood:
-            # only where the member is known, so that no chance is below that at the pixel
-            around = np.stack([self.around.highest(member) for member in ranks]) * is_known
-            shares = self._shares(around, known)
-            if self.table_around is not None:
-                thresholds = self.wanted.thresholds_mm_h
-                shares = calibrated_codes(
-                    shares, self.table_around, self.lead_min[index], thresholds
-                )
-            self.chances_around[:, index] = shares
-        if self.wanted.times:
-            self._spells.add(index + 1, ranks)
 
     def _shares(self, ranks: Bytes, known: npt.NDArray[np.int_]) -> Bytes:
         """Share (threshold, y, x), half percents, of the members that reach each threshold."""

@@ -1,6 +1,7 @@
 """The fields of a forecast of chances, lead time by lead time.
 
-Public: `next_fields`, `fields_of_leads`, `kept_fields`, `fills_memory`.
+Public: `next_fields`, `fields_of_leads`, `kept_fields`, `kept_chances`,
+`fills_memory`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from squall.convgru.calibration import LeadCalibration
+from squall.convgru.file_arrays import IN_MEMORY_BYTES
 from squall.convgru.heads.exceedance import LeadChances
 from squall.convgru.products import Product, exceedance, product_rain
 from squall.convgru.thresholds import THRESHOLDS_MM_H
@@ -24,8 +26,6 @@ from squall.pipeline.forecast.field_file import FieldFile
 Rates = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
 Size = tuple[int, int]
-
-IN_MEMORY_BYTES = 2**28  # of a forecast that is kept in memory
 
 
 def fills_memory(shape: Size, lead_times: int) -> bool:
@@ -44,6 +44,24 @@ def kept_fields(
         fields.append(field)
         del field  # before the next is made
     return fields
+
+
+def kept_chances(
+    leads: Iterator[Rates], shape: Size, lead_times: int
+) -> npt.NDArray[Any] | FieldFile:
+    """The chances (K, y, x) of all lead times, see `kept_fields`.
+
+    Parameters
+    ----------
+    leads : of `ChanceMethod.leads_with_chances`.
+    """
+
+    def without_rain() -> Iterator[Rates]:
+        for fields in leads:
+            yield fields[1:]
+            del fields  # before the next are made
+
+    return kept_fields(without_rain(), shape, lead_times)
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from squall.convgru.ensemble.calibration import ShareTables
 from squall.pipeline.forecast.names import MARGINAL, STOCHASTIC, Engine
+from squall.pipeline.forecast.pixels import row_strips
 
 Floats = npt.NDArray[np.float32]
 EQUAL_ERRORS = 15  # measured, see docs/decisions/0021-mixed-members.md
@@ -35,9 +36,11 @@ def shares_of(
     (threshold, y, x), 0 to 1; NaN where a member is not known.
     """
     shares = np.empty((len(thresholds_mm_h), *members.shape[1:]), np.float32)
-    for share, threshold in zip(shares, thresholds_mm_h, strict=True):
-        share[:] = (members >= np.float32(threshold)).mean(axis=0)
-    shares[:, np.isnan(members).any(axis=0)] = np.nan
+    for rows in row_strips(members.shape):
+        of_strip = members[:, rows]
+        for share, threshold in zip(shares[:, rows], thresholds_mm_h, strict=True):
+            share[:] = (of_strip >= np.float32(threshold)).mean(axis=0)
+        shares[:, rows][:, np.isnan(of_strip).any(axis=0)] = np.nan
     return shares if table is None else table.chances_of(shares, minutes, thresholds_mm_h)
 
 

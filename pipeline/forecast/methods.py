@@ -112,8 +112,8 @@ class EnsembleMethod(ForecastMethod, Protocol):
 
         Yields
         ------
-        (member, y, x), mm/h, NaN = not known. The members of all lead times of a large grid would
-        fill the memory, so keep none that you do not need.
+        (member, y, x), mm/h, NaN = not known; the array is not used again. The members of all lead
+        times of a large grid would fill the memory, so keep none that you do not need.
         """
         ...
 

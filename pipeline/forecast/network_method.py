@@ -15,7 +15,6 @@ import torch
 from squall.convgru import CheckpointError, Nowcaster, draw_noise, load_nowcaster
 from squall.convgru.calibration import Calibration
 from squall.convgru.digests import sha256_of
-from squall.convgru.distribution import chances_of_reaching
 from squall.convgru.ensemble.calibration import EnsembleCalibration, ShareTables
 from squall.convgru.heads.exceedance import LeadChances
 from squall.convgru.pretrained import UnknownModelError, find_model
@@ -23,14 +22,10 @@ from squall.convgru.products import Product
 from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
-from squall.pipeline.forecast.lead_fields import next_fields
-from squall.pipeline.forecast.member_chances import (
-    chances_in_words,
-    mixture,
-    shares_of,
-    weight_of_shares,
-)
-from squall.pipeline.forecast.names import MIXED, STOCHASTIC, Engine
+from squall.pipeline.forecast.lead_fields import kept_chances, next_fields
+from squall.pipeline.forecast.member_chances import chances_in_words, shares_of, weight_of_shares
+from squall.pipeline.forecast.mixed_chances import mixed_chances
+from squall.pipeline.forecast.names import MARGINAL, MIXED, STOCHASTIC, Engine
 from squall.pipeline.forecast.radar_network import calibration_for, check_place, check_product
 from squall.pipeline.forecast.resampling import Resampling
 from squall.pipeline.forecast.stochastic_method import DEFAULT_SETTINGS, StochasticMethod
@@ -307,30 +302,40 @@ class NetworkMethod:
         the shares of all members.
         """
         ensemble, table = self.stochastic, self._at_pixel
+        size = (context.shape[-2], context.shape[-1])
+        scans = context[-ensemble.context :].copy()
+        # The network comes first: its states need as much memory as the members do.
+        of_network: Any = None
         if self.engine == STOCHASTIC:
-            scans = context[-ensemble.context :]
+            del context  # the scans of a large grid need much memory
             leads = ensemble.ensemble(scans, lead_times, members, reference_time)
-            for number, rates in enumerate(leads, start=1):
-                has_chances = thresholds_mm_h and not self.are_chances_shares
-                arguments = thresholds_mm_h, table, number * ensemble.step_min
-                yield rates, shares_of(rates, *arguments) if has_chances else None
-            return
-        fields = self.leads_with_chances(context, lead_times, THRESHOLDS_MM_H)
-        drawn = ensemble.drawn(
-            *(context, (field[1:] for field in fields), lead_times, members, reference_time),
-            mixed=self.engine == MIXED,
-        )
+        else:
+            fields = self.leads_with_chances(context, lead_times, THRESHOLDS_MM_H)
+            del context
+            of_network = kept_chances(fields, size, lead_times)
+            del fields
+            drawn_from = map(of_network.__getitem__, range(lead_times))
+            is_mixed = self.engine == MIXED
+            leads = ensemble.drawn(
+                scans, drawn_from, lead_times, members, reference_time, mixed=is_mixed
+            )
+        del scans
         is_stochastic = ensemble.are_stochastic(members, reference_time)
+        if self.engine == MARGINAL:
+            is_stochastic[:] = False
         weight = weight_of_shares(is_stochastic.sum(), 1 - ensemble.settings.marginal_share)
-        for number, (rates, of_network) in enumerate(drawn, start=1):
-            chances = None
-            if thresholds_mm_h:
-                chances = chances_of_reaching(torch.from_numpy(of_network), thresholds_mm_h).numpy()
-                if self.engine == MIXED and is_stochastic.any():
-                    arguments = thresholds_mm_h, table, number * ensemble.step_min
-                    shares = shares_of(rates[is_stochastic], *arguments)
-                    chances = mixture(chances, shares, weight)
+        has_chances = thresholds_mm_h and not self.are_chances_shares
+        for number in range(lead_times):
+            rates, chances = next(leads), None
+            arguments = thresholds_mm_h, table, (number + 1) * ensemble.step_min
+            if has_chances and of_network is None:
+                chances = shares_of(rates, *arguments)
+            elif has_chances:
+                chances = mixed_chances(
+                    of_network[number], rates, is_stochastic, weight, *arguments
+                )
             yield rates, chances
+            del rates, chances  # before the next are made
 
     def chances(
         self,

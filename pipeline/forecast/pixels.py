@@ -1,16 +1,30 @@
-"""Work on some pixels of a grid alone: most of a radar's grid is dry, or not observed.
+"""Work on some pixels of a grid: in strips of rows, or where it is not dry, as most of a grid is.
 
-Public: `Pixels`.
+Public: `Pixels`, `row_strips`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Values = npt.NDArray[Any]
+
+STRIP_VALUES = 2**21  # 8 MB of float32
+
+
+def row_strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """The rows of each strip of fields (member, y, x).
+
+    All members of a large grid would need much memory for each step of a computation.
+    """
+    members, height, width = shape
+    rows = max(1, STRIP_VALUES // (members * width))
+    for first in range(0, height, rows):
+        yield slice(first, min(first + rows, height))
 
 
 class Pixels:
@@ -29,9 +43,11 @@ class Pixels:
         return np.take(values.reshape(*values.shape[:-2], -1), self._indices, axis=-1)
 
     def put(self, target: Values, values: Values) -> None:
-        """Set these pixels of a contiguous array (…, y, x) to values (…, pixel)."""
-        flat = target.reshape(*target.shape[:-2], -1)
-        assert flat.base is not None, "a copy"
+        """Set these pixels of an array (…, y, x) to values (…, pixel).
+
+        The rows of a field must follow each other in memory, and all pixels of a row.
+        """
+        flat = np.reshape(target, (*target.shape[:-2], -1), copy=False)
         flat[..., self._indices] = values
 
     def fill(self, target: Values, values: Values, elsewhere: Values) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from squall.convgru.file_arrays import release
 from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.datasets.archive.records import OK
 from squall.datasets.archive.scan_store import ScanStore
@@ -47,7 +48,6 @@ from squall.pipeline.forecast.ensemble_products import (
 )
 from squall.pipeline.forecast.lead_fields import fields_of_leads, fills_memory
 from squall.pipeline.forecast.methods import (
-    EnsembleMethod,
     ForecastMethod,
     Rates,
     find_method,
@@ -171,7 +171,14 @@ def forecast_from(
         return forecast_dataset(archive, maker, context, rain_rate, configuration, unknown)
 
     if config.members is not None:
-        products = _ensemble(*(config, archive, method, context, lead_times, output, see_members))
+        last_scan = np.array(context.values[-1], np.float32)
+        ensemble_leads = _leads_of_ensemble(method, context, lead_times, config)
+        if fills_memory(archive.grid.shape, lead_times):
+            context = archive.read(first, method.context, lazy=True)
+        products = _ensemble(
+            *(config, archive, method, ensemble_leads, last_scan, lead_times),
+            *(output, see_members),
+        )
         dataset = with_products(described(context, products.mean), products)
         dataset.attrs |= ensemble_attributes(method)
         if config.codes:
@@ -222,14 +229,20 @@ def _ensemble(
     config: ForecastConfig,
     archive: ScanStore,
     method: ForecastMethod,
-    context: xr.DataArray,
+    leads: Iterator[tuple[Rates, Rates | None]],
+    last_scan: Rates,
     lead_times: int,
     output: Output,
     see_members: Callable[[Rates], None] | None,
 ) -> EnsembleProducts:
-    """Compute the products of an ensemble, and write its members as they come."""
+    """Compute the products of an ensemble, and write its members as they come.
+
+    Parameters
+    ----------
+    leads : of `_leads_of_ensemble`.
+    last_scan : (y, x), mm/h.
+    """
     assert config.members is not None
-    assert is_ensemble(method)
     wanted = Wanted(
         thresholds_mm_h=config.thresholds_mm_h,
         percentiles=config.percentiles,
@@ -242,7 +255,6 @@ def _ensemble(
     )
     step_min = archive.step.total_seconds() / 60
     lead_min = tuple(step_min * (index + 1) for index in range(lead_times))
-    last_scan = np.asarray(context.values[-1], np.float32)
     around = Neighbourhood.on(archive.grid, 1000 * NEIGHBOURHOOD_KM)
     products = EnsembleProducts(wanted, last_scan, lead_min, config.members, around)
     if isinstance(method, NetworkMethod):
@@ -251,41 +263,39 @@ def _ensemble(
     if "members" in config.products:
         shape = (config.members, lead_times, *archive.grid.shape)
         output.create_members(shape, config.codes, config.keep_bits)
-    leads = _leads_of_ensemble(method, context, lead_times, config)
-    index, added = -1, None
+    added = None
+    leads = tracked(leads, "forecast", lead_times, "lead time")
     with ThreadPoolExecutor(1) as beside:  # while the method makes the next lead time
-        for index, (rates, chances) in enumerate(
-            tracked(leads, "forecast", lead_times, "lead time")
-        ):
+        for index in range(lead_times):
+            rates, chances = next(leads)
             if added is not None:
                 added.result()
-            # the method may use its arrays again
-            own = (rates.copy(), None if chances is None else chances.copy())
-            added = beside.submit(products.add, index, *own)
+            added = beside.submit(products.add, index, rates, chances)
             if see_members is not None:
                 see_members(rates)
             if "members" in config.products:
                 bits = None if config.codes else config.keep_bits
                 output.write_members(index, round_to_bits(rates, bits))
+                release(rates)
+            del rates, chances  # before the next are made
+        assert next(leads, None) is None, f"more than {lead_times} lead times"
         if added is not None:
             added.result()
-    assert index + 1 == lead_times, f"{index + 1} of {lead_times} lead times"
     return products
 
 
 def _leads_of_ensemble(
-    method: EnsembleMethod, context: xr.DataArray, lead_times: int, config: ForecastConfig
+    method: ForecastMethod, context: xr.DataArray, lead_times: int, config: ForecastConfig
 ) -> Iterator[tuple[Rates, Rates | None]]:
     """For each lead time the members (member, y, x), mm/h, and the chances (threshold, y, x) of the
     wanted thresholds, if they are not the shares of all members."""
     assert config.members is not None
-    scans, reference = context.values, context["time"].values[-1]
-    arguments = (scans, lead_times, config.members, reference)
+    assert is_ensemble(method)
+    reference = context["time"].values[-1]
+    arguments = (context.values, lead_times, config.members, reference)
     if isinstance(method, NetworkMethod):
-        yield from method.members_and_chances(*arguments, config.thresholds_mm_h)
-        return
-    for rates in method.ensemble(*arguments):
-        yield rates, None
+        return method.members_and_chances(*arguments, config.thresholds_mm_h)
+    return ((rates, None) for rates in method.ensemble(*arguments))
 
 
 def reference_index(archive: ScanStore, at: pd.Timestamp | Literal["latest"]) -> int:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from squall.convgru.file_arrays import release, zeros
 from squall.pipeline.forecast.chance_code import half_percents
-from squall.pipeline.forecast.pixels import Pixels
+from squall.pipeline.forecast.pixels import Pixels, row_strips
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -75,9 +76,12 @@ class RainSpells:
         """Begin with the last scan; ranks (y, x) are the number of thresholds that it reaches."""
         shape = (thresholds, members, *last_scan_ranks.shape)
         kind = np.min_scalar_type(len(lead_min) + 2)
-        start = np.full(shape, np.iinfo(kind).max, kind)
-        spells = cls((0.0, *lead_min), start, np.zeros(shape, kind))
-        spells.add(0, np.broadcast_to(last_scan_ranks, shape[1:]))
+        start, last = zeros(shape, kind), zeros(shape, kind)
+        start.fill(np.iinfo(kind).max)
+        spells = cls((0.0, *lead_min), start, last)
+        for rows in row_strips(shape[1:]):
+            ranks = last_scan_ranks[rows]
+            spells.add(0, np.broadcast_to(ranks, (members, *ranks.shape)), rows)
         return spells
 
     @property
@@ -85,13 +89,15 @@ class RainSpells:
         """The start of a member without rain."""
         return int(np.iinfo(self.start.dtype).max)
 
-    def add(self, index: int, ranks: npt.NDArray[np.uint8]) -> None:
-        """Add the ranks (member, y, x) of one time, an index of ``minutes``."""
+    def add(self, index: int, ranks: npt.NDArray[np.uint8], rows: slice = slice(None)) -> None:
+        """Add the ranks (member, y, x) of one time, an index of ``minutes``, in some rows."""
         open_from = next(
             i for i, past in enumerate(self.minutes)
             if index == i or self.minutes[index] - past - self._step_min < self._shortest_gap_min
         )  # fmt: skip
-        for number, (start, last) in enumerate(zip(self.start, self.last, strict=True)):
+        for number, (start, last) in enumerate(
+            zip(self.start[:, :, rows], self.last[:, :, rows], strict=True)
+        ):
             is_wet = ranks > number
             pixels = Pixels(is_wet)
             wet, starts, lasts = pixels.of(is_wet), pixels.of(start), pixels.of(last)
@@ -100,6 +106,7 @@ class RainSpells:
             lasts[is_first | (wet & (lasts >= open_from))] = index
             pixels.put(start, starts)
             pixels.put(last, lasts)
+        release(self.start, self.last)
 
     @property
     def _step_min(self) -> float:
@@ -122,12 +129,28 @@ class RainSpells:
         least_share : share of the known members, and two of them, that must have rain for a start
             and an end.
         """
+        shape = (len(self.start), *is_known.shape[1:])
+        chance = np.empty(shape, np.uint8)
+        start, end = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        quantiles = zeros((len(fractions), *shape), np.float32)
+        times: list[npt.NDArray[Any]] = [chance, start, end, quantiles]
+        for rows in row_strips(is_known.shape):
+            of_strip = self._times_in_rows(rows, is_known[:, rows], fractions, least_share)
+            for values, strip in zip(times, of_strip, strict=True):
+                values[..., rows, :] = strip
+            release(quantiles, self.start, self.last)
+        return SpellTimes(*times)
+
+    def _times_in_rows(
+        self, rows: slice, is_known: Bools, fractions: Sequence[float], least_share: float
+    ) -> SpellTimes:
+        """`times` in a strip; ``is_known`` is of its pixels."""
         members = len(is_known)
         known = is_known.sum(axis=0)
         steps = np.asarray([*self.minutes, np.nan], np.float32)
         chances: list[npt.NDArray[np.uint8]] = []
         minutes: list[Floats] = []
-        for start, last in zip(self.start, self.last, strict=True):
+        for start, last in zip(self.start[:, :, rows], self.last[:, :, rows], strict=True):
             pixels = Pixels(start != self.dry)
             start, last, counted = pixels.of(start), pixels.of(last), pixels.of(known)
             wet = (start != self.dry) & pixels.of(is_known)

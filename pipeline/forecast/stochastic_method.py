@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import tee
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +78,7 @@ class StochasticMethod:
             If only the last scan was observed, and has rain.
         """
         run = self._run(np.datetime64(0, "s"))  # no random number is drawn
-        leads = stochastic_forecast(_scans(context), lead_times, run)
+        leads = stochastic_forecast(_tensor(context), lead_times, run)
         with torch.inference_mode():
             return np.stack(list(_arrays(leads)))
 
@@ -96,7 +95,7 @@ class StochasticMethod:
             If only the last scan was observed, and has rain.
         """
         run = self._run(reference_time)
-        yield from _arrays(stochastic_members(_scans(context), lead_times, members, run))
+        return _arrays(stochastic_members(_tensor(context), lead_times, members, run))
 
     def drawn(
         self,
@@ -107,7 +106,7 @@ class StochasticMethod:
         reference_time: np.datetime64,
         *,
         mixed: bool,
-    ) -> Iterator[tuple[Rates, Rates]]:
+    ) -> Iterator[Rates]:
         """Members drawn from chances, with the noise of this ensemble.
 
         Parameters
@@ -119,21 +118,20 @@ class StochasticMethod:
 
         Yields
         ------
-        (member, y, x) mm/h, and the chances, of each lead time.
+        (member, y, x) mm/h of each lead time.
 
         Raises
         ------
         DataError
             If only the last scan was observed, and has rain.
         """
-        scans, run = _scans(context[-self.context :]), self._run(reference_time)
-        used, kept = tee(chances)
-        tensors = (torch.from_numpy(np.ascontiguousarray(x)).to(scans.device) for x in used)
+        scans, run = _tensor(context[-self.context :]), self._run(reference_time)
+        tensors = map(_tensor, chances)
         if mixed:
             leads = mixed_members(scans, tensors, lead_times, members, run)
         else:
             leads = marginal_members(scans, tensors, members, run)
-        yield from zip(_arrays(leads), kept, strict=True)
+        return _arrays(leads)
 
     def are_stochastic(self, members: int, reference_time: np.datetime64) -> Bools:
         """Which members of a mixed ensemble are not drawn from chances."""
@@ -144,9 +142,9 @@ class StochasticMethod:
         return EnsembleRun(self.step_min, self.spacing_km, reference_time, self.seed, self.settings)
 
 
-def _scans(context: Rates) -> torch.Tensor:
+def _tensor(fields: Rates) -> torch.Tensor:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.from_numpy(np.ascontiguousarray(context)).to(device)
+    return torch.from_numpy(np.ascontiguousarray(fields)).to(device)
 
 
 def _arrays(leads: Iterator[torch.Tensor]) -> Iterator[Rates]:
@@ -154,5 +152,6 @@ def _arrays(leads: Iterator[torch.Tensor]) -> Iterator[Rates]:
     try:
         for lead in leads:
             yield lead.cpu().numpy()
+            del lead  # before the next is made
     except ValueError as error:
         raise DataError(str(error)) from error

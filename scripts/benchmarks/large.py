@@ -111,6 +111,7 @@ def rows(arguments: Namespace, folder: Path) -> Iterator[dict[str, Any]]:
         write_scans(files, height, width)
         configuration = files / "large.yaml"
         configuration.write_text(CONFIGURATION.replace("FOLDER", str(files)))
+        first: float | None = None
         for name in arguments.command:
             row: dict[str, Any] = {"grid": grid, "forecast": name}
             for which, root in roots.items():
@@ -124,6 +125,8 @@ def rows(arguments: Namespace, folder: Path) -> Iterator[dict[str, Any]]:
             if len(roots) == 2:
                 for unit in ("CPU [s]", "peak [GB]"):
                     row[f"ratio {unit.split()[0]}"] = row[f"this {unit}"] / row[f"other {unit}"]
+            first = first or row["this CPU [s]"]
+            row["times the first"] = row["this CPU [s]"] / first
             print(row, file=sys.stderr, flush=True)
             yield row
 

@@ -37,10 +37,8 @@ class FakeEnsemble:
         rates = self.rates
         if rates is None:
             rates = random_rates((members, lead_times, *context.shape[1:]))
-        buffer = np.empty((members, *context.shape[1:]), np.float32)
         for lead in range(lead_times):
-            buffer[:] = rates[:members, lead]  # a method may use its array again
-            yield buffer
+            yield rates[:members, lead].copy()
 
 
 def random_rates(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

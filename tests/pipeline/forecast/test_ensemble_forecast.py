@@ -8,10 +8,13 @@ import pytest
 import xarray as xr
 from pydantic import ValidationError
 
+from squall.convgru import file_arrays
 from squall.datasets.archive.archive import Archive
 from squall.datasets.coding import RAIN_CODE
 from squall.datasets.errors import ConfigError
 from squall.pipeline.cli.main import main
+from squall.pipeline.forecast import dataset as dataset_module
+from squall.pipeline.forecast import lead_fields, pixels
 from squall.pipeline.forecast.config import ALL_PRODUCTS, ForecastConfig
 from squall.pipeline.forecast.ensemble_dataset import members_of
 from squall.pipeline.forecast.methods import find_method
@@ -242,3 +245,35 @@ def test_the_configuration_names_what_is_wrong(chain, tmp_path):
         ForecastConfig(
             archive=chain.archive, model="m", out=tmp_path / "f.nc", members=5, products=("mean",)
         )
+
+
+@pytest.mark.parametrize("model", ["squall-base", "squall-base:marginal", "stochastic"])
+@pytest.mark.parametrize("name", ["f.nc", "f.zarr"])
+def test_an_ensemble_from_files_is_that_from_memory(chain, tmp_path, monkeypatch, model, name):
+    """As if the grid were large: in temporary files, and in strips of few rows."""
+    made = []
+    for folder, limit in (("memory", 2**28), ("file", 0)):
+        if not limit:
+            for module in (file_arrays, lead_fields, dataset_module):
+                monkeypatch.setattr(module, "IN_MEMORY_BYTES", limit)
+            monkeypatch.setattr(pixels, "STRIP_VALUES", 1000)
+        (tmp_path / folder).mkdir()
+        config = ForecastConfig(
+            archive=chain.archive,
+            model=model,
+            at=str(REFERENCE),
+            lead_times=3,
+            members=MEMBERS,
+            out=tmp_path / folder / name,
+            keep_bits=7,
+        )
+        returned = forecast(config)
+        stored = read(config.out)
+        assert set(stored.data_vars) == ALWAYS | set().union(*PRODUCTS.values())
+        for variable in returned.data_vars:
+            if variable != "spatial_ref":
+                np.testing.assert_array_equal(returned[variable].values, stored[variable].values)
+        made.append(stored)
+    xr.testing.assert_equal(*made)
+    for variable in made[0].data_vars:
+        assert made[0][variable].attrs == made[1][variable].attrs
