@@ -36,7 +36,9 @@ def zeros(
     kind = np.dtype(dtype)
     size = prod(shape) * kind.itemsize
     if not size or (of_bytes or size) <= IN_MEMORY_BYTES:
-        return np.zeros(shape, kind)
+        values = np.empty(shape, kind)  # it asks for large pages, as `numpy.zeros` does not
+        values.fill(0)
+        return values
     with tempfile.TemporaryFile(buffering=0) as file:
         # without its space, a full disk would kill the process when it writes
         os.posix_fallocate(file.fileno(), 0, size)

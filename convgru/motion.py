@@ -322,10 +322,11 @@ def from_nearest(fields_BCHW: Tensor, points_BHW2: Tensor) -> Tensor:
 
 def trajectory_starts(displacement_B2HW: Tensor) -> Tensor:
     """(B, 2, H, W): column and row of the start of each trajectory."""
-    height, width = displacement_B2HW.shape[-2:]
-    columns, rows = (torch.arange(n, device=displacement_B2HW.device) for n in (width, height))
-    right, down = displacement_B2HW.unbind(1)
-    return torch.stack([columns - right, rows[:, None] - down], dim=1)
+    starts = displacement_B2HW.neg()
+    rows, columns = (torch.arange(n, device=starts.device) for n in starts.shape[-2:])
+    starts[:, 0].add_(columns.to(starts.dtype))
+    starts[:, 1].add_(rows[:, None].to(starts.dtype))
+    return starts
 
 
 def place_in_frame(columns: Tensor, rows: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
