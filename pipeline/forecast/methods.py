@@ -118,7 +118,7 @@ class EnsembleMethod(ForecastMethod, Protocol):
         ...
 
 
-def is_ensemble(method: ForecastMethod) -> TypeGuard[EnsembleMethod]:
+def is_ensemble(method: object) -> TypeGuard[EnsembleMethod]:
     """Whether a method makes members."""
     return callable(getattr(method, "ensemble", None))
 
@@ -152,9 +152,7 @@ class ChanceMethod(ForecastMethod, Protocol):
         ...
 
 
-def gives_chances(
-    method: ForecastMethod, thresholds_mm_h: Sequence[float]
-) -> TypeGuard[ChanceMethod]:
+def gives_chances(method: object, thresholds_mm_h: Sequence[float]) -> TypeGuard[ChanceMethod]:
     """Whether a method has chances of any of the thresholds."""
     thresholds_of = getattr(method, "chance_thresholds", None)
     return thresholds_of is not None and bool(thresholds_of(thresholds_mm_h))
@@ -216,7 +214,17 @@ class Extrapolation:
         return (lead[0, 0].numpy() for lead in extrapolated_leads(scans, lead_times))
 
 
-def used_steps(method: ForecastMethod) -> range:
+class UsesScans(Protocol):
+    """Anything that starts from scans up to a reference time; see `ForecastMethod`."""
+
+    @property
+    def context(self) -> int: ...
+
+    @property
+    def stride(self) -> int: ...
+
+
+def used_steps(method: UsesScans) -> range:
     """The scans that a method uses, in steps before the reference time: 0 is the last scan."""
     return range(0, method.context, method.stride)
 

@@ -29,6 +29,7 @@ _RANGE_STARTS = np.searchsorted(NARROW_CHANCES, CHANCES - 1e-9)
 _RANGE_OF_THOUSANDTH = np.searchsorted(_NARROW_THOUSANDTHS, np.arange(1001), side="right") - 1
 
 NARROW = "narrow_chance"
+PIXELS_AT_ONCE = 2**21  # that are summed, in 64 bits: more would need much memory
 _BY_NARROW_CHANCE: Dims = ("method", "threshold", NARROW, "lead_time")
 COUNTS: dict[str, Dims] = {"chance_events": _BY_NARROW_CHANCE, "chance_others": _BY_NARROW_CHANCE}
 SUMS: dict[str, Dims] = {
@@ -76,23 +77,33 @@ def fill_chances(
     members : number of members that the chance is the share of. 0 = it is no share; then the fair
         Brier score is the Brier score.
     """
-    chance = np.clip(chance_HW[known_HW].astype(np.float64), 0, 1)  # rounding errors
-    is_event = is_event_HW[known_HW]
+    rows = max(1, PIXELS_AT_ONCE // known_HW.shape[1])
+    for top in range(0, len(known_HW), rows):
+        part = slice(top, top + rows)
+        known = known_HW[part]
+        _add_chances(sums, at, chance_HW[part][known], is_event_HW[part][known], members)
+    chance_known_HW = np.where(known_HW, chance_HW, 0).astype(np.float32)
+    differences, forecasts, _ = neighbourhoods.fss_sums([is_event_HW, chance_known_HW])
+    sums["pfss_difference2"][at], sums["pfss_forecast2"][at] = differences[0], forecasts[0]
+
+
+def _add_chances(
+    sums: Sums, at: tuple[int, int], chances: np.ndarray, is_event: np.ndarray, members: int
+) -> None:
+    """Add the sums of some pixels, (pixel,), all of which count."""
+    chance = np.clip(chances.astype(np.float64), 0, 1)  # rounding errors
     # 0.7 is a little less than 0.7 in 32 bits, and must be in the range that begins there.
     number = _RANGE_OF_THOUSANDTH[np.floor(1000 * chance + 1e-3).astype(np.intp)]
     size = NARROW_CHANCES.size
     n_events = np.bincount(number[is_event], minlength=size)
-    sums["chance_events"][at] = n_events
-    sums["chance_others"][at] = np.bincount(number, minlength=size) - n_events
+    sums["chance_events"][at] += n_events
+    sums["chance_others"][at] += np.bincount(number, minlength=size) - n_events
     error = chance - is_event
     squares = error @ error
-    sums["brier"][at] = squares
-    sums["fair_brier"][at] = squares - (fair_part(chance, members).sum() if members else 0)
+    sums["brier"][at] += squares
+    sums["fair_brier"][at] += squares - (fair_part(chance, members).sum() if members else 0)
     total = np.bincount(number, chance, minlength=size)
-    sums["total_chance"][at] = np.add.reduceat(total, _RANGE_STARTS)
-    chance_known_HW = np.where(known_HW, chance_HW, 0).astype(np.float32)
-    differences, forecasts, _ = neighbourhoods.fss_sums([is_event_HW, chance_known_HW])
-    sums["pfss_difference2"][at], sums["pfss_forecast2"][at] = differences[0], forecasts[0]
+    sums["total_chance"][at] += np.add.reduceat(total, _RANGE_STARTS)
 
 
 def fill_chances_of_one(sums: Sums, method: int) -> None:

@@ -64,6 +64,7 @@ def checked_members(
         for members in _of_all_lead_times("members", name, of_method, observed.shape[0]):
             check(name, members)
             yield members
+            del members  # before the next are made
 
     return {name: checked(name, of_method) for name, of_method in ensembles.items()}
 
@@ -101,6 +102,7 @@ def checked_chances(
                     f"{np.nanmax(of_lead):g}, expected 0 to 1."
                 )
             yield dict(zip(numbers, of_lead, strict=True))
+            del of_lead  # before the next are made
 
     for name, of_method in chances.items():
         others = sorted(set(of_method.thresholds_mm_h) - set(scored))
@@ -125,6 +127,7 @@ def _of_all_lead_times(
     for of_lead in fields:
         n_leads += 1
         yield of_lead
+        del of_lead  # before the next are made
     raise ValueError(f"{what} of '{name}' end after {n_leads} of {lead_times} lead times.")
 
 

@@ -76,6 +76,10 @@ class LeadTime:
     pixel_km: float
     neighbourhoods: Neighbourhoods
 
+    def of_members(self, members_MHW: np.ndarray) -> Iterator[np.ndarray]:
+        """Each member (y, x), 0 where the pixel does not count."""
+        return (np.where(self.known_HW, member, np.float32(0)) for member in members_MHW)
+
     def events(self, t: int) -> tuple[np.ndarray, np.ndarray, Neighbourhoods]:
         """Events of threshold number t, the pixels that count, and their neighbourhoods."""
         is_event = self.observed_HW >= float(self.thresholds_mm_h[t])
@@ -98,10 +102,14 @@ def fill_members(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime)
     Parameters
     ----------
     sums : of this lead time, filled in place.
-    members_MHW : mm/h, 0 where the pixel does not count.
+    members_MHW : mm/h; any value where the pixel does not count. Those of a large grid may lie in
+        a file, so no more than a member of all pixels, or all members of some, are taken at once.
     """
     known = at.known_HW
-    wet = known & ((members_MHW > 0).any(axis=0) | (at.observed_HW > 0))
+    wet = at.observed_HW > 0
+    for member_HW in members_MHW:
+        wet |= member_HW > 0
+    wet &= known
     n_dry = known.sum() - wet.sum()
     sums["n_dry"][method] += n_dry
     if len(members_MHW) > 1:
@@ -190,17 +198,35 @@ def _fill_means(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime) 
     The mean is over the counting pixels of a square around a counting pixel. Neighbouring squares
     have nearly the same mean, so every second is taken: those half a width apart.
     """
-    for w, width_km in enumerate(MEAN_WIDTHS_KM):
-        window = fss_windows_px([width_km], at.pixel_km)[0]
-        y, *means = neighbourhood_means([at.observed_HW, *members_MHW], at.known_HW, window)
-        x = np.sort(np.stack(means), axis=0)
-        error, difference = crps_terms(x, y)
+    windows = [fss_windows_px([width_km], at.pixel_km)[0] for width_km in MEAN_WIDTHS_KM]
+    squares = [Squares(at.known_HW, window) for window in windows]
+    y_of_width = [of_width.means(at.observed_HW) for of_width in squares]
+    x_of_width = [np.empty((len(members_MHW), y.size)) for y in y_of_width]
+    for number, member_HW in enumerate(at.of_members(members_MHW)):
+        for x, of_width in zip(x_of_width, squares, strict=True):
+            x[number] = of_width.means(member_HW)
+    for w, (x, y) in enumerate(zip(x_of_width, y_of_width, strict=True)):
         sums["n_means"][method, w] += y.size
-        sums["means_fair_crps"][method, w] += (error - 0.5 * difference).sum()
-        for t, threshold in enumerate(at.thresholds_mm_h):
-            share = (x >= threshold).mean(axis=0)
-            brier = (share - (y >= threshold)) ** 2 - fair_part(share, len(x))
-            sums["means_fair_brier"][method, t, w] += brier.sum()
+        for start in range(0, y.size, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            _add_means(sums, (method, w), np.sort(x[:, part], axis=0), y[part], at.thresholds_mm_h)
+
+
+def _add_means(
+    sums: Sums,
+    at: tuple[int, int],
+    sorted_x: np.ndarray,
+    y: np.ndarray,
+    thresholds_mm_h: Sequence[float],
+) -> None:
+    """Add the sums of some squares; `at` is the number of the method and of the width."""
+    method, w = at
+    error, difference = crps_terms(sorted_x, y)
+    sums["means_fair_crps"][method, w] += (error - 0.5 * difference).sum()
+    for t, threshold in enumerate(thresholds_mm_h):
+        share = (sorted_x >= threshold).mean(axis=0)
+        brier = (share - (y >= threshold)) ** 2 - fair_part(share, len(sorted_x))
+        sums["means_fair_brier"][method, t, w] += brier.sum()
 
 
 def _fill_spectra(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime) -> None:
@@ -213,8 +239,8 @@ def _fill_spectra(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime
         return
     longer_side_px = max(at.observed_HW.shape)
     distances = []
-    for member in members_MHW:
-        power = rain_power(member)
+    for member_HW in at.of_members(members_MHW):
+        power = rain_power(member_HW)
         if power is not None:
             distances.append(log_spectral_distance(power, observed))
             binned = np.nan_to_num(by_wavelength(power, longer_side_px, at.pixel_km))
@@ -224,25 +250,38 @@ def _fill_spectra(sums: Sums, method: int, members_MHW: np.ndarray, at: LeadTime
         sums["member_distance"][method] = np.mean(distances)
 
 
-def neighbourhood_means(
-    fields: Sequence[np.ndarray], known_HW: np.ndarray, window: int
-) -> list[np.ndarray]:
-    """Means of each field over squares half a width apart, (square,).
-
-    A mean is over the known pixels of a square around a known pixel.
+class Squares:
+    """Squares half a width apart, around the known pixels of a field.
 
     Parameters
     ----------
-    fields : (y, x), 0 where the pixel is not known.
+    known_HW : bool; only these pixels are in a mean.
     window : width of the squares [pixels].
     """
-    spacing = (window + 1) // 2
-    rows, columns = (slice(min(spacing, side) // 2, None, spacing) for side in known_HW.shape)
-    chosen = known_HW[rows, columns]
-    n_known = _box_sums(known_HW, window)[rows, columns][chosen]
-    return [
-        np.maximum(_box_sums(field, window)[rows, columns][chosen], 0) / n_known for field in fields
-    ]
+
+    def __init__(self, known_HW: np.ndarray, window: int) -> None:
+        self._window = window
+        spacing = (window + 1) // 2
+        self._rows, self._columns = (
+            slice(min(spacing, side) // 2, None, spacing) for side in known_HW.shape
+        )
+        self._chosen = known_HW[self._rows, self._columns]
+        self._n_known = self._sums(known_HW)
+
+    def means(self, field_HW: np.ndarray) -> np.ndarray:
+        """(square,), in 64 bits. The field is 0 where the pixel is not known."""
+        return np.maximum(self._sums(field_HW), 0) / self._n_known
+
+    def _sums(self, field_HW: np.ndarray) -> np.ndarray:
+        return _box_sums(field_HW, self._window)[self._rows, self._columns][self._chosen]
+
+
+def neighbourhood_means(
+    fields: Sequence[np.ndarray], known_HW: np.ndarray, window: int
+) -> list[np.ndarray]:
+    """Means of each field (y, x) over the squares of `Squares`, (square,)."""
+    squares = Squares(known_HW, window)
+    return [squares.means(field) for field in fields]
 
 
 def _box_sums(field_HW: np.ndarray, window: int) -> np.ndarray:

@@ -26,6 +26,7 @@ from squall.pipeline.scores.chance_sums import (
     CHANCES,
     NARROW,
     NARROW_CHANCES,
+    PIXELS_AT_ONCE,
     Chances,
     fill_chances,
     fill_chances_of_one,
@@ -77,9 +78,6 @@ _SUMS: dict[str, Dims] = {
     "power_observed": OBSERVED_BY_WAVELENGTH,
     "power_forecast": BY_WAVELENGTH,
 }
-
-
-_PIXELS_AT_ONCE = 2**21  # whose errors are summed, in 64 bits: more would need much memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +186,7 @@ def score_sums_by_method(
             most = max(len(of_method) for of_method in probable.members.values())
             data = data.merge(_zeros_of_members(coords, most))
         if not known_HW.any():
+            del rates, probable
             continue
         sums = _views_of_lead_time(data, lead)
         for number in range(len(rates)):
@@ -196,6 +195,7 @@ def score_sums_by_method(
         at = LeadTime(rates[0], known_HW, thresholds_mm_h, pixel_km, neighbourhoods)
         _fill_rates(sums, rates, at)
         _fill_probable(sums, dict(zip(forecasts, rates[1:], strict=True)), probable, at)
+        del rates, probable, neighbourhoods, at  # before those of the next lead time are made
     return ScoreSums(data)
 
 
@@ -242,8 +242,6 @@ def _fill_probable(
     """
     for m, (name, forecast) in enumerate(forecasts.items()):
         members = probable.members.get(name)
-        if members is not None:
-            members = np.where(at.known_HW, members, np.float32(0))
         if probable.members:
             fill_members(sums, m, forecast[None] if members is None else members, at)
         if name in probable.chances:
@@ -251,10 +249,21 @@ def _fill_probable(
                 fill_chances(sums, (m, t), chance_HW, *at.events(t))
         elif members is not None:
             for t, threshold in enumerate(at.thresholds_mm_h):
-                share_HW = (members >= float(threshold)).mean(axis=0)
+                share_HW = _shares(members, float(threshold))
                 fill_chances(sums, (m, t), share_HW, *at.events(t), members=len(members))
+                del share_HW  # before the next is made
         elif probable.members or probable.chances:
             fill_chances_of_one(sums, m)
+
+
+def _shares(members_MHW: np.ndarray, threshold_mm_h: float) -> np.ndarray:
+    """(y, x) the share of members that reach a threshold, computed row strip by row strip."""
+    share_HW = np.empty(members_MHW.shape[1:])
+    rows = max(1, PIXELS_AT_ONCE // members_MHW[:, 0].size)
+    for top in range(0, len(share_HW), rows):
+        part = slice(top, top + rows)
+        np.mean(members_MHW[:, part] >= threshold_mm_h, axis=0, out=share_HW[part])
+    return share_HW
 
 
 def _views_of_lead_time(data: xr.Dataset, lead: int) -> dict[str, np.ndarray]:
@@ -269,7 +278,7 @@ def _fill_errors(
     sums: Mapping[str, np.ndarray], rates: Sequence[np.ndarray], known_HW: np.ndarray
 ) -> None:
     """Fill the sums of errors and rain; rates are (y, x), the observed ones first."""
-    rows = max(1, _PIXELS_AT_ONCE // known_HW.shape[1])
+    rows = max(1, PIXELS_AT_ONCE // known_HW.shape[1])
     for top in range(0, len(known_HW), rows):
         part = slice(top, top + rows)
         _add_errors(sums, [rate[part][known_HW[part]] for rate in rates])

@@ -86,8 +86,11 @@ class TrialConfig(BaseModel):
     compare: tuple[str, ...] = Field(
         default=("s-prog", "squall-base"), description="methods to score beside the model"
     )
-    forecasts: int = Field(
-        default=100, gt=0, description="most forecasts to score, evenly over the test days"
+    forecasts: int | None = Field(
+        default=None,
+        gt=0,
+        description="most forecasts to calibrate on and most to score, evenly over their days "
+        "(default: 150 and 100; a number above 150 changes the scores alone)",
     )
     thresholds_mm_h: Rising = Field(
         default=(0.5, 2.0, 5.0, 10.0), min_length=1, description="rain rates that define events"

@@ -33,6 +33,7 @@ from squall.pipeline.verify.run import verify
 
 log = logging.getLogger("squall.trial")
 
+CALIBRATED, SCORED = 150, 100  # forecasts, at most
 SENTENCE_MM_H = 2.0  # threshold that the last sentence is about
 
 
@@ -102,10 +103,14 @@ def _calibrated(result: TrainResult, experiment: ExperimentConfig, addresses: li
     nowcaster, _ = load_nowcaster(result.best)
     if not nowcaster.gives_chances:
         return result.best
+    assert experiment.trial is not None
+    most = min(experiment.trial.forecasts or CALIBRATED, CALIBRATED)
     out, model = result.out / f"{experiment.name}.safetensors", result.best
     for address in addresses:
         try:
-            done = calibrate(CalibrateConfig(archive=address, model=model, out=out))
+            done = calibrate(
+                CalibrateConfig(archive=address, model=model, out=out, most_forecasts=most)
+            )
         except DataError as error:
             log.warning("not calibrated: %s", error)
             continue
@@ -127,7 +132,7 @@ def _scored(
     spans = [(parse_time(start), parse_time(end)) for start, end in periods]
     days = len({day for start, end in spans for day in _days(start, end)})
     scans = sum((end - start) / archive.step for start, end in spans)
-    steps = max(1, math.ceil(scans / config.forecasts))
+    steps = max(1, math.ceil(scans / (config.forecasts or SCORED)))
     tested = []
     for start, end in spans:
         # not from its start on: such a forecast begins with scans of the day before, which may

@@ -16,6 +16,7 @@ import xarray as xr
 
 from squall.pipeline.provenance import atomic_path
 from squall.pipeline.scores.sums import ScoreSums
+from squall.pipeline.verify.drawn import DrawnFields
 from squall.pipeline.verify.plan import BLOCKS, Failure, Target
 
 KEPT_CONFIGURATIONS = 5
@@ -34,6 +35,8 @@ class Block:
     seconds : how long each forecast took, by method.
     replaced : number of cases whose forecast is that of an extrapolation instead, by method; only
         methods that replaced any.
+    drawn : fields of the cases that the report draws, by index of the reference time. They are not
+        stored.
     """
 
     sums: ScoreSums | None = None
@@ -41,6 +44,7 @@ class Block:
     failures: list[Failure] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     replaced: dict[str, int] = field(default_factory=dict)
+    drawn: dict[int, DrawnFields] = field(default_factory=dict)
 
     def add(self, scored: Block) -> None:
         """Add one more case, or several."""
@@ -52,6 +56,7 @@ class Block:
             self.seconds.setdefault(method, []).extend(seconds)
         for method, count in scored.replaced.items():
             self.replaced[method] = self.replaced.get(method, 0) + count
+        self.drawn |= scored.drawn
 
 
 class BlockStore:

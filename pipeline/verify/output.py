@@ -13,20 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.grid import Grid
 from squall.datasets.public_text import public_address, public_text
-from squall.pipeline.forecast.methods import (
-    ForecastMethod,
-    Rates,
-    gives_chances,
-    is_ensemble,
-)
+from squall.pipeline.forecast.methods import gives_chances, is_ensemble
 from squall.pipeline.forecast.network_method import NetworkMethod
-from squall.pipeline.maps.sampling import sampled, sampled_axis
+from squall.pipeline.maps.sampling import sampled_axis
 from squall.pipeline.pictures import image_of
 from squall.pipeline.provenance import atomic_path, code_version, now_utc
 from squall.pipeline.report.case_figure import ForecastCase
@@ -35,19 +29,18 @@ from squall.pipeline.report.plots import score_figures
 from squall.pipeline.report.probability_plots import probability_figures
 from squall.pipeline.report.summary import shown_leads
 from squall.pipeline.report.tables import score_table, write_csv
-from squall.pipeline.scores.checks import LeadFields
 from squall.pipeline.scores.pooling import on_common_axes
 from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.verify.blocks import Block
-from squall.pipeline.verify.cases import ChosenCases, rainiest
+from squall.pipeline.verify.cases import ChosenCases
 from squall.pipeline.verify.config import VerifyConfig
-from squall.pipeline.verify.plan import Failure, MethodError, Target, VerificationCase
+from squall.pipeline.verify.drawn import drawn_shape
+from squall.pipeline.verify.plan import Failure, Method, MethodError, Target, VerificationCase
 from squall.pipeline.verify.scoring import Scorer, lead_times_of
 
 log = logging.getLogger("squall.verify")
 
 FAILURES_SHOWN = 5
-_MOST_DRAWN = 1536  # pixels of a side of a case: more than twice the dots of its map
 PIXELS = {
     "reachable": "observed at the valid time, known to every method, and reached by a trajectory "
     "that starts where the last scan observed, along the motion of the rain",
@@ -61,14 +54,16 @@ class ArchiveScores:
 
     Parameters
     ----------
+    to_draw : indices of the reference times that the report draws.
     total : cases, failures and seconds of all blocks, without sums.
     blocks : sums of each block.
     """
 
     archive: ScanStore
-    methods: dict[str, ForecastMethod]
+    methods: dict[str, Method]
     target: Target
     cases: ChosenCases
+    to_draw: tuple[int, ...]
     total: Block
     blocks: tuple[ScoreSums, ...]
     scores: xr.Dataset
@@ -119,7 +114,7 @@ def missing_scans(archive: ScanStore, cases: ChosenCases, total: Block) -> dict[
 
 
 def chance_sources(
-    methods: Mapping[str, ForecastMethod], thresholds_mm_h: Sequence[float], members: int | None
+    methods: Mapping[str, Method], thresholds_mm_h: Sequence[float], members: int | None
 ) -> dict[str, str]:
     """Where the chances of each method come from, in words; not of those that have 0 and 1 only.
 
@@ -188,17 +183,22 @@ def write(
     out = config.out
     for line in [*_failure_lines(scored_archives), *_replaced_lines(scored_archives)]:
         log.warning("%s", line)
-    texts, plots = [], []
+    sections = []
     if pooled is not None:
-        texts += ["All archives pooled", score_table(pooled), ""]
-        for scored in scored_archives:
-            texts += [scored.archive.title, score_table(scored.scores), ""]
-            plots.append(write_scores(scored.scores, out / scored.archive.name))
-    scores = scored_archives[0].scores if pooled is None else pooled
-    plots.insert(0, write_scores(scores, out))
-    text = "\n".join(texts).rstrip() if texts else score_table(scores)
+        titles = ", ".join(scored.archive.title for scored in scored_archives)
+        facts = {"Archives": titles, "Cases": str(pooled.attrs["cases"])}
+        plots = write_scores(pooled, out)
+        sections.append(Section("All archives pooled", pooled, facts, plots))
+    for number, scored in enumerate(scored_archives):
+        plots = write_scores(scored.scores, out if pooled is None else out / scored.archive.name)
+        cases = _cases_to_draw(number, scored, scorer)
+        title = scored.archive.title
+        sections.append(Section(title, scored.scores, _facts(scored), plots, cases))
+    scores = sections[0].scores
+    texts = [f"{section.title}\n{score_table(section.scores)}" for section in sections]
+    text = "\n\n".join(texts) if pooled is not None else score_table(scores)
     _write_text(out / "scores.txt", text + "\n")
-    _write_text(out / "report.html", _page(config, scored_archives, pooled, scorer, plots))
+    _write_text(out / "report.html", _page(config, scored_archives, sections))
     return VerifyResult(
         scores=scores,
         by_archive={scored.archive.name: scored.scores for scored in scored_archives},
@@ -210,7 +210,7 @@ def write(
         netcdf=out / "scores.nc",
         csv=out / "scores.csv",
         report=out / "report.html",
-        plots=tuple(plots[0].values()),
+        plots=tuple(sections[0].plots.values()),
         table=text,
         blocks=tuple(blocks),
     )
@@ -236,30 +236,9 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _page(
-    config: VerifyConfig,
-    scored_archives: list[ArchiveScores],
-    pooled: xr.Dataset | None,
-    scorer: Scorer,
-    plots: Sequence[Mapping[str, Path]],
+    config: VerifyConfig, scored_archives: list[ArchiveScores], sections: Sequence[Section]
 ) -> str:
-    """The page; ``plots`` are files by name, those of the pooled scores first."""
-    of_archives = plots if pooled is None else plots[1:]
-    sections = [
-        Section(
-            scored.archive.title,
-            scored.scores,
-            _facts(scored),
-            of_archive,
-            _cases_to_draw(number, scored, config, scorer),
-        )
-        for number, (scored, of_archive) in enumerate(
-            zip(scored_archives, of_archives, strict=True)
-        )
-    ]
-    if pooled is not None:
-        titles = ", ".join(scored.archive.title for scored in scored_archives)
-        facts = {"Archives": titles, "Cases": str(pooled.attrs["cases"])}
-        sections.insert(0, Section("All archives pooled", pooled, facts, plots[0]))
+    """The page; the sections are in its order."""
     methods = scored_archives[0].methods
     cautions = [*_failure_lines(scored_archives), *_replaced_lines(scored_archives)]
     if config.include_training:
@@ -312,37 +291,34 @@ def _facts(scored: ArchiveScores) -> dict[str, str]:
     }
 
 
-def _cases_to_draw(
-    number: int, scored: ArchiveScores, config: VerifyConfig, scorer: Scorer
-) -> list[ForecastCase]:
-    """The rainiest cases, forecast again."""
-    archive, lead_times = scored.archive, scored.target.lead_times
-    leads = lead_times_of(archive, lead_times)
-    drawn_leads = shown_leads(leads)
-    rows, columns = shape = tuple(min(side, _MOST_DRAWN) for side in archive.grid.shape)
+def _cases_to_draw(number: int, scored: ArchiveScores, scorer: Scorer) -> list[ForecastCase]:
+    """The rainiest cases. Those that an earlier run scored are forecast again."""
+    archive = scored.archive
+    leads = lead_times_of(archive, scored.target.lead_times)
+    rows, columns = drawn_shape(archive.grid.shape)
     x, y = sampled_axis(archive.grid.x, columns), sampled_axis(archive.grid.y, rows)
+    failed = {failure.reference_time for failure in scored.total.failures}
     cases = []
-    for index in rainiest(archive, scored.cases.indices, lead_times, config.cases):
-        try:
-            made = scorer.forecasts(VerificationCase(number, index, ""))
-        except MethodError:
-            continue  # the failure is reported already
+    for index in scored.to_draw:
+        if f"{archive.times[index]:%Y-%m-%d %H:%M}" in failed:
+            continue
+        fields = scored.total.drawn.get(index)
+        if fields is None:
+            try:
+                fields = scorer.drawn(VerificationCase(number, index, ""))
+            except MethodError:
+                continue  # memory was short, for example; the scores are there
         cases.append(
             ForecastCase(
                 title=f"{archive.title}: a rainy case",
                 reference_time=archive.times[index],
-                lead_times=leads[drawn_leads],
-                observed=_drawn(made.observed, drawn_leads, shape),
-                forecasts={n: _drawn(rain, drawn_leads, shape) for n, rain in made.rain.items()},
+                lead_times=leads[shown_leads(leads)],
+                observed=fields.observed,
+                forecasts=fields.forecasts,
                 grid=Grid(x=x, y=y, crs_wkt=archive.grid.crs_wkt),
             )
         )
     return cases
-
-
-def _drawn(rain: LeadFields, leads: Sequence[int], shape: tuple[int, ...]) -> Rates:
-    """(lead, y, x): the samples of some lead times that a picture needs."""
-    return np.stack([sampled(rain[lead], (shape[0], shape[1])) for lead in leads])
 
 
 def _failure_lines(scored_archives: list[ArchiveScores]) -> list[str]:

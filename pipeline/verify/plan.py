@@ -11,15 +11,14 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
-import numpy as np
 import pandas as pd
 
 from squall.convgru.thresholds import THRESHOLDS_MM_H
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import ConfigError, DataError
 from squall.datasets.open_archive import open_archive
-from squall.datasets.runs import Bools
 from squall.pipeline.forecast.methods import (
     ForecastMethod,
     find_method,
@@ -39,11 +38,13 @@ from squall.pipeline.verify.cases import (
     training_times,
 )
 from squall.pipeline.verify.config import VerifyConfig
-from squall.pipeline.verify.stored import StoredForecasts
+from squall.pipeline.verify.stored import StoredForecasts, common_times
 
 # Others are compared with the first of these that is scored. Persistence always is.
 REFERENCES = (STEPS, "s-prog", "linda", "pysteps-extrapolation", EXTRAPOLATION, PERSISTENCE)
 BLOCKS = "blocks"  # folder of the output that keeps finished parts of a verification
+
+Method: TypeAlias = ForecastMethod | StoredForecasts  # what is scored
 
 log = logging.getLogger("squall.verify")
 
@@ -96,11 +97,13 @@ class VerificationCase:
     target : number of the target.
     index : of the reference time on the archive's time axis.
     block : name of the block.
+    is_drawn : whether the report draws it.
     """
 
     target: int
     index: int
     block: str
+    is_drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,14 +128,14 @@ class PlannedArchive:
     """One archive with its methods, by label, and its cases."""
 
     archive: ScanStore
-    methods: dict[str, ForecastMethod]
+    methods: dict[str, Method]
     target: Target
     cases: ChosenCases
 
 
 def opened_methods(
     labels: Mapping[str, str], stored: Collection[str], archive: ScanStore, members: int | None
-) -> dict[str, ForecastMethod]:
+) -> dict[str, Method]:
     """The methods on an archive, and what was forecast before (`StoredForecasts`), by label.
 
     Raises
@@ -226,7 +229,7 @@ def _planned(
         interval=pd.Timedelta(minutes=config.every_minutes) if config.every_minutes else None,
         excluded=training_times(archive, provenances),
         incomplete=config.incomplete_contexts,
-        stored=_common_times(archive, made_before),
+        stored=common_times(archive, made_before),
     )
     if others := others_trained_then(archive, provenances, cases.indices):
         log.warning(
@@ -245,7 +248,7 @@ def _planned(
     return PlannedArchive(archive, methods, target, cases)
 
 
-def _check_takes_gaps(methods: dict[str, ForecastMethod]) -> None:
+def _check_takes_gaps(methods: dict[str, Method]) -> None:
     """ConfigError if a method cannot forecast when scans of its context are missing."""
     names = [name for name, method in methods.items() if isinstance(method, PystepsMethod)]
     if names:
@@ -293,14 +296,7 @@ def _with_stored(config: VerifyConfig, labels: dict[str, str]) -> frozenset[str]
     return frozenset(stored)
 
 
-def _common_times(archive: ScanStore, made_before: Sequence[StoredForecasts]) -> Bools | None:
-    """(time,) reference times that all stored forecasts have; None without such."""
-    if not made_before:
-        return None
-    return np.logical_and.reduce([before.is_there(archive.times) for before in made_before])
-
-
-def _members(config: VerifyConfig, methods: dict[str, ForecastMethod]) -> int | None:
+def _members(config: VerifyConfig, methods: dict[str, Method]) -> int | None:
     """Number of members to score; None without ensembles.
 
     Raises
@@ -350,9 +346,7 @@ def _reference(config: VerifyConfig, labels: dict[str, str]) -> str:
     )
 
 
-def _lead_times(
-    config: VerifyConfig, archive: ScanStore, methods: dict[str, ForecastMethod]
-) -> int:
+def _lead_times(config: VerifyConfig, archive: ScanStore, methods: dict[str, Method]) -> int:
     """Number of time steps to forecast.
 
     It is the configured number. Without one, it is the number that all trained models can

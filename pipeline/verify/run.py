@@ -22,6 +22,7 @@ from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.scores.sums import ScoreSums
 from squall.pipeline.scores.table import SCORES
 from squall.pipeline.verify.blocks import KEPT_CONFIGURATIONS, Block, BlockStore
+from squall.pipeline.verify.cases import rainiest
 from squall.pipeline.verify.config import VerifyConfig
 from squall.pipeline.verify.output import (
     ArchiveScores,
@@ -60,8 +61,15 @@ def verify(config: VerifyConfig) -> VerifyResult:
     """
     check_output_folder(config.out, "--out")
     plan, planned_archives = make_plan(config)
+    to_draw = [
+        rainiest(planned.archive, planned.cases.indices, planned.target.lead_times, config.cases)
+        for planned in planned_archives
+    ]
     cases = [
-        VerificationCase(number, index, block_name(planned.archive.times[index], config))
+        VerificationCase(
+            *(number, index, block_name(planned.archive.times[index], config)),
+            is_drawn=index in to_draw[number],
+        )
         for number, planned in enumerate(planned_archives)
         for index in planned.cases.indices
     ]
@@ -85,6 +93,7 @@ def verify(config: VerifyConfig) -> VerifyResult:
     scored_archives = [
         _archive_scores(
             planned,
+            to_draw[number],
             [block for (target, _), block in blocks.items() if target == number],
             config,
             plan,
@@ -123,7 +132,11 @@ def _digest(config: VerifyConfig, plan: Plan, planned_archives: list[PlannedArch
 
 
 def _archive_scores(
-    planned: PlannedArchive, blocks: list[Block], config: VerifyConfig, plan: Plan
+    planned: PlannedArchive,
+    to_draw: list[int],
+    blocks: list[Block],
+    config: VerifyConfig,
+    plan: Plan,
 ) -> ArchiveScores:
     total = Block()
     for block in blocks:
@@ -156,7 +169,14 @@ def _archive_scores(
         configuration=public_text(json.dumps(config.model_dump(mode="json"))),
     )
     return ArchiveScores(
-        archive, planned.methods, planned.target, planned.cases, total, tuple(sums), scores
+        archive,
+        planned.methods,
+        planned.target,
+        planned.cases,
+        tuple(to_draw),
+        total,
+        tuple(sums),
+        scores,
     )
 
 

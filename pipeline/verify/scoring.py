@@ -30,12 +30,15 @@ from squall.pipeline.forecast.methods import (
 from squall.pipeline.forecast.names import EXTRAPOLATION
 from squall.pipeline.forecast.network_method import NetworkMethod
 from squall.pipeline.forecast.pysteps_methods import PystepsMethod
+from squall.pipeline.report.summary import shown_leads
 from squall.pipeline.scores.chance_sums import Chances
 from squall.pipeline.scores.checks import LeadFields
 from squall.pipeline.scores.sums import score_sums_by_method
 from squall.pipeline.verify.blocks import Block
+from squall.pipeline.verify.drawn import DrawnFields
 from squall.pipeline.verify.plan import (
     Failure,
+    Method,
     MethodError,
     Plan,
     VerificationCase,
@@ -144,6 +147,7 @@ class MembersAndChances:
         for members, chances in self.source:
             self._of_lead = chances
             yield members
+            del members, chances  # before the next are made
 
     def chances(self) -> Iterator[Rates]:
         """(threshold, y, x) of each lead time; NaN where not known."""
@@ -156,9 +160,9 @@ class Scorer:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._opened: dict[int, tuple[ScanStore, dict[str, ForecastMethod]]] = {}
+        self._opened: dict[int, tuple[ScanStore, dict[str, Method]]] = {}
 
-    def open_target(self, number: int) -> tuple[ScanStore, dict[str, ForecastMethod]]:
+    def open_target(self, number: int) -> tuple[ScanStore, dict[str, Method]]:
         """Archive and methods of a target."""
         if number not in self._opened:
             target = self.plan.targets[number]
@@ -196,6 +200,23 @@ class Scorer:
                 raise MethodError(label, "no pixel of the forecast is known")
         return made
 
+    def drawn(self, case: VerificationCase, made: Forecasts | None = None) -> DrawnFields:
+        """What the report draws of a case, at the lead times of `shown_leads`.
+
+        Parameters
+        ----------
+        made : its forecasts, if they are there already.
+
+        Raises
+        ------
+        MethodError
+            If a method fails on this case.
+        """
+        archive, _ = self.open_target(case.target)
+        leads = lead_times_of(archive, self.plan.targets[case.target].lead_times)
+        made = made or self.forecasts(case)
+        return DrawnFields.of(made.observed, made.rain, shown_leads(leads))
+
     def _said(self, method: ForecastMethod) -> tuple[float, ...]:
         """Thresholds of the chances that the method says without members, as far as they count."""
         comes_with_members = self.plan.members is not None and isinstance(method, NetworkMethod)
@@ -232,7 +253,8 @@ class Scorer:
             return self._failed(case, error)
         replaced = _replaced(methods) - replaced_before
         seconds_by_method = {method: [value] for method, value in made.seconds.items()}
-        return Block(sums, 1, seconds=seconds_by_method, replaced=dict(replaced))
+        drawn = {case.index: self.drawn(case, made)} if case.is_drawn else {}
+        return Block(sums, 1, seconds=seconds_by_method, replaced=dict(replaced), drawn=drawn)
 
     def lost(self, case: VerificationCase) -> Block:
         """A case whose process died."""
@@ -308,12 +330,13 @@ def _timed(label: str, leads: Iterator[Item], seconds: dict[str, float]) -> Iter
         for of_lead_time in leads:
             seconds[label] += time.perf_counter() - start
             yield of_lead_time
+            del of_lead_time  # before the next is made
             start = time.perf_counter()
     except Exception as error:  # a library may raise anything on unusual scans
         raise MethodError(label, f"{type(error).__name__}: {error}") from error
 
 
-def _replaced(methods: dict[str, ForecastMethod]) -> Counter[str]:
+def _replaced(methods: dict[str, Method]) -> Counter[str]:
     """How many forecasts of each method are those of an extrapolation, since it was opened."""
     return Counter(
         {

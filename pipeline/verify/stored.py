@@ -1,8 +1,8 @@
 """Forecasts that were made before: a store of `squall forecast --period`, or of another program.
 
-Public: `StoredForecasts`. A dataset with the dimensions reference_time, lead_time, y and x is
-checked against an archive: units, grid, times. Nothing is moved to another grid; what does not fit
-is refused with the reason.
+Public: `StoredForecasts`, `common_times`. A dataset with the dimensions reference_time, lead_time,
+y and x is checked against an archive: units, grid, times. Nothing is moved to another grid; what
+does not fit is refused with the reason.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from squall.convgru.file_arrays import release, zeros
 from squall.datasets.archive.scan_store import ScanStore
 from squall.datasets.errors import DataError
 from squall.datasets.grid import GRID_MAPPING, Grid, crs_from_attributes
@@ -41,7 +42,8 @@ _PIXEL_UNITS_M = {"m": 1.0, "metre": 1.0, "meter": 1.0, "km": 1000.0, "kilometre
 class StoredForecasts:
     """Forecasts on the grid and the step of one archive; `squall.pipeline.verify` scores them.
 
-    It is called a method as others are, but it needs no scans.
+    They stand beside methods in a verification, but nothing is forecast. Of the scans, only the one
+    at the reference time must be there.
 
     Parameters
     ----------
@@ -79,10 +81,6 @@ class StoredForecasts:
         digest = sha256(repr((str(path.resolve()), _changes(path))).encode()).hexdigest()
         return cls(path, path.stem, lead_times, digest, dataset, variable, factor)
 
-    def nowcast(self, context: Rates, lead_times: int) -> Rates:
-        """Not possible: which forecast it is does not follow from the scans; see `rain`."""
-        raise NotImplementedError
-
     @cached_property
     def times(self) -> pd.DatetimeIndex:
         """Reference times."""
@@ -112,10 +110,7 @@ class StoredForecasts:
         """The forecast (y, x) of a reference time, mm/h, one lead time at a time; of members, their
         mean."""
         for lead in range(lead_times):
-            rates = self._fields(self.variable, time, lead)
-            if MEMBER in rates.dims:
-                rates = rates.mean(MEMBER, skipna=False)
-            values = self._mm_h(rates.transpose("y", "x"))
+            values = self._mm_h(_mean(self._fields(self.variable, time, lead)))
             if (values < 0).any():
                 raise DataError(
                     f"{self.path}: {self.variable} has negative values, down to "
@@ -125,11 +120,19 @@ class StoredForecasts:
             yield values
 
     def ensemble_at(self, time: pd.Timestamp, lead_times: int, members: int) -> Iterator[Rates]:
-        """The first members (member, y, x) of a reference time, mm/h, one lead time at a time."""
+        """The first members (member, y, x) of a reference time, mm/h, one lead time at a time.
+
+        Those of a large grid lie in a temporary file.
+        """
         assert self._member_variable
         for lead in range(lead_times):
             rates = self._fields(self._member_variable, time, lead)
-            yield self._mm_h(rates.transpose(MEMBER, "y", "x"))[:members]
+            fields = zeros((members, rates.sizes["y"], rates.sizes["x"]), np.float32)
+            for number, field in enumerate(fields):
+                field[:] = self._mm_h(rates.isel({MEMBER: number}).transpose("y", "x").values)
+                release(fields)
+            yield fields
+            del fields, field  # before the next are made
 
     def chance_thresholds(self, thresholds_mm_h: Sequence[float]) -> tuple[float, ...]:
         """Those of the thresholds that the store has chances of; maybe none."""
@@ -148,13 +151,35 @@ class StoredForecasts:
             chances = self._fields(CHANCES, time, lead).isel(threshold=numbers)
             yield np.asarray(chances.transpose("threshold", "y", "x").values, np.float32)
 
-    def _mm_h(self, rates: xr.DataArray) -> Rates:
-        values = np.asarray(rates.values, np.float32)
+    def _mm_h(self, rates: npt.NDArray[Any]) -> Rates:
+        values = np.asarray(rates, np.float32)
         return values if self.factor_to_mm_h == 1 else values * np.float32(self.factor_to_mm_h)
 
     def _fields(self, name: str, time: pd.Timestamp, lead: int) -> xr.DataArray:
         number = self.times.get_loc(time)
         return self.dataset[name].isel({REFERENCE_TIME: number, "lead_time": lead})
+
+
+def common_times(archive: ScanStore, made_before: Sequence[StoredForecasts]) -> Bools | None:
+    """(time,) reference times that all stored forecasts have; None without such."""
+    if not made_before:
+        return None
+    return np.logical_and.reduce([before.is_there(archive.times) for before in made_before])
+
+
+def _mean(rates: xr.DataArray) -> npt.NDArray[Any]:
+    """(y, x): the rates, or the mean of members, which are read one at a time."""
+    if MEMBER not in rates.dims:
+        return np.asarray(rates.transpose("y", "x").values)
+    members = (
+        rates.isel({MEMBER: number}).transpose("y", "x").values
+        for number in range(rates.sizes[MEMBER])
+    )
+    first = next(members)
+    total = first.astype(np.result_type(first, np.float32))
+    for member in members:
+        total += member
+    return np.asarray(total / rates.sizes[MEMBER])
 
 
 def _opened(path: Path) -> xr.Dataset:
@@ -244,8 +269,14 @@ def _lead_times(path: Path, dataset: xr.Dataset, archive: ScanStore) -> int:
 def _north_up(dataset: xr.Dataset) -> xr.Dataset:
     """Rows from north to south, columns from west to east, where the coordinates say so."""
     for name, ascending in (("x", True), ("y", False)):
-        if name in dataset.coords and dataset[name].ndim == 1:
+        if name not in dataset.coords or dataset[name].ndim != 1:
+            continue
+        index = dataset[name].to_index()
+        rising, falling = index.is_monotonic_increasing, index.is_monotonic_decreasing
+        if not (rising or falling):
             dataset = dataset.sortby(name, ascending=ascending)
+        elif rising != ascending:  # a slice is read faster than chosen rows are
+            dataset = dataset.isel({name: slice(None, None, -1)})
     return dataset
 
 

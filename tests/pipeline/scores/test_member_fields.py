@@ -1,15 +1,19 @@
 """Members as fields: spread and error by ranges of spread, spectra; against brute force."""
 
+import tracemalloc
 from functools import reduce
 from operator import add
 
 import numpy as np
 import pytest
+import xarray as xr
 
+from squall.pipeline.scores import chance_sums, member_sums
+from squall.pipeline.scores import sums as sums_module
 from squall.pipeline.scores.member_sums import SPREADS_MM_H
 from squall.pipeline.scores.skill import scores_from_sums
 from squall.pipeline.scores.spectra import by_wavelength, dbr, log_spectral_distance, radial_power
-from tests.pipeline.scores.rain_examples import NAN
+from tests.pipeline.scores.rain_examples import NAN, settings_for
 from tests.pipeline.scores.test_members import rain, sums
 
 
@@ -70,3 +74,40 @@ def test_a_dry_observation_has_no_spectra_of_members():
         data.member_power.isel(lead_time=0),
         both.data.member_power.sel({"method": "ensemble"}).isel(lead_time=0),
     )
+
+
+def test_members_of_strips_add_up(monkeypatch):
+    observed, members = rain(7, 5)
+    observed[0, :6, :6] = NAN
+    members[1, 2, 4:, 3:9] = NAN
+    whole = sums(observed, members).data
+    for module, name in (
+        (sums_module, "PIXELS_AT_ONCE"),
+        (chance_sums, "PIXELS_AT_ONCE"),
+        (member_sums, "_CHUNK"),
+    ):
+        monkeypatch.setattr(module, name, 40)
+    xr.testing.assert_allclose(sums(observed, members).data, whole, rtol=1e-12)
+
+
+def test_scoring_members_needs_less_memory_than_they_do(monkeypatch):
+    """Members of a large grid lie in a file; a copy of them would fill the memory."""
+    monkeypatch.setattr(member_sums, "_CHUNK", 4096)
+    for module in (sums_module, chance_sums):
+        monkeypatch.setattr(module, "PIXELS_AT_ONCE", 2**16)
+    rng = np.random.default_rng(0)
+    members = rng.gamma(0.5, 2.0, (40, 400, 500)).astype(np.float32)
+    observed = members[:1] + np.float32(1)
+    forecast = members[1:2]
+    tracemalloc.start()
+    try:
+        sums_module.score_sums_by_method(
+            {"ensemble": forecast},
+            observed,
+            ensembles={"ensemble": iter([members])},
+            **settings_for(1),
+        )
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.9 * members.nbytes

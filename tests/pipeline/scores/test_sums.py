@@ -81,7 +81,7 @@ def test_all_methods_are_summed_over_the_same_pixels() -> None:
 def test_errors_of_strips_add_up(monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
     forecast, observed = random_rain(0), random_rain(1)
     whole = sums_of(forecast, observed).data
-    monkeypatch.setattr(sums_module, "_PIXELS_AT_ONCE", pixels)
+    monkeypatch.setattr(sums_module, "PIXELS_AT_ONCE", pixels)
     xr.testing.assert_allclose(sums_of(forecast, observed).data, whole, rtol=1e-12)
 
 

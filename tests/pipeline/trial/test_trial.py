@@ -90,6 +90,17 @@ def test_few_forecasts_stand_in_the_middle_of_the_test(run, experiment, chain):
     assert tried.reports[0].startswith("synthetic, 1 test days, 1 forecasts up to 20 min")
 
 
+def test_a_short_trial_calibrates_on_no_more_forecasts_than_it_scores(run, experiment, caplog):
+    for forecasts, expected in ((2, "calibrated on 2 forecasts"), (None, "calibrated on")):
+        caplog.clear()
+        caplog.set_level("INFO", logger="squall")
+        config = experiment.trial.model_copy(update={"forecasts": forecasts})
+        trial(run, experiment.model_copy(update={"trial": config}))
+        (line,) = [line for line in caplog.messages if line.startswith("calibrated on")]
+        assert line.startswith(expected)
+    assert int(line.split()[2]) > 4  # all that the validation days have, up to 150
+
+
 def test_a_model_that_cannot_be_scored_is_complete(run, experiment, monkeypatch, caplog):
     def nothing(config):
         raise DataError("no forecast to score")

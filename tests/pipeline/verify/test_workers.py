@@ -91,6 +91,35 @@ def test_a_stopped_run_resumes(chain, tmp_path, monkeypatch, scored):
     assert scored == []
 
 
+def test_drawn_cases_are_forecast_once(chain, tmp_path, monkeypatch):
+    forecast, pages = [], []
+    original = Scorer.forecasts
+
+    def counted(self, case):
+        forecast.append(case.index)
+        return original(self, case)
+
+    def page(title, sections, **_):
+        pages.append(sections[0].cases)
+        return ""
+
+    monkeypatch.setattr(Scorer, "forecasts", counted)
+    monkeypatch.setattr(verify_output, "html_report", page)
+    result = verify(config(chain, tmp_path / "once", cases=2))
+    assert len(forecast) == result.cases
+    in_workers = verify(config(chain, tmp_path / "workers", cases=2, workers=2))
+    assert len(forecast) == result.cases == in_workers.cases
+    verify(config(chain, tmp_path / "once", cases=2))  # of an earlier run there are sums alone
+    assert len(forecast) == result.cases + 2
+    for other in pages[1:]:
+        for case, expected in zip(other, pages[0], strict=True):
+            assert case.reference_time == expected.reference_time
+            np.testing.assert_array_equal(case.observed, expected.observed)
+            assert set(case.forecasts) == {"extrapolation", "persistence"}
+            for name, rain in case.forecasts.items():
+                np.testing.assert_array_equal(rain, expected.forecasts[name])
+
+
 def test_another_configuration_starts_from_the_beginning(chain, tmp_path, scored, caplog):
     caplog.set_level(logging.INFO, logger="squall")
     first = verify(config(chain, tmp_path))
