@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -23,10 +24,38 @@ from squall.pipeline.config import LOCAL
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+SHARE_OF_MEMORY = 0.9  # that worker processes and this one may fill
+OWN_BYTES = 1e9  # of this process, which plans, adds up and writes
+
+log = logging.getLogger("squall.processes")
+
 
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def affordable_workers(bytes_each: float) -> int:
+    """One worker process for each core, or fewer if memory is short; a log line then says so.
+
+    Parameters
+    ----------
+    bytes_each : memory that each of them needs.
+    """
+    wanted = cores()
+    if wanted == 1:
+        return 1
+    from distributed.system import memory_limit  # takes half a second
+
+    memory = memory_limit()  # of the machine, its control group or this process, the least
+    workers = min(wanted, max(1, int((SHARE_OF_MEMORY * memory - OWN_BYTES) // bytes_each)))
+    if workers < wanted:
+        log.info(
+            "%d worker process%s, not %d: each needs some %.1f GB on this grid, and there are "
+            "%.1f GB of memory; --workers changes it",
+            *(workers, "es" * (workers > 1), wanted, bytes_each / 1e9, memory / 1e9),
+        )
+    return workers
 
 
 @contextmanager

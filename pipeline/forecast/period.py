@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,16 @@ from squall import __version__
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.datasets.errors import BusyError, ConfigError, DataError
 from squall.datasets.public_text import public_text
+from squall.pipeline.config import LOCAL
 from squall.pipeline.forecast.ensemble_dataset import member_variable
+from squall.pipeline.forecast.memory import worker_bytes
 from squall.pipeline.forecast.methods import gives_chances, used_steps
 from squall.pipeline.forecast.period_config import OF_PERIOD, PeriodConfig
 from squall.pipeline.forecast.period_plan import planned
 from squall.pipeline.forecast.run import Prepared, forecast_from, prepare
 from squall.pipeline.forecast.store import ForecastStore, LeftOut, StoreRow, is_store, store_row
 from squall.pipeline.outputs import check_own_folder
-from squall.pipeline.processes import cores, results_of
+from squall.pipeline.processes import affordable_workers, results_of
 from squall.pipeline.progress import tracked
 from squall.pipeline.provenance import code_version, now_utc
 
@@ -184,8 +187,15 @@ def _rows(
 ) -> Generator[tuple[int, StoreRow | str]]:
     """Each index with its encoded forecast, or the reason that there is none."""
     forecaster = Forecaster(config, prepared.archive.snapshot, prepared.maker.digest)
+    workers = config.workers or 1
+    if config.workers is None and config.scheduler == LOCAL:
+        pixels, members = prod(prepared.archive.grid.shape), config.members
+        kept = 4 * (members or 0) * prepared.lead_times if "members" in config.kept_products else 0
+        workers = affordable_workers(
+            worker_bytes([prepared.maker], pixels, members) + kept * pixels
+        )
     with results_of(
-        *(forecaster, indices, config.workers or cores()),
+        *(forecaster, indices, workers),
         preload=__name__,
         advice="Run it again",
         scheduler=config.scheduler,

@@ -30,7 +30,9 @@ class PeriodConfig(ForecastConfig):
         description="time between reference times [min] (default: every scan)",
     )
     workers: Annotated[int | None, Option(group=PERIOD_GROUP)] = Field(
-        default=None, ge=1, description="worker processes (default: one per core)"
+        default=None,
+        ge=1,
+        description="worker processes (default: one per core, fewer where memory is short)",
     )
     scheduler: Annotated[str, Option(metavar="WHERE", group=PERIOD_GROUP)] = Field(
         default=LOCAL,

@@ -109,7 +109,9 @@ class VerifyConfig(BaseModel):
         default=3, ge=0, description="forecasts to draw for each archive, the rainiest"
     )
     workers: int | None = Field(
-        default=None, ge=1, description="worker processes (default: one per core)"
+        default=None,
+        ge=1,
+        description="worker processes (default: one per core, fewer where memory is short)",
     )
     scheduler: Annotated[str, Option(metavar="WHERE")] = Field(
         default=LOCAL,

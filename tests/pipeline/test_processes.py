@@ -6,6 +6,7 @@ import signal
 import time
 
 import cv2
+import distributed.system
 import pytest
 import torch
 from distributed import LocalCluster
@@ -164,3 +165,18 @@ def test_an_error_on_a_cluster_is_an_error(cluster, monkeypatch):
     monkeypatch.setattr("squall.pipeline.cluster.code_version", lambda: "9.9.9")
     with pytest.raises(DataError, match=r"has Squall .*, and 9\.9\.9 is asked for; start the work"):
         computed()
+
+
+def test_fewer_workers_than_cores_where_memory_is_short(monkeypatch, caplog):
+    caplog.set_level("INFO", logger="squall")
+    monkeypatch.setattr(processes, "cores", lambda: 8)
+    monkeypatch.setattr(distributed.system, "memory_limit", lambda: 32e9)
+    assert processes.affordable_workers(1e9) == 8
+    assert caplog.messages == []
+    assert processes.affordable_workers(6e9) == 4  # 0.9 x 32 GB, less 1 GB of the main process
+    (line,) = caplog.messages
+    assert line.startswith("4 worker processes, not 8: each needs some 6.0 GB on this grid")
+    assert "32.0 GB of memory; --workers changes it" in line
+    assert processes.affordable_workers(60e9) == 1
+    monkeypatch.setattr(processes, "cores", lambda: 1)
+    assert processes.affordable_workers(60e9) == 1
