@@ -186,11 +186,9 @@ def score_sums_by_method(
             most = max(len(of_method) for of_method in probable.members.values())
             data = data.merge(_zeros_of_members(coords, most))
         if not known_HW.any():
-            del rates, probable
             continue
         sums = _views_of_lead_time(data, lead)
-        for number in range(len(rates)):
-            rates[number] = np.where(known_HW, rates[number], 0.0)
+        rates[:] = (np.where(known_HW, rate, 0.0) for rate in rates)
         neighbourhoods = Neighbourhoods(known_HW, windows_px)
         at = LeadTime(rates[0], known_HW, thresholds_mm_h, pixel_km, neighbourhoods)
         _fill_rates(sums, rates, at)
