@@ -37,6 +37,14 @@ class RainCode:
             If a rate is negative, because then a unit or a fill value is wrong.
         """
         rate = np.asarray(rain_rate_mm_h, dtype=np.float32)
+        codes = np.empty(rate.shape, np.uint8)
+        flat_rate, flat_codes = rate.reshape(-1), codes.reshape(-1)
+        for first in range(0, flat_rate.size, _BLOCK):  # a large field does not fit into the cache
+            block = slice(first, first + _BLOCK)
+            flat_codes[block] = self._encoded(flat_rate[block])
+        return codes
+
+    def _encoded(self, rate: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         if (rate < 0).any():
             raise ValueError(f"negative rain rate {np.nanmin(rate):g} mm/h cannot be stored")
         observed = ~np.isnan(rate)

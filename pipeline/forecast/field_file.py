@@ -5,6 +5,7 @@ Public: `FieldFile`.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import weakref
@@ -61,7 +62,38 @@ class FieldFile:
         return len(self._places)
 
     def __getitem__(self, number: int) -> Fields:
+        return self._part(number, None)
+
+    def __iter__(self) -> Iterator[Fields]:
+        return (self[number] for number in range(len(self)))
+
+    def stacked(self, axis: int) -> dask.array.Array:
+        """All fields, with a new axis, read when they are needed; they hold on to the file.
+
+        Arrays (threshold, y, x) are read threshold by threshold: all of them would need much
+        memory where one is wanted.
+        """
+        read = delayed(self._part, pure=False)
+
+        def block(number: int, part: int | None) -> dask.array.Array:
+            shape = self._places[number].shape[0 if part is None else 1 :]
+            return dask.array.from_delayed(read(number, part), shape, dtype=self.dtype)
+
+        numbers = range(len(self))
+        if len(self.shape) < 4:
+            return dask.array.stack([block(number, None) for number in numbers], axis=axis)
+        fields = [
+            dask.array.stack([block(number, part) for part in range(self.shape[1])])
+            for number in numbers
+        ]
+        return dask.array.stack(fields, axis=axis)
+
+    def _part(self, number: int, part: int | None) -> Fields:
+        """Fields of one number; only one of their first axis, if a part is wanted."""
         start, dtype, shape = self._places[number]
+        if part is not None:
+            shape = shape[1:]
+            start += part * math.prod(shape) * dtype.itemsize
         fields = np.empty(shape, dtype)
         rest = _bytes_of(fields)
         while rest:
@@ -70,20 +102,6 @@ class FieldFile:
                 raise OSError("a temporary file with fields of a forecast became shorter")
             rest, start = rest[count:], start + count
         return fields
-
-    def __iter__(self) -> Iterator[Fields]:
-        return (self[number] for number in range(len(self)))
-
-    def stacked(self, axis: int) -> dask.array.Array:
-        """All fields, with a new axis, read when they are needed; they hold on to the file."""
-        read = delayed(self.__getitem__, pure=False)
-        return dask.array.stack(
-            [
-                dask.array.from_delayed(read(number), place.shape, dtype=place.dtype)
-                for number, place in enumerate(self._places)
-            ],
-            axis=axis,
-        )
 
 
 def _bytes_of(fields: Fields) -> memoryview:

@@ -67,7 +67,10 @@ class Child:
             pipe.send((method, arguments))
             if not pipe.poll(deadline_s):
                 self.kill()
-                raise ChildError(f"took longer than {deadline_s:g} s and was stopped")
+                raise ChildError(
+                    f"took longer than {deadline_s:g} s and was stopped; if this machine needs "
+                    "more time, make deadline_s longer"
+                )
             is_good, result, records = pipe.recv()
         except (EOFError, OSError) as error:
             code = self._exit_code()

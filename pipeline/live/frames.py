@@ -3,7 +3,8 @@
 Public: `Frames`, `FRAMES`, `codes_of_frames`, `shown_rain`.
 
 A browser reads such a picture without loss. The manifest says what each code means, and in which
-colours to draw it.
+colours to draw it. A frame of a large grid has an overview, which a page shows while the grid is
+small on its screen.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from squall.pipeline.forecast.ensemble_dataset import (
     MEDIAN,
     PERCENTILES,
 )
+from squall.pipeline.live.overviews import overview_factor, overview_of
 from squall.pipeline.pictures import (
     AMOUNT_SCALE,
     CHANCE_SCALE,
@@ -42,7 +44,7 @@ from squall.pipeline.pictures import (
     time_scale,
 )
 
-FRAMES = "frames"  # the folder
+FRAMES, OVERVIEWS = "frames", "overviews"  # folders
 NO_RAIN, UNKNOWN_TIME = 0, 255  # codes of the time of the first rain
 Codes = npt.NDArray[np.uint8]
 Rates = npt.NDArray[np.float32]
@@ -75,9 +77,11 @@ class Frames:
         -------
         What the manifest says of the layers, and the (lead_time, y, x) codes of the shown rain.
         """
-        (self.folder / FRAMES).mkdir()
         forecast = self.forecast
         rain = shown_rain(forecast)
+        (self.folder / FRAMES).mkdir()
+        if overview_factor(rain.shape[1:]) > 1:
+            (self.folder / OVERVIEWS).mkdir()
         codes = np.empty(rain.shape, np.uint8)
         for target, field in zip(codes, _coded(rain), strict=True):
             target[:] = field
@@ -181,10 +185,18 @@ class Frames:
         for field, time in zip(codes, valid, strict=True):
             seconds = "%S" if time.second else ""
             file = f"{FRAMES}/{name}_{time:%Y%m%dT%H%M{seconds}}.png"
-            # run lengths alone: smaller than level 6 for such pictures, and in half the time
-            Image.fromarray(field, mode="L").save(self.folder / file, compress_type=zlib.Z_RLE)
             frames.append({"time": utc_text(time), "file": file})
+            self._save(field, file)
+            factor = overview_factor(field.shape)
+            if factor > 1:
+                overview = file.replace(f"{FRAMES}/", f"{OVERVIEWS}/")
+                self._save(overview_of(field, factor, is_first_time=code == "first_rain"), overview)
+                frames[-1]["overview"] = overview
         return {"name": name, "code": code, "frames": frames}
+
+    def _save(self, codes: Codes, file: str) -> None:
+        # run lengths alone: smaller than level 6 for such pictures, and in half the time
+        Image.fromarray(codes, mode="L").save(self.folder / file, compress_type=zlib.Z_RLE)
 
 
 def codes_of_frames(step_min: float) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from squall.pipeline.live.config import LiveConfig
 from squall.pipeline.live.coverages import at_places
 from squall.pipeline.live.exports import write_exports
 from squall.pipeline.live.frames import Codes, Frames, codes_of_frames
+from squall.pipeline.live.overviews import overview_factor
 from squall.pipeline.live.stac import ITEM, item_of
 from squall.pipeline.live.states import Run
 from squall.pipeline.live.store import MANIFEST
@@ -73,6 +74,7 @@ def write_products(
         "missing_context": _missing(forecast),
         "attribution": archive.attributes.get("institution"),
         "grid": _grid(archive.grid),
+        "overview_factor": overview_factor(archive.grid.shape),
         "codes": codes_of_frames(archive.step.total_seconds() / 60),
         "layers": layers,
         "points": POINTS,

@@ -1,5 +1,6 @@
 """Forecasts whose fields do not fill the memory, and their temporary file."""
 
+import os
 import threading
 
 import numpy as np
@@ -45,6 +46,23 @@ def test_stacked_fields_hold_on_to_their_file():
     del file
     assert stacked.shape == (2, 3, 4, 5)
     np.testing.assert_array_equal(stacked[1, :, 0, 0].compute(), [0, 1, 2])
+
+
+def test_a_threshold_is_read_without_the_others(monkeypatch):
+    """All thresholds of a large grid, read and decoded together, filled the memory."""
+    file = FieldFile()
+    for number in range(3):
+        file.append(np.arange(40, dtype=np.uint8).reshape(2, 4, 5) + np.uint8(100 * number))
+    read, preadv = [], os.preadv
+
+    def counted(*arguments):
+        read.append(preadv(*arguments))
+        return read[-1]
+
+    monkeypatch.setattr(os, "preadv", counted)
+    fields = file.stacked(axis=1)[1].compute()
+    np.testing.assert_array_equal(fields, np.stack([field[1] for field in file]))
+    assert sum(read[:3]) == fields.nbytes
 
 
 @pytest.mark.parametrize("name", ["f.nc", "f.zarr"])

@@ -104,7 +104,11 @@ def test_a_gap_is_named_and_ends_when_the_scan_comes(world):
     [
         ("fail", "ValueError: make is ordered to fail"),
         ("die", "the process died (exit code 7)"),
-        ("hang", "took longer than 2 s and was stopped"),
+        (
+            "hang",
+            "took longer than 2 s and was stopped; if this machine needs more time, make "
+            "deadline_s longer",
+        ),
     ],
 )
 def test_extrapolation_takes_the_place_of_a_model_that_fails(world, action, reason):

@@ -3,20 +3,20 @@
 import type OlView from "ol/View.js";
 
 import { coloursOf } from "./codes.ts";
-import type { Codes } from "./decoding.ts";
 import { element, say } from "./dom.ts";
 import { Domain } from "./grid.ts";
 import { type Health, healthOf, serviceTime } from "./health.ts";
 import { isOfAllTimes, titleOf } from "./layers.ts";
 import { formatView, parseView, START, type View } from "./link.ts";
 import * as load from "./load.ts";
-import type { Run } from "./load.ts";
+import type { Run, Shown } from "./load.ts";
 import { PanelMap, viewOf } from "./panel-map.ts";
 import { indexAt, type Step, stepsOf } from "./timeline.ts";
 import { TimeBar } from "./timebar.ts";
 import { bothClocks, date, MINUTE } from "./times.ts";
 import type { Alert, Frame, Latest, Layer, Rules, Status } from "./types.ts";
 
+const COARSEST_PX = 2; // pixels of the screen that one of an overview may cover
 const PAST_MIN = 60; // observed times before those of the run
 
 export class App {
@@ -42,6 +42,8 @@ export class App {
   /** the layer on the map: that of the scans for a time of the past */
   shown: Layer | null = null;
   private asked = 0;
+  /** whether the map showed single pixels when it was moved */
+  private wasFine = false;
   /** why the newest forecast is not shown */
   private problem = "";
   private writing = 0;
@@ -199,18 +201,45 @@ export class App {
     if (!run || !step || !layer || !this.forecastMap) return;
     const asked = ++this.asked;
     this.index = index;
+    this.wasFine = this.isFine;
+    // an overview is there sooner than all pixels
+    const stages = this.wasFine ? (["at hand", "all"] as const) : (["overview"] as const);
+    for (const pixels of stages) {
+      await this.drawStep(asked, [run, step, layer], pixels);
+      if (asked !== this.asked) return; // another one was wanted meanwhile
+    }
+    this.remember();
+    this.onChange("time");
+  }
+
+  /** Whether an overview would be too coarse for what the map shows. */
+  private get isFine(): boolean {
+    const factor = this.run?.manifest.overview_factor ?? 1;
+    const resolution = this.olView?.getResolution();
+    if (factor === 1 || !resolution || !this.domain) return false;
+    return (factor * this.domain.pixel * devicePixelRatio) / resolution > COARSEST_PX;
+  }
+
+  private async drawStep(
+    asked: number,
+    [run, step, layer]: [Run, Step, Layer],
+    pixels: Pixels,
+  ): Promise<void> {
+    const map = this.forecastMap!;
     const isWhole = isOfAllTimes(layer);
     this.bar.setDisabled(isWhole);
     const isObserved = step.kind === "observed" && !isWhole;
     const shown = isObserved ? run.layer("observed")! : layer;
     const [own, seen] = await Promise.allSettled([
-      isObserved ? observedAt(this.runs, run, step) : codesOf(run, layer, step.time),
-      this.view.isBeside ? observedAt(this.runs, run, step) : null,
+      isObserved
+        ? observedAt(this.runs, run, step, pixels)
+        : shownOf(run, frameOf(run, layer, step.time), pixels),
+      this.view.isBeside ? observedAt(this.runs, run, step, pixels) : null,
     ]);
     if (asked !== this.asked) return; // another one was wanted meanwhile
     this.shown = shown;
-    draw(run, this.forecastMap, element("forecast-note"), shown, own, step.time);
-    this.bar.setIndex(step, index, run.reference);
+    draw(run, map, element("forecast-note"), shown, own, step.time);
+    this.bar.setIndex(step, this.index, run.reference);
     const valid = bothClocks(step.time, undefined);
     const badge = element("forecast-badge");
     badge.textContent = isObserved
@@ -218,6 +247,11 @@ export class App {
       : isWhole
         ? `${titleOf(layer, run.manifest)}, until ${bothClocks(run.times.forecast.at(-1)!, undefined)}`
         : `${titleOf(layer, run.manifest)}, forecast for ${valid}`;
+    const factor = own.status === "fulfilled" && own.value !== null ? own.value.factor : 1;
+    if (factor > 1) {
+      const which = shown.code === "first_rain" ? "earliest" : "highest";
+      badge.textContent += ` · ${which} of ${factor} × ${factor} pixels`;
+    }
     badge.dataset["kind"] = isObserved ? "observed" : "forecast";
     if (this.view.isBeside && this.observedMap) {
       const observed = run.layer("observed")!;
@@ -225,8 +259,6 @@ export class App {
       element("observed-badge").textContent = `observed ${valid}`;
       element("observed-badge").dataset["kind"] = "observed";
     }
-    this.remember();
-    this.onChange("time");
   }
 
   private showHealth(): void {
@@ -266,7 +298,10 @@ export class App {
       this.olView.setCenter([x, y]);
       this.olView.setZoom(zoom);
     } else void this.fitToRadar(run);
-    this.forecastMap.map.on("moveend", () => this.remember());
+    this.forecastMap.map.on("moveend", () => {
+      this.remember();
+      if (this.isFine !== this.wasFine) void this.showStep(this.index);
+    });
     this.setOpacity(this.view.opacity);
     if (this.view.isBeside) this.setBeside(true);
   }
@@ -276,9 +311,9 @@ export class App {
     const [size, unknown] = [this.forecastMap!.map.getSize(), run.manifest.codes.rain_rate.unknown];
     this.olView!.fit(this.domain!.extent, { size });
     const last = run.layer("observed")?.frames.at(-1);
-    const codes = last && (await run.codes(last).catch(() => undefined));
-    if (!codes) return;
-    const box = this.domain!.boxAround(codes, unknown);
+    const seen = last && (await run.overview(last).catch(() => undefined));
+    if (!seen) return;
+    const box = this.domain!.boxAround(seen.codes, unknown, seen.factor);
     this.olView!.fit(box, { size, padding: [20, 20, 20, 20] });
   }
 
@@ -288,7 +323,7 @@ export class App {
     if (!run || !layer) return;
     for (const frame of [...layer.frames, ...(run.layer("observed")?.frames ?? [])]) {
       if (run !== this.run || layer !== this.layer) return;
-      await run.codes(frame).catch(() => undefined);
+      await run.overview(frame).catch(() => undefined);
     }
   }
 }
@@ -297,16 +332,23 @@ function isSame(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-async function codesOf(run: Run, layer: Layer, time: number): Promise<Codes> {
-  const frame: Frame | undefined = isOfAllTimes(layer) ? layer.frames[0] : run.frame(layer.name, time);
+function frameOf(run: Run, layer: Layer, time: number): Frame | undefined {
+  return isOfAllTimes(layer) ? layer.frames[0] : run.frame(layer.name, time);
+}
+
+/** What is drawn of a frame: its overview, all pixels if they are in memory, or all pixels. */
+type Pixels = "overview" | "at hand" | "all";
+
+async function shownOf(run: Run, frame: Frame | undefined, pixels: Pixels): Promise<Shown> {
   if (!frame) throw new Error("this run has no such frame");
-  return run.codes(frame);
+  const isAll = pixels === "all" || (pixels === "at hand" && run.isWholeAtHand(frame));
+  return isAll ? { codes: await run.codes(frame), factor: 1 } : run.overview(frame);
 }
 
 /** The scan of a time: of the run itself, or of the run that was made from this scan. */
-async function observedAt(runs: string[], run: Run, step: Step): Promise<Codes> {
+async function observedAt(runs: string[], run: Run, step: Step, pixels: Pixels): Promise<Shown> {
   const own = run.frame("observed", step.time);
-  if (own) return run.codes(own);
+  if (own) return shownOf(run, own, pixels);
   const id = runs.findLast((name) => load.referenceOf(name) === step.time);
   if (!id) throw new Error("no scan of this time has been published");
   const other = await load.loadRun(id);
@@ -315,7 +357,7 @@ async function observedAt(runs: string[], run: Run, step: Step): Promise<Codes> 
   }
   const frame = other.frame("observed", step.time);
   if (!frame) throw new Error("no scan of this time has been published");
-  return other.codes(frame);
+  return shownOf(other, frame, pixels);
 }
 
 /** Draw codes; where they cannot be read, everything is hatched, and a note says why. */
@@ -324,18 +366,18 @@ function draw(
   map: PanelMap,
   note: HTMLElement,
   layer: Layer,
-  codes: PromiseSettledResult<Codes | null>,
+  picture: PromiseSettledResult<Shown | null>,
   time: number,
 ): void {
-  if (codes.status === "rejected") {
+  if (picture.status === "rejected") {
     map.raster.show(null);
-    const reason = (codes.reason as Error).message;
+    const reason = (picture.reason as Error).message;
     say(note, `There is no picture of ${bothClocks(time, undefined)}: ${reason}`);
     return;
   }
   say(note, "");
-  if (codes.value === null) return;
+  if (picture.value === null) return;
   const code = run.manifest.codes[layer.code];
   const colours = coloursOf(layer.code, code);
-  map.raster.show({ codes: codes.value, colours, unknown: code.unknown });
+  map.raster.show({ ...picture.value, colours, unknown: code.unknown });
 }

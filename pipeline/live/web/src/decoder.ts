@@ -4,12 +4,12 @@ import { decode } from "fast-png";
 
 import type { Answer, Task } from "./decoding.ts";
 
-function codesOf({ bytes, rows, columns }: Task): Uint8Array {
+function codesOf({ bytes, rows, columns, pixel }: Task): Uint8Array {
   const { width, height, channels, depth, data } = decode(bytes, { checkCrc: true });
   if (width !== columns || height !== rows || channels !== 1 || depth !== 8) {
     throw new Error(`is not a picture of ${columns} × ${rows} codes`);
   }
-  return data as Uint8Array;
+  return pixel === undefined ? (data as Uint8Array) : (data as Uint8Array).slice(pixel, pixel + 1);
 }
 
 self.onmessage = ({ data }: MessageEvent<Task>) => {

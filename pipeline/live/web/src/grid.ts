@@ -20,6 +20,12 @@ export class Domain {
     return [left, bottom * this.grid.aspect, right, top * this.grid.aspect];
   }
 
+  /** Width of a pixel in map coordinates. */
+  get pixel(): number {
+    const [left, , right] = this.grid.extent;
+    return (right - left) / this.grid.columns;
+  }
+
   toMap([x, y]: XY): XY {
     return [x, y * this.grid.aspect];
   }
@@ -38,9 +44,13 @@ export class Domain {
     return isInside ? { row, column } : null;
   }
 
-  /** The box around the pixels whose code is another one, the grid if there is none. */
-  boxAround(codes: Uint8Array, unknown: number): [number, number, number, number] {
-    const { rows, columns } = this.grid;
+  /**
+   * The box around the pixels whose code is another one, the grid if there is none.
+   *
+   * @param factor rows and columns of the grid in a pixel
+   */
+  boxAround(codes: Uint8Array, unknown: number, factor = 1): [number, number, number, number] {
+    const [rows, columns] = [this.grid.rows, this.grid.columns].map((n) => Math.ceil(n / factor)) as XY;
     let [top, bottom, left, right] = [rows, -1, columns, -1];
     for (let row = 0; row < rows; row++) {
       const [start, end] = [row * columns, (row + 1) * columns];
@@ -56,11 +66,12 @@ export class Domain {
     }
     if (bottom < 0) return this.extent;
     const [x0, y0, x1, y1] = this.extent;
-    const [width, height] = [(x1 - x0) / columns, (y1 - y0) / rows];
+    const width = (factor * (x1 - x0)) / this.grid.columns;
+    const height = (factor * (y1 - y0)) / this.grid.rows;
     return [
       x0 + left * width,
-      y1 - (bottom + 1) * height,
-      x0 + (right + 1) * width,
+      Math.max(y0, y1 - (bottom + 1) * height),
+      Math.min(x1, x0 + (right + 1) * width),
       y1 - top * height,
     ];
   }

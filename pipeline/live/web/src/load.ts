@@ -1,12 +1,14 @@
 // Reads what the service publishes. Runs never change, so what was read of them is kept.
 
-import { type Codes, codesOf } from "./decoding.ts";
+import { codeOf, type Codes, codesOf } from "./decoding.ts";
 import { parse } from "./times.ts";
-import type { Alert, BaseMap, Frame, Grid, Latest, Layer, Manifest, Place, Rules, Status } from "./types.ts";
+import type { Alert, BaseMap, Frame, Latest, Layer, Manifest, Place, Rules, Status } from "./types.ts";
 
 const FORMAT = 2; // of the manifest
 const ANSWER_MS = 30_000; // after which an answer does not come any more
-const MOST_BYTES = 400e6; // of frames that are kept in memory: all of a run on the largest grids
+const MOST_BYTES = 400e6; // of frames that are kept in memory, and as much of overviews
+const MOST_BYTES_OF_PHONE = 150e6;
+const MOST_PIXELS_OF_PLACES = 5_000;
 
 async function answer(path: string, isFixed: boolean): Promise<Response> {
   const signal = AbortSignal.timeout(ANSWER_MS);
@@ -77,8 +79,38 @@ export class Run {
     return this.layer(layer)?.frames.find((frame) => parse(frame.time) === time);
   }
 
+  /** The codes of all pixels of a frame. */
   codes(frame: Frame): Promise<Codes> {
-    return loadCodes(`${this.folder}/${frame.file}`, this.manifest.grid);
+    return loadCodes(frames, this.path(frame), this.manifest.grid);
+  }
+
+  /** Whether the codes of all pixels are in memory, or there is nothing smaller. */
+  isWholeAtHand(frame: Frame): boolean {
+    return !frame.overview || frames.has(this.path(frame));
+  }
+
+  /** The overview of a frame, or all pixels if it has none. */
+  async overview(frame: Frame): Promise<Shown> {
+    const factor = this.manifest.overview_factor ?? 1;
+    if (!frame.overview || factor === 1) return { codes: await this.codes(frame), factor: 1 };
+    const { rows, columns } = this.manifest.grid;
+    const size = { rows: Math.ceil(rows / factor), columns: Math.ceil(columns / factor) };
+    return { codes: await loadCodes(overviews, `${this.folder}/${frame.overview}`, size), factor };
+  }
+
+  /** The code of a pixel. The frame of a large grid does not stay in memory. */
+  async code(frame: Frame, pixel: number): Promise<number> {
+    if (this.isWholeAtHand(frame)) return (await this.codes(frame))[pixel]!;
+    const path = this.path(frame);
+    const { rows, columns } = this.manifest.grid;
+    return kept(pixels, `${path}#${pixel}`, MOST_PIXELS_OF_PLACES, async () => {
+      const bytes = new Uint8Array(await (await answer(path, true)).arrayBuffer());
+      return codeOf(bytes, rows, columns, pixel);
+    });
+  }
+
+  private path(frame: Frame): string {
+    return `${this.folder}/${frame.file}`;
   }
 
   places(): Promise<Record<string, Place>> {
@@ -93,12 +125,26 @@ export function loadRun(id: string): Promise<Run> {
   return kept(runs, id, 40, () => Run.load(id));
 }
 
-const frames = new Map<string, Promise<Codes>>();
+type Pictures = Map<string, Promise<Codes>>;
+const frames: Pictures = new Map();
+const overviews: Pictures = new Map();
+const pixels = new Map<string, Promise<number>>();
 
-/** The codes of a frame, read once. */
-function loadCodes(path: string, { rows, columns }: Grid): Promise<Codes> {
-  const most = Math.max(2, Math.floor(MOST_BYTES / (rows * columns)));
-  return kept(frames, path, most, async () => {
+/** Codes of a frame, or of its overview: the strongest of `factor` × `factor` pixels. */
+export interface Shown {
+  codes: Codes;
+  factor: number;
+}
+
+/** The codes of a picture, read once. */
+function loadCodes(
+  cache: Pictures,
+  path: string,
+  { rows, columns }: { rows: number; columns: number },
+): Promise<Codes> {
+  const bytes = matchMedia("(pointer: coarse)").matches ? MOST_BYTES_OF_PHONE : MOST_BYTES;
+  const most = Math.max(2, Math.floor(bytes / (rows * columns)));
+  return kept(cache, path, most, async () => {
     const bytes = new Uint8Array(await (await answer(path, true)).arrayBuffer());
     return codesOf(bytes, rows, columns).catch((error: Error) => {
       throw new Error(`${path} ${error.message}`);

@@ -120,6 +120,9 @@ async function showPoint(): Promise<void> {
 
 function choosePoint(name: string, at: XY): void {
   chosen = { name, at };
+  const named = places[name]; // the frames of a large grid take a while
+  say(element("point-sentence"), named && !isTooOld() ? outlookOf(named, app.now()) : "");
+  chart.clear();
   app.view.at = app.domain!.toLatLon(at);
   app.remember();
   void showPoint();

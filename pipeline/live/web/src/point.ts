@@ -35,7 +35,7 @@ async function valuesAt(run: Run, layer: string, times: number[], cell: Cell): P
       const frame = run.frame(layer, time);
       if (!frame) return null;
       try {
-        const value = values[(await run.codes(frame))[index]!]!;
+        const value = values[await run.code(frame, index)]!;
         return Number.isNaN(value) ? null : value;
       } catch {
         return null;

@@ -12,6 +12,8 @@ const HATCH = 8; // distance of the lines [px]
 
 export interface Picture {
   codes: Codes;
+  /** rows and columns of the grid in a pixel of the codes */
+  factor: number;
   colours: Uint32Array;
   unknown: number;
 }
@@ -93,13 +95,14 @@ export class RasterLayer extends Layer {
       this.image = new ImageData(width, height);
     }
     const pixels = new Uint32Array(this.image.data.buffer);
-    const columns = indices(width, x0, x1, this.columns);
-    const rows = indices(height, y0, y1, this.rows);
-    const { codes, colours, unknown } = this.picture ?? NOTHING;
+    const { codes, factor, colours, unknown } = this.picture ?? NOTHING;
+    const columns = indices(width, x0, x1, this.columns, factor);
+    const rows = indices(height, y0, y1, this.rows, factor);
+    const length = Math.ceil(this.columns / factor);
     pixels.fill(0);
     for (let j = 0; j < height; j++) {
       if (rows[j]! < 0) continue;
-      const first = rows[j]! * this.columns;
+      const first = rows[j]! * length;
       for (let i = 0; i < width; i++) {
         if (columns[i]! < 0) continue;
         const code = codes ? codes[first + columns[i]!]! : unknown;
@@ -110,13 +113,19 @@ export class RasterLayer extends Layer {
   }
 }
 
-const NOTHING = { codes: null, colours: new Uint32Array(256), unknown: 255 };
+const NOTHING = { codes: null, factor: 1, colours: new Uint32Array(256), unknown: 255 };
 
-/** The row or column of the grid that each pixel of the screen shows; -1 outside. */
-function indices(length: number, from: number, to: number, count: number): Int32Array {
+/** The row or column of the codes that each pixel of the screen shows; -1 outside the grid. */
+function indices(
+  length: number,
+  from: number,
+  to: number,
+  count: number,
+  factor: number,
+): Int32Array {
   return Int32Array.from({ length }, (_, i) => {
     const index = Math.floor(((i + 0.5 - from) / (to - from)) * count);
-    return index >= 0 && index < count ? index : -1;
+    return index >= 0 && index < count ? Math.floor(index / factor) : -1;
   });
 }
 

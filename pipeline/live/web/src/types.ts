@@ -3,6 +3,8 @@
 export interface Frame {
   time: string;
   file: string;
+  /** a smaller picture, on a large grid: see `Manifest.overview_factor` */
+  overview?: string;
 }
 
 export interface Layer {
@@ -53,6 +55,8 @@ export interface Manifest {
   missing_context: string[];
   attribution: string | null;
   grid: Grid;
+  /** rows and columns of the grid in a pixel of an overview; it has the strongest of their codes */
+  overview_factor?: number;
   codes: Record<CodeName, Code>;
   layers: Layer[];
   /** name of the file with the places */

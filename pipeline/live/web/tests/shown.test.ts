@@ -192,4 +192,6 @@ test("the box around known pixels", () => {
   assert.deepEqual(domain.boxAround(known(5, 6), 255), [1, 2, 3, 3]);
   assert.deepEqual(domain.boxAround(known(2, 9, 15), 255), [1, 0, 4, 4]);
   assert.deepEqual(domain.boxAround(nothing, 255), [0, 0, 4, 4]);
+  // an overview of blocks of three pixels; the last ones lie partly outside the grid
+  assert.deepEqual(domain.boxAround(Uint8Array.of(255, 255, 255, 7), 255, 3), [3, 0, 4, 1]);
 });

@@ -72,9 +72,15 @@ class Site:
 @pytest.fixture(scope="module")
 def published(chain: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three runs of an ensemble of the synthetic radar, each with its scan."""
+    folder = tmp_path_factory.mktemp("site")
+    publish(folder, chain)
+    return folder
+
+
+def publish(folder: Path, chain: Any) -> None:
+    """Publish the runs of `published`."""
     if not page_files():
         pytest.skip("the page was not built: the npm registry could not be reached")
-    folder = tmp_path_factory.mktemp("site")
     config = LiveConfig.model_validate(
         {
             "publish_to": str(folder),
@@ -110,7 +116,6 @@ def published(chain: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for time in TIMES:
         clock.time = pd.Timestamp(time)
         assert service.cycle().name == "fresh"
-    return folder
 
 
 @pytest.fixture
