@@ -359,6 +359,8 @@ def test_a_phone_shows_the_map_and_opens_the_panel(visitor):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     map_box = page.locator("#forecast-map").bounding_box()
     assert map_box["height"] > 300
+    scale = page.locator("#forecast-map .ol-scale-line").bounding_box()
+    assert scale["y"] + scale["height"] <= page.locator("#legend").bounding_box()["y"]
     page.click("#panel-button")
     expect(page.locator("#panel")).to_be_visible()
     assert page.get_attribute("#panel-button", "aria-expanded") == "true"
