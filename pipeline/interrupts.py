@@ -18,10 +18,11 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def interrupts_raise() -> Iterator[None]:
-    """Raise `Terminated` on SIGTERM inside the block, and let no interrupt be lost.
+    """Raise `Terminated` on SIGTERM inside the block, and raise interrupts that Python ignored.
 
     A signal may arrive while Python deletes an object. Python then prints the exception and goes
-    on ("Exception ignored in"), so that the command would not end. Such a signal is sent again.
+    on ("Exception ignored in"), so that the command would not end. Such a signal is sent again,
+    unless the block has ended by then.
 
     Only the main thread handles signals; in others the block changes nothing.
     """
@@ -39,8 +40,10 @@ def interrupts_raise() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = again.before
-        again.cancel()
-        signal.signal(signal.SIGTERM, handler)
+        try:
+            again.cancel()
+        finally:  # a signal that was on its way is raised there
+            signal.signal(signal.SIGTERM, handler)
 
 
 class _SentAgain:

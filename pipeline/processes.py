@@ -12,6 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
@@ -25,6 +26,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SHARE_OF_MEMORY = 0.9  # that worker processes and this one may fill
+PROC, CONTROL_GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 OWN_BYTES = 1e9  # of this process, which plans, adds up and writes
 
 log = logging.getLogger("squall.processes")
@@ -45,17 +47,56 @@ def affordable_workers(bytes_each: float) -> int:
     wanted = cores()
     if wanted == 1:
         return 1
-    from distributed.system import memory_limit  # takes half a second
-
-    memory = memory_limit()  # of the machine, its control group or this process, the least
+    memory = free_memory()
     workers = min(wanted, max(1, int((SHARE_OF_MEMORY * memory - OWN_BYTES) // bytes_each)))
     if workers < wanted:
         log.info(
-            "%d worker process%s, not %d: each needs some %.1f GB on this grid, and there are "
-            "%.1f GB of memory; --workers changes it",
+            "%d worker process%s, not %d: each needs some %.1f GB on this grid, and %.1f GB "
+            "of memory are free; --workers changes it",
             *(workers, "es" * (workers > 1), wanted, bytes_each / 1e9, memory / 1e9),
         )
     return workers
+
+
+def free_memory() -> int:
+    """Memory that processes may still take, bytes: of the machine, or of a control group.
+
+    Containers and jobs of SLURM have limits on a group of processes. A group above may have a
+    lower one.
+    """
+    of_machine = dict(line.split()[:2] for line in _lines(PROC / "meminfo"))
+    free = [1024 * int(of_machine["MemAvailable:"])]
+    for line in _lines(PROC / "self" / "cgroup"):
+        _, kind, path = line.split(":", 2)
+        if kind not in ("", "memory"):
+            continue
+        root = CONTROL_GROUPS / kind
+        limit, used = (
+            ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            if kind
+            else ("memory.max", "memory.current")
+        )
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(root):
+                numbers = [_lines(folder / name)[:1] for name in (limit, used)]
+                if all(number and number[0].isdecimal() for number in numbers):
+                    free.append(int(numbers[0][0]) - int(numbers[1][0]) + _cache(folder))
+    return max(0, min(free))
+
+
+def _cache(group: Path) -> int:
+    """Pages of files that a control group may give back, bytes."""
+    words = [line.split() for line in _lines(group / "memory.stat")]
+    return sum(int(word[1]) for word in words if word[0] in ("inactive_file", "active_file"))
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file of the kernel; none if there is no such file."""
+    try:
+        return path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []
 
 
 @contextmanager

@@ -75,7 +75,8 @@ class NoiseState(NamedTuple):
     def release(self) -> None:
         """See `squall.convgru.file_arrays.release`."""
         if self.now[0].device.type == "cpu":
-            release(*(noise.numpy() for noise in (*self.now, *self.before)))
+            # the two take turns, and one of them begins where the file does
+            release(self.now[0].numpy(), self.before[0].numpy())
 
 
 class NoiseProcess(NamedTuple):
@@ -98,13 +99,16 @@ class NoiseProcess(NamedTuple):
         shapes = [tuple(band.deviation_RC.shape) for band in self.bands]
         of_bytes = 8 * max(members, of_members) * sum(map(prod, shapes))
 
-        def no_noise() -> list[Tensor]:
-            if device.type != "cpu":
-                return [torch.zeros(members, *shape, device=device) for shape in shapes]
-            arrays = (zeros((members, *shape), np.float32, of_bytes) for shape in shapes)
-            return [torch.from_numpy(array) for array in arrays]
-
-        return NoiseState(no_noise(), no_noise())
+        sizes = [members * prod(shape) for shape in shapes] * 2
+        if device.type == "cpu":  # one array, since each in a file keeps a file open
+            values = torch.from_numpy(zeros((sum(sizes),), np.float32, of_bytes))
+        else:
+            values = torch.zeros(sum(sizes), device=device)
+        bands = [
+            part.view(members, *shape)
+            for part, shape in zip(values.split(sizes), shapes * 2, strict=True)
+        ]
+        return NoiseState(bands[: len(shapes)], bands[len(shapes) :])
 
     def draw_group(
         self, source: RandomSource, numbers: Sequence[int], step: int, threads: ThreadPoolExecutor

@@ -3,7 +3,8 @@
 Public: `worker_bytes`.
 
 The numbers were measured as the peak of a process, pages of mapped temporary files included
-(docs/how-to/large-grids.md, docs/performance.md), and rounded up.
+(docs/how-to/large-grids.md, docs/performance.md), and rounded up. A GB here is 10⁹ bytes. In these
+documents it is 10⁶ times the kB of the kernel, which are 1,024 bytes: 7.4 there are 7.6 here.
 """
 
 from __future__ import annotations

@@ -326,7 +326,8 @@ class NetworkMethod:
         weight = weight_of_shares(is_stochastic.sum(), 1 - ensemble.settings.marginal_share)
         has_chances = thresholds_mm_h and not self.are_chances_shares
         for number in range(lead_times):
-            rates, chances = next(leads), None
+            rates, chances = next(leads, None), None
+            assert rates is not None, f"{number} of {lead_times} lead times"
             arguments = thresholds_mm_h, table, (number + 1) * ensemble.step_min
             if has_chances and of_network is None:
                 chances = shares_of(rates, *arguments)

@@ -267,7 +267,10 @@ def _ensemble(
     leads = tracked(leads, "forecast", lead_times, "lead time")
     with ThreadPoolExecutor(1) as beside:  # while the method makes the next lead time
         for index in range(lead_times):
-            rates, chances = next(leads)
+            lead = next(leads, None)
+            assert lead is not None, f"{index} of {lead_times} lead times"
+            rates, chances = lead
+            del lead
             if added is not None:
                 added.result()
             added = beside.submit(products.add, index, rates, chances)
@@ -278,7 +281,8 @@ def _ensemble(
                 output.write_members(index, round_to_bits(rates, bits))
                 release(rates)
             del rates, chances  # before the next are made
-        assert next(leads, None) is None, f"more than {lead_times} lead times"
+        more = next(leads, None)  # the progress ends with the iterator
+        assert more is None, f"more than {lead_times} lead times"
         if added is not None:
             added.result()
     return products

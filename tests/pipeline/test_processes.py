@@ -6,7 +6,6 @@ import signal
 import time
 
 import cv2
-import distributed.system
 import pytest
 import torch
 from distributed import LocalCluster
@@ -170,13 +169,55 @@ def test_an_error_on_a_cluster_is_an_error(cluster, monkeypatch):
 def test_fewer_workers_than_cores_where_memory_is_short(monkeypatch, caplog):
     caplog.set_level("INFO", logger="squall")
     monkeypatch.setattr(processes, "cores", lambda: 8)
-    monkeypatch.setattr(distributed.system, "memory_limit", lambda: 32e9)
+    monkeypatch.setattr(processes, "free_memory", lambda: 32e9)
     assert processes.affordable_workers(1e9) == 8
     assert caplog.messages == []
     assert processes.affordable_workers(6e9) == 4  # 0.9 x 32 GB, less 1 GB of the main process
     (line,) = caplog.messages
     assert line.startswith("4 worker processes, not 8: each needs some 6.0 GB on this grid")
-    assert "32.0 GB of memory; --workers changes it" in line
+    assert "32.0 GB of memory are free; --workers changes it" in line
     assert processes.affordable_workers(60e9) == 1
     monkeypatch.setattr(processes, "cores", lambda: 1)
     assert processes.affordable_workers(60e9) == 1
+
+
+GB = 2**30
+
+
+def _write(folder, files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(f"{text}\n")
+
+
+@pytest.mark.parametrize(
+    ("groups", "folders", "expected"),
+    [
+        ("0::/", {}, 100 * GB),
+        ("0::/", {"": ("max", 9 * GB)}, 100 * GB),
+        ("0::/", {"": (8 * GB, 3 * GB)}, 6 * GB),  # a container; 1 GB of it are pages of files
+        ("0::/slurm/job/step", {"slurm/job": (16 * GB, 0), "slurm": ("max", 0)}, 17 * GB),
+        ("0::/a/b", {"a/b": (16 * GB, 0), "a": (2 * GB, 4 * GB)}, 0),
+        ("12:cpu:/a\n4:memory:/a", {"memory/a": (8 * GB, 0), "cpu/a": (1, 0)}, 9 * GB),
+        ("4:memory:/docker/1", {"memory": (8 * GB, 0)}, 9 * GB),  # the container sees its own root
+    ],
+)
+def test_free_memory_is_that_of_the_machine_or_of_a_control_group(
+    groups, folders, expected, monkeypatch, tmp_path
+):
+    _write(tmp_path / "proc", {"meminfo": f"MemTotal: 1 kB\nMemAvailable: {100 * GB // 1024} kB"})
+    _write(tmp_path / "proc" / "self", {"cgroup": groups})
+    for folder, (limit, used) in folders.items():
+        stat = f"anon 5\ninactive_file {GB // 2}\nactive_file {GB // 2}"
+        first = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        second = ("memory.max", "memory.current")
+        names = first if folder.startswith("memory") else second
+        files = dict(zip(names, (limit, used), strict=True)) | {"memory.stat": stat}
+        _write(tmp_path / "groups" / folder, files)
+    monkeypatch.setattr(processes, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(processes, "CONTROL_GROUPS", tmp_path / "groups")
+    assert processes.free_memory() == expected
+
+
+def test_this_machine_has_free_memory():
+    assert 2**26 < processes.free_memory() < 2**50

@@ -1,9 +1,11 @@
 """Members of large grids: in files, one at a time, and in strips; they are the same members."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from squall.convgru import file_arrays, strips
+from squall.convgru import distribution, file_arrays, strips
 from squall.convgru.ensemble import mixed_members, normal_scores
 from squall.convgru.ensemble import start as start_module
 from squall.convgru.ensemble.normal_scores import pair_correlations
@@ -21,7 +23,8 @@ LEADS, MEMBERS = 3, 7
 def as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_arrays, "IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(start_module, "GROUP_PX", 1)
-    monkeypatch.setattr(strips, "STRIP_PX", 500)
+    for module in (strips, distribution):
+        monkeypatch.setattr(module, "STRIP_PX", 500)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (61, 43), (64, 64), (130, 97), (300, 33)])
@@ -39,6 +42,16 @@ def test_members_of_a_large_grid_are_those_of_a_small_one(monkeypatch, shape):
     expected = members()
     as_if_large(monkeypatch)
     check_equal_up_to_rounding(members(), expected)
+
+
+def test_each_group_of_members_keeps_one_file_open(monkeypatch):
+    """The system limits the number of open files, often to 1,024."""
+    monkeypatch.setattr(file_arrays, "IN_MEMORY_BYTES", 0)
+    noise = start_of_ensemble(evolving_rain(side=64, columns=2), run()).noise
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    states = [noise.begin(1, 9) for _ in range(9)]
+    assert len(states[0].now) == len(states[0].before) > 3
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + len(states)
 
 
 @pytest.mark.parametrize("shape", [(450, 60), (64, 500), (416, 410)])
