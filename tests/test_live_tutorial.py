@@ -46,7 +46,13 @@ def running(command: list[str], number: signal.Signals, code: int) -> Iterator[C
     Gives a function that waits until a condition holds, while the program runs.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        start_new_session=True,
+        # if a shell runs the tests in the background, their children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
     def wait_until(condition: Callable[[], bool]) -> None:
         end = time.monotonic() + WAIT_S
