@@ -27,6 +27,10 @@ Result = TypeVar("Result")
 
 SHARE_OF_MEMORY = 0.9  # that worker processes and this one may fill
 PROC, CONTROL_GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+_LIMIT_AND_USE = {  # of the second and the first version of control groups
+    "": ("memory.max", "memory.current"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+}
 OWN_BYTES = 1e9  # of this process, which plans, adds up and writes
 
 log = logging.getLogger("squall.processes")
@@ -35,6 +39,16 @@ log = logging.getLogger("squall.processes")
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def chosen_workers(asked: int | None, scheduler: str, bytes_each: float) -> int:
+    """The number of workers that `results_of` takes: as many as are asked for, or fit.
+
+    A cluster has workers of its own.
+    """
+    if asked is None and scheduler == LOCAL:
+        return affordable_workers(bytes_each)
+    return asked or 1
 
 
 def affordable_workers(bytes_each: float) -> int:
@@ -65,24 +79,26 @@ def free_memory() -> int:
     lower one.
     """
     of_machine = dict(line.split()[:2] for line in _lines(PROC / "meminfo"))
-    free = [1024 * int(of_machine["MemAvailable:"])]
+    return max(0, min([1024 * int(of_machine["MemAvailable:"]), *_free_in_groups()]))
+
+
+def _free_in_groups() -> Iterator[int]:
+    """What the limit of each control group around this process leaves, bytes."""
     for line in _lines(PROC / "self" / "cgroup"):
         _, kind, path = line.split(":", 2)
-        if kind not in ("", "memory"):
+        if kind not in _LIMIT_AND_USE:
             continue
-        root = CONTROL_GROUPS / kind
-        limit, used = (
-            ("memory.limit_in_bytes", "memory.usage_in_bytes")
-            if kind
-            else ("memory.max", "memory.current")
-        )
-        group = root / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder.is_relative_to(root):
-                numbers = [_lines(folder / name)[:1] for name in (limit, used)]
-                if all(number and number[0].isdecimal() for number in numbers):
-                    free.append(int(numbers[0][0]) - int(numbers[1][0]) + _cache(folder))
-    return max(0, min(free))
+        root, group = CONTROL_GROUPS / kind, CONTROL_GROUPS / kind / path.lstrip("/")
+        for folder in (each for each in (group, *group.parents) if each.is_relative_to(root)):
+            limit, used = (_number(folder / name) for name in _LIMIT_AND_USE[kind])
+            if limit is not None and used is not None:
+                yield limit - used + _cache(folder)
+
+
+def _number(path: Path) -> int | None:
+    """The number in a file of the kernel; None for ``max``, or if there is no such file."""
+    first = _lines(path)[:1]
+    return int(first[0]) if first and first[0].isdecimal() else None
 
 
 def _cache(group: Path) -> int:

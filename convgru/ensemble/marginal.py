@@ -102,8 +102,7 @@ def marginal_groups(
     def members_of(step: int, distribution: RainDistribution, displacement: Tensor) -> Groups:
         place = places_in_frame(displacement)
         for number, group in enumerate(groups):
-            places = range(*group.rows.indices(len(numbers)))
-            yield places, rain_of(number, step, distribution, place)
+            yield group.places, rain_of(number, step, distribution, place)
 
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         steps = count(1)

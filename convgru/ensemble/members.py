@@ -154,8 +154,7 @@ def stochastic_groups(
     def members_of(step: int, smoothed: Tensor, displacement: Tensor) -> Groups:
         of_scans = _Unperturbed.of(known, displacement)
         for number, group in enumerate(groups):
-            places = range(*group.rows.indices(len(numbers)))
-            yield places, rain_of(number, step, smoothed, displacement, of_scans)
+            yield group.places, rain_of(number, step, smoothed, displacement, of_scans)
 
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         for step, lead in enumerate(start.leads(lead_times), start=1):

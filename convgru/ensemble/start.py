@@ -153,6 +153,11 @@ class MemberGroup(NamedTuple):
     numbers: Sequence[int]
     """their random numbers follow from these"""
 
+    @property
+    def places(self) -> range:
+        """``rows`` one by one."""
+        return range(self.rows.start, self.rows.stop)
+
 
 def member_groups(numbers: Sequence[int], size: tuple[int, int]) -> list[MemberGroup]:
     """Members in groups, of fields with some rows and columns."""

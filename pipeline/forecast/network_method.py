@@ -314,10 +314,9 @@ class NetworkMethod:
             del context
             of_network = kept_chances(fields, size, lead_times)
             del fields
-            drawn_from = map(of_network.__getitem__, range(lead_times))
             is_mixed = self.engine == MIXED
             leads = ensemble.drawn(
-                scans, drawn_from, lead_times, members, reference_time, mixed=is_mixed
+                scans, of_network, lead_times, members, reference_time, mixed=is_mixed
             )
         del scans
         is_stochastic = ensemble.are_stochastic(members, reference_time)

@@ -27,7 +27,6 @@ from squall import __version__
 from squall.convgru.heads.exceedance import THRESHOLDS_MM_H
 from squall.datasets.errors import BusyError, ConfigError, DataError
 from squall.datasets.public_text import public_text
-from squall.pipeline.config import LOCAL
 from squall.pipeline.forecast.ensemble_dataset import member_variable
 from squall.pipeline.forecast.memory import worker_bytes
 from squall.pipeline.forecast.methods import gives_chances, used_steps
@@ -36,7 +35,7 @@ from squall.pipeline.forecast.period_plan import planned
 from squall.pipeline.forecast.run import Prepared, forecast_from, prepare
 from squall.pipeline.forecast.store import ForecastStore, LeftOut, StoreRow, is_store, store_row
 from squall.pipeline.outputs import check_own_folder
-from squall.pipeline.processes import affordable_workers, results_of
+from squall.pipeline.processes import chosen_workers, results_of
 from squall.pipeline.progress import tracked
 from squall.pipeline.provenance import code_version, now_utc
 
@@ -187,13 +186,10 @@ def _rows(
 ) -> Generator[tuple[int, StoreRow | str]]:
     """Each index with its encoded forecast, or the reason that there is none."""
     forecaster = Forecaster(config, prepared.archive.snapshot, prepared.maker.digest)
-    workers = config.workers or 1
-    if config.workers is None and config.scheduler == LOCAL:
-        pixels, members = prod(prepared.archive.grid.shape), config.members
-        kept = 4 * (members or 0) * prepared.lead_times if "members" in config.kept_products else 0
-        workers = affordable_workers(
-            worker_bytes([prepared.maker], pixels, members) + kept * pixels
-        )
+    pixels, members = prod(prepared.archive.grid.shape), config.members
+    kept = 4 * (members or 0) * prepared.lead_times if "members" in config.kept_products else 0
+    bytes_each = worker_bytes([prepared.maker], pixels, members) + kept * pixels
+    workers = chosen_workers(config.workers, config.scheduler, bytes_each)
     with results_of(
         *(forecaster, indices, workers),
         preload=__name__,

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import xarray as xr
 
+from squall.pipeline.forecast.pixels import row_strips
 from squall.pipeline.scores.axes import BY_CHANCE_AND_LEAD_TIME, BY_SCALE, BY_THRESHOLD, Dims
 from squall.pipeline.scores.fss import Neighbourhoods
 
@@ -29,7 +30,6 @@ _RANGE_STARTS = np.searchsorted(NARROW_CHANCES, CHANCES - 1e-9)
 _RANGE_OF_THOUSANDTH = np.searchsorted(_NARROW_THOUSANDTHS, np.arange(1001), side="right") - 1
 
 NARROW = "narrow_chance"
-PIXELS_AT_ONCE = 2**21  # that are summed, in 64 bits: more would need much memory
 _BY_NARROW_CHANCE: Dims = ("method", "threshold", NARROW, "lead_time")
 COUNTS: dict[str, Dims] = {"chance_events": _BY_NARROW_CHANCE, "chance_others": _BY_NARROW_CHANCE}
 SUMS: dict[str, Dims] = {
@@ -77,9 +77,7 @@ def fill_chances(
     members : number of members that the chance is the share of. 0 = it is no share; then the fair
         Brier score is the Brier score.
     """
-    rows = max(1, PIXELS_AT_ONCE // known_HW.shape[1])
-    for top in range(0, len(known_HW), rows):
-        part = slice(top, top + rows)
+    for part in row_strips((1, *known_HW.shape)):  # 64 bits for all pixels would need much memory
         known = known_HW[part]
         _add_chances(sums, at, chance_HW[part][known], is_event_HW[part][known], members)
     chance_known_HW = np.where(known_HW, chance_HW, 0).astype(np.float32)

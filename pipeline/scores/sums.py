@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from squall.convgru.shi_weights import SHI_THRESHOLDS_MM_H, SHI_WEIGHTS
+from squall.pipeline.forecast.pixels import row_strips
 from squall.pipeline.scores.axes import (
     AXES,
     BY_LEAD_TIME,
@@ -26,7 +27,6 @@ from squall.pipeline.scores.chance_sums import (
     CHANCES,
     NARROW,
     NARROW_CHANCES,
-    PIXELS_AT_ONCE,
     Chances,
     fill_chances,
     fill_chances_of_one,
@@ -257,9 +257,7 @@ def _fill_probable(
 def _shares(members_MHW: np.ndarray, threshold_mm_h: float) -> np.ndarray:
     """(y, x) the share of members that reach a threshold, computed row strip by row strip."""
     share_HW = np.empty(members_MHW.shape[1:])
-    rows = max(1, PIXELS_AT_ONCE // members_MHW[:, 0].size)
-    for top in range(0, len(share_HW), rows):
-        part = slice(top, top + rows)
+    for part in row_strips(members_MHW.shape):
         np.mean(members_MHW[:, part] >= threshold_mm_h, axis=0, out=share_HW[part])
     return share_HW
 
@@ -276,9 +274,7 @@ def _fill_errors(
     sums: Mapping[str, np.ndarray], rates: Sequence[np.ndarray], known_HW: np.ndarray
 ) -> None:
     """Fill the sums of errors and rain; rates are (y, x), the observed ones first."""
-    rows = max(1, PIXELS_AT_ONCE // known_HW.shape[1])
-    for top in range(0, len(known_HW), rows):
-        part = slice(top, top + rows)
+    for part in row_strips((1, *known_HW.shape)):
         _add_errors(sums, [rate[part][known_HW[part]] for rate in rates])
 
 

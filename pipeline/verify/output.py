@@ -35,7 +35,14 @@ from squall.pipeline.verify.blocks import Block
 from squall.pipeline.verify.cases import ChosenCases
 from squall.pipeline.verify.config import VerifyConfig
 from squall.pipeline.verify.drawn import drawn_shape
-from squall.pipeline.verify.plan import Failure, Method, MethodError, Target, VerificationCase
+from squall.pipeline.verify.plan import (
+    Failure,
+    Method,
+    MethodError,
+    Target,
+    VerificationCase,
+    reference_text,
+)
 from squall.pipeline.verify.scoring import Scorer, lead_times_of
 
 log = logging.getLogger("squall.verify")
@@ -108,7 +115,7 @@ class VerifyResult:
 def missing_scans(archive: ScanStore, cases: ChosenCases, total: Block) -> dict[str, int]:
     """Reference time of each case that did not fail and lacks scans, to the number of these."""
     failed = {failure.reference_time for failure in total.failures}
-    times = (f"{archive.times[index]:%Y-%m-%d %H:%M}" for index in cases.indices)
+    times = (reference_text(archive.times[index]) for index in cases.indices)
     counts = zip(times, cases.missing_scans, strict=True)
     return {time: count for time, count in counts if count and time not in failed}
 
@@ -300,14 +307,15 @@ def _cases_to_draw(number: int, scored: ArchiveScores, scorer: Scorer) -> list[F
     failed = {failure.reference_time for failure in scored.total.failures}
     cases = []
     for index in scored.to_draw:
-        if f"{archive.times[index]:%Y-%m-%d %H:%M}" in failed:
+        if reference_text(archive.times[index]) in failed:
             continue
         fields = scored.total.drawn.get(index)
         if fields is None:
             try:
                 fields = scorer.drawn(VerificationCase(number, index, ""))
-            except MethodError:
-                continue  # memory was short, for example; the scores are there
+            except MethodError as error:  # memory was short, for example; the scores are there
+                log.warning("%s is not drawn: %s", archive.times[index], error)
+                continue
         cases.append(
             ForecastCase(
                 title=f"{archive.title}: a rainy case",

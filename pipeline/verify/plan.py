@@ -115,6 +115,11 @@ class Failure:
     reason: str
 
 
+def reference_text(time: pd.Timestamp) -> str:
+    """A reference time in words; with seconds if it has any, so that it names one case."""
+    return f"{time:%Y-%m-%d %H:%M}" + (f"{time::%S}" if time.second else "")
+
+
 class MethodError(Exception):
     """A method failed on a case."""
 

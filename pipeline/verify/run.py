@@ -16,10 +16,9 @@ import xarray as xr
 from squall import __version__
 from squall.datasets.errors import DataError
 from squall.datasets.public_text import public_address, public_text
-from squall.pipeline.config import LOCAL
 from squall.pipeline.forecast.memory import worker_bytes
 from squall.pipeline.outputs import check_output_folder
-from squall.pipeline.processes import affordable_workers
+from squall.pipeline.processes import chosen_workers
 from squall.pipeline.provenance import code_version, now_utc
 from squall.pipeline.scores.intervals import with_intervals
 from squall.pipeline.scores.sums import ScoreSums
@@ -92,7 +91,11 @@ def verify(config: VerifyConfig) -> VerifyResult:
             "the last %d are kept",
             *(store.folder.parent, removed, KEPT_CONFIGURATIONS),
         )
-    workers = _workers(config, plan, planned_archives)
+    bytes_each = max(
+        worker_bytes(planned.methods.values(), prod(planned.archive.grid.shape), plan.members)
+        for planned in planned_archives
+    )
+    workers = chosen_workers(config.workers, config.scheduler, bytes_each)
     blocks = scored_blocks(plan, cases, store, workers, config.scheduler)
     scored_archives = [
         _archive_scores(
@@ -107,18 +110,6 @@ def verify(config: VerifyConfig) -> VerifyResult:
     sums = all_blocks(scored_archives)
     pooled = _pooled(scored_archives, sums) if len(scored_archives) > 1 else None
     return write(config, scored_archives, sums, pooled, Scorer(plan))
-
-
-def _workers(config: VerifyConfig, plan: Plan, planned_archives: list[PlannedArchive]) -> int:
-    """Number of processes: what is asked for, or what memory allows on the largest grid."""
-    if config.workers or config.scheduler != LOCAL:
-        return config.workers or 1
-    return affordable_workers(
-        max(
-            worker_bytes(planned.methods.values(), prod(planned.archive.grid.shape), plan.members)
-            for planned in planned_archives
-        )
-    )
 
 
 def block_name(time: pd.Timestamp, config: VerifyConfig) -> str:

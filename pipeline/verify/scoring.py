@@ -43,6 +43,7 @@ from squall.pipeline.verify.plan import (
     Plan,
     VerificationCase,
     opened_methods,
+    reference_text,
 )
 from squall.pipeline.verify.stored import StoredForecasts
 
@@ -263,7 +264,7 @@ class Scorer:
 
     def _failed(self, case: VerificationCase, error: MethodError) -> Block:
         archive, _ = self.open_target(case.target)
-        reference_time = f"{archive.times[case.index]:%Y-%m-%d %H:%M}"
+        reference_time = reference_text(archive.times[case.index])
         return Block(failures=[Failure(reference_time, error.method, error.reason)])
 
     def _ensembles(self, case: VerificationCase, made: Forecasts) -> dict[str, Iterator[Rates]]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from squall.pipeline.scores import chance_sums, member_sums
+from squall.pipeline.forecast import pixels
+from squall.pipeline.scores import member_sums
 from squall.pipeline.scores import sums as sums_module
 from squall.pipeline.scores.member_sums import SPREADS_MM_H
 from squall.pipeline.scores.skill import scores_from_sums
@@ -82,8 +83,7 @@ def test_members_of_strips_add_up(monkeypatch):
     members[1, 2, 4:, 3:9] = NAN
     whole = sums(observed, members).data
     for module, name in (
-        (sums_module, "PIXELS_AT_ONCE"),
-        (chance_sums, "PIXELS_AT_ONCE"),
+        (pixels, "STRIP_VALUES"),
         (member_sums, "_CHUNK"),
     ):
         monkeypatch.setattr(module, name, 40)
@@ -93,8 +93,7 @@ def test_members_of_strips_add_up(monkeypatch):
 def test_scoring_members_needs_less_memory_than_they_do(monkeypatch):
     """Members of a large grid lie in a file; a copy of them would fill the memory."""
     monkeypatch.setattr(member_sums, "_CHUNK", 4096)
-    for module in (sums_module, chance_sums):
-        monkeypatch.setattr(module, "PIXELS_AT_ONCE", 2**16)
+    monkeypatch.setattr(pixels, "STRIP_VALUES", 2**16)
     rng = np.random.default_rng(0)
     members = rng.gamma(0.5, 2.0, (40, 400, 500)).astype(np.float32)
     observed = members[:1] + np.float32(1)

@@ -12,7 +12,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from squall.pipeline.scores import sums as sums_module
+from squall.pipeline.forecast import pixels
 from squall.pipeline.scores.skill import scores_from_sums
 from squall.pipeline.scores.sums import ScoreSums, score_sums_by_method
 from tests.pipeline.scores.rain_examples import (
@@ -77,11 +77,11 @@ def test_all_methods_are_summed_over_the_same_pixels() -> None:
         xr.testing.assert_identical(both.sel({"method": method}, drop=True), alone)
 
 
-@pytest.mark.parametrize("pixels", [1, 30, 10**6])
-def test_errors_of_strips_add_up(monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
+@pytest.mark.parametrize("values", [1, 30, 10**6])
+def test_errors_of_strips_add_up(monkeypatch: pytest.MonkeyPatch, values: int) -> None:
     forecast, observed = random_rain(0), random_rain(1)
     whole = sums_of(forecast, observed).data
-    monkeypatch.setattr(sums_module, "PIXELS_AT_ONCE", pixels)
+    monkeypatch.setattr(pixels, "STRIP_VALUES", values)
     xr.testing.assert_allclose(sums_of(forecast, observed).data, whole, rtol=1e-12)
 
 

@@ -3,8 +3,10 @@
 import logging
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from distributed import LocalCluster
@@ -14,7 +16,7 @@ from squall.datasets.errors import DataError
 from squall.pipeline.verify import output as verify_output
 from squall.pipeline.verify.blocks import Block, BlockStore
 from squall.pipeline.verify.config import VerifyConfig
-from squall.pipeline.verify.plan import MethodError, Target
+from squall.pipeline.verify.plan import Failure, MethodError, Target, reference_text
 from squall.pipeline.verify.run import verify
 from squall.pipeline.verify.scoring import Scorer
 
@@ -226,3 +228,15 @@ def test_each_method_gets_the_number_of_scans_it_needs(chain, tmp_path, monkeypa
     verify(config(chain, tmp_path, models=("persistence",), pixels="observed"))
     assert set(context) == {1}
     assert set(later) == {2}
+
+
+def test_two_cases_of_a_minute_are_told_apart():
+    times = pd.date_range("2024-06-01T12:00", periods=4, freq="30s")
+    cases = SimpleNamespace(indices=[0, 1, 2], missing_scans=[1, 2, 0])
+    failed = Block(failures=[Failure(reference_text(times[0]), "a", "no space")])
+    archive = SimpleNamespace(times=times)
+    assert verify_output.missing_scans(archive, cases, Block()) == {
+        "2024-06-01 12:00": 1,
+        "2024-06-01 12:00:30": 2,
+    }
+    assert verify_output.missing_scans(archive, cases, failed) == {"2024-06-01 12:00:30": 2}

@@ -21,6 +21,11 @@ async function json<T>(path: string, isFixed: boolean): Promise<T> {
   return (await answer(path, isFixed)).json() as Promise<T>;
 }
 
+/** The bytes of a picture of a run. */
+async function pictureOf(path: string): Promise<Uint8Array> {
+  return new Uint8Array(await (await answer(path, true)).arrayBuffer());
+}
+
 export const loadLatest = () => json<Latest>("latest.json", false);
 export const loadStatus = () => json<Status>("status.json", false);
 export const loadBaseMap = () => json<BaseMap>("map.json", false);
@@ -104,7 +109,7 @@ export class Run {
     const path = this.path(frame);
     const { rows, columns } = this.manifest.grid;
     return kept(pixels, `${path}#${pixel}`, MOST_PIXELS_OF_PLACES, async () => {
-      const bytes = new Uint8Array(await (await answer(path, true)).arrayBuffer());
+      const bytes = await pictureOf(path);
       return codeOf(bytes, rows, columns, pixel);
     });
   }
@@ -145,7 +150,7 @@ function loadCodes(
   const bytes = matchMedia("(pointer: coarse)").matches ? MOST_BYTES_OF_PHONE : MOST_BYTES;
   const most = Math.max(2, Math.floor(bytes / (rows * columns)));
   return kept(cache, path, most, async () => {
-    const bytes = new Uint8Array(await (await answer(path, true)).arrayBuffer());
+    const bytes = await pictureOf(path);
     return codesOf(bytes, rows, columns).catch((error: Error) => {
       throw new Error(`${path} ${error.message}`);
     });
